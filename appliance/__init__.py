@@ -1,0 +1,1 @@
+"""The one process of a Tillstone payment edge node."""

@@ -1,0 +1,1 @@
+"""Async faces of drivers and network peers."""

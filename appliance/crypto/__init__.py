@@ -1,0 +1,1 @@
+"""Strict CBOR, COSE, JWS, signatures, envelopes, known-answer self-tests."""

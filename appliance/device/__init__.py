@@ -1,0 +1,1 @@
+"""Boot, state and health of the box."""

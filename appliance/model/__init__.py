@@ -1,0 +1,1 @@
+"""Words of the domain: pure values, no input or output."""

@@ -1,0 +1,1 @@
+"""Running: supervision, deadlines, clock, logs, metrics, traces."""

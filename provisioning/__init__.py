@@ -1,0 +1,1 @@
+"""What a person runs outside the process: command line, verifier, exports, sandbox."""
