@@ -1,0 +1,43 @@
+"""Every bound of the product that is not a setting: unit last in the name, reason beside the number."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+
+# The door.
+REQUEST_BYTES_MAX: Final = 64 * 1024  # a sale of 200 lines is 30 kB
+BATCH_BYTES_MAX: Final = 2 * 1024 * 1024
+BATCH_SALES_MAX: Final = 1_000
+NESTING_MAX: Final = 8  # our deepest shape is 5: claims, body, sale, lines, line
+LINES_MAX: Final = 200
+TENDERS_MAX: Final = 8
+CARD_TENDERS_MAX: Final = 1  # two cards on one sale are two linked sales until split tender lands
+TEXT_CHARACTERS_MAX: Final = 200
+EVENT_STREAMS_MAX: Final = 256
+
+# Money. 10 million major units of a two-digit currency: above it somebody leaned on a key.
+AMOUNT_MINOR_MAX: Final = 1_000_000_000
+QUANTITY_THOUSANDTHS_MAX: Final = 1_000_000_000
+TAX_RATE_BASIS_POINTS_MAX: Final = 10_000
+
+# Idempotency (ARCHITECTURE section 3).
+KEY_AGE_MAX_MS: Final = 90 * DAY_MS
+KEY_AHEAD_MAX_MS: Final = DAY_MS  # a key from the future would outlive the 90 days in which we remember it
+PROVIDER_KEY_AGE_MAX_MS: Final = 20 * HOUR_MS  # Stripe may forget a key after 24 h; then it makes a new charge
+SETTLE_MS: Final = 2 * MINUTE_MS  # between two complete listings that together prove absence
+
+# Waiting.
+SIGNATURE_WAIT_MS: Final = 1_000  # then the durable result goes out with `pending`
+PROVIDER_DEADLINE_MS: Final = 30_000
+
+# The ledger.
+ENTRY_BYTES_MAX: Final = 64 * 1024
+DISCLOSURE_BYTES_MAX: Final = 64 * 1024
+
+# Pairing.
+PAIRING_CODE_TRIES_MAX: Final = 5
+PAIRING_CODE_AGE_MAX_MS: Final = 10 * MINUTE_MS

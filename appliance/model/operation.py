@@ -1,0 +1,81 @@
+"""One attempt to move money at a provider, and the whole truth about its states.
+
+`UNKNOWN` is "being checked", never failed: only evidence leaves it. The table below is the only place that says
+which step may follow which; projections, resolver and tests read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from appliance.model.ids import OperationId, ProviderKey, RequestKey
+from appliance.model.invariants import ensure
+from appliance.model.money import Money
+
+
+class OperationKind(StrEnum):
+    """What the provider is asked to do."""
+
+    AUTHORISE = "authorise"
+    REFUND = "refund"
+    REVERSE = "reverse"
+
+
+class OperationState(StrEnum):
+    """Where an operation stands, as far as the ledger knows."""
+
+    PREPARED = "prepared"  # the intent is durable; the provider may or may not have been asked
+    CONFIRMED = "confirmed"  # the provider did it
+    REJECTED = "rejected"  # the provider said no, in a typed answer
+    UNKNOWN = "unknown"  # asked, and no usable answer
+    ABSENT = "absent"  # two complete listings prove that the provider never did it
+
+
+NEXT: Final[dict[OperationState, frozenset[OperationState]]] = {
+    OperationState.PREPARED: frozenset(
+        {OperationState.CONFIRMED, OperationState.REJECTED, OperationState.UNKNOWN, OperationState.ABSENT}
+    ),
+    OperationState.UNKNOWN: frozenset({OperationState.CONFIRMED, OperationState.REJECTED, OperationState.ABSENT}),
+    OperationState.CONFIRMED: frozenset(),
+    OperationState.REJECTED: frozenset(),
+    OperationState.ABSENT: frozenset(),
+}
+"""SENT of the architecture is not a durable state: after a crash a prepared operation counts as sent."""
+
+OPEN: Final = frozenset(state for state, following in NEXT.items() if following)
+
+
+def advance(state: OperationState, following: OperationState) -> OperationState:
+    """`following`, if the table allows it after `state`; else a bug."""
+    ensure(following in NEXT[state], f"an operation goes from {state} to one of its listed states, not to {following}")
+    return following
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What a durable intent says about one operation.
+
+    Attributes:
+        operation_id: `<payment key>/<n>`, n counts the operations of one payment from 0.
+        provider_key: idempotency key at the provider; used for one request only, never sent again.
+        prepared_ms: when the intent was made; listings start a little before it.
+        target: the provider's name of the charge that a refund or reversal undoes.
+        source: where the card is, for an authorisation.
+    """
+
+    operation_id: OperationId
+    kind: OperationKind
+    payment_key: RequestKey
+    provider_key: ProviderKey
+    money: Money
+    prepared_ms: int
+    terminal: str
+    target: str | None
+    source: str | None
+
+
+def operation_id(payment_key: RequestKey, ordinal: int) -> OperationId:
+    """The name of a payment's `ordinal`-th operation."""
+    return OperationId(f"{payment_key}/{ordinal}")

@@ -1,0 +1,138 @@
+"""The stages of a payment. Each stage's type is the proof that the stage before it was passed.
+
+    AuthenticatedRequest -> ValidPayment -> ClearedPayment -> Outcome -> RecordedPayment
+                                                 |
+                                                 +-> PreparedPayment (its intent is durable) -> Outcome
+
+A function that takes `ClearedPayment` cannot be handed a `ValidPayment`: skipping a stage is a type error
+(tests/architecture/wrong_order.py is the code that must not type-check). Only `payment/authorise.py` makes a
+`PreparedPayment`, and `spend()` lets it reach a provider once: charging twice needs two intents, and the ledger's
+guard refuses the second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from appliance.model.ids import ProviderReference, RequestKey, TerminalId
+from appliance.model.invariants import ensure
+from appliance.model.operation import Operation
+from appliance.model.sale import Sale
+
+BodyT = TypeVar("BodyT", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticatedRequest(Generic[BodyT]):
+    """A request whose signature, audience, freshness and key age were checked.
+
+    Attributes:
+        payload_hash: SHA-256 of the canonical payload without the time of signing: equal for honest retries.
+        signed: the request exactly as it came (COSE or JWS); it becomes a disclosure.
+        received_ms: the box's clock when it arrived.
+    """
+
+    terminal: TerminalId
+    key: RequestKey
+    payload_hash: bytes
+    signed: bytes
+    received_ms: int
+    body: BodyT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who and which, bound to a payment through every stage."""
+
+    key: RequestKey
+    terminal: TerminalId
+    payload_hash: bytes
+    signed: bytes
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidPayment:
+    """A sale that adds up, in the shop's currency, with personal data apart from the facts.
+
+    Attributes:
+        personal: erasable values by name (cashier, customer); the ledger keeps commitments to them.
+    """
+
+    identity: Identity
+    sale: Sale
+    personal: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClearedPayment:
+    """A valid payment that the rules let through, on a box that may sell now."""
+
+    valid: ValidPayment
+
+
+@dataclass(slots=True, kw_only=True)
+class PreparedPayment:
+    """A payment whose intent is durable; it may be sent to the provider exactly once."""
+
+    cleared: ClearedPayment
+    operation: Operation
+    intent_seq: int
+    _is_spent: bool = field(default=False, init=False)
+
+    def spend(self) -> Operation:
+        """Take the operation out, once."""
+        ensure(not self._is_spent, "a prepared payment is sent to the provider once")
+        self._is_spent = True
+        return self.operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorised:
+    """All tenders hold: cash by itself, a card by the provider's word."""
+
+    provider_reference: ProviderReference | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declined:
+    """The provider answered no; an answer, not an error."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """Being checked: the money may have moved; the resolver owns it until proof."""
+
+    reason: str
+
+
+Outcome = Authorised | Declined | Unknown
+
+
+class PaymentState(StrEnum):
+    """What a terminal is told about a payment."""
+
+    APPROVED = "approved"
+    DECLINED = "declined"
+    CHECKING = "being_checked"
+    NOT_CHARGED = "not_charged"  # proven absent at the provider
+    REFUNDED = "refunded"
+    REVERSED = "reversed"
+    CANCELLED = "cancelled"  # a tombstone: reversed or aborted before it was ever seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedPayment:
+    """What the ledger says: state, and the entries that prove it (newest last)."""
+
+    key: RequestKey
+    state: PaymentState
+    entry_seqs: tuple[int, ...]
+    total_minor: int
+    currency: str
+    code: str | None

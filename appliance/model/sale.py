@@ -1,0 +1,163 @@
+"""A sale: what was sold, and how it was paid. The arithmetic is checked where the value is made.
+
+The rule that every sale obeys, in minor units of one currency:
+
+    total + tip + rounding = tenders - change
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from appliance.model.errors import Rejected
+from appliance.model.limits import AMOUNT_MINOR_MAX, CARD_TENDERS_MAX
+from appliance.model.money import Money, round_to
+
+TAX_UNSTATED: Final = "unstated"
+"""Tax code of the one line that an amount-only request becomes."""
+
+
+class Prices(StrEnum):
+    """Whether line prices already contain the tax (Europe) or the tax is added below them (United States)."""
+
+    TAX_INCLUDED = "tax_included"
+    TAX_ADDED = "tax_added"
+
+
+class TenderKind(StrEnum):
+    """How a part of a sale is paid."""
+
+    CASH = "cash"
+    CARD = "card"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of a sale: `quantity * unit price - discount`, rounded half up to the minor unit."""
+
+    sku: str
+    quantity_thousandths: int
+    unit_price_minor: int
+    discount_minor: int
+    tax_code: str
+    tax_rate_basis_points: int
+
+    @property
+    def total_minor(self) -> int:
+        return (self.quantity_thousandths * self.unit_price_minor + 500) // 1000 - self.discount_minor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxTotal:
+    """What the till states for one tax code and rate."""
+
+    tax_code: str
+    rate_basis_points: int
+    net_minor: int
+    tax_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tender:
+    """One payment of a sale. `source` names the card's origin to the provider, never a card number."""
+
+    kind: TenderKind
+    amount_minor: int
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sale:
+    """A sale whose lines, taxes and tenders add up."""
+
+    currency: str
+    prices: Prices
+    lines: tuple[Line, ...]
+    taxes: tuple[TaxTotal, ...]
+    tenders: tuple[Tender, ...]
+    total_minor: int
+    tip_minor: int
+    rounding_minor: int
+    change_minor: int
+    sold_at_ms: int
+    reference: str
+
+    def __post_init__(self) -> None:
+        Money(self.total_minor, self.currency)
+        _check_total(self)
+        _check_taxes(self)
+        _check_tenders(self)
+
+    @property
+    def total(self) -> Money:
+        return Money(self.total_minor, self.currency)
+
+    @property
+    def card_tender(self) -> Tender | None:
+        """The tender that a provider must authorise, if there is one."""
+        return next((tender for tender in self.tenders if tender.kind is TenderKind.CARD), None)
+
+
+def check_cash_rounding(sale: Sale, step_minor: int) -> None:
+    """Refuse a rounding other than the shop's: what is left for cash is rounded to `step_minor`, cards are exact.
+
+    Raises:
+        Rejected: `rounding_wrong`.
+    """
+    cash = [tender for tender in sale.tenders if tender.kind is TenderKind.CASH]
+    left_for_cash = sale.total_minor + sale.tip_minor - sum(t.amount_minor for t in sale.tenders if t not in cash)
+    expected = round_to(left_for_cash, step_minor) - left_for_cash if cash and left_for_cash > 0 else 0
+    if sale.rounding_minor != expected:
+        raise Rejected(
+            "rounding_wrong",
+            f"expected {expected} minor units with a step of {step_minor}, saw {sale.rounding_minor}",
+        )
+
+
+def _check_total(sale: Sale) -> None:
+    if any(line.total_minor < 0 for line in sale.lines):
+        raise Rejected("line_negative", "a line's discount must not exceed its price")
+    lines_minor = sum(line.total_minor for line in sale.lines)
+    added_minor = sum(tax.tax_minor for tax in sale.taxes) if sale.prices is Prices.TAX_ADDED else 0
+    if sale.total_minor != lines_minor + added_minor:
+        raise Rejected(
+            "total_wrong", f"expected a total of {lines_minor + added_minor} from the lines, saw {sale.total_minor}"
+        )
+    if sale.total_minor <= 0:
+        raise Rejected("amount_not_positive", f"a sale's total must be above zero, saw {sale.total_minor}")
+
+
+def _check_taxes(sale: Sale) -> None:
+    gross: dict[tuple[str, int], tuple[int, int]] = {}
+    for line in sale.lines:
+        if line.tax_code != TAX_UNSTATED:
+            rate = (line.tax_code, line.tax_rate_basis_points)
+            total, count = gross.get(rate, (0, 0))
+            gross[rate] = (total + line.total_minor, count + 1)
+    stated = {(tax.tax_code, tax.rate_basis_points): tax for tax in sale.taxes}
+    if len(stated) != len(sale.taxes) or stated.keys() != gross.keys():
+        raise Rejected("taxes_incomplete", "expected one tax total for each tax code and rate of the lines")
+    for rate, tax in stated.items():
+        lines_minor, line_count = gross[rate]
+        base = lines_minor if sale.prices is Prices.TAX_ADDED else tax.net_minor
+        exact_hundredths = base * tax.rate_basis_points // 100
+        whole = tax.net_minor + (tax.tax_minor if sale.prices is Prices.TAX_INCLUDED else 0)
+        # Tills round per line or per sale: both are lawful, so each line may move the tax by one minor unit.
+        if whole != lines_minor or abs(tax.tax_minor * 100 - exact_hundredths) > 100 * line_count:
+            raise Rejected("tax_wrong", f"the tax stated for code {tax.tax_code} does not follow from its lines")
+
+
+def _check_tenders(sale: Sale) -> None:
+    if not sale.tenders or any(tender.amount_minor <= 0 for tender in sale.tenders):
+        raise Rejected("tender_not_positive", "a sale needs tenders, each above zero")
+    if sum(tender.kind is TenderKind.CARD for tender in sale.tenders) > CARD_TENDERS_MAX:
+        raise Rejected("too_many_cards", f"at most {CARD_TENDERS_MAX} card tender in one sale; link a second sale")
+    cash_minor = sum(tender.amount_minor for tender in sale.tenders if tender.kind is TenderKind.CASH)
+    if not 0 <= sale.change_minor <= cash_minor or not 0 <= sale.tip_minor <= AMOUNT_MINOR_MAX:
+        raise Rejected("change_wrong", "change is given from cash only, and neither change nor tip is negative")
+    payable = sale.total_minor + sale.tip_minor + sale.rounding_minor
+    paid = sum(tender.amount_minor for tender in sale.tenders) - sale.change_minor
+    if payable != paid:
+        raise Rejected("tenders_do_not_add_up", f"total + tip + rounding is {payable}, tenders - change is {paid}")

@@ -1,0 +1,93 @@
+"""What the box answers. The same members in CBOR and in JSON; bytes are base64 text (RFC 4648 section 4) in JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from appliance.wire.requests import Wire
+
+State = Literal["approved", "declined", "being_checked", "not_charged", "refunded", "reversed", "cancelled"]
+
+
+class PaymentAnswer(Wire, frozen=True, kw_only=True):
+    """The durable result of one key.
+
+    Attributes:
+        verb: what the key was used for: payment, refund, reversal, abort.
+        seq: index of the newest entry about it; give it to `GET /v1/events?after=`.
+        receipt: receipt file (docs/formats/receipt.md), absent while `pending`.
+        pending: the result is durable, its signature is still to come: ask `status`.
+        code: the provider's decline code, or why the answer is not final yet.
+    """
+
+    key: str
+    verb: str
+    state: State
+    seq: int
+    currency: str
+    total_minor: int
+    now_ms: int
+    receipt: bytes | None = None
+    pending: bool = False
+    code: str | None = None
+
+
+class BatchResult(Wire, frozen=True, kw_only=True):
+    """What became of one stored sale: `code` and `detail` are there when it was refused."""
+
+    key: str
+    state: State | Literal["refused"]
+    seq: int | None = None
+    code: str | None = None
+    detail: str | None = None
+
+
+class BatchAnswer(Wire, frozen=True, kw_only=True):
+    """One result for each stored sale in the order sent, and one receipt with a proof for each accepted one."""
+
+    key: str
+    results: tuple[BatchResult, ...]
+    now_ms: int
+    receipt: bytes | None = None
+    pending: bool = False
+
+
+class PairAnswer(Wire, frozen=True, kw_only=True):
+    """What a terminal keeps after pairing.
+
+    Attributes:
+        proof: HMAC-SHA256(code, "tillstone/pair/answer/v1" || public key, SPKI DER || SHA-256(trust)), hex.
+        trust: trust.json as text (docs/formats/genesis.md): what the terminal verifies receipts with.
+    """
+
+    terminal: str
+    audience: str
+    currency: str
+    trust: str
+    proof: str
+    now_ms: int
+
+
+class Event(Wire, frozen=True, kw_only=True):
+    """One line of the terminal's event stream."""
+
+    seq: int
+    key: str
+    verb: str
+    state: State
+    code: str | None = None
+
+
+class Problem(Wire, frozen=True, kw_only=True):
+    """A refusal (RFC 9457): `code` is stable, `detail` says what was expected and what was seen."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    now_ms: int
+    event_id: str | None = None
+
+
+Answer = PaymentAnswer | BatchAnswer | PairAnswer | Problem

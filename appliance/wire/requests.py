@@ -1,0 +1,175 @@
+"""What a terminal may say. One data model for both encodings: COSE carries it as CBOR, JWS as JSON.
+
+Only text, integers, lists and maps: so the canonical payload of a request is the same in both.
+Source: docs/formats/terminal-protocol.md, version 1.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from appliance.model import limits
+
+Text = Annotated[str, msgspec.Meta(max_length=limits.TEXT_CHARACTERS_MAX)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Amount = Annotated[int, msgspec.Meta(ge=0, le=limits.AMOUNT_MINOR_MAX)]
+SignedAmount = Annotated[int, msgspec.Meta(ge=-limits.AMOUNT_MINOR_MAX, le=limits.AMOUNT_MINOR_MAX)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**48 - 1)]
+Currency = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
+KeyText = Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
+Sha256Hex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+BasisPoints = Annotated[int, msgspec.Meta(ge=0, le=limits.TAX_RATE_BASIS_POINTS_MAX)]
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of every shape at a door: unknown members are refused, defaults are left out."""
+
+
+class LineBody(Wire, frozen=True, kw_only=True):
+    """One line of a sale."""
+
+    sku: Text
+    unit_price_minor: Amount
+    quantity_thousandths: Annotated[int, msgspec.Meta(ge=1, le=limits.QUANTITY_THOUSANDTHS_MAX)] = 1000
+    discount_minor: Amount = 0
+    tax_code: Name = "unstated"
+    tax_rate_basis_points: BasisPoints = 0
+
+
+class TaxBody(Wire, frozen=True, kw_only=True):
+    """The till's total for one tax code and rate."""
+
+    tax_code: Name
+    rate_basis_points: BasisPoints
+    net_minor: Amount
+    tax_minor: Amount
+
+
+class TenderBody(Wire, frozen=True, kw_only=True):
+    """One way a sale is paid; `source` names where a card is read (a reader or a provider's payment method)."""
+
+    kind: Literal["cash", "card"]
+    amount_minor: Amount
+    source: Name | None = None
+
+
+class PaymentBody(Wire, frozen=True, kw_only=True):
+    """A sale and its tenders: `lines`, or an `amount_minor` alone."""
+
+    currency: Currency
+    tenders: Annotated[tuple[TenderBody, ...], msgspec.Meta(min_length=1, max_length=limits.TENDERS_MAX)]
+    lines: Annotated[tuple[LineBody, ...], msgspec.Meta(max_length=limits.LINES_MAX)] = ()
+    amount_minor: Amount | None = None
+    prices: Literal["tax_included", "tax_added"] = "tax_included"
+    taxes: Annotated[tuple[TaxBody, ...], msgspec.Meta(max_length=32)] = ()
+    total_minor: Amount | None = None
+    tip_minor: Amount = 0
+    rounding_minor: SignedAmount = 0
+    change_minor: Amount = 0
+    sold_at_ms: Milliseconds | None = None
+    reference: Text = ""
+    cashier: Text | None = None
+    customer: Text | None = None
+
+
+class StatusBody(Wire, frozen=True, kw_only=True):
+    """Which payment, refund or reversal is asked about."""
+
+    of: KeyText
+
+
+class ReversalBody(Wire, frozen=True, kw_only=True):
+    """Undo a payment whose result the terminal never learnt, or that must not stand."""
+
+    of: KeyText
+    reason: Text = ""
+
+
+class AbortBody(Wire, frozen=True, kw_only=True):
+    """Stop a payment that has not been approved."""
+
+    of: KeyText
+
+
+class RefundBody(Wire, frozen=True, kw_only=True):
+    """Give all of an approved payment back, each tender the way it came."""
+
+    of: KeyText
+    reason: Text = ""
+
+
+class BatchItem(Wire, frozen=True, kw_only=True):
+    """One stored sale of a batch, with the key it would have had alone."""
+
+    key: KeyText
+    payment: PaymentBody
+
+
+class BatchBody(Wire, frozen=True, kw_only=True):
+    """Cash sales stored by a terminal while it could not reach the box."""
+
+    items: Annotated[tuple[BatchItem, ...], msgspec.Meta(min_length=1, max_length=limits.BATCH_SALES_MAX)]
+
+
+class EventsBody(Wire, frozen=True, kw_only=True):
+    """Leave to follow the terminal's own events; `after` is the last sequence number seen."""
+
+    after: Annotated[int, msgspec.Meta(ge=-1)] = -1
+
+
+class PairBody(Wire, frozen=True, kw_only=True):
+    """A new terminal's key, and proof that it knows the one-time code.
+
+    `proof` is HMAC-SHA256(code, "tillstone/pair/v1" || SHA-256(TLS certificate, DER) || public key, SPKI DER), hex:
+    the code itself never travels, and a man in the middle cannot use a proof made for his own certificate.
+    """
+
+    name: Name
+    public_key: Annotated[str, msgspec.Meta(max_length=512)]  # SPKI DER, base64url without padding
+    proof: Sha256Hex
+
+
+class Seen(Wire, frozen=True, kw_only=True):
+    """The highest head that the terminal has from a receipt it verified."""
+
+    size: Annotated[int, msgspec.Meta(ge=0)]
+    root: Sha256Hex
+
+
+Verb = Literal["payment", "status", "reversal", "abort", "refund", "batch", "events", "pair"]
+
+
+class Claims(Wire, frozen=True, kw_only=True):
+    """The signed claims around every body.
+
+    Attributes:
+        v: version of the protocol.
+        verb: must equal the path that the request was posted to.
+        audience: the log's origin, so that a request to one box is nothing to another.
+        key: the caller's idempotency key, a UUIDv7.
+        signed_at_ms: the terminal's clock; must be within five minutes of the box's.
+    """
+
+    v: Literal[1]
+    verb: Verb
+    audience: Name
+    terminal: Name
+    key: KeyText
+    signed_at_ms: Milliseconds
+    body: dict[str, object]
+    seen: Seen | None = None
+
+
+BODIES: dict[str, type[Wire]] = {
+    "payment": PaymentBody,
+    "status": StatusBody,
+    "reversal": ReversalBody,
+    "abort": AbortBody,
+    "refund": RefundBody,
+    "batch": BatchBody,
+    "events": EventsBody,
+    "pair": PairBody,
+}
+"""The body of each verb; OpenAPI and the decoder both read this."""
