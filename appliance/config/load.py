@@ -1,0 +1,190 @@
+"""Reading `tillstone.toml`: every fault at once, each with its place and reason; unknown keys are refused.
+
+The file is the only source: no environment variable overrides a setting. Relative paths are relative to the file's own
+folder. Never reads a secret while loading (`read_secret` does that, when it is needed) and never quotes a value in a
+fault, because the value may be a secret that somebody pasted into the wrong place.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+import zoneinfo
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from typing_extensions import override
+
+from appliance.config.fields import Field, fields_of
+from appliance.config.schema import Section, Settings
+from appliance.config.secret import Secret
+from appliance.model.errors import Rejected, Unavailable
+from appliance.model.money import EXPONENTS
+
+_FILE_BYTES_MAX: Final = 64 * 1024
+_SECRET_BYTES_MAX: Final = 8 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What is wrong at one place: `place` is a dotted key such as `hsm.classical.id`."""
+
+    place: str
+    reason: str
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+class SettingsInvalid(Rejected):
+    """The file cannot be used; `faults` lists everything wrong with it."""
+
+    def __init__(self, path: Path, faults: tuple[Fault, ...]) -> None:
+        super().__init__("settings_invalid", f"{path}: " + "; ".join(str(fault) for fault in faults))
+        self.path = path
+        self.faults = faults
+
+
+def load(path: Path) -> Settings:
+    """The settings of the file at `path`, with absolute paths.
+
+    Raises:
+        SettingsInvalid: with every fault of the file.
+    """
+    folder = path.resolve().parent
+    reader = _Reader(folder)
+    values = reader.section(Settings, _parse(path), "")
+    if reader.faults:
+        raise SettingsInvalid(path, tuple(reader.faults))
+    settings = Settings(**values)
+    faults = (*_across(settings), *reader.secret_faults())
+    if faults:
+        raise SettingsInvalid(path, faults)
+    return settings
+
+
+def read_secret(path: Path) -> Secret:
+    """The content of a secret file without its last newline. Raises Unavailable with the reason, never the content."""
+    fault = _secret_fault(path)
+    if fault:
+        raise Unavailable("secret_file_unusable", f"{path} {fault}")
+    return Secret(path.read_bytes().removesuffix(b"\n"))
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        octets = path.read_bytes()
+    except OSError as error:
+        raise SettingsInvalid(path, (Fault(place="file", reason=f"cannot be read: {error.strerror}"),)) from error
+    if len(octets) > _FILE_BYTES_MAX:
+        raise SettingsInvalid(path, (Fault(place="file", reason=f"is larger than {_FILE_BYTES_MAX} bytes"),))
+    try:
+        return tomllib.loads(octets.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(path, (Fault(place="file", reason=f"is not TOML in UTF-8: {error}"),)) from error
+
+
+class _Reader:
+    """Walks the schema beside the parsed file and collects what does not fit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.faults: list[Fault] = []
+        self._folder = folder
+        self._secret_files: list[tuple[str, Path]] = []
+
+    def section(self, shape: type[Section], table: dict[str, Any], place: str) -> dict[str, Any]:
+        """Values for the constructor of `shape`; defaults are left to it. What is wrong goes to `faults`."""
+        fields = {field.name: field for field in fields_of(shape)}
+        for key in table.keys() - fields.keys():
+            self._fault(f"{place}{key}", "is not a setting; known here: " + ", ".join(fields))
+        values: dict[str, Any] = {}
+        for name, field in fields.items():
+            if name in table:
+                values[name] = self._value(field, table[name], f"{place}{name}")
+            elif field.is_required and field.section is not None:
+                # Descend into a missing section too, so that its required settings are named in the same run.
+                values[name] = self._value(field, {}, f"{place}{name}")
+            elif field.is_required:
+                self._fault(f"{place}{name}", f"is missing. {field.description}")
+            elif isinstance(field.default, Path):
+                values[name] = self._folder / field.default
+        return values
+
+    def secret_faults(self) -> tuple[Fault, ...]:
+        """One fault for each secret file that others may read or that is not there."""
+        checked = ((place, _secret_fault(path)) for place, path in self._secret_files)
+        return tuple(Fault(place=place, reason=f"the file {reason}") for place, reason in checked if reason)
+
+    def _value(self, field: Field, value: object, place: str) -> object:
+        if field.section is not None:
+            if not isinstance(value, dict):
+                self._fault(place, "expected a table")
+                return None
+            count = len(self.faults)
+            values = self.section(field.section, value, f"{place}.")
+            return field.section(**values) if len(self.faults) == count else None
+        try:
+            converted: object = msgspec.convert(value, field.annotation, dec_hook=self._path)
+        except msgspec.ValidationError as error:
+            self._fault(place, f"{str(error).split(' - at')[0]}. {field.description}")
+            return None
+        if field.holds_secret and isinstance(converted, Path):
+            self._secret_files.append((place, converted))
+        return converted
+
+    def _path(self, shape: type, value: object) -> Path:
+        if shape is not Path or not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError("Expected a path")
+        return Path(os.path.normpath(self._folder / value))
+
+    def _fault(self, place: str, reason: str) -> None:
+        self.faults.append(Fault(place=place, reason=reason))
+
+
+def _secret_fault(path: Path) -> str:
+    """Why the file at `path` is not fit to hold a secret; empty when it is."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file"
+    if status.st_mode & 0o077:
+        return f"has mode {stat.S_IMODE(status.st_mode):04o}; only its owner may read it: chmod 0600"
+    if not 0 < status.st_size <= _SECRET_BYTES_MAX:
+        return f"must hold 1 to {_SECRET_BYTES_MAX} bytes"
+    return ""
+
+
+def _across(settings: Settings) -> tuple[Fault, ...]:
+    """Rules that tie two settings together, or a setting to a table of the world."""
+    hsm, tpm, key = settings.hsm, settings.tpm, settings.post_quantum
+    is_sealed = tpm is not None and not tpm.is_optional
+    rules = (
+        (settings.shop.currency in EXPONENTS, "shop.currency", "is not an ISO 4217 code that we know"),
+        (_is_zone(settings.shop.timezone), "shop.timezone", "is not an IANA zone, such as Europe/Berlin"),
+        (is_sealed or hsm.pin_path is not None, "hsm.pin_path", "is needed where no TPM must be there to give the PIN"),
+        (
+            not is_sealed or hsm.pin_path is None,
+            "hsm.pin_path",
+            "must go: the TPM seals the PIN, a file would undo that",
+        ),
+        (
+            (key.token is None) != (key.envelope_path is None),
+            "post_quantum",
+            "needs exactly one of envelope_path and token",
+        ),
+    )
+    return tuple(Fault(place=place, reason=reason) for holds, place, reason in rules if not holds)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True

@@ -1,0 +1,324 @@
+"""Every setting of the process: unit in its name, range, default and reason in its description.
+
+Owns the shape of `tillstone.toml`; `load.py` fills it, `describe.py` prints it as a commented example. Bounds that are
+not settings live in `model/limits.py`. No field holds a secret: a secret is a path to a file that only we may read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from appliance.model.limits import AMOUNT_MINOR_MAX, BATCH_SALES_MAX, DAY_MS, MINUTE_MS
+
+SECRET_FILE: Final = {"secret_file": True}
+"""Marks a path whose file holds a secret: `load.py` insists on mode 0600 or stricter."""
+IN_EXAMPLE: Final = {"in_example": True}
+"""Marks a setting that may be absent but that the example sets, because a shop needs it."""
+
+KeyIdHex = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{2}){1,32}\Z")]
+Sha256Hex = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Host = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z.:_-]{1,253}\Z")]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Url = Annotated[str, Meta(pattern=r"\Ahttps?://[^\s?#@]{1,200}\Z")]
+
+_EXAMPLE_HASH: Final = "00" * 32
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the file."""
+
+
+class Shop(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who sells. The log's origin is owner/serial/generation; changing one of the three means another log."""
+
+    name: Annotated[
+        str, Meta(min_length=1, max_length=60, description="What people call the shop.", examples=["Corner Shop"])
+    ]
+    owner: Annotated[
+        str,
+        Meta(
+            pattern=r"\A[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?\Z",
+            description="Name of the owner, in the form of a domain name: first part of the log's origin.",
+            examples=["corner-shop.example"],
+        ),
+    ]
+    serial: Annotated[
+        str,
+        Meta(
+            pattern=r"\A[A-Za-z0-9-]{1,32}\Z",
+            description="Serial number of the box: second part of the log's origin.",
+            examples=["TS-0001"],
+        ),
+    ]
+    generation: Annotated[
+        int, Meta(ge=1, le=65535, description="Third part of the origin; a restored or rebuilt box counts one up.")
+    ] = 1
+    currency: Annotated[
+        str,
+        Meta(
+            pattern=r"\A[A-Z]{3}\Z",
+            description="ISO 4217 code that sales are in, and in which the drawer is counted.",
+            examples=["EUR"],
+        ),
+    ]
+    country: Annotated[
+        str, Meta(pattern=r"\A[A-Z]{2}\Z", description="ISO 3166-1 code; tax rules go by it.", examples=["DE"])
+    ]
+    timezone: Annotated[
+        str,
+        Meta(max_length=64, description="IANA zone of the shop day; times inside are UTC.", examples=["Europe/Berlin"]),
+    ]
+    day_cutoff: Annotated[
+        str,
+        Meta(
+            pattern=r"\A(?:[01][0-9]|2[0-3]):[0-5][0-9]\Z",
+            description="Local time at which a shop day ends; a bar's Saturday ends on Sunday morning.",
+        ),
+    ] = "04:00"
+    cash_rounding_minor: Annotated[
+        int, Meta(ge=1, le=1000, description="Smallest coin, in minor units: 5 for CHF, 1 for no rounding.")
+    ] = 1
+    address: Annotated[
+        str, Meta(max_length=200, description="Printed on slips.", examples=["Marktplatz 1, 12345 Beispielstadt"])
+    ] = ""
+
+
+class PosDoor(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The door of terminals: TLS, signed requests."""
+
+    host: Annotated[
+        Host, Meta(description="Address to listen on; the default is every interface of the shop's LAN.")
+    ] = "0.0.0.0"  # noqa: S104  # terminals come from the LAN; the image's firewall decides which interface that is
+    port: Annotated[Port, Meta(description="TCP port; 0 takes any free one.")] = 8443
+    tls_certificate_path: Annotated[
+        Path, Meta(description="PEM chain of the door, leaf first.", examples=["pos-certificate.pem"])
+    ]
+    tls_key_path: Annotated[
+        Path, Meta(description="PEM private key of the door, mode 0600.", extra=SECRET_FILE, examples=["pos-key.pem"])
+    ]
+    origins: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"\Ahttps?://[0-9A-Za-z.:-]{1,253}\Z")], ...],
+        Meta(max_length=16, description="Web origins of browser tills that CORS lets in; none by default."),
+    ] = ()
+    is_announced: Annotated[
+        bool, Meta(description="Announce the box by DNS-SD (_tillstone._tcp), so that terminals find it.")
+    ] = True
+
+
+class PublicDoor(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The read-only door of auditors, witnesses and monitoring."""
+
+    host: Annotated[Host, Meta(description="Address to listen on; plain HTTP, so this machine alone by default.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[Port, Meta(description="TCP port; 0 takes any free one.")] = 9080
+
+
+class Storage(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the log lives."""
+
+    path: Annotated[
+        Path, Meta(description="Folder of the log; on a disk that honours fsync.", examples=["/var/lib/tillstone"])
+    ]
+    genesis_path: Annotated[
+        Path, Meta(description="Genesis statement signed by the owner key; it becomes the log's first entry.")
+    ] = Path("genesis.cbor")
+    room_bytes_min: Annotated[
+        int,
+        Meta(
+            ge=16 * 2**20,
+            le=2**40,
+            description="New intents stop below this much free space; outcomes and recovery may use all of it.",
+        ),
+    ] = 256 * 2**20
+
+
+class TokenKey(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key in the token, found by id and pinned by the hash of its public key."""
+
+    id: Annotated[KeyIdHex, Meta(description="CKA_ID, hexadecimal.", examples=["01"])]
+    public_key_sha256: Annotated[
+        Sha256Hex,
+        Meta(
+            description="SHA-256 of the SubjectPublicKeyInfo: a stale handle may be another key, this tells.",
+            examples=[_EXAMPLE_HASH],
+        ),
+    ]
+
+
+class WrappingKey(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The key that wraps envelopes: AES-GCM has no public half, an ECDH key has one."""
+
+    id: Annotated[KeyIdHex, Meta(description="CKA_ID, hexadecimal.", examples=["02"])]
+    public_key_sha256: Annotated[
+        Sha256Hex | None,
+        Meta(
+            description="Only for an ECDH P-384 key (tokens without GCM): SHA-256 of its public key.",
+            examples=[_EXAMPLE_HASH],
+        ),
+    ] = None
+
+
+class Hsm(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The token that holds the classical log key and the wrapping key."""
+
+    module_path: Annotated[Path, Meta(description="PKCS#11 library.", examples=["/usr/lib/softhsm/libsofthsm2.so"])]
+    token_label: Annotated[
+        str, Meta(min_length=1, max_length=32, description="Exactly one token may carry it.", examples=["tillstone"])
+    ]
+    token_serial: Annotated[
+        Annotated[str, Meta(max_length=16)] | None,
+        Meta(description="Needed where two tokens share a label.", examples=["0123456789abcdef"]),
+    ] = None
+    pin_path: Annotated[
+        Path | None,
+        Meta(
+            description="File with the PIN, mode 0600. Only without [tpm], or with an optional one: a TPM seals it.",
+            extra=SECRET_FILE,
+            examples=["hsm-pin"],
+        ),
+    ] = None
+    deadline_ms: Annotated[
+        int,
+        Meta(
+            ge=50,
+            le=60_000,
+            description="A call inside the vendor's library cannot be cancelled; past this its session is retired.",
+        ),
+    ] = 2_000
+    classical: Annotated[TokenKey, Meta(description="The log's classical key: Ed25519, else ECDSA.")]
+    kek: Annotated[WrappingKey, Meta(description="Wraps the seeds of enveloped keys.")]
+
+
+class PostQuantum(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The log's ML-DSA-87 key: in the token when it has CKM_ML_DSA, else a seed in an envelope; exactly one of them."""
+
+    envelope_path: Annotated[
+        Path | None,
+        Meta(
+            extra=IN_EXAMPLE,
+            description="Envelope of the 32-byte seed, under the key [hsm.kek].",
+            examples=["ml-dsa.envelope"],
+        ),
+    ] = None
+    token: Annotated[TokenKey | None, Meta(description="The key in the token, instead of an envelope.")] = None
+
+
+class Note(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Ed25519 key of checkpoints, where the classical log key is not Ed25519 itself."""
+
+    envelope_path: Annotated[Path, Meta(description="Envelope of the 32-byte seed.", examples=["note.envelope"])]
+
+
+class Tpm(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The TPM that seals the HSM PIN and counts epochs."""
+
+    tcti: Annotated[
+        str, Meta(min_length=1, max_length=200, description="How to reach it.", examples=["device:/dev/tpmrm0"])
+    ]
+    bundle_path: Annotated[
+        Path, Meta(description="Sealed PIN and public parts, made by provisioning.", examples=["tpm-bundle.json"])
+    ]
+    policy_path: Annotated[
+        Path, Meta(description="Signed PCR policy; an update brings a new one.", examples=["pcr-policy.json"])
+    ]
+    is_optional: Annotated[
+        bool,
+        Meta(description="Start without it, with the PIN of hsm.pin_path; for a bench, never for a shop."),
+    ] = False
+
+
+class Stripe(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Cards through Stripe."""
+
+    api_base: Annotated[Url, Meta(description="Address of the API; a sandbox puts its twin here.")] = (
+        "https://api.stripe.com"
+    )
+    api_key_path: Annotated[
+        Path,
+        Meta(description="File with the restricted secret key, mode 0600.", extra=SECRET_FILE, examples=["stripe-key"]),
+    ]
+    payment_source_default: Annotated[
+        str,
+        Meta(
+            pattern=r"\A[0-9A-Za-z_]{0,64}\Z",
+            description="Payment method used when a terminal names none, such as pm_card_visa; sandboxes only.",
+        ),
+    ] = ""
+
+
+class Provider(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who moves card money; without one, card tenders are refused."""
+
+    stripe: Annotated[Stripe | None, Meta(description="Cards through Stripe.")] = None
+
+
+class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds a shop may tighten."""
+
+    unsigned_age_max_ms: Annotated[
+        int,
+        Meta(
+            ge=1_000,
+            le=DAY_MS,
+            description="With signing down, new intents are refused once the oldest unsigned entry is this old.",
+        ),
+    ] = 15 * MINUTE_MS
+    unsigned_entries_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="The same bound as a count of unsigned entries.")
+    ] = 5_000
+    clock_skew_max_ms: Annotated[
+        int, Meta(ge=1_000, le=DAY_MS, description="How far a request's signed_at may be from our clock.")
+    ] = 5 * MINUTE_MS
+    batch_sales_max: Annotated[int, Meta(ge=1, le=BATCH_SALES_MAX, description="Sales in one signed batch.")] = (
+        BATCH_SALES_MAX
+    )
+    amount_minor_max: Annotated[
+        int, Meta(ge=1, le=AMOUNT_MINOR_MAX, description="Largest amount of one tender, in minor units.")
+    ] = AMOUNT_MINOR_MAX
+
+
+class Otlp(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where spans go; without it tracing costs nothing."""
+
+    endpoint: Annotated[
+        Url,
+        Meta(description="Traces endpoint of an OTLP/HTTP collector.", examples=["http://127.0.0.1:4318/v1/traces"]),
+    ]
+
+
+class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the process says about itself."""
+
+    level: Annotated[
+        str,
+        Meta(pattern=r"\A(?:info|warning|error)\Z", description="Least severe line written: info, warning or error."),
+    ] = "info"
+    format: Annotated[
+        str,
+        Meta(
+            pattern=r"\A(?:auto|json|console)\Z",
+            description="json for machines, console for eyes; auto asks for a tty.",
+        ),
+    ] = "auto"
+
+
+class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    shop: Annotated[Shop, Meta(description="Who sells.")]
+    pos: Annotated[PosDoor, Meta(description="Door of terminals.")]
+    public: Annotated[PublicDoor, Meta(description="Read-only door.")] = PublicDoor()
+    storage: Annotated[Storage, Meta(description="Where the log lives.")]
+    hsm: Annotated[Hsm, Meta(description="The token.")]
+    post_quantum: Annotated[PostQuantum, Meta(description="The log's ML-DSA-87 key.")]
+    note: Annotated[Note | None, Meta(description="Key of checkpoints.")] = None
+    tpm: Annotated[Tpm | None, Meta(extra=IN_EXAMPLE, description="Root of trust.")] = None
+    provider: Annotated[Provider, Meta(description="Card money.")] = Provider()
+    limits: Annotated[Limits, Meta(description="Bounds.")] = Limits()
+    otlp: Annotated[Otlp | None, Meta(description="Spans.")] = None
+    log: Annotated[Log, Meta(description="Lines.")] = Log()

@@ -1,0 +1,159 @@
+"""The file of settings: what loads, what is refused, and that nothing secret is said."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from appliance.config.describe import describe
+from appliance.config.load import SettingsInvalid, load, read_secret
+from appliance.model.errors import Unavailable
+
+SECRET_NAMES = ("pos-key.pem", "hsm-pin", "stripe-key")
+
+
+def write(folder: Path, text: str) -> Path:
+    for name in SECRET_NAMES:
+        (folder / name).write_text("planted-secret\n")
+        (folder / name).chmod(0o600)
+    path = folder / "tillstone.toml"
+    path.write_text(text)
+    return path
+
+
+def faults(path: Path) -> dict[str, str]:
+    with pytest.raises(SettingsInvalid) as caught:
+        load(path)
+    return {fault.place: fault.reason for fault in caught.value.faults}
+
+
+def uncommented() -> str:
+    """The example with every setting in force."""
+    return re.sub(r"(?m)^#(?=[a-z\[])", "", describe())
+
+
+def test_example_loads_and_gives_the_defaults(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, describe()))
+    assert settings.limits.unsigned_age_max_ms == 900_000
+    assert settings.limits.unsigned_entries_max == 5_000
+    assert settings.limits.clock_skew_max_ms == 300_000
+    assert settings.storage.room_bytes_min == 256 * 1024 * 1024
+    assert settings.shop.day_cutoff == "04:00"
+    assert settings.pos.port == 8443
+    assert settings.public.port == 9080
+    assert settings.provider.stripe is None
+    assert settings.otlp is None
+
+
+def test_every_line_of_the_example_is_a_setting_that_exists(tmp_path: Path) -> None:
+    assert set(faults(write(tmp_path, uncommented()))) == {"hsm.pin_path", "post_quantum"}
+
+
+def test_example_with_every_compatible_setting_in_force_loads(tmp_path: Path) -> None:
+    text = uncommented().replace("is_optional = false", "is_optional = true")
+    text = text.replace('envelope_path = "ml-dsa.envelope"', "")
+    settings = load(write(tmp_path, text))
+    assert settings.provider.stripe is not None
+    assert settings.post_quantum.token is not None
+
+
+def test_relative_paths_are_relative_to_the_folder_of_the_file(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, describe()))
+    assert settings.pos.tls_key_path == tmp_path / "pos-key.pem"
+    assert settings.storage.genesis_path == tmp_path / "genesis.cbor"
+    assert settings.storage.path == Path("/var/lib/tillstone")
+
+
+def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
+    text = describe().replace('currency = "EUR"', 'currency = "euro"').replace('serial = "TS-0001"', "")
+    text = text.replace("#port = 8443", "port = 70000").replace("#is_announced = true", 'is_announced = "yes"')
+    text = text.replace("[limits]", "[limits]\ncolour = 1")
+    found = faults(write(tmp_path, text + "\n[shipping]\n"))
+    assert set(found) == {
+        "shop.currency",
+        "shop.serial",
+        "pos.port",
+        "pos.is_announced",
+        "limits.colour",
+        "shipping",
+    }
+    assert "65535" in found["pos.port"]
+    assert "unsigned_entries_max" in found["limits.colour"]
+
+
+def test_empty_file_names_every_required_setting(tmp_path: Path) -> None:
+    found = faults(write(tmp_path, ""))
+    assert {"shop.name", "hsm.classical.id", "pos.tls_key_path", "storage.path"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ('currency = "EUR"', 'currency = "ZZZ"', "shop.currency"),
+        ('timezone = "Europe/Berlin"', 'timezone = "Europe/Atlantis"', "shop.timezone"),
+        ('timezone = "Europe/Berlin"', 'timezone = "../../etc/passwd"', "shop.timezone"),
+        ('#day_cutoff = "04:00"', 'day_cutoff = "24:00"', "shop.day_cutoff"),
+        ('#day_cutoff = "04:00"', 'day_cutoff = "04:00\\n"', "shop.day_cutoff"),
+        ('tls_key_path = "pos-key.pem"', 'tls_key_path = ""', "pos.tls_key_path"),
+        ('#pin_path = "hsm-pin"', 'pin_path = "hsm-pin"', "hsm.pin_path"),
+        ("[storage]", "[[storage]]", "storage"),
+    ],
+)
+def test_a_wrong_value_is_refused_at_its_place(tmp_path: Path, old: str, new: str, place: str) -> None:
+    assert old in describe()
+    assert set(faults(write(tmp_path, describe().replace(old, new)))) == {place}
+
+
+def test_a_fault_never_quotes_the_value(tmp_path: Path) -> None:
+    text = (
+        describe()
+        .replace('currency = "EUR"', 'currency = "sk_live_planted"')
+        .replace("#port = 8443", 'port = "sk_live_planted"')
+    )
+    assert "planted" not in repr(faults(write(tmp_path, text)))
+
+
+def test_secret_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, describe())
+    (tmp_path / "pos-key.pem").chmod(0o640)
+    assert "0640" in faults(path)["pos.tls_key_path"]
+
+
+def test_missing_or_empty_secret_file_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, describe())
+    (tmp_path / "pos-key.pem").write_text("")
+    assert "bytes" in faults(path)["pos.tls_key_path"]
+    (tmp_path / "pos-key.pem").unlink()
+    assert "cannot be read" in faults(path)["pos.tls_key_path"]
+
+
+def test_pin_file_is_needed_without_a_tpm(tmp_path: Path) -> None:
+    text = describe().replace("[tpm]", "#[tpm]")
+    for name in ("tcti", "bundle_path", "policy_path"):
+        text = re.sub(rf"(?m)^{name} = .*$", "", text)
+    assert set(faults(write(tmp_path, text))) == {"hsm.pin_path"}
+    settings = load(write(tmp_path, text.replace("#pin_path", "pin_path")))
+    assert settings.hsm.pin_path == tmp_path / "hsm-pin"
+
+
+@pytest.mark.parametrize("text", ["[shop", "a = 1\na = 2\n", "x = '" + "y" * 70_000 + "'"])
+def test_what_is_not_toml_is_refused_as_a_whole(tmp_path: Path, text: str) -> None:
+    assert set(faults(write(tmp_path, text))) == {"file"}
+
+
+def test_missing_file_is_a_fault_not_a_traceback(tmp_path: Path) -> None:
+    assert "cannot be read" in faults(tmp_path / "absent.toml")["file"]
+
+
+def test_secret_is_read_without_its_last_newline(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    assert read_secret(tmp_path / "hsm-pin").reveal() == b"planted-secret"
+
+
+def test_secret_that_became_readable_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    (tmp_path / "hsm-pin").chmod(0o644)
+    with pytest.raises(Unavailable, match="0644"):
+        read_secret(tmp_path / "hsm-pin")
