@@ -1,0 +1,186 @@
+"""What the core asks of a payment provider: move money once, and tell afterwards whether it moved.
+
+Owns the questions and the answers; must never name a vendor. Every answer is a value, never an exception, because money
+may already have moved when it is given. Cancellation alone is raised: the caller's deadline passed, the answer is lost
+and the operation counts as `Unknown`.
+
+Rules for callers:
+- An operation is asked only after its intent's commit returned success.
+- The same `provider_key` always carries the same bytes, and is never resent past `PROVIDER_KEY_AGE_MAX_MS` of
+  proven age: providers forget keys, and then the same key makes a new charge.
+- `Refused` and `NotSent` speak of this request alone. When an earlier request under the same key may have arrived, they
+  prove nothing about it: ask `find`.
+
+Source: ARCHITECTURE section 3, "Operations".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId
+from appliance.model.invariants import ensure
+from appliance.model.money import Money
+
+CardSource = NewType("CardSource", str)
+"""Where the provider takes the card from: a reader's name, or in the sandbox a test card. Never a card number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What the provider stores beside the money, so that it can be found again without its own name for it."""
+
+    log_origin: str
+    payment_key: RequestKey
+    operation_id: OperationId
+    terminal_id: TerminalId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorise:
+    """Take `amount` from a card and capture it at once."""
+
+    provider_key: ProviderKey
+    reference: Reference
+    amount: Money
+    source: CardSource
+
+    def __post_init__(self) -> None:
+        ensure(self.amount.amount_minor > 0, "a card payment takes a positive amount")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    """Give `amount` back out of the captured payment `of`. Reversing a captured payment is refunding all of it."""
+
+    provider_key: ProviderKey
+    reference: Reference
+    amount: Money
+    of: ProviderReference
+
+    def __post_init__(self) -> None:
+        ensure(self.amount.amount_minor > 0, "a refund gives a positive amount")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Withdraw the payment `of`, which took no money yet; a captured one is refused (`payment_already_captured`)."""
+
+    provider_key: ProviderKey
+    reference: Reference
+    amount: Money
+    of: ProviderReference
+
+
+Operation = Authorise | Refund | Cancel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """It happened. Amount, currency and reference of the provider's answer were compared with what was asked."""
+
+    provider_reference: ProviderReference
+    amount: Money
+    confirmed_ms: int
+    """The provider's clock, Unix milliseconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declined:
+    """A typed answer of the card's side: no. Final; no money moved.
+
+    Attributes:
+        code: stable lower_snake, such as `insufficient_funds`, `expired_card`, `card_declined`.
+        message: one sentence for the cashier.
+        provider_reference: the provider's name for the attempt, when it made one.
+    """
+
+    code: str
+    message: str
+    provider_reference: ProviderReference | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The provider did not accept this request (parameters, credentials) and did nothing; an operator must act."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent:
+    """No byte of this request left the box, provably: no connection could be made."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """It may have happened: lost, late, contradictory or unreadable answers. `find` will tell, later.
+
+    Attributes:
+        reason: stable lower_snake, for logs and entries.
+        provider_reference: the provider's name for it, when one was seen; pass it to `find`.
+    """
+
+    reason: str
+    provider_reference: ProviderReference | None = None
+
+
+Answer = Confirmed | Declined | Refused | NotSent | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The provider has the operation, with this final answer."""
+
+    answer: Confirmed | Declined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """One complete listing, read to its last page, does not hold the operation. Proof needs two: `payment/resolve.py`.
+
+    Attributes:
+        as_of_ms: the provider's clock when the listing began, Unix milliseconds; two listings are compared by it.
+    """
+
+    as_of_ms: int
+
+
+class Provider(Protocol):
+    """A payment provider; one verb per kind of operation, one to read back."""
+
+    async def authorise(self, operation: Authorise) -> Answer:
+        """Take a card payment with automatic capture."""
+        ...
+
+    async def refund(self, operation: Refund) -> Answer:
+        """Give captured money back; never above what is left."""
+        ...
+
+    async def cancel(self, operation: Cancel) -> Answer:
+        """Withdraw a payment that took no money yet."""
+        ...
+
+    async def find(
+        self, operation: Operation, *, since_ms: int, known: ProviderReference | None = None
+    ) -> Found | Absent | Unknown:
+        """Ask whether the provider has `operation`, by reading only.
+
+        Args:
+            since_ms: how far back a listing reads, on the box's clock; must lie before the intent, with room for every
+                error that clock can have had since.
+            known: the provider's name for the operation, when an answer carried one; then nothing is listed and
+                `Absent` is never said.
+        Returns:
+            Unknown when the reading failed, was incomplete, found something unfinished, or when the box's clock and the
+            provider's disagree so much that the window proves nothing.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections; nothing is asked afterwards."""
+        ...
