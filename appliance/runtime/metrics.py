@@ -1,0 +1,138 @@
+"""Every figure the process counts about itself, in a registry of its own.
+
+Label values come from closed sets or are bounded here: a stranger must not be able to grow a series by inventing codes.
+Children are looked up once and kept (a lookup costs more than the increment). Metrics never drive a decision.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final, Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+CHILDREN_MAX: Final = 200
+"""Label combinations of one metric; what comes later is counted under `other`."""
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_LABEL: Final = re.compile(r"\A[a-z0-9_.-]{1,64}\Z")
+_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_ENTRIES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)
+
+
+class Metrics:
+    """One attribute per plain metric, one method per metric with labels."""
+
+    def __init__(self) -> None:
+        # Creation times double the series and nobody reads them; the library has one switch for the whole process.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it unannotated
+        registry = CollectorRegistry()
+        self._registry = registry
+
+        self._requests = _Labelled(
+            Counter("tillstone_requests", "Requests answered, by verb and code.", ("verb", "code"), registry=registry)
+        )
+        self._refusals = _Labelled(
+            Counter("tillstone_refusals", "Requests refused, by problem code.", ("code",), registry=registry)
+        )
+        self._stage = _Labelled(
+            Histogram("tillstone_stage_seconds", "Time in a stage.", ("stage",), registry=registry, buckets=_SECONDS)
+        )
+        self._operations = _Labelled(
+            Gauge("tillstone_operations_open", "Open operations, by state.", ("state",), registry=registry)
+        )
+        self._head_signing = _Labelled(
+            Histogram(
+                "tillstone_head_signing_seconds",
+                "Time to sign a head, by key class.",
+                ("key_class",),
+                registry=registry,
+                buckets=_SECONDS,
+            )
+        )
+        self._device_up = _Labelled(
+            Gauge("tillstone_device_up", "1 while the device answers, else 0.", ("device",), registry=registry)
+        )
+
+        self.ledger_group_entries = Histogram(
+            "tillstone_ledger_group_entries", "Entries in one commit.", registry=registry, buckets=_ENTRIES
+        )
+        self.ledger_commit_seconds = Histogram(
+            "tillstone_ledger_commit_seconds", "Time of one durable commit.", registry=registry, buckets=_SECONDS
+        )
+        self.ledger_queue_depth = Gauge("tillstone_ledger_queue_depth", "Appends that wait.", registry=registry)
+        self.ledger_entries = Gauge("tillstone_ledger_entries", "Entries in the log.", registry=registry)
+        self.heads_signed = Counter("tillstone_heads_signed", "Heads signed by both keys.", registry=registry)
+        self.unsigned_entries = Gauge(
+            "tillstone_unsigned_entries", "Entries that no signed head covers yet.", registry=registry
+        )
+        self.free_bytes = Gauge("tillstone_free_bytes", "Free space where the log lives.", registry=registry)
+        self.clock_steps = Counter("tillstone_clock_steps", "Steps of the wall clock.", registry=registry)
+        self.terminals = Gauge("tillstone_terminals", "Terminals that may sell.", registry=registry)
+        self.event_streams = Gauge("tillstone_event_streams", "Event streams (SSE) that are open.", registry=registry)
+        self.loop_blocked = Counter(
+            "tillstone_loop_blocked", "Times the event loop stood still for over 50 ms.", registry=registry
+        )
+        self.loop_lag_seconds = Gauge(
+            "tillstone_loop_lag_seconds", "Latest lateness of the event loop.", registry=registry
+        )
+        resident = Gauge("tillstone_resident_bytes", "Memory of the process (RSS).", registry=registry)
+        resident.set_function(_resident_bytes)
+
+    def request(self, verb: str, code: str) -> None:
+        """Count one answer; `code` is `ok` or the problem's code."""
+        self._requests.at(verb, code).inc()
+
+    def refusal(self, code: str) -> None:
+        """Count one refusal, authenticated or not."""
+        self._refusals.at(code).inc()
+
+    def stage_took(self, stage: str, seconds: float) -> None:
+        self._stage.at(stage).observe(seconds)
+
+    def head_signing_took(self, key_class: str, seconds: float) -> None:
+        """`key_class` is `classical` or `post_quantum`."""
+        self._head_signing.at(key_class).observe(seconds)
+
+    def operations_open(self, state: str, count: int) -> None:
+        self._operations.at(state).set(count)
+
+    def device_up(self, device: str, is_up: bool) -> None:
+        """`device` is `hsm` or `tpm`."""
+        self._device_up.at(device).set(is_up)
+
+    def render(self) -> bytes:
+        """The exposition in Prometheus text format (`CONTENT_TYPE`)."""
+        return generate_latest(self._registry)
+
+
+class _Labelled(Generic[M]):
+    """A metric with labels and the children it has given out."""
+
+    __slots__ = ("_children", "_metric")
+
+    def __init__(self, metric: M) -> None:
+        self._metric = metric
+        self._children: dict[tuple[str, ...], M] = {}
+
+    def at(self, *labels: str) -> M:
+        """The child for `labels`; `other` when a label is malformed or there are too many children."""
+        child = self._children.get(labels)
+        if child is not None:
+            return child
+        if len(self._children) >= CHILDREN_MAX or not all(_LABEL.match(label) for label in labels):
+            return self._metric.labels(*("other" for _ in labels))
+        return self._children.setdefault(labels, self._metric.labels(*labels))
+
+
+def _resident_bytes() -> float:
+    # `pread` of procfs does not wait for a disk, so the event loop may do it.
+    descriptor = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        pages = int(os.pread(descriptor, 200, 0).split()[1])
+    finally:
+        os.close(descriptor)
+    return float(pages * os.sysconf("SC_PAGESIZE"))
