@@ -1,0 +1,87 @@
+"""The folder in which a terminal keeps what must outlive it: key, profile, trust, memory and stored sales.
+
+Owns the names in that folder and their formats. Its rules:
+- the profile is written once, by pairing; the memory after each verified receipt and each lesson about the clock;
+- every write is whole and durable (`durable.py`); nothing in here is readable by others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from appliance.model.errors import Rejected
+from appliance.wire.requests import Seen, Wire
+from provisioning.terminal.durable import write_durably
+
+
+class Profile(Wire, frozen=True, kw_only=True):
+    """Which box this terminal speaks to, and as whom.
+
+    Attributes:
+        certificate_sha256: pin of the box's TLS certificate (DER), learnt at pairing. Without it `ca_file` is used.
+        ca_file: PEM file of the authority that signs the box's certificates; relative to the folder.
+    """
+
+    url: str
+    terminal: str
+    audience: str
+    currency: str
+    certificate_sha256: str | None = None
+    ca_file: str | None = None
+
+
+class Memory(Wire, frozen=True, kw_only=True):
+    """What the terminal learnt: the highest verified head, and how far its clock is from the box's."""
+
+    seen: Seen | None = None
+    clock_offset_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminalHome:
+    """The files of one terminal."""
+
+    folder: Path
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "key.pem"
+
+    @property
+    def trust_file(self) -> Path:
+        return self.folder / "trust.json"
+
+    @property
+    def queue_file(self) -> Path:
+        return self.folder / "queue.sqlite"
+
+    def profile(self) -> Profile:
+        """Raises Rejected `profile_missing` or `profile_malformed`."""
+        try:
+            return msgspec.json.decode((self.folder / "terminal.json").read_bytes(), type=Profile)
+        except FileNotFoundError:
+            raise Rejected("profile_missing", f"{self.folder} holds no terminal.json: pair first") from None
+        except msgspec.MsgspecError as cause:
+            raise Rejected("profile_malformed", f"{self.folder / 'terminal.json'}: {cause}") from cause
+
+    def keep_profile(self, profile: Profile) -> None:
+        write_durably(self.folder / "terminal.json", msgspec.json.encode(profile))
+
+    def keep_trust(self, trust: str) -> None:
+        write_durably(self.trust_file, trust.encode("utf-8"))
+
+    def memory(self) -> Memory:
+        """What was kept last; a new terminal remembers nothing. Raises Rejected `memory_malformed`."""
+        try:
+            return msgspec.json.decode((self.folder / "memory.json").read_bytes(), type=Memory)
+        except FileNotFoundError:
+            return Memory()
+        except msgspec.MsgspecError as cause:
+            # Starting with no memory would hide a log that was rolled back: somebody must look.
+            raise Rejected("memory_malformed", f"{self.folder / 'memory.json'}: {cause}") from cause
+
+    def keep_memory(self, memory: Memory) -> None:
+        write_durably(self.folder / "memory.json", msgspec.json.encode(memory))

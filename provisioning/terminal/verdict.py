@@ -1,0 +1,52 @@
+"""What an answer's status means for a till that may have sent the same sale before. The table is the whole truth.
+
+Owns that decision alone. Must never wait, send or remember.
+
+Source: docs/formats/terminal-protocol.md section 7.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from http import HTTPStatus
+from typing import Final
+
+
+class Verdict(Enum):
+    """What to do next."""
+
+    ANSWERED = "answered"
+    """The durable result is in the answer; it may still say that the payment is being checked."""
+    LEARN_CLOCK = "learn_clock"
+    """Nothing happened. Take the box's time from the refusal, sign the same claims again."""
+    SAME_KEY_LATER = "same_key_later"
+    """Nothing happened to this request. Wait, then send the same key and payload."""
+    MAY_HAVE_HAPPENED = "may_have_happened"
+    """The box failed while working on it. Send the same key and payload; never a new key."""
+    REFUSED = "refused"
+    """The box says no to this very key and payload, and will say it again."""
+    NOT_HEARD = "not_heard"
+    """The box would not listen. An earlier attempt with this key may nevertheless have happened."""
+
+
+_BY_STATUS: Final[dict[int, Verdict]] = {
+    HTTPStatus.OK: Verdict.ANSWERED,
+    HTTPStatus.ACCEPTED: Verdict.ANSWERED,
+    HTTPStatus.BAD_REQUEST: Verdict.NOT_HEARD,
+    HTTPStatus.UNAUTHORIZED: Verdict.NOT_HEARD,
+    HTTPStatus.FORBIDDEN: Verdict.NOT_HEARD,
+    HTTPStatus.NOT_FOUND: Verdict.REFUSED,
+    HTTPStatus.CONFLICT: Verdict.REFUSED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Verdict.NOT_HEARD,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Verdict.NOT_HEARD,
+    HTTPStatus.UNPROCESSABLE_ENTITY: Verdict.REFUSED,
+    HTTPStatus.TOO_MANY_REQUESTS: Verdict.SAME_KEY_LATER,
+    HTTPStatus.SERVICE_UNAVAILABLE: Verdict.SAME_KEY_LATER,
+}
+
+
+def of(status: int, code: str) -> Verdict:
+    """The verdict on an answer; a status that nobody promised cannot be told from a lost answer."""
+    if status == HTTPStatus.BAD_REQUEST and code == "clock_skew":
+        return Verdict.LEARN_CLOCK
+    return _BY_STATUS.get(status, Verdict.MAY_HAVE_HAPPENED)
