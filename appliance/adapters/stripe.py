@@ -1,0 +1,208 @@
+"""Cards through Stripe, in our own words: what is asked, and what was found.
+
+What an answer means is `stripe_reply`'s, how it travels `stripe_session`'s. Must never retry, never send without
+our own idempotency key, and never raise for what a network or Stripe did.
+
+Source: docs.stripe.com/api/payment_intents, docs.stripe.com/api/refunds, docs.stripe.com/api/idempotent_requests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, Self
+
+from appliance.adapters.stripe_money import amount_for_stripe
+from appliance.adapters.stripe_reply import (
+    Expected,
+    Payment,
+    Refunded,
+    Reply,
+    authorise_answer,
+    cancel_answer,
+    failure_answer,
+    payment_answer,
+    refund_answer,
+    refunded_answer,
+)
+from appliance.adapters.stripe_session import StripeSession, StripeSettings
+from appliance.model.ids import ProviderReference
+from appliance.ports.clock import Clock
+from appliance.ports.provider import (
+    Absent,
+    Answer,
+    Authorise,
+    Cancel,
+    Confirmed,
+    Declined,
+    Found,
+    NotSent,
+    Operation,
+    Refund,
+    Refused,
+    Unknown,
+)
+
+_PAYMENTS: Final = "/v1/payment_intents"
+_REFUNDS: Final = "/v1/refunds"
+_REFERENCE: Final = re.compile(r"\A(?:pi|re|pyr)_[0-9A-Za-z]{1,120}\Z")  # it becomes part of a path
+
+
+class StripeProvider:
+    """Satisfies `ports/provider.py` on one Stripe account."""
+
+    def __init__(self, *, session: StripeSession) -> None:
+        self._session = session
+
+    @classmethod
+    async def open(cls, *, settings: StripeSettings, clock: Clock) -> Self:
+        """Make ready to ask; nothing is asked yet. Raises Rejected for a wrong key or address."""
+        return cls(session=await StripeSession.open(settings=settings, clock=clock))
+
+    async def authorise(self, operation: Authorise) -> Answer:
+        expected = self._expected(operation)
+        if isinstance(expected, Refused):
+            return expected
+        reply = await self._session.ask(
+            "post",
+            _PAYMENTS,
+            key=operation.provider_key,
+            amount=expected.amount,
+            currency=operation.amount.currency.lower(),
+            capture_method="automatic",
+            confirm=True,
+            error_on_requires_action=True,  # nobody at a till completes a redirect; such a card is declined at once
+            metadata=expected.metadata,
+            payment_method=operation.source,
+            payment_method_types=["card"],
+        )
+        return authorise_answer(reply, expected) if isinstance(reply, Reply) else reply
+
+    async def refund(self, operation: Refund) -> Answer:
+        expected = self._expected(operation)
+        if isinstance(expected, Refused):
+            return expected
+        reply = await self._session.ask(
+            "post",
+            _REFUNDS,
+            key=operation.provider_key,
+            amount=expected.amount,
+            metadata=expected.metadata,
+            payment_intent=operation.of,
+        )
+        return refund_answer(reply, expected, operation.of) if isinstance(reply, Reply) else reply
+
+    async def cancel(self, operation: Cancel) -> Answer:
+        expected = self._expected(operation)
+        if isinstance(expected, Refused):
+            return expected
+        reply = await self._session.ask("post", f"{_PAYMENTS}/{operation.of}/cancel", key=operation.provider_key)
+        return cancel_answer(reply, expected) if isinstance(reply, Reply) else reply
+
+    async def find(
+        self, operation: Operation, *, since_ms: int, known: ProviderReference | None = None
+    ) -> Found | Absent | Unknown:
+        expected = self._expected(operation)
+        if isinstance(expected, Refused):
+            # The same check refused to send it, so it cannot be there; that proof is not this method's to give.
+            return Unknown(reason=expected.code)
+        if isinstance(operation, Cancel):
+            known = operation.of  # a cancellation has no name of its own
+        if known is not None and not _REFERENCE.match(known):
+            return Unknown(reason="reference_malformed")
+        if known is not None:
+            return await self._find_known(operation, expected, known)
+        return await self._find_listed(operation, expected, since_ms)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _find_known(self, operation: Operation, expected: Expected, known: ProviderReference) -> Found | Unknown:
+        path = f"{_REFUNDS if isinstance(operation, Refund) else _PAYMENTS}/{known}"
+        reply = await self._session.ask("get", path)
+        if not isinstance(reply, Reply):
+            return Unknown(reason=reply.reason, provider_reference=known)
+        if not reply.is_success:
+            # Also 404: Stripe forgets no payment, so this is another account or a lie, not absence.
+            return Unknown(reason=_why(failure_answer(reply, expected)), provider_reference=known)
+        answer: Answer
+        match operation:
+            case Authorise():
+                answer = authorise_answer(reply, expected)
+            case Refund():
+                answer = refund_answer(reply, expected, operation.of)
+            case Cancel():
+                answer = cancel_answer(reply, expected)
+        if isinstance(answer, Confirmed | Declined):
+            return Found(answer=answer)
+        return Unknown(reason=_why(answer), provider_reference=known)
+
+    async def _find_listed(self, operation: Operation, expected: Expected, since_ms: int) -> Found | Absent | Unknown:
+        answers: list[Confirmed | Declined | Unknown]
+        if isinstance(operation, Refund):
+            of = operation.of
+            refunds = await self._session.list_all(_REFUNDS, Refunded, payment_intent=of)
+            if isinstance(refunds, Unknown):
+                return refunds
+            answers = [refunded_answer(item, expected, of) for item in refunds.items if _is_ours(item, expected)]
+            return _verdict(answers, refunds.as_of_ms)
+        payments = await self._session.list_all(_PAYMENTS, Payment, created={"gte": since_ms // 1000})
+        if isinstance(payments, Unknown):
+            return payments
+        answers = [payment_answer(item, expected) for item in payments.items if _is_ours(item, expected)]
+        return _verdict(answers, payments.as_of_ms)
+
+    def _expected(self, operation: Operation) -> Expected | Refused:
+        """What a truthful answer carries, or why the operation cannot be sent."""
+        if not isinstance(operation, Authorise) and not _REFERENCE.match(operation.of):
+            return Refused(code="reference_malformed", detail="the payment's name is not one that Stripe gives")
+        amount = amount_for_stripe(operation.amount)
+        if isinstance(amount, Refused):
+            return amount
+        reference = operation.reference
+        metadata = {"tillstone_log": reference.log_origin}
+        if isinstance(operation, Cancel):
+            # It answers with the payment it cancels, which carries that payment's own names.
+            return Expected(money=operation.amount, amount=amount, metadata=metadata, is_live=self._session.is_live)
+        metadata |= {
+            "tillstone_payment": str(reference.payment_key),
+            "tillstone_operation": reference.operation_id,
+            "tillstone_terminal": reference.terminal_id,
+            "tillstone_key": operation.provider_key,
+        }
+        return Expected(money=operation.amount, amount=amount, metadata=metadata, is_live=self._session.is_live)
+
+
+def _is_ours(item: Payment | Refunded, expected: Expected) -> bool:
+    """The provider key is never used twice, so it alone names the operation; the rest is compared afterwards."""
+    return item.metadata.get("tillstone_key") == expected.metadata["tillstone_key"]
+
+
+def _verdict(answers: Sequence[Confirmed | Declined | Unknown], as_of_ms: int) -> Found | Absent | Unknown:
+    """One answer out of everything that carries our key."""
+    confirmed: list[Confirmed] = []
+    declined: list[Declined] = []
+    for answer in answers:
+        match answer:
+            case Unknown():
+                return answer
+            case Confirmed():
+                confirmed.append(answer)
+            case Declined():
+                declined.append(answer)
+    if len(confirmed) > 1:
+        # A key that outlived the provider's memory was sent again: two live charges, and a person must choose.
+        return Unknown(reason="found_more_than_once")
+    final: list[Confirmed | Declined] = [*confirmed, *declined]
+    return Found(answer=final[0]) if final else Absent(as_of_ms=as_of_ms)
+
+
+def _why(answer: Answer) -> str:
+    """The stable word for an answer that settles nothing when it was only read."""
+    match answer:
+        case Unknown() | NotSent():
+            return answer.reason
+        case Refused() | Declined():
+            return answer.code
+        case Confirmed():
+            return "confirmed"

@@ -1,0 +1,296 @@
+"""What an answer of Stripe means; pure, and the only reader of Stripe's JSON.
+
+Must never call anything failed that may have happened: whatever is not exactly understood is `Unknown`.
+
+Rules:
+- Only a typed `card_error` under status 402 is a decline, and only when the payment it carries took no money.
+- A typed `invalid_request_error` under 400, 401, 403 or 404 did nothing. 409, 429, 5xx and untyped answers are Unknown.
+- A key that was used with other bytes is Unknown, not refused: the first bytes may have charged.
+- Success is believed only when amount, currency, mode and our own metadata come back as they were sent.
+
+Source: docs.stripe.com/api/errors, docs.stripe.com/payments/paymentintents/lifecycle,
+docs.stripe.com/api/refunds/object.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from appliance.model.ids import ProviderReference
+from appliance.model.limits import TEXT_CHARACTERS_MAX
+from appliance.model.money import Money
+from appliance.ports.provider import Answer, Confirmed, Declined, Refused, Unknown
+
+_SNAKE: Final = re.compile(r"\A[a-z][a-z0-9_]{0,63}\Z")
+Shape = TypeVar("Shape")
+Item = TypeVar("Item", bound="Payment | Refunded")
+_ObjectId = Annotated[str, Meta(pattern=r"\A[a-z]{2,6}_[0-9A-Za-z_]{1,120}\Z")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An HTTP answer that arrived whole.
+
+    Attributes:
+        date_ms: the answer's Date header, Unix milliseconds; None when it had none.
+    """
+
+    status: int
+    body: str
+    date_ms: int | None = None
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a truthful answer must carry.
+
+    Attributes:
+        amount: in Stripe's smallest unit.
+        is_live: whether our key moves real money; the answer says the same of itself.
+    """
+
+    money: Money
+    amount: int
+    metadata: dict[str, str]
+    is_live: bool
+
+
+class PaymentError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the last attempt on a payment failed."""
+
+    code: str | None = None
+    decline_code: str | None = None
+    message: str | None = None
+
+
+class Payment(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields we rely on of a PaymentIntent; others are ignored."""
+
+    id: _ObjectId
+    amount: int
+    amount_received: int
+    currency: str
+    status: str
+    livemode: bool
+    created: int
+    metadata: dict[str, str]
+    last_payment_error: PaymentError | None = None
+
+
+class Refunded(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields we rely on of a Refund; it does not say which mode it is in."""
+
+    id: _ObjectId
+    amount: int
+    currency: str
+    status: str
+    created: int
+    metadata: dict[str, str]
+    payment_intent: str
+
+
+class Page(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
+    """One page of a list."""
+
+    object: Literal["list"]
+    data: list[Item]
+    has_more: bool
+
+
+class _ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    type: str
+    code: str | None = None
+    decline_code: str | None = None
+    message: str | None = None
+    param: str | None = None
+    payment_intent: Payment | None = None
+
+
+class _ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    error: _ErrorBody
+
+
+def read(body: str, shape: type[Shape] | Any) -> Shape | None:
+    """`body` as `shape`, or None when it is not exactly that."""
+    try:
+        answer: Shape = msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return answer
+
+
+def authorise_answer(reply: Reply, expected: Expected) -> Answer:
+    """What a PaymentIntent, created and confirmed in one request, says."""
+    if not reply.is_success:
+        return failure_answer(reply, expected)
+    payment: Payment | None = read(reply.body, Payment)
+    return Unknown(reason="answer_unreadable") if payment is None else payment_answer(payment, expected)
+
+
+def cancel_answer(reply: Reply, expected: Expected) -> Answer:
+    """What a PaymentIntent says after we asked to cancel it."""
+    if not reply.is_success:
+        return failure_answer(reply, expected)
+    payment: Payment | None = read(reply.body, Payment)
+    return Unknown(reason="answer_unreadable") if payment is None else withdrawn_answer(payment, expected)
+
+
+def refund_answer(reply: Reply, expected: Expected, of: ProviderReference) -> Answer:
+    """What a Refund says; `of` is the payment that it must belong to."""
+    if not reply.is_success:
+        return failure_answer(reply, expected)
+    refund: Refunded | None = read(reply.body, Refunded)
+    return Unknown(reason="answer_unreadable") if refund is None else refunded_answer(refund, expected, of)
+
+
+def payment_answer(payment: Payment, expected: Expected) -> Confirmed | Declined | Unknown:
+    """Whether `payment` took the money that was asked for."""
+    reference = ProviderReference(payment.id)
+    lie = _difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
+    if lie is not None:
+        # The reference is kept out: it may name somebody else's payment.
+        return Unknown(reason=lie)
+    match payment.status:
+        case "succeeded":
+            if payment.amount_received != expected.amount:
+                return Unknown(reason="amount_differs", provider_reference=reference)
+            return Confirmed(provider_reference=reference, amount=expected.money, confirmed_ms=payment.created * 1000)
+        case "requires_payment_method" if payment.last_payment_error is not None:
+            error = payment.last_payment_error
+            return _declined(error.code, error.decline_code, error.message, reference)
+        case "canceled":
+            return Declined(code="payment_canceled", message="The payment was cancelled.", provider_reference=reference)
+        case _:
+            # processing, requires_action and the like may still end either way.
+            return Unknown(reason=_snake(payment.status, "status_unknown"), provider_reference=reference)
+
+
+def withdrawn_answer(payment: Payment, expected: Expected) -> Confirmed | Declined | Unknown:
+    """Whether `payment` is cancelled for good."""
+    reference = ProviderReference(payment.id)
+    lie = _difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
+    if lie is not None:
+        return Unknown(reason=lie)
+    match payment.status:
+        case "canceled":
+            return Confirmed(provider_reference=reference, amount=expected.money, confirmed_ms=payment.created * 1000)
+        case "succeeded":
+            return Declined(
+                code="payment_already_captured",
+                message="The payment took the money; it can be refunded.",
+                provider_reference=reference,
+            )
+        case _:
+            return Unknown(reason=_snake(payment.status, "status_unknown"), provider_reference=reference)
+
+
+def refunded_answer(refund: Refunded, expected: Expected, of: ProviderReference) -> Confirmed | Declined | Unknown:
+    """Whether `refund` gave the money back."""
+    reference = ProviderReference(refund.id)
+    lie = _difference(refund.amount, refund.currency, refund.metadata, expected, is_live=expected.is_live)
+    if lie is not None:
+        return Unknown(reason=lie)
+    if refund.payment_intent != of:
+        return Unknown(reason="payment_differs")
+    match refund.status:
+        case "succeeded":
+            return Confirmed(provider_reference=reference, amount=expected.money, confirmed_ms=refund.created * 1000)
+        case "failed" | "canceled":
+            return Declined(
+                code=f"refund_{refund.status}",
+                message="The card's bank did not take the refund.",
+                provider_reference=reference,
+            )
+        case _:
+            return Unknown(reason=f"refund_{_snake(refund.status, 'unknown')}", provider_reference=reference)
+
+
+def failure_answer(reply: Reply, expected: Expected) -> Declined | Refused | Unknown:
+    """What a status outside 2xx says."""
+    if reply.status == 409:
+        return Unknown(reason="key_in_use")
+    if reply.status == 429:
+        # Rate limits act before execution, but lock timeouts wear the same status.
+        return Unknown(reason="rate_limited")
+    if reply.status >= 500:
+        return Unknown(reason="provider_failed")
+    answer: _ErrorAnswer | None = read(reply.body, _ErrorAnswer)
+    if answer is None:
+        return Unknown(reason="answer_unreadable")
+    match reply.status, answer.error.type:
+        case 402, "card_error":
+            return _decline_answer(answer.error, expected)
+        case 400, "idempotency_error":
+            return Unknown(reason="key_reused")
+        case ((400 | 401 | 403 | 404), "invalid_request_error") if answer.error.code not in {
+            "rate_limit",
+            "lock_timeout",
+        }:
+            return _refusal(reply.status, answer.error)
+        case _:
+            return Unknown(reason="answer_untyped")
+
+
+def _decline_answer(error: _ErrorBody, expected: Expected) -> Declined | Unknown:
+    payment = error.payment_intent
+    if payment is None:
+        return _declined(error.code, error.decline_code, error.message, None)
+    lie = _difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
+    if lie is not None:
+        return Unknown(reason=lie)
+    reference = ProviderReference(payment.id)
+    if payment.amount_received != 0 or payment.status not in {"requires_payment_method", "canceled"}:
+        return Unknown(reason="decline_contradicts_itself", provider_reference=reference)
+    return _declined(error.code, error.decline_code, error.message, reference)
+
+
+def _declined(
+    code: str | None, decline_code: str | None, message: str | None, reference: ProviderReference | None
+) -> Declined:
+    """`code` is the finer of the two; Stripe writes card errors' messages to be shown to people."""
+    return Declined(
+        code=_snake(decline_code if code == "card_declined" else code, "card_declined"),
+        message=(message if message and message.isprintable() else "The card was declined.")[:TEXT_CHARACTERS_MAX],
+        provider_reference=reference,
+    )
+
+
+def _refusal(status: int, error: _ErrorBody) -> Refused:
+    """Names the code and the parameter only: Stripe's own text may quote what we sent."""
+    state = error.payment_intent.status if error.payment_intent else ""
+    if error.code == "payment_intent_unexpected_state" and state == "succeeded":
+        return Refused(code="payment_already_captured", detail="the payment took the money; it can be refunded")
+    fallback = {401: "credentials_refused", 403: "permission_refused", 404: "not_found"}.get(status, "request_refused")
+    parameter = _snake(error.param, "none")
+    return Refused(
+        code=_snake(error.code, fallback),
+        detail=f"the provider did not accept the request: status {status}, parameter {parameter}",
+    )
+
+
+def _difference(
+    amount: int, currency: str, metadata: dict[str, str], expected: Expected, *, is_live: bool
+) -> str | None:
+    """The first thing that is not as it was asked, or None."""
+    if is_live != expected.is_live:
+        return "account_mode_differs"
+    if any(metadata.get(key) != value for key, value in expected.metadata.items()):
+        return "reference_differs"
+    if currency != expected.money.currency.lower():
+        return "currency_differs"
+    if amount != expected.amount:
+        return "amount_differs"
+    return None
+
+
+def _snake(text: str | None, fallback: str) -> str:
+    return text if text is not None and _SNAKE.match(text) else fallback
