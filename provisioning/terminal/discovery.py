@@ -33,7 +33,8 @@ async def find_boxes(deadline: Deadline, *, interfaces: list[str] | None = None)
     """Every box that announces itself until the deadline, by name. `interfaces` are addresses; None means all."""
     names: asyncio.Queue[str] = asyncio.Queue(maxsize=BOXES_MAX)
 
-    def seen(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+    # zeroconf passes all four by keyword.
+    def seen(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:  # noqa: ARG001
         if state_change is ServiceStateChange.Added and not names.full():
             names.put_nowait(name)
 

@@ -34,7 +34,7 @@ class VerifiedReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """What an answer says: a state, about any of these keys (a reversal's answer is about two: its own and the sale's)."""
+    """What an answer says: a state, about any of these keys (a reversal's own key, or the key of what it reverses)."""
 
     keys: frozenset[str]
     state: str
