@@ -48,7 +48,7 @@ def test_no_file_names_a_package_index() -> None:
 
 
 def test_no_file_names_a_path_of_one_machine() -> None:
-    # "/src/" inside "web_ui/src/" is no machine's path: a path begins where no name ends.
+    # A folder's name in the middle of a relative path is no machine's path: a path begins where no name ends.
     folders = {PROJECT, PROJECT.parent, Path.home()} - FOLDERS_OF_EVERY_MACHINE
     violations = naming({f"{folder}/" for folder in folders}, r"\w.~*{}$)-")
     assert not violations, listed(violations, "paths are relative to the project, or found at run time")
