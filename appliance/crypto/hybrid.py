@@ -67,7 +67,8 @@ def require_both(pinned: HybridPublic, signatures: Sequence[Signed], *, noun: st
     """Return if exactly one right signature per key class is there.
 
     Args:
-        noun: what a reader calls the thing that carries a signature: with "receipt" the codes begin `receipt_`.
+        noun: what a reader calls the thing that carries a signature; with "receipt" the codes read
+            `classical_receipt_missing` and so on.
     Raises:
         Rejected: `classical_{noun}_missing`, `post_quantum_{noun}_missing` (none by the pinned key of that class),
             `classical_{noun}_wrong`, `post_quantum_{noun}_wrong`, `{class}_{noun}_repeated`, `{noun}_key_unknown`.

@@ -70,7 +70,7 @@ def decode(token: bytes, *, size_max: int, depth_max: int = strict_json.DEPTH_MA
     parts = token.split(b".")
     if len(parts) != 3:
         raise Rejected("jws_malformed", f"expected 3 parts, saw {len(parts)}")
-    header = strict_json.decode(from_base64url(parts[0]), size_max=_HEADER_SIZE_MAX, depth_max=1)
+    header = strict_json.decode(from_base64url(parts[0]), size_max=_HEADER_SIZE_MAX, depth_max=2)
     key_id, media_type = _read_header(header)
     raw_signature = from_base64url(parts[2])
     if len(raw_signature) != _SIGNATURE_SIZE:
