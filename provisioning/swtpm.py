@@ -6,10 +6,13 @@ so that nothing under /etc, /var or the user's home is read or written.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
+import stat
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import Final
 
 START_TIMEOUT_S: Final = 10.0
 SETUP_TIMEOUT_S: Final = 120.0
-SOCKET_PATH_BYTES_MAX: Final = 100  # sockaddr_un holds 108, and the control socket needs a suffix
+SOCKET_FOLDER_BYTES_MAX: Final = 90  # sockaddr_un holds 108 with /socket.ctrl at the end
 _PROGRAMS: Final = ("swtpm", "swtpm_setup", "swtpm_localca", "setpriv")
 
 
@@ -57,14 +60,12 @@ def make_swtpm(directory: Path) -> None:
 
 
 def start_swtpm(directory: Path) -> RunningSwtpm:
-    """Start the TPM of `directory` behind unix sockets in it and wait until it answers.
+    """Start the TPM of `directory` behind unix sockets and wait until it answers.
 
     It ends with the thread that started it (parent-death signal, so start it from the main thread) or by
     `process.terminate()`; killing it is a power cut. Starting it again is a power-on: resetCount grows.
     """
-    address = directory / "socket"
-    if len(os.fsencode(address)) > SOCKET_PATH_BYTES_MAX:
-        raise SwtpmError(f"the path of the TPM's socket is longer than {SOCKET_PATH_BYTES_MAX} bytes: {address}")
+    address = _socket_folder(directory.resolve()) / "socket"
     control = Path(f"{address}.ctrl")  # the name that libtss2-tcti-swtpm derives
     for path in (address, control):
         path.unlink(missing_ok=True)
@@ -97,6 +98,19 @@ def _write_configuration(authority: Path) -> Path:
         f"create_certs_tool_options = {options}\nactive_pcr_banks = sha256\n"
     )
     return setup
+
+
+def _socket_folder(directory: Path) -> Path:
+    """`directory` itself, or for deep ones a short private folder that always is the same."""
+    if len(os.fsencode(directory)) <= SOCKET_FOLDER_BYTES_MAX:
+        return directory
+    short = Path(tempfile.gettempdir()) / f"tillstone-tpm-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    found = short.lstat()
+    # The temporary folder is everyone's: a folder that somebody else put there would give them our TPM.
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise SwtpmError(f"{short} belongs to someone else or is open to others; remove it")
+    return short
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], address: Path, log: Path) -> None:

@@ -6,10 +6,17 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from drivers.tpm.bundle import TpmBundle
 from provisioning.swtpm import RunningSwtpm, make_swtpm, missing_programs, start_swtpm
+from provisioning.tpm import provision_tpm
+
+PIN: Final = b"493-027-aB"
+PCRS: Final = (0, 7, 11)
 
 
 class PluggedTpm:
@@ -61,3 +68,16 @@ def plugged_tpm(template: Path, directory: Path) -> Iterator[PluggedTpm]:
         yield tpm
     finally:
         tpm.cut_power()
+
+
+class ProvisionedTpm:
+    """A running TPM with keys, counters and `PIN` sealed by `policy_key`."""
+
+    def __init__(self, plugged: PluggedTpm, policy_key: ec.EllipticCurvePrivateKey) -> None:
+        self.plugged = plugged
+        self.policy_key = policy_key
+        self.bundle: TpmBundle = provision_tpm(plugged.tcti, PIN, policy_key, PCRS)
+
+    @property
+    def tcti(self) -> str:
+        return self.plugged.tcti

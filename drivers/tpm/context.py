@@ -52,6 +52,11 @@ class TpmContext:
             self.close()
             raise
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether every further command is refused; then close it and open another."""
+        return self._is_dead
+
     @contextmanager
     def commands(self) -> Iterator[Any]:
         """The raw ESAPI for a few commands; its errors leave as this driver's errors."""

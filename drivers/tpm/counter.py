@@ -13,7 +13,7 @@ from typing import Final
 from tpm2_pytss import TPM2_ALG, TPM2_NT, TPM2B_AUTH, TPM2B_NV_PUBLIC, TPMA_NV, TPMS_NV_PUBLIC
 
 from drivers.tpm.context import TpmContext
-from drivers.tpm.errors import TpmForeign
+from drivers.tpm.errors import TpmAway, TpmForeign, TpmUnsure
 
 # Owner-defined part of the NV space (TCG registry of reserved handles, 2.2.2).
 EPOCH_INDEX: Final = 0x01800100
@@ -47,9 +47,17 @@ def read_counter(tpm: TpmContext, index: int) -> int:
 
 
 def increment_counter(tpm: TpmContext, index: int) -> int:
-    """Add one and return the new value, durable in the TPM. After TpmAway it may or may not have happened: read."""
-    with tpm.persistent(index) as resource, tpm.commands() as esapi:
-        esapi.nv_increment(resource, auth_handle=resource)
+    """Add one and return the new value, durable in the TPM.
+
+    Raises:
+        TpmUnsure: it may or may not have happened: read, never repeat.
+    """
+    with tpm.persistent(index) as resource:
+        try:
+            with tpm.commands() as esapi:
+                esapi.nv_increment(resource, auth_handle=resource)
+        except TpmAway as error:
+            raise TpmUnsure("the TPM went away during an increment") from error
     return read_counter(tpm, index)
 
 

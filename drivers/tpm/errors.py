@@ -11,6 +11,10 @@ class TpmAway(TpmError):
     """The TPM did not answer, or the context is dead: close it and open a new one."""
 
 
+class TpmUnsure(TpmAway):
+    """It went away inside a command that changes it: done or not done, only reading tells."""
+
+
 class TpmBusy(TpmError):
     """The TPM answers but will not do it now (NV rate limit, self-test): the context stays good, try later."""
 

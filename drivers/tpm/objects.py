@@ -1,7 +1,7 @@
 """The keys that live in the TPM: storage root, attestation key, endorsement key. Makes them once, checks them always.
 
-- Storage root: owner hierarchy, restricted decryption. Attestation key: ENDORSEMENT hierarchy, restricted signing; in any
-  other hierarchy resetCount, restartCount and firmwareVersion come back obfuscated and a quote proves much less.
+- Storage root: owner hierarchy, restricted decryption. Attestation key: ENDORSEMENT hierarchy, restricted signing; in
+  any other hierarchy resetCount, restartCount and firmwareVersion come back obfuscated and a quote proves much less.
 - Both are persisted (three transient slots only) and noda: with the default a few power cuts lock the TPM out.
 - A handle in use by something else is never overwritten.
 """
@@ -77,7 +77,7 @@ def ensure_srk(tpm: TpmContext, *, curve: Curve = Curve.P256) -> KeyFacts:
 
 def ensure_ak(tpm: TpmContext, *, curve: Curve = Curve.P256) -> KeyFacts:
     """The attestation key, made and persisted when absent."""
-    return _ensure_primary(tpm, AK_HANDLE, _ak_template(curve), ESYS_TR.ENDORSEMENT)
+    return _ensure_primary(tpm, AK_HANDLE, ak_template(curve), ESYS_TR.ENDORSEMENT)
 
 
 def key_facts(tpm: TpmContext, handle: int) -> KeyFacts:
@@ -139,7 +139,8 @@ def _srk_template(curve: Curve) -> Any:
     return _ecc_template(curve, SRK_ATTRIBUTES, symmetric, TPMT_ECC_SCHEME(scheme=TPM2_ALG.NULL))
 
 
-def _ak_template(curve: Curve) -> Any:
+def ak_template(curve: Curve) -> Any:
+    """What an attestation key is; also for tests that make one in a wrong place."""
     hash_algorithm = TPM2_ALG.SHA256 if curve is Curve.P256 else TPM2_ALG.SHA384
     scheme = TPMT_ECC_SCHEME(
         scheme=TPM2_ALG.ECDSA, details=TPMU_ASYM_SCHEME(ecdsa=TPMS_SCHEME_HASH(hashAlg=hash_algorithm))

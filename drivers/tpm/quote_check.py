@@ -121,7 +121,7 @@ def verify_quote(attest: bytes, signature: bytes, ak_public: bytes, expected: Qu
     _refuse_unless(quote.kind == _ATTEST_QUOTE, "type", f"expected a quote (0x8018), got 0x{quote.kind:04x}")
     _check_signer(quote.signer, expected.ak_name)
     _refuse_unless(hmac.compare_digest(quote.nonce, expected.nonce), "nonce", "the quote answers another nonce")
-    _check_pcrs(quote, expected.pcr_values)
+    _check_pcrs(quote, expected.pcr_values, hash_algorithm)
     _check_counts(quote.counts, expected.previous)
     _refuse_unless(quote.safe in (0, 1), "safe", "the clock's safe flag is neither yes nor no")
     if expected.firmware_allowed is not None:
@@ -195,7 +195,7 @@ def _check_signer(signer: bytes, ak_name: bytes) -> None:
     )
 
 
-def _check_pcrs(quote: _Attest, values: Mapping[int, bytes]) -> None:
+def _check_pcrs(quote: _Attest, values: Mapping[int, bytes], hash_algorithm: hashes.HashAlgorithm) -> None:
     octets = sum(1 << index for index in values).to_bytes(3, "little")
     _refuse_unless(
         quote.selections == ((_ALG_SHA256, octets),),
@@ -203,9 +203,13 @@ def _check_pcrs(quote: _Attest, values: Mapping[int, bytes]) -> None:
         f"expected exactly PCRs {sorted(values)} of the SHA-256 bank",
     )
     _refuse_unless(all(len(value) == 32 for value in values.values()), "pcr_digest", "expected values have 32 bytes")
-    digest = hashlib.sha256(b"".join(values[index] for index in sorted(values))).digest()
+    # The values are of the SHA-256 bank; their digest is by the hash of the signature (part 3, 18.4.1).
+    digest = hashes.Hash(hash_algorithm)
+    digest.update(b"".join(values[index] for index in sorted(values)))
     _refuse_unless(
-        hmac.compare_digest(quote.pcr_digest, digest), "pcr_digest", "the PCRs hold other values than expected"
+        hmac.compare_digest(quote.pcr_digest, digest.finalize()),
+        "pcr_digest",
+        "the PCRs hold other values than expected",
     )
 
 
