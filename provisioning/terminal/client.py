@@ -30,6 +30,7 @@ from provisioning.terminal import key_file, verdict
 from provisioning.terminal.asking import ATTEMPT_MS_MAX, Asker, Said
 from provisioning.terminal.events import read_events
 from provisioning.terminal.home import Profile, TerminalHome
+from provisioning.terminal.ledger_receipts import LedgerReceipts
 from provisioning.terminal.link import Link, read_reply
 from provisioning.terminal.memory import TerminalMemory
 from provisioning.terminal.receipts import Claimed, NotBelieved, ReceiptVerifier, check_receipt
@@ -163,7 +164,7 @@ class TerminalClient:
         """Ask, then follow an unfinished answer until it is final and proven, or the deadline passes."""
         answer = await self._believed(await self._asker.ask(verb, key, body, PaymentAnswer, deadline), key, about)
         while _is_unfinished(answer) and not deadline.has_passed:
-            await self._wait_for_news(answer, deadline)
+            await self._wait_for_news(answer, {str(key), str(about)}, deadline)
             try:
                 answer = await self._status(key, about, deadline)
             except NotBelieved:
@@ -179,7 +180,7 @@ class TerminalClient:
         said = await self._asker.ask("status", self.new_key(), body, PaymentAnswer, deadline)
         return await self._believed(said, of, about)
 
-    async def _wait_for_news(self, answer: PaymentAnswer, deadline: Deadline) -> None:
+    async def _wait_for_news(self, answer: PaymentAnswer, keys: set[str], deadline: Deadline) -> None:
         """Return when an event about the payment came, or when it is time to ask without one."""
         until = deadline.at_most(POLL_MS)
         if answer.state != "being_checked":  # only the signature is missing, and signatures make no events
@@ -188,7 +189,7 @@ class TerminalClient:
         try:
             async with until.scope(), aclosing(self.events(after=answer.seq)) as events:
                 async for event in events:
-                    if event.key == answer.key:
+                    if event.key in keys:
                         return
         except TimeoutError:
             return
@@ -212,10 +213,18 @@ class TerminalClient:
 
 @asynccontextmanager
 async def open_terminal(
-    home: TerminalHome, *, verifier: ReceiptVerifier, clock: Clock, encoding: Encoding = Encoding.COSE
+    home: TerminalHome, *, clock: Clock, verifier: ReceiptVerifier | None = None, encoding: Encoding = Encoding.COSE
 ) -> AsyncIterator[TerminalClient]:
-    """The client of a paired terminal, from its folder. Raises Rejected when the folder is not whole."""
+    """The client of a paired terminal, from its folder.
+
+    Args:
+        verifier: None means the one that trust.json in the folder calls for.
+    Raises:
+        Rejected: the folder is not whole.
+    """
     profile = home.profile()
+    if verifier is None:
+        verifier = LedgerReceipts.from_file(home.trust(), profile.audience)
     ca_file = None if profile.ca_file is None else str(home.folder / profile.ca_file)
     link = Link(url=profile.url, ca_file=ca_file, certificate_sha256=profile.certificate_sha256)
     key = key_file.load(home.key_file)

@@ -70,6 +70,13 @@ class TerminalHome:
     def keep_profile(self, profile: Profile) -> None:
         write_durably(self.folder / "terminal.json", msgspec.json.encode(profile))
 
+    def trust(self) -> bytes:
+        """trust.json as it came with pairing. Raises Rejected `trust_missing`."""
+        try:
+            return self.trust_file.read_bytes()
+        except FileNotFoundError:
+            raise Rejected("trust_missing", f"{self.folder} holds no trust.json: pair first") from None
+
     def keep_trust(self, trust: str) -> None:
         write_durably(self.trust_file, trust.encode("utf-8"))
 

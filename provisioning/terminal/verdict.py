@@ -36,6 +36,7 @@ _BY_STATUS: Final[dict[int, Verdict]] = {
     HTTPStatus.UNAUTHORIZED: Verdict.NOT_HEARD,
     HTTPStatus.FORBIDDEN: Verdict.NOT_HEARD,
     HTTPStatus.NOT_FOUND: Verdict.REFUSED,
+    HTTPStatus.METHOD_NOT_ALLOWED: Verdict.NOT_HEARD,
     HTTPStatus.CONFLICT: Verdict.REFUSED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Verdict.NOT_HEARD,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Verdict.NOT_HEARD,
@@ -45,8 +46,16 @@ _BY_STATUS: Final[dict[int, Verdict]] = {
 }
 
 
+IN_DOUBT: Final = frozenset(
+    {"box_stopped", "commit_failed", "device_deadline", "outcome_unknown", "tpm_unsure", "work_cut_off", "work_overran"}
+)
+"""Codes of 503 after which the request may have been recorded (tests compare this with what the box can raise)."""
+
+
 def of(status: int, code: str) -> Verdict:
     """The verdict on an answer; a status that nobody promised cannot be told from a lost answer."""
     if status == HTTPStatus.BAD_REQUEST and code == "clock_skew":
         return Verdict.LEARN_CLOCK
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and code in IN_DOUBT:
+        return Verdict.MAY_HAVE_HAPPENED
     return _BY_STATUS.get(status, Verdict.MAY_HAVE_HAPPENED)

@@ -1,0 +1,96 @@
+"""Receipts checked with the ledger's own verifier, and what their entries say to a till.
+
+Owns the step from proven entries to states. Must never accept a log that is not this box's: a receipt of the same
+owner's other shop proves nothing about this sale.
+
+Source: docs/formats/receipt.md, docs/formats/entry-kinds.md.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from appliance.crypto import cbor
+from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
+from appliance.ledger.receipt import verify_receipt
+from appliance.ledger.trust import Trust, load_trust
+from appliance.model.errors import Rejected
+from appliance.model.operation import OperationKind, OperationState
+from appliance.wire import entries
+from appliance.wire.requests import Seen
+from provisioning.terminal.receipts import VerifiedReceipt
+
+_AFTER_AUTHORISE: Final[dict[str, str]] = {
+    OperationState.CONFIRMED: "approved",
+    OperationState.REJECTED: "declined",
+    OperationState.ABSENT: "not_charged",
+    OperationState.UNKNOWN: "being_checked",
+}
+_UNDONE: Final = {entries.REFUND: "refunded", entries.REVERSAL: "reversed"}
+
+
+class LedgerReceipts:
+    """`receipts.ReceiptVerifier` for the log named `audience`."""
+
+    def __init__(self, *, trust: Trust, audience: str) -> None:
+        self._logs = {log_id: keys for log_id, keys in trust.keys.items() if trust.logs[log_id].origin == audience}
+        if not self._logs:
+            raise Rejected("trust_without_log", f"trust.json vouches for no log named {audience}")
+
+    @classmethod
+    def from_file(cls, trust_file: bytes, audience: str) -> LedgerReceipts:
+        """Raises Rejected: `trust_without_log`, and the codes of `load_trust`."""
+        return cls(trust=load_trust(trust_file), audience=audience)
+
+    def verify(self, receipt: bytes) -> VerifiedReceipt:
+        """Raises Rejected with the codes of `verify_receipt`, or `receipt_entry_malformed`."""
+        verified = verify_receipt(receipt, self._logs)
+        states: dict[str, frozenset[str]] = {}
+        for entry in verified.entries:
+            for key, state in _told_by(entry):
+                text = str(uuid.UUID(bytes=key))
+                states[text] = states.get(text, frozenset()) | {state}
+        return VerifiedReceipt(head=Seen(size=verified.size, root=verified.root.hex()), states=states)
+
+
+def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
+    """Each (key, state) that an entry proves; kinds that say nothing about a sale prove nothing."""
+    try:
+        body = cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)
+        match entry.kind:
+            case entries.SALE:
+                yield msgspec.convert(body, entries.SaleEntry).asked.key, "approved"
+            case entries.INTENT:
+                intent = msgspec.convert(body, entries.IntentEntry)
+                yield intent.payment, "being_checked"
+                if intent.asked is not None:
+                    yield intent.asked.key, "being_checked"
+            case entries.OUTCOME:
+                outcome = msgspec.convert(body, entries.OutcomeEntry)
+                yield outcome.payment, _after(outcome)
+            case entries.REFUND | entries.REVERSAL:
+                undo = msgspec.convert(body, entries.UndoEntry)
+                yield undo.payment, _UNDONE[entry.kind]
+                if undo.asked is not None:
+                    yield undo.asked.key, _UNDONE[entry.kind]
+            case entries.TOMBSTONE:
+                tombstone = msgspec.convert(body, entries.TombstoneEntry)
+                yield tombstone.payment, "cancelled"
+                yield tombstone.asked.key, "cancelled"
+            case entries.REVERSAL_WANTED:
+                wanted = msgspec.convert(body, entries.ReversalWantedEntry)
+                yield wanted.payment, "being_checked"
+                yield wanted.asked.key, "being_checked"
+    except msgspec.ValidationError as cause:
+        raise Rejected("receipt_entry_malformed", f"entry {entry.seq} is no {entry.kind} of version 1") from cause
+
+
+def _after(outcome: entries.OutcomeEntry) -> str:
+    if outcome.kind == OperationKind.AUTHORISE:
+        return _AFTER_AUTHORISE.get(outcome.state, "being_checked")
+    # The provider would not give it back: the payment stands. A confirmed undo is told by the entry behind it.
+    return "approved" if outcome.state == OperationState.REJECTED else "being_checked"
