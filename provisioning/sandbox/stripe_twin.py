@@ -1,0 +1,281 @@
+"""A faithful stand-in for Stripe in its own process, with faults on demand.
+
+    python -m provisioning.sandbox.stripe_twin --port 0 --state FILE --control TOKEN
+
+It prints one JSON line with the port it took. The state file survives `kill -9`.
+
+Faithful, each line pinned by `tests/integration/test_stripe_twin.py`:
+- Idempotency keys (docs.stripe.com/api/idempotent_requests): the first answer is repeated, also a 500 given after
+  execution began; other parameters are a 400 `idempotency_error`; a key in use is a 409; failed validation is not
+  remembered; after 24 hours of the twin's time the same key makes a NEW charge.
+- PaymentIntents: create, confirm, capture, cancel, retrieve, list with pages and `created`; test cards decide.
+- Refunds never exceed what is left; typed declines are 402 `card_error` and carry the payment.
+- Amounts of three-decimal currencies and of ISK follow docs.stripe.com/currencies.
+
+Unfaithful, on purpose: no webhooks, customers, disputes, fees, payouts, Connect, Terminal readers, minimum amounts,
+`expand`, search or API versions; refunds succeed at once; every test key opens the same account; a key is forgotten
+exactly at 24 hours, where Stripe says "at least".
+
+Control, with `Authorization: Bearer TOKEN`: GET /_twin/charges (the money oracle), GET and POST /_twin/clock
+({"advance_ms"} or {"now_ms"}), POST /_twin/faults (one `Fault`), POST /_twin/outage, DELETE /_twin/faults.
+Must never listen on anything but 127.0.0.1, and never be reached by a live key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import email.utils
+import hashlib
+import hmac
+import json
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from provisioning.sandbox import stripe_twin_api as api
+from provisioning.sandbox.stripe_twin_api import Answered, Parameters, refusal
+from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript, Outage
+from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
+
+_PAYMENTS: Final = "/v1/payment_intents"
+_REFUNDS: Final = "/v1/refunds"
+
+
+class ClockMove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Step the twin's clock by, or to."""
+
+    advance_ms: int = 0
+    now_ms: int | None = None
+
+
+class StripeTwin:
+    """The HTTP face. Requests are executed one at a time, so money needs no further lock."""
+
+    def __init__(self, *, store: TwinStore, control_token: str) -> None:
+        self._store = store
+        self._control_token = control_token
+        self._faults = FaultScript()
+        self._keys_in_use: set[str] = set()
+
+    def application(self) -> web.Application:
+        application = web.Application(middlewares=[self._guard])
+        route = application.router
+        route.add_get("/_twin/charges", self._charges)
+        route.add_get("/_twin/clock", self._clock)
+        route.add_post("/_twin/clock", self._move_clock)
+        route.add_post("/_twin/faults", self._add_fault)
+        route.add_delete("/_twin/faults", self._clear_faults)
+        route.add_post("/_twin/outage", self._set_outage)
+        route.add_route("*", "/v1/{rest:.*}", self._serve)
+        return application
+
+    def release(self) -> None:
+        """Let everything that hangs go, so that the process can end."""
+        self._faults.clear()
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if request.path.startswith("/_twin/"):
+            if not hmac.compare_digest(given.encode(), self._control_token.encode()):
+                return self._respond(401, {"error": {"message": "control token expected"}})
+        elif not given.startswith(("sk_test_", "rk_test_")) or given.endswith("revoked"):
+            answer = refusal("Invalid API Key provided.", status=401)
+            return self._respond(answer.status, answer.body)
+        return await handler(request)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        fault = self._faults.take(request.method, request.path)
+        if fault is not None and fault.fault in BEFORE:
+            return await self._fail_before(request, fault)
+        form = request.query if request.method == "GET" else await request.post()
+        parameters = {name: str(value) for name, value in form.items()}
+        key = request.headers.get("Idempotency-Key", "") if request.method == "POST" else ""
+        if key and key in self._keys_in_use:
+            conflict = refusal(
+                "There is currently another in-progress request using this key.", kind="idempotency_error"
+            )
+            return self._respond(409, conflict.body)
+        self._keys_in_use.add(key)
+        try:
+            if fault is not None and fault.fault == "delay":
+                await asyncio.sleep(fault.delay_ms / 1000)
+            answer = self._execute(request, parameters, key, fault)
+        finally:
+            self._keys_in_use.discard(key)
+        return await self._reply(request, answer, fault)
+
+    def _execute(self, request: web.Request, parameters: Parameters, key: str, fault: Fault | None) -> Answered:
+        """Do it, and remember the answer under `key` in the same transaction."""
+        digest = hashlib.sha256(json.dumps([request.path, sorted(parameters.items())]).encode()).hexdigest()
+        saved = self._store.saved_answer(key) if key else None
+        if saved is not None:
+            if saved.digest != digest:
+                return refusal(
+                    "Keys for idempotent requests can only be used with the same parameters they were first used with.",
+                    kind="idempotency_error",
+                )
+            return Answered(status=saved.status, body=json.loads(saved.body))
+        try:
+            with self._store.transaction():
+                answer = self._route(request.method, request.path, parameters)
+                if fault is not None and fault.fault == "error_after_processing":
+                    answer = _server_error()
+                if key and answer.is_remembered:
+                    body = json.dumps(answer.body)
+                    self._store.save_answer(key, SavedAnswer(digest=digest, status=answer.status, body=body))
+        except api.InvalidRequest as error:
+            return error.answer
+        return answer
+
+    def _route(self, method: str, path: str, parameters: Parameters) -> Answered:
+        match method, path.strip("/").split("/")[1:]:
+            case "POST", ["payment_intents"]:
+                return api.create_payment(self._store, parameters)
+            case "POST", ["payment_intents", identifier, "confirm"]:
+                return api.confirm_payment(self._store, identifier, parameters)
+            case "POST", ["payment_intents", identifier, "capture"]:
+                return api.capture_payment(self._store, identifier, parameters)
+            case "POST", ["payment_intents", identifier, "cancel"]:
+                return api.cancel_payment(self._store, identifier, parameters)
+            case "GET", ["payment_intents"]:
+                return api.listing(self._store, "payment_intent", parameters)
+            case "GET", ["payment_intents", identifier]:
+                return api.retrieve(self._store, "payment_intent", identifier)
+            case "POST", ["refunds"]:
+                return api.create_refund(self._store, parameters)
+            case "GET", ["refunds"]:
+                return api.listing(self._store, "refund", parameters)
+            case "GET", ["refunds", identifier]:
+                return api.retrieve(self._store, "refund", identifier)
+            case _:
+                raise api.InvalidRequest(f"Unrecognized request URL ({method}: {path}).", status=404)
+
+    async def _fail_before(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+        match fault.fault:
+            case "error_then_success":
+                return self._respond(500, _server_error().body)
+            case "rate_limited":
+                limited = refusal("Too many requests hit the API too quickly.", code="rate_limit", status=429)
+                return self._respond(429, limited.body)
+            case "hang":
+                await self._faults.hang()
+            case _:
+                pass
+        return self._drop(request)
+
+    async def _reply(self, request: web.Request, answer: Answered, fault: Fault | None) -> web.StreamResponse:
+        match fault.fault if fault is not None else "":
+            case "drop_reply":
+                return self._drop(request)
+            case "hang_after_processing":
+                await self._faults.hang()
+                return self._drop(request)
+            case "truncated_json":
+                text = json.dumps(answer.body)
+                return web.Response(
+                    text=text[: len(text) // 2], headers=self._headers(), content_type="application/json"
+                )
+            case "truncated_reply":
+                return await self._cut(request, answer)
+            case "wrong_amount":
+                return self._respond(answer.status, {**answer.body, "amount": answer.body.get("amount", 0) + 1})
+            case "wrong_account":
+                other = {"id": self._store.new_id("pi"), "metadata": {"order": "6735"}}
+                return self._respond(answer.status, {**answer.body, **other})
+            case _:
+                return self._respond(answer.status, answer.body)
+
+    def _respond(self, status: int, body: dict[str, Any]) -> web.Response:
+        return web.json_response(body, status=status, headers=self._headers())
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "Date": email.utils.formatdate(self._store.now_ms() / 1000, usegmt=True),
+            "Request-Id": self._store.new_id("req"),
+        }
+
+    def _drop(self, request: web.Request) -> web.StreamResponse:
+        """Close the connection; the answer below is never written."""
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=500)
+
+    async def _cut(self, request: web.Request, answer: Answered) -> web.StreamResponse:
+        body = json.dumps(answer.body).encode()
+        response = web.StreamResponse(status=answer.status, headers=self._headers())
+        response.content_length = len(body)
+        response.content_type = "application/json"
+        await response.prepare(request)
+        await response.write(body[: len(body) // 2])
+        if request.transport is not None:
+            request.transport.close()  # unlike abort, after the first half was written
+        return response
+
+    async def _charges(self, _request: web.Request) -> web.Response:
+        return self._respond(200, {"charges": api.charges(self._store)})
+
+    async def _clock(self, _request: web.Request) -> web.Response:
+        return self._respond(200, {"now_ms": self._store.now_ms()})
+
+    async def _move_clock(self, request: web.Request) -> web.Response:
+        move = msgspec.json.decode(await request.read(), type=ClockMove)
+        step_ms = move.advance_ms if move.now_ms is None else move.now_ms - self._store.now_ms()
+        self._store.move_clock(step_ms)
+        return await self._clock(request)
+
+    async def _add_fault(self, request: web.Request) -> web.Response:
+        self._faults.add(msgspec.json.decode(await request.read(), type=Fault))
+        return self._respond(200, {})
+
+    async def _clear_faults(self, _request: web.Request) -> web.Response:
+        self._faults.clear()
+        return self._respond(200, {})
+
+    async def _set_outage(self, request: web.Request) -> web.Response:
+        self._faults.outage = msgspec.json.decode(await request.read(), type=Outage).is_on
+        return self._respond(200, {})
+
+
+def _server_error() -> Answered:
+    return refusal("An unknown error occurred.", kind="api_error", status=500)
+
+
+async def serve(*, port: int, state: Path, control_token: str) -> None:
+    """Run until SIGTERM or SIGINT."""
+    store = TwinStore(state)
+    twin = StripeTwin(store=store, control_token=control_token)
+    runner = web.AppRunner(twin.application(), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
+        await stop.wait()
+    finally:
+        twin.release()
+        await runner.cleanup()
+        store.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A stand-in for Stripe with faults on demand")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--state", type=Path, required=True, help="SQLite file, made when missing")
+    parser.add_argument("--control", required=True, help="token for /_twin/")
+    arguments = parser.parse_args()
+    asyncio.run(serve(port=arguments.port, state=arguments.state, control_token=arguments.control))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""What every provider promises, held against the fake and against the real SDK with the Stripe twin.
+
+The oracle is what the other side really charged, never what our side was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId, new_request_key
+from appliance.model.money import Money
+from appliance.ports.provider import (
+    Absent,
+    Authorise,
+    Cancel,
+    CardSource,
+    Confirmed,
+    Declined,
+    Found,
+    NotSent,
+    Provider,
+    Reference,
+    Refund,
+    Refused,
+    Unknown,
+)
+from tests.fakes.clock import START_MS, FakeClock
+from tests.fakes.provider import FakeProvider, Switch
+from tests.stripe_twin import TwinProcess
+
+SINCE_MS = START_MS - 3_600_000
+TWIN_FAULTS = {
+    Switch.FAIL_BEFORE: "drop_request",
+    Switch.FAIL_AFTER: "drop_reply",
+    Switch.HANG_BEFORE: "hang",
+    Switch.HANG_AFTER: "hang_after_processing",
+    Switch.LIE: "wrong_amount",
+}
+
+
+class Subject(Protocol):
+    """A provider, a way to break it, and the money oracle."""
+
+    provider: Provider
+
+    async def strike(self, switch: Switch) -> None: ...
+    async def kept_minor(self) -> int: ...
+
+
+class FakeSubject:
+    def __init__(self) -> None:
+        self.fake = FakeProvider(clock=FakeClock())
+        self.provider: Provider = self.fake
+
+    async def strike(self, switch: Switch) -> None:
+        self.fake.strike(switch)
+
+    async def kept_minor(self) -> int:
+        return self.fake.charged_minor()
+
+
+class StripeSubject:
+    def __init__(self, twin: TwinProcess, provider: Provider) -> None:
+        self.twin = twin
+        self.provider = provider
+
+    async def strike(self, switch: Switch) -> None:
+        await self.twin.fault(TWIN_FAULTS[switch], method="POST")
+
+    async def kept_minor(self) -> int:
+        return sum(charge["captured"] - charge["refunded"] for charge in await self.twin.charges())
+
+
+@pytest.fixture(params=["fake", "stripe"])
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    if request.param == "fake":
+        yield FakeSubject()
+        return
+    async with TwinProcess(tmp_path) as twin:
+        provider = await twin.provider()
+        yield StripeSubject(twin, provider)
+        await provider.close()
+
+
+_numbers = itertools.count(1)
+
+
+def reference() -> Reference:
+    number = next(_numbers)
+    key: RequestKey = new_request_key(START_MS, number.to_bytes(10, "big"))
+    return Reference(
+        log_origin="shop.example/box-1/1",
+        payment_key=key,
+        operation_id=OperationId(f"{key}/0"),
+        terminal_id=TerminalId("till-1"),
+    )
+
+
+def authorisation(amount_minor: int = 1250, source: str = "pm_card_visa") -> Authorise:
+    names = reference()
+    return Authorise(
+        provider_key=ProviderKey(f"{names.operation_id}/1"),
+        reference=names,
+        amount=Money(amount_minor, "EUR"),
+        source=CardSource(source),
+    )
+
+
+def refund_of(of: ProviderReference, amount_minor: int) -> Refund:
+    names = reference()
+    key = ProviderKey(f"{names.operation_id}/1")
+    return Refund(provider_key=key, reference=names, amount=Money(amount_minor, "EUR"), of=of)
+
+
+async def charge(subject: Subject, operation: Authorise) -> ProviderReference:
+    answer = await subject.provider.authorise(operation)
+    assert isinstance(answer, Confirmed), answer
+    return answer.provider_reference
+
+
+async def test_a_good_card_is_charged_once_with_the_amount_asked(subject: Subject) -> None:
+    operation = authorisation(1250)
+    answer = await subject.provider.authorise(operation)
+    assert isinstance(answer, Confirmed)
+    assert answer.amount == operation.amount
+    assert abs(answer.confirmed_ms - START_MS) < 60_000
+    assert await subject.kept_minor() == 1250
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds"),
+        ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
+    ],
+)
+async def test_a_typed_decline_is_declined_and_charges_nothing(subject: Subject, source: str, code: str) -> None:
+    operation = authorisation(source=source)
+    answer = await subject.provider.authorise(operation)
+    assert isinstance(answer, Declined)
+    assert answer.code == code
+    assert await subject.provider.authorise(operation) == answer
+    assert await subject.kept_minor() == 0
+    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    assert isinstance(found, Found)
+    assert isinstance(found.answer, Declined)
+    assert found.answer.code == code
+
+
+async def test_the_same_key_with_the_same_bytes_is_one_charge(subject: Subject) -> None:
+    operation = authorisation()
+    first = await subject.provider.authorise(operation)
+    assert await subject.provider.authorise(operation) == first
+    assert await subject.kept_minor() == 1250
+
+
+async def test_the_same_key_with_other_bytes_charges_nothing_more_and_is_never_called_failed(subject: Subject) -> None:
+    operation = authorisation(1250)
+    await charge(subject, operation)
+    other = Authorise(
+        provider_key=operation.provider_key,
+        reference=operation.reference,
+        amount=Money(9900, "EUR"),
+        source=operation.source,
+    )
+    assert await subject.provider.authorise(other) == Unknown(reason="key_reused")
+    assert await subject.kept_minor() == 1250
+
+
+@pytest.mark.parametrize(("switch", "kept_minor"), [(Switch.FAIL_BEFORE, 0), (Switch.FAIL_AFTER, 1250)])
+async def test_a_lost_answer_is_unknown_and_reading_tells_the_truth(
+    subject: Subject, switch: Switch, kept_minor: int
+) -> None:
+    operation = authorisation()
+    await subject.strike(switch)
+    assert isinstance(await subject.provider.authorise(operation), Unknown)
+    assert await subject.kept_minor() == kept_minor
+    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    if kept_minor:
+        assert isinstance(found, Found)
+        assert isinstance(found.answer, Confirmed)
+    else:
+        assert isinstance(found, Absent)
+        assert abs(found.as_of_ms - START_MS) < 60_000
+
+
+@pytest.mark.parametrize(("switch", "kept_minor"), [(Switch.HANG_BEFORE, 0), (Switch.HANG_AFTER, 1250)])
+async def test_the_callers_deadline_ends_a_hang_and_reading_tells_the_truth(
+    subject: Subject, switch: Switch, kept_minor: int
+) -> None:
+    operation = authorisation()
+    await subject.strike(switch)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await subject.provider.authorise(operation)
+    assert await subject.kept_minor() == kept_minor
+    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    assert isinstance(found, Found if kept_minor else Absent)
+
+
+async def test_cancellation_is_passed_on_at_once(subject: Subject) -> None:
+    await subject.strike(Switch.HANG_BEFORE)
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(subject.provider.authorise(authorisation()))
+        await asyncio.sleep(0)
+        asking.cancel()
+    assert asking.cancelled()
+
+
+async def test_an_answer_about_another_amount_is_unknown(subject: Subject) -> None:
+    operation = authorisation()
+    await subject.strike(Switch.LIE)
+    answer = await subject.provider.authorise(operation)
+    assert answer == Unknown(reason="amount_differs")
+    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    assert isinstance(found, Found)
+
+
+async def test_refunds_never_exceed_what_is_left(subject: Subject) -> None:
+    of = await charge(subject, authorisation(1000))
+    first = refund_of(of, 700)
+    answer = await subject.provider.refund(first)
+    assert isinstance(answer, Confirmed)
+    assert await subject.provider.refund(first) == answer
+    assert isinstance(await subject.provider.refund(refund_of(of, 301)), Refused)
+    assert isinstance(await subject.provider.refund(refund_of(of, 300)), Confirmed)
+    spent = await subject.provider.refund(refund_of(of, 1))
+    assert isinstance(spent, Refused)
+    assert spent.code == "charge_already_refunded"
+    assert await subject.kept_minor() == 0
+
+
+@pytest.mark.parametrize(("switch", "kept_minor"), [(Switch.FAIL_BEFORE, 1000), (Switch.FAIL_AFTER, 0)])
+async def test_a_lost_refund_is_unknown_and_reading_tells_the_truth(
+    subject: Subject, switch: Switch, kept_minor: int
+) -> None:
+    operation = refund_of(await charge(subject, authorisation(1000)), 1000)
+    await subject.strike(switch)
+    assert isinstance(await subject.provider.refund(operation), Unknown)
+    assert await subject.kept_minor() == kept_minor
+    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    assert isinstance(found, Absent if kept_minor else Found)
+
+
+async def test_a_refund_of_an_unknown_payment_is_refused(subject: Subject) -> None:
+    answer = await subject.provider.refund(refund_of(ProviderReference("pi_" + "0" * 24), 100))
+    assert isinstance(answer, Refused)
+
+
+async def test_a_captured_payment_is_not_cancelled(subject: Subject) -> None:
+    paid = authorisation()
+    of = await charge(subject, paid)
+    names = reference()
+    key = ProviderKey(f"{names.operation_id}/1")
+    operation = Cancel(provider_key=key, reference=names, amount=paid.amount, of=of)
+    answer = await subject.provider.cancel(operation)
+    assert isinstance(answer, Refused)
+    assert answer.code == "payment_already_captured"
+    assert await subject.kept_minor() == 1250
+    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    assert isinstance(found, Found)
+    assert isinstance(found.answer, Declined)
+
+
+async def test_what_was_never_asked_is_absent(subject: Subject) -> None:
+    await charge(subject, authorisation())
+    assert isinstance(await subject.provider.find(authorisation(), since_ms=SINCE_MS), Absent)
+
+
+async def test_no_connection_is_known_not_to_have_been_sent(subject: Subject) -> None:
+    if isinstance(subject, FakeSubject):
+        await subject.strike(Switch.NOT_SENT)
+    elif isinstance(subject, StripeSubject):
+        subject.twin.kill()
+    assert await subject.provider.authorise(authorisation()) == NotSent(reason="connection_failed")

@@ -1,0 +1,165 @@
+"""A provider in memory, with switches; the contract suite holds it to what the real one does."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import assert_never
+
+from appliance.model.ids import ProviderKey, ProviderReference
+from appliance.ports.clock import Clock
+from appliance.ports.provider import (
+    Absent,
+    Answer,
+    Authorise,
+    Cancel,
+    Confirmed,
+    Declined,
+    Found,
+    NotSent,
+    Operation,
+    Refund,
+    Refused,
+    Unknown,
+)
+
+DECLINED_SOURCES = {
+    "pm_card_visa_chargeDeclinedInsufficientFunds": "insufficient_funds",
+    "pm_card_chargeDeclinedExpiredCard": "expired_card",
+}
+
+
+class Switch(Enum):
+    """What goes wrong with the next operations."""
+
+    NONE = "none"
+    NOT_SENT = "not_sent"  # no connection, provably nothing happened
+    FAIL_BEFORE = "fail_before"  # nothing happened, but that cannot be seen
+    FAIL_AFTER = "fail_after"  # it happened, the answer is lost
+    HANG_BEFORE = "hang_before"
+    HANG_AFTER = "hang_after"
+    LIE = "lie"  # it happened, the answer speaks of something else
+
+
+class FakeProvider:
+    """Satisfies `ports/provider.py`.
+
+    Attributes:
+        switch: strikes `strikes_left` times, on operations only.
+        is_reading_down: `find` answers Unknown.
+        asked: every operation that was asked, in order, also those that failed.
+    """
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._done: dict[ProviderKey, tuple[Operation, Confirmed | Declined]] = {}
+        self._payments: dict[ProviderReference, Authorise] = {}
+        self.switch = Switch.NONE
+        self.strikes_left = 0
+        self.is_reading_down = False
+        self.asked: list[Operation] = []
+
+    def strike(self, switch: Switch, times: int = 1) -> None:
+        self.switch, self.strikes_left = switch, times
+
+    async def authorise(self, operation: Authorise) -> Answer:
+        return await self._ask(operation)
+
+    async def refund(self, operation: Refund) -> Answer:
+        return await self._ask(operation)
+
+    async def cancel(self, operation: Cancel) -> Answer:
+        return await self._ask(operation)
+
+    async def find(
+        self, operation: Operation, *, since_ms: int, known: ProviderReference | None = None
+    ) -> Found | Absent | Unknown:
+        if self.is_reading_down:
+            return Unknown(reason="connection_lost")
+        if isinstance(operation, Cancel):
+            code = "payment_already_captured" if operation.of in self._payments else "not_found"
+            return Found(answer=Declined(code=code, message="The payment took the money."))
+        found = self._done.get(operation.provider_key)
+        if found is not None and found[0] == operation:
+            return Found(answer=found[1])
+        if found is not None or known is not None:
+            return Unknown(reason="reference_differs")
+        return Absent(as_of_ms=self._clock.now_ms())
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def charged_minor(self) -> int:
+        """The money oracle: what all live charges keep."""
+        taken = sum(payment.amount.amount_minor for payment in self._payments.values())
+        return taken - sum(self._refunded_minor(reference) for reference in self._payments)
+
+    async def _ask(self, operation: Operation) -> Answer:
+        self.asked.append(operation)
+        switch = self.switch if self.strikes_left else Switch.NONE
+        self.strikes_left = max(0, self.strikes_left - 1)
+        match switch:
+            case Switch.NONE:
+                return self._execute(operation)
+            case Switch.NOT_SENT:
+                return NotSent(reason="connection_failed")
+            case Switch.FAIL_BEFORE:
+                return Unknown(reason="connection_lost")
+            case Switch.FAIL_AFTER:
+                self._execute(operation)
+                return Unknown(reason="connection_lost")
+            case Switch.HANG_BEFORE:
+                await asyncio.Event().wait()
+                return Unknown(reason="connection_lost")
+            case Switch.HANG_AFTER:
+                self._execute(operation)
+                await asyncio.Event().wait()
+                return Unknown(reason="connection_lost")
+            case Switch.LIE:
+                self._execute(operation)
+                return Unknown(reason="amount_differs")
+            case _:
+                assert_never(switch)
+
+    def _execute(self, operation: Operation) -> Answer:
+        before = self._done.get(operation.provider_key)
+        if before is not None:
+            return before[1] if before[0] == operation else Unknown(reason="key_reused")
+        answer: Confirmed | Declined | Refused
+        match operation:
+            case Authorise():
+                answer = self._authorise(operation)
+            case Refund():
+                answer = self._refund(operation)
+            case Cancel():
+                return Refused(code="payment_already_captured", detail="the payment took the money")
+        if isinstance(answer, Confirmed | Declined):
+            self._done[operation.provider_key] = (operation, answer)
+        return answer
+
+    def _authorise(self, operation: Authorise) -> Confirmed | Declined:
+        reference = ProviderReference(f"pi_{len(self._done) + 1:024d}")
+        code = DECLINED_SOURCES.get(operation.source)
+        if code is not None:
+            return Declined(code=code, message="The card was declined.", provider_reference=reference)
+        self._payments[reference] = operation
+        return self._confirmed(operation, reference)
+
+    def _refund(self, operation: Refund) -> Confirmed | Refused:
+        payment = self._payments.get(operation.of)
+        if payment is None:
+            return Refused(code="resource_missing", detail="no such payment")
+        left = payment.amount.amount_minor - self._refunded_minor(operation.of)
+        if operation.amount.amount_minor > left:
+            code = "request_refused" if left else "charge_already_refunded"
+            return Refused(code=code, detail="more than what is left of the payment")
+        return self._confirmed(operation, ProviderReference(f"re_{len(self._done) + 1:024d}"))
+
+    def _refunded_minor(self, of: ProviderReference) -> int:
+        done = (operation for operation, _ in self._done.values())
+        return sum(each.amount.amount_minor for each in done if isinstance(each, Refund) and each.of == of)
+
+    def _confirmed(self, operation: Operation, reference: ProviderReference) -> Confirmed:
+        return Confirmed(
+            provider_reference=reference, amount=operation.amount, confirmed_ms=self._clock.now_ms() // 1000 * 1000
+        )
