@@ -46,17 +46,20 @@ def make_swtpm(directory: Path) -> None:
     if missing := missing_programs():
         raise SwtpmError(f"not installed: {', '.join(missing)}; on Debian: apt-get install swtpm swtpm-tools")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if (directory / "state" / "tpm2-00.permall").exists():
+    state = directory / "state"
+    if state.exists():
         return
-    authority, state = directory / "authority", directory / "state"
-    for folder in (authority, state):
+    authority, unfinished = directory / "authority", directory / "state.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)  # a set-up that was interrupted has keys without certificates
+    for folder in (authority, unfinished):
         folder.mkdir(mode=0o700, exist_ok=True)
     configuration = _write_configuration(authority)
-    command = ["swtpm_setup", "--tpm2", "--ecc", "--create-ek-cert", "--pcr-banks", "sha256", "--overwrite"]
-    command += ["--tpmstate", str(state), "--config", str(configuration)]
+    command = ["swtpm_setup", "--tpm2", "--ecc", "--create-ek-cert", "--pcr-banks", "sha256"]
+    command += ["--tpmstate", str(unfinished), "--config", str(configuration)]
     made = subprocess.run(command, capture_output=True, timeout=SETUP_TIMEOUT_S, check=False)
     if made.returncode != 0:
-        raise SwtpmError(f"swtpm_setup failed: {made.stdout[-800:].decode(errors='replace')}")
+        raise SwtpmError(f"swtpm_setup failed: {(made.stdout + made.stderr)[-800:].decode(errors='replace')}")
+    unfinished.rename(state)
 
 
 def start_swtpm(directory: Path) -> RunningSwtpm:

@@ -235,6 +235,15 @@ def test_deep_folders_get_short_socket_paths(tmp_path: Path) -> None:
         socket_path.parent.rmdir()
 
 
+def test_interrupted_making_is_started_anew(tmp_path: Path) -> None:
+    unfinished = tmp_path / "tpm" / "state.unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "tpm2-00.permall").write_bytes(b"torn")
+    make_swtpm(tmp_path / "tpm")
+    with plugged_tpm(tmp_path / "tpm", tmp_path / "copy") as plugged, closing(TpmContext(plugged.tcti)) as tpm:
+        assert read_ek_certificate(tpm)[:2] == b"\x30\x82"
+
+
 def test_swtpm_ends_with_the_process_that_started_it(template: Path, tmp_path: Path) -> None:
     shutil.copytree(template, tmp_path / "tpm", ignore=shutil.ignore_patterns("socket*", ".lock"))
     program = (

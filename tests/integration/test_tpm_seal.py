@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from tpm2_pytss import ESYS_TR, TPM2_ALG, TPML_DIGEST_VALUES, TPMT_HA, TPMU_HA
+from tpm2_pytss import ESYS_TR, TPM2_ALG, TPM2B_PUBLIC, TPMA_OBJECT, TPML_DIGEST_VALUES, TPMT_HA, TPMU_HA
 
 from drivers.tpm.bundle import decode_bundle, encode_bundle, with_policy
 from drivers.tpm.context import TpmContext
@@ -189,6 +189,12 @@ def test_bundle_file_round_trips_and_holds_no_secret_in_clear(box: ProvisionedTp
     assert PIN not in box.bundle.sealed.private + box.bundle.sealed.public
     with pytest.raises(ValueError, match="unknown field"):
         decode_bundle(encoded.replace(b'"format"', b'"extra": 1, "format"'))
+
+
+def test_sealed_object_is_noda_and_has_no_password(box: ProvisionedTpm) -> None:
+    public, _ = TPM2B_PUBLIC.unmarshal(box.bundle.sealed.public)
+    wanted = TPMA_OBJECT.FIXEDTPM | TPMA_OBJECT.FIXEDPARENT | TPMA_OBJECT.NODA
+    assert int(public.publicArea.objectAttributes) == int(wanted)
 
 
 def test_blob_sealed_for_one_policy_key_does_not_open_for_another(box: ProvisionedTpm) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from tpm2_pytss import ESYS_TR, TPM2_ALG, TPML_DIGEST_VALUES, TPMT_HA, TPMU_HA
 
 from appliance.adapters.tpm_sealer import TpmSealer
 from appliance.model.errors import Corrupt, OutcomeUnknown, Unavailable
 from drivers.tpm.context import TpmContext
 from drivers.tpm.counter import increment_counter, read_counter
 from drivers.tpm.errors import TpmUnsure
+from drivers.tpm.quote_check import QuoteExpectation, verify_quote
 from tests.swtpm import PIN, PluggedTpm, ProvisionedTpm, make_template, plugged_tpm
 
 SHORT_MS = 300
@@ -152,3 +154,23 @@ async def test_another_machine_is_corrupt_and_degraded(box: ProvisionedTpm, othe
     assert refusal.value.code == "tpm_foreign"
     assert sealer.state.kind == "degraded"
     await sealer.close()
+
+
+@pytest.mark.parametrize(("verb", "is_orderly"), [("unseal", True), ("advance_epoch", True), ("epoch", False)])
+async def test_power_cut_after_the_last_use_is_an_orderly_one(
+    box: ProvisionedTpm, sealer: TpmSealer, verb: str, is_orderly: bool
+) -> None:
+    def extend_and_leave() -> None:
+        # An extended PCR is what makes the TPM's state unorderly; closing this context would settle it.
+        digest = TPML_DIGEST_VALUES(digests=[TPMT_HA(hashAlg=TPM2_ALG.SHA256, digest=TPMU_HA(sha256=b"e" * 32))])
+        with TpmContext(box.tcti).commands() as esapi:
+            esapi.pcr_extend(ESYS_TR.PCR10, digest)
+
+    await asyncio.to_thread(extend_and_leave)
+    await getattr(sealer, verb)()
+    await asyncio.to_thread(box.plugged.power_cycle)
+    attest, signature = await sealer.quote(b"n" * 32)
+    expected = QuoteExpectation(
+        ak_name=box.bundle.ak_name, nonce=b"n" * 32, pcr_values=await sealer.pcr_values(), previous=None
+    )
+    assert verify_quote(attest, signature, box.bundle.ak_public, expected).is_clock_safe is is_orderly
