@@ -107,6 +107,8 @@ class StripeTwin:
         try:
             if fault is not None and fault.fault == "delay":
                 await asyncio.sleep(fault.delay_ms / 1000)
+            if fault is not None and fault.fault == "hold":
+                await self._faults.hang()
             answer = self._execute(request, parameters, key, fault)
         finally:
             self._keys_in_use.discard(key)

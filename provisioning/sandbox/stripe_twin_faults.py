@@ -16,6 +16,7 @@ FaultName = Literal[
     "drop_request",  # the connection closes, nothing was processed
     "drop_reply",  # processed, then the connection closes
     "delay",  # waits `delay_ms` before processing; the key is in use meanwhile
+    "hold",  # waits until faults are cleared, then processes; the key is in use meanwhile
     "hang",  # never answers, nothing processed; ends when faults are cleared
     "hang_after_processing",  # processed, never answers
     "error_then_success",  # 500 before processing: nothing is remembered, the next try works
