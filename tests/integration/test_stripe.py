@@ -17,9 +17,9 @@ from appliance.adapters.stripe import StripeProvider
 from appliance.adapters.stripe_session import StripeSettings
 from appliance.config.secret import Secret
 from appliance.model.errors import Rejected
-from appliance.model.ids import ProviderReference
+from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.model.limits import HOUR_MS
-from appliance.ports.provider import Absent, Authorise, Confirmed, Found, Refused, Unknown
+from appliance.ports.provider import Absent, Authorise, Cancel, Confirmed, Declined, Found, Refused, Unknown
 from tests.contract.test_provider import SINCE_MS, authorisation, refund_of
 from tests.fakes.clock import FakeClock
 from tests.stripe_twin import KEY, TwinProcess
@@ -154,6 +154,25 @@ async def test_a_malformed_name_never_becomes_a_path(provider: StripeProvider) -
     assert refused.code == "reference_malformed"
     found = await provider.find(authorisation(), since_ms=SINCE_MS, known=name)
     assert found == Unknown(reason="reference_malformed")
+
+
+async def test_a_payment_that_took_no_money_is_cancelled(twin: TwinProcess, provider: StripeProvider) -> None:
+    attempt = authorisation(source="pm_card_visa_chargeDeclined")
+    declined = await provider.authorise(attempt)
+    assert isinstance(declined, Declined)
+    assert declined.provider_reference is not None
+    operation = Cancel(
+        provider_key=ProviderKey(f"{attempt.reference.operation_id}/2"),
+        reference=attempt.reference,
+        amount=attempt.amount,
+        of=declined.provider_reference,
+    )
+    await twin.fault("drop_reply", method="POST")
+    assert await provider.cancel(operation) == Unknown(reason="connection_lost")
+    found = await provider.find(operation, since_ms=SINCE_MS)
+    assert isinstance(found, Found)
+    assert isinstance(found.answer, Confirmed)
+    assert await provider.cancel(operation) == found.answer
 
 
 async def test_a_revoked_key_is_refused_and_never_shown(twin: TwinProcess) -> None:
