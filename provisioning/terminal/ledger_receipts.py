@@ -85,6 +85,8 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
                 wanted = msgspec.convert(body, entries.ReversalWantedEntry)
                 yield wanted.payment, "being_checked"
                 yield wanted.asked.key, "being_checked"
+            case _:
+                return
     except msgspec.ValidationError as cause:
         raise Rejected("receipt_entry_malformed", f"entry {entry.seq} is no {entry.kind} of version 1") from cause
 

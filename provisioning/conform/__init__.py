@@ -1,0 +1,1 @@
+"""A scripted box that scores the clients of the terminal protocol."""
