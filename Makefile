@@ -42,9 +42,6 @@ bench: setup ## measure, beside the machine's own limits; writes build/bench.jso
 soak: setup ## kill the process at random, 10,000 times (SOAK_KILLS=...)
 	SOAK_KILLS=$${SOAK_KILLS:-10000} $(BIN)/pytest tests/crash -m soak
 
-test-pq-token: setup ## the tests that need a token with ML-DSA
-	$(BIN)/pytest -m pq_token
-
 # Existing pins stay unless asked: make lock LOCK_FLAGS=--upgrade. Addresses of package indexes stay out of the lock,
 # so that every machine uses its own. Each file is constrained by the one before it: one version of everything.
 LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -54,7 +54,7 @@ class Library:
         self._calls_running = 0
         self._generation = 0
         self._is_initialised = False
-        self._refused_tokens: set[bytes] = set()
+        self._refused_tokens: set[tuple[str, bytes]] = set()
         try:
             self._binding = pkcs11.lib(path)
             self._functions = ctypes.CDLL(path)
@@ -112,12 +112,12 @@ class Library:
         with self.entered(self._generation), translated("list the tokens"):
             return list(self._binding.get_tokens(token_label=label))
 
-    def remember_refusal(self, serial: bytes) -> None:
-        """The token with that serial refused its PIN; nobody in this process presents one again."""
-        self._refused_tokens.add(serial)
+    def remember_refusal(self, label: str, serial: bytes) -> None:
+        """That token refused its PIN; nobody in this process presents one again. Some tokens have no serial."""
+        self._refused_tokens.add((label, serial))
 
-    def has_refused(self, serial: bytes) -> bool:
-        return serial in self._refused_tokens
+    def has_refused(self, label: str, serial: bytes) -> bool:
+        return (label, serial) in self._refused_tokens
 
 
 _loaded: Final[dict[str, Library]] = {}

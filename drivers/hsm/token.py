@@ -66,13 +66,13 @@ class Token:
         """
         generation = library.generation
         raw = _exactly_one(library, label, serial)
-        if library.has_refused(raw.serial):
+        if library.has_refused(label, raw.serial):
             raise PinRefused(f"token {label} refused its PIN before; it is not presented again in this process")
         with library.entered(generation):
             try:
                 anchor = raw.open(user_pin=pin.reveal())
             except PIN_ERRORS as cause:
-                library.remember_refusal(raw.serial)
+                library.remember_refusal(label, raw.serial)
                 raise PinRefused(f"token {label}: {type(cause).__name__}") from cause
             except UserAlreadyLoggedIn as cause:
                 raise TokenRefused(f"token {label}: this process has logged in already; share that token") from cause
