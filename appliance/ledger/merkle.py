@@ -13,7 +13,7 @@ Source: RFC 9162 section 2.1; https://c2sp.org/tlog-tiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
@@ -259,10 +259,5 @@ def _largest_power_below(count: int) -> int:
     return 1 << ((count - 1).bit_length() - 1)
 
 
-def _are_hashes(hashes: Iterable[bytes]) -> bool:
-    count = 0
-    for value in hashes:
-        count += 1
-        if len(value) != HASH_BYTES or count > PROOF_HASHES_MAX + 2:
-            return False
-    return True
+def _are_hashes(hashes: Sequence[bytes]) -> bool:
+    return len(hashes) <= PROOF_HASHES_MAX + 2 and all(len(value) == HASH_BYTES for value in hashes)

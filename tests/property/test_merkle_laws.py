@@ -29,21 +29,17 @@ from appliance.ledger.merkle import (
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "rfc6962_proofs.json.gz"
 LEAVES = [leaf_hash(b"%d" % index) for index in range(1400)]
 
-Case = TypedDict(
-    "Case",
-    {
-        "root": str,
-        "leafHash": str,
-        "leafIdx": int,
-        "treeSize": int,
-        "size1": int,
-        "size2": int,
-        "root1": str,
-        "root2": str,
-        "proof": list[str] | None,
-        "wantErr": bool,
-    },
-)
+class Case(TypedDict):
+    root: str
+    leafHash: str  # noqa: N815 (the published name)
+    leafIdx: int  # noqa: N815
+    treeSize: int  # noqa: N815
+    size1: int
+    size2: int
+    root1: str
+    root2: str
+    proof: list[str] | None
+    wantErr: bool  # noqa: N815
 
 
 class TilesInMemory:
