@@ -5,6 +5,7 @@ Owns the wire and what was heard on it. Must never judge a client: that is `scen
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ssl
 from collections.abc import AsyncIterator
@@ -69,9 +70,7 @@ class ScriptedBox:
     @asynccontextmanager
     async def serve(self, tls_folder: Path) -> AsyncIterator[str]:
         """Listen on a free port of loopback; gives the URL."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(*self._identity.write_tls(tls_folder))
+        context = await asyncio.to_thread(self._tls_context, tls_folder)
         application = web.Application(client_max_size=REQUEST_BYTES_MAX)
         application.router.add_get("/v1/info", self._info)
         application.router.add_get("/v1/events", self._events)
@@ -84,6 +83,12 @@ class ScriptedBox:
             yield f"https://127.0.0.1:{runner.addresses[0][1]}"
         finally:
             await runner.cleanup()
+
+    def _tls_context(self, folder: Path) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(*self._identity.write_tls(folder))
+        return context
 
     @property
     def _box_now_ms(self) -> int:

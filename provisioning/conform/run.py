@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from appliance.crypto.signing_key import TerminalKey
 from appliance.model.errors import Rejected
 from appliance.ports.clock import Clock
 from appliance.wire.requests import Seen
@@ -75,9 +76,8 @@ class Conformance:
 
     async def _score(self, scenario: Scenario) -> Score:
         folder = self._folder / scenario.name
-        folder.mkdir()
         home = TerminalHome(folder=folder)
-        key = key_file.make(home.key_file)
+        key = await asyncio.to_thread(self._furnish, home)
         log = ScriptedLog(identity=self._identity)
         sales = Sales(log=log, clock=self._clock, terminal=TERMINAL)
         box = ScriptedBox(
@@ -89,7 +89,7 @@ class Conformance:
             clock=self._clock,
         )
         async with box.serve(folder) as url:
-            self._furnish(home, url)
+            await asyncio.to_thread(self._introduce, home, url)
             seen: Seen | None = None
             result = "nothing"
             for number, script in enumerate(scenario.sales):
@@ -100,10 +100,14 @@ class Conformance:
         checks = tuple((check.sentence, check.holds(observed)) for check in scenario.all_checks)
         return Score(scenario=scenario, result=result, checks=checks)
 
-    def _furnish(self, home: TerminalHome, url: str) -> None:
-        """What pairing would have left behind."""
+    def _furnish(self, home: TerminalHome) -> TerminalKey:
+        """What pairing would have left behind, but for the address."""
+        home.folder.mkdir()
         write_durably(home.folder / "ca.pem", self._identity.authority_pem)
         home.keep_trust(self._identity.trust.decode())
+        return key_file.make(home.key_file)
+
+    def _introduce(self, home: TerminalHome, url: str) -> None:
         home.keep_profile(
             Profile(url=url, terminal=TERMINAL, audience=self._identity.audience, currency=CURRENCY, ca_file="ca.pem")
         )

@@ -11,6 +11,7 @@ Source: docs/formats/terminal-protocol.md sections 4 to 7.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -222,16 +223,21 @@ async def open_terminal(
     Raises:
         Rejected: the folder is not whole.
     """
-    profile = home.profile()
+    profile, key, memory = await asyncio.to_thread(
+        lambda: (home.profile(), key_file.load(home.key_file), home.memory())
+    )
     if verifier is None:
-        verifier = LedgerReceipts.from_file(home.trust(), profile.audience)
+        verifier = await asyncio.to_thread(lambda: LedgerReceipts.from_file(home.trust(), profile.audience))
     ca_file = None if profile.ca_file is None else str(home.folder / profile.ca_file)
-    link = Link(url=profile.url, ca_file=ca_file, certificate_sha256=profile.certificate_sha256)
-    key = key_file.load(home.key_file)
-    memory = TerminalMemory(home=home)
-    async with link:
+    async with Link(url=profile.url, ca_file=ca_file, certificate_sha256=profile.certificate_sha256) as link:
         yield TerminalClient(
-            profile=profile, key=key, link=link, memory=memory, verifier=verifier, clock=clock, encoding=encoding
+            profile=profile,
+            key=key,
+            link=link,
+            memory=TerminalMemory(home=home, memory=memory),
+            verifier=verifier,
+            clock=clock,
+            encoding=encoding,
         )
 
 

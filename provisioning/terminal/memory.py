@@ -16,9 +16,10 @@ from provisioning.terminal.home import Memory, TerminalHome
 class TerminalMemory:
     """The kept memory of one terminal."""
 
-    def __init__(self, *, home: TerminalHome) -> None:
+    def __init__(self, *, home: TerminalHome, memory: Memory) -> None:
+        """`memory` is what `home` kept last."""
         self._home = home
-        self._memory = home.memory()
+        self._memory = memory
         self._lock = asyncio.Lock()  # two answers at once must not write an older memory last
 
     @property

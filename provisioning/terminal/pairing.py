@@ -8,8 +8,10 @@ Source: docs/formats/terminal-protocol.md section 9.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from appliance.crypto import jws
+from appliance.crypto.signing_key import TerminalKey
 from appliance.model.errors import OutcomeUnknown, Rejected
 from appliance.model.ids import TerminalId, new_request_key
 from appliance.ports.clock import Clock
@@ -33,6 +36,7 @@ REQUEST_CONTEXT: Final = b"tillstone/pair/v1"
 ANSWER_CONTEXT: Final = b"tillstone/pair/answer/v1"
 _CODE_ALPHABET: Final = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _CODE_CHARACTERS: Final = 12
+_SHA256: Final = re.compile(r"\A[0-9a-f]{64}\Z")
 _AS_READ: Final = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 
 
@@ -70,6 +74,8 @@ def read_qr(content: str) -> Invitation:
     if parts.scheme != "tillstone" or parts.path != "pair" or sorted(members) != ["cert", "code", "url"]:
         raise Rejected("pairing_qr_malformed", "expected tillstone:pair?url=...&code=...&cert=...")
     url, code, certificate = (members[name][0] for name in ("url", "code", "cert"))
+    if not url.startswith("https://") or not _SHA256.match(certificate):
+        raise Rejected("pairing_qr_malformed", "expected an https address and a SHA-256 in hex")
     return Invitation(url=url, code=read_code(code), certificate_sha256=certificate)
 
 
@@ -88,14 +94,14 @@ async def pair(
     certificate = invitation.certificate_sha256
     if certificate is None:
         certificate = await peer_certificate_sha256(invitation.url, deadline)
-    key = key_file.load(home.key_file) if home.key_file.exists() else key_file.make(home.key_file)
+    key = await asyncio.to_thread(_key_of, home)
     async with Link(url=invitation.url, certificate_sha256=certificate) as link:
         reply = await link.get("/v1/info", deadline)
         info = read_answer(reply.content_type, reply.body, BoxInfo)
         body = PairBody(
             name=terminal,
             public_key=jws.to_base64url(key.public_key).decode(),
-            proof=_proof(invitation.code, REQUEST_CONTEXT + bytes.fromhex(certificate) + key.public_key),
+            proof=proof(invitation.code, REQUEST_CONTEXT + bytes.fromhex(certificate) + key.public_key),
         )
         members: dict[str, object] = msgspec.to_builtins(body)
         # Signed by the box's clock: a till that was just unpacked may not know the year.
@@ -121,21 +127,30 @@ async def pair(
         currency=answer.currency,
         certificate_sha256=certificate,
     )
-    home.keep_trust(answer.trust)
-    memory = home.memory()
-    home.keep_memory(msgspec.structs.replace(memory, clock_offset_ms=answer.now_ms - clock.now_ms()))
-    home.keep_profile(profile)
+    await asyncio.to_thread(_keep, home, answer.trust, profile, answer.now_ms - clock.now_ms())
     return profile
+
+
+def _key_of(home: TerminalHome) -> TerminalKey:
+    return key_file.load(home.key_file) if home.key_file.exists() else key_file.make(home.key_file)
+
+
+def _keep(home: TerminalHome, trust: str, profile: Profile, clock_offset_ms: int) -> None:
+    """The profile last: with it the terminal is paired."""
+    home.keep_trust(trust)
+    home.keep_memory(msgspec.structs.replace(home.memory(), clock_offset_ms=clock_offset_ms))
+    home.keep_profile(profile)
 
 
 def _check_answer(code: str, public_key: bytes, answer: PairAnswer, terminal: TerminalId) -> None:
     trust_digest = hashlib.sha256(answer.trust.encode("utf-8")).digest()
-    expected = _proof(code, ANSWER_CONTEXT + public_key + trust_digest)
+    expected = proof(code, ANSWER_CONTEXT + public_key + trust_digest)
     if not hmac.compare_digest(expected.encode(), answer.proof.encode()):
         raise Rejected("box_not_proven", "who answered does not know the code: nothing was kept, look for an impostor")
     if answer.terminal != terminal:
         raise OutcomeUnknown("answer_unreadable", "the answer is about another terminal")
 
 
-def _proof(code: str, message: bytes) -> str:
+def proof(code: str, message: bytes) -> str:
+    """HMAC-SHA256 under the code's 12 characters, hex."""
     return hmac.digest(code.encode("ascii"), message, "sha256").hex()
