@@ -10,7 +10,8 @@
 set -euo pipefail
 
 readonly LABEL=pqtoken
-readonly LIBRARY=/usr/lib/x86_64-linux-gnu/opencryptoki/libopencryptoki.so.0
+LIBRARY=/usr/lib/$(uname -m)-linux-gnu/opencryptoki/libopencryptoki.so.0
+readonly LIBRARY
 readonly MAKERS_SO_PIN=87654321 # what every fresh opencryptoki token begins with; changed at once
 
 main() {
