@@ -1,0 +1,137 @@
+"""Exported logs: a whole log as one file that a stranger reads from front to back.
+
+Owns the file's bytes. Must never hold a disclosure: what may be erased never leaves in a file that cannot be.
+
+* Header, entries, end record: a file cut short is seen as such. Written and read in constant memory.
+
+Source: docs/formats/export.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from appliance.crypto import cbor, hybrid
+from appliance.crypto.hybrid import Signed
+from appliance.ledger.entry import ENTRY_BYTES_MAX
+from appliance.ledger.genesis import LogId
+from appliance.ledger.receipt import HeadSignature, SignedHead, head_protected, head_to_be_signed
+from appliance.ledger.trust import Trust
+from appliance.ledger.verify import VerifiedLog, verify_log
+from appliance.model.errors import Rejected
+
+MAGIC = b"tillstone log v1\n"
+END_BYTES_MAX = 16 << 10
+_LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedExport:
+    """A file that proves its log: entries, chain, tree, genesis and the signed head over all of it."""
+
+    log: VerifiedLog
+    head: SignedHead
+
+
+def write_log(file: BinaryIO, entries: Iterable[bytes], head: SignedHead) -> None:
+    """Write the first `head.size` entries and the head over them."""
+    file.write(MAGIC)
+    for entry in entries:
+        file.write(len(entry).to_bytes(_LENGTH_BYTES, "big"))
+        file.write(entry)
+    end = cbor.encode(
+        {
+            "classical": [head.classical.protected, head.classical.signature],
+            "log": head.log_id,
+            "post_quantum": [head.post_quantum.protected, head.post_quantum.signature],
+            "root": head.root,
+            "size": head.size,
+        }
+    )
+    # A length of zero cannot be an entry: what follows is the end.
+    file.write(bytes(_LENGTH_BYTES) + len(end).to_bytes(_LENGTH_BYTES, "big") + end)
+
+
+def verify_export(file: BinaryIO, trust: Trust, *, check_bodies: bool = False) -> VerifiedExport:
+    """Read and verify a whole file.
+
+    Raises:
+        BadEntry: the first bad entry, as `verify_log`.
+        Rejected: `export_malformed`, `export_truncated`, `export_log_unknown`, `export_head_mismatch`, and the codes of
+            `hybrid.require_both` with noun "head".
+    """
+    reader = _Reader(file)
+    log = verify_log(reader.entries(), owner=trust.owner, check_bodies=check_bodies)
+    head = reader.head()
+    if log.log_id is None or log.log_id != head.log_id or log.log_id not in trust.logs:
+        raise Rejected("export_log_unknown", "the file's log is not among the trusted ones")
+    if (head.size, head.root) != (log.size, log.root):
+        raise Rejected("export_head_mismatch", f"the head says {head.size} entries, the file holds {log.size}")
+    keys = trust.logs[log.log_id].keys
+    claims: list[Signed] = []
+    for pinned, half in ((keys.classical, head.classical), (keys.post_quantum, head.post_quantum)):
+        expected = head_protected(algorithm=pinned.algorithm, key_id=pinned.key_id, log_id=head.log_id, size=head.size)
+        if half.protected != expected:
+            raise Rejected("export_head_mismatch", "the signed header names another key, log or size")
+        claims.append(
+            Signed(
+                key_id=pinned.key_id,
+                algorithm=pinned.algorithm,
+                to_be_signed=head_to_be_signed(half.protected, head.root),
+                signature=half.signature,
+            )
+        )
+    hybrid.require_both(keys, claims, noun="head")
+    return VerifiedExport(log=log, head=head)
+
+
+def read_entries(file: BinaryIO) -> Iterator[bytes]:
+    """The entries of a file, unverified; for tools that verify as they go."""
+    return _Reader(file).entries()
+
+
+class _Reader:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        if self._file.read(len(MAGIC)) != MAGIC:
+            raise Rejected("export_malformed", "expected an exported log of version 1")
+
+    def entries(self) -> Iterator[bytes]:
+        while size := self._length():
+            if size > ENTRY_BYTES_MAX:
+                raise Rejected("export_malformed", f"expected entries of at most {ENTRY_BYTES_MAX} bytes, saw {size}")
+            yield self._exactly(size)
+
+    def head(self) -> SignedHead:
+        size = self._length()
+        if size > END_BYTES_MAX:
+            raise Rejected("export_malformed", f"expected an end of at most {END_BYTES_MAX} bytes, saw {size}")
+        match cbor.decode(self._exactly(size), size_max=END_BYTES_MAX):
+            case {
+                "classical": [bytes(classical_protected), bytes(classical)],
+                "log": bytes(log_id),
+                "post_quantum": [bytes(post_quantum_protected), bytes(post_quantum)],
+                "root": bytes(root),
+                "size": int(log_size),
+                **rest,
+            } if not rest and not self._file.read(1):
+                return SignedHead(
+                    log_id=LogId(log_id),
+                    size=log_size,
+                    root=root,
+                    classical=HeadSignature(protected=classical_protected, signature=classical),
+                    post_quantum=HeadSignature(protected=post_quantum_protected, signature=post_quantum),
+                )
+            case _:
+                raise Rejected("export_malformed", "expected an end record with nothing behind it")
+
+    def _length(self) -> int:
+        return int.from_bytes(self._exactly(_LENGTH_BYTES), "big")
+
+    def _exactly(self, size: int) -> bytes:
+        read = self._file.read(size)
+        if len(read) != size:
+            raise Rejected("export_truncated", "the file ends before its end record")
+        return read
