@@ -183,7 +183,7 @@ class ScriptedBox:
             of = msgspec.convert(signed.claims.body, StatusBody).of
         except msgspec.ValidationError as fault:
             raise Rejected("body_invalid", str(fault)) from None
-        if self._sales.payload_of(of) is None:
+        if self._script.is_forgetful or self._sales.payload_of(of) is None:
             raise Rejected("payment_unknown", "nothing is recorded under this key")
         match self._script.then:
             case Act.ANSWER_OF_ANOTHER:

@@ -56,7 +56,9 @@ def run(options: argparse.Namespace) -> int:
     console = Console()
     try:
         scenarios = _chosen(options.only)
-        scores = asyncio.run(score(options.command, scenarios, console=None if options.json else console))
+        with tempfile.TemporaryDirectory(prefix="tillstone-conform-") as folder:
+            progress = None if options.json else console
+            scores = asyncio.run(score(options.command, scenarios, folder=Path(folder), console=progress))
     except Rejected as refusal:
         Console(stderr=True).print(f"{refusal.code}: {refusal.detail}", markup=False)
         return 2
@@ -71,21 +73,21 @@ async def score(
     command: str,
     scenarios: tuple[Scenario, ...],
     *,
+    folder: Path,
     console: Console | None = None,
     identity: BoxIdentity | None = None,
 ) -> list[Score]:
-    """Run `scenarios` against the client that `command` starts; everything made for it is gone afterwards."""
+    """Run `scenarios` against the client that `command` starts; everything made for it lies in `folder`."""
     clock = SystemClock()
     if identity is None:
         identity = await asyncio.to_thread(make_identity, clock.now_ms())
     scores: list[Score] = []
-    with tempfile.TemporaryDirectory(prefix="tillstone-conform-") as folder:
-        conformance = Conformance(command=command, identity=identity, folder=Path(folder), clock=clock)
-        async for each in conformance.run(scenarios):
-            scores.append(each)
-            if console is not None:
-                mark = "full" if each.is_full else "lost"
-                console.print(f"{mark} {each.points}/{len(each.checks)}  {each.scenario.name}", markup=False)
+    conformance = Conformance(command=command, identity=identity, folder=folder, clock=clock)
+    async for each in conformance.run(scenarios):
+        scores.append(each)
+        if console is not None:
+            mark = "full" if each.is_full else "lost"
+            console.print(f"{mark} {each.points}/{len(each.checks)}  {each.scenario.name}", markup=False)
     return scores
 
 

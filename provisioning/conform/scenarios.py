@@ -179,6 +179,12 @@ def all_scenarios(base_size: int) -> tuple[Scenario, ...]:
         _doubt(
             "never_answered", "unknown", "recorded, and every line breaks", Script(then=Act.DROP_AFTER, is_deaf=True)
         ),
+        _doubt(
+            "accepted_then_denied",
+            "unknown",
+            "202, and later the box knows nothing of it",
+            Script(ending="never", is_forgetful=True),
+        ),
         *(
             Scenario(
                 name=name,

@@ -41,6 +41,7 @@ class Script:
         pending_answers: so many answers come without their receipt.
         clock_offset_ms: the box's clock less the true time.
         is_deaf: `status` and events break off, too.
+        is_forgetful: `status` denies the payment that was accepted.
         log_size: the log is cut to this before the sale.
     """
 
@@ -53,4 +54,5 @@ class Script:
     retry_after_s: int = 2
     forgery: Forgery = Forgery.NONE
     is_deaf: bool = False
+    is_forgetful: bool = False
     log_size: int | None = None
