@@ -22,8 +22,8 @@ from appliance.identity.signed import Encoding, SignedRequest, decode_signed
 from appliance.model.errors import Rejected
 from appliance.model.limits import REQUEST_BYTES_MAX
 from appliance.ports.clock import Clock
-from appliance.wire.answers import PaymentAnswer, Problem
-from appliance.wire.requests import Claims, PaymentBody, StatusBody, Wire
+from appliance.wire.answers import BatchAnswer, BatchResult, PaymentAnswer, Problem
+from appliance.wire.requests import BatchBody, Claims, PaymentBody, StatusBody, Wire
 from provisioning.conform.identity import BoxIdentity
 from provisioning.conform.sales import STRANGER_KEY, Sales
 from provisioning.conform.script import Act, Script
@@ -114,11 +114,13 @@ class ScriptedBox:
                 return self._payment(request, signed, encoding)
             if signed.claims.verb == "status":
                 return self._status(request, signed, encoding)
+            if signed.claims.verb == "batch":
+                return self._batch(signed.claims, encoding)
         except Rejected as refusal:
             if refusal.code not in ("clock_skew", "payment_unknown"):
                 self.faults.append(refusal.code)
             return self._refuse(refusal, _STATUS.get(refusal.code, 400), encoding)
-        return self._refuse(Rejected("not_scripted", "this box knows payment and status"), 422, encoding)
+        return self._refuse(Rejected("not_scripted", "this box knows payment, status and batch"), 422, encoding)
 
     def _authenticate(self, signed: SignedRequest, verb: str) -> None:
         claims = signed.claims
@@ -175,6 +177,24 @@ class ScriptedBox:
             raise Rejected("key_reused", "this key belongs to another sale")
         total_minor = sum(tender.amount_minor for tender in body.tenders) - body.change_minor
         self._sales.record(claims.key, payload, body.currency, total_minor)
+
+    def _batch(self, claims: Claims, encoding: Encoding) -> web.Response:
+        """Every sale is taken; a scripted batch has no other end."""
+        try:
+            items = msgspec.convert(claims.body, BatchBody).items
+        except msgspec.ValidationError as fault:
+            raise Rejected("body_invalid", str(fault)) from None
+        for item in items:
+            payload = hashlib.sha256(cbor.encode(msgspec.to_builtins(item.payment))).digest()
+            total_minor = sum(tender.amount_minor for tender in item.payment.tenders)
+            self._sales.record(item.key, payload, item.payment.currency, total_minor)
+        answer = BatchAnswer(
+            key=claims.key,
+            results=tuple(BatchResult(key=item.key, state="approved", seq=0) for item in items),
+            now_ms=self._box_now_ms,
+            receipt=self._sales.receipt([item.key for item in items]),
+        )
+        return _encoded(answer, 200, _ANSWER_TYPE[encoding], encoding, {})
 
     def _status(self, request: web.Request, signed: SignedRequest, encoding: Encoding) -> web.StreamResponse:
         if self._script.is_deaf:

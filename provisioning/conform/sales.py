@@ -117,6 +117,10 @@ class Sales:
             code="card_declined" if sale.state == "declined" else None,
         )
 
+    def receipt(self, keys: list[str]) -> bytes:
+        """One receipt that proves all of `keys`."""
+        return self._log.receipt(tuple(seq for key in keys for seq in self._sale(key).seqs), self._script.forgery)
+
     def events(self, after: int) -> list[Event]:
         """Events behind `after`, oldest first."""
         sales = [self._sale(key) for key in self._sales if key != STRANGER_KEY]

@@ -38,8 +38,10 @@ from provisioning.conform.scripted_log import Forgery, ScriptedLog
 from provisioning.terminal import key_file, pairing
 from provisioning.terminal.client import TerminalClient, open_terminal
 from provisioning.terminal.discovery import SERVICE_TYPE, find_boxes
+from provisioning.terminal.forward import forward
 from provisioning.terminal.home import Profile, TerminalHome
 from provisioning.terminal.link import Link
+from provisioning.terminal.queue import SaleQueue
 from provisioning.terminal.receipts import NotBelieved
 from provisioning.terminal.signing import Encoding
 from tests.fakes.clock import START_MS
@@ -253,6 +255,30 @@ async def test_status_of_a_key_never_seen_says_so(shop: Shop) -> None:
     async with shop.till() as till:
         with pytest.raises(Rejected, match="payment_unknown"):
             await till.status(till.new_key(), deadline=till.deadline(DEADLINE_MS))
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+async def test_stored_sales_are_handed_over_once_and_proven(shop: Shop, tmp_path: Path, encoding: Encoding) -> None:
+    queue = await asyncio.to_thread(lambda: SaleQueue(path=tmp_path / "queue.sqlite"))
+    async with shop.till(encoding) as till:
+        keys = [till.new_key() for _ in range(3)]
+        for key in keys:
+            await asyncio.to_thread(queue.store, key, SALE)
+        assert await forward(queue, till, deadline=till.deadline(DEADLINE_MS)) == 3
+        assert await forward(queue, till, deadline=till.deadline(DEADLINE_MS)) == 0
+        answer = await till.status(keys[0], deadline=till.deadline(DEADLINE_MS))
+    assert answer.state == "approved"
+    assert {each.key for each in await asyncio.to_thread(queue.settled, "approved")} == set(keys)
+
+
+async def test_batch_with_a_forged_receipt_stays_in_the_queue(shop: Shop, tmp_path: Path) -> None:
+    queue = await asyncio.to_thread(lambda: SaleQueue(path=tmp_path / "queue.sqlite"))
+    shop.box.begin(Script(forgery=Forgery.POST_QUANTUM_CHANGED))
+    async with shop.till() as till:
+        await asyncio.to_thread(queue.store, till.new_key(), SALE)
+        with pytest.raises(NotBelieved, match="receipt_refused"):
+            await forward(queue, till, deadline=till.deadline(DEADLINE_MS))
+    assert await asyncio.to_thread(queue.waiting_count) == 1
 
 
 async def test_events_go_on_where_they_ended(shop: Shop) -> None:
