@@ -1,0 +1,264 @@
+"""Make a box: owner key, TPM, token and keys, the PIN sealed, genesis and trust. Safe to run again after any crash.
+
+Owns the folder's layout and the order of steps. Its rules:
+- a step is done when its file is there, and each file appears whole or not at all;
+- token, keys and sealed PIN are one ceremony, done when `box.json` is there: the PIN exists nowhere but in the TPM, so
+  a ceremony that was cut short starts over with an empty token;
+- everything is 0700 or 0600; the owner's key lies here only because a sandbox has no other computer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from appliance.crypto import cose
+from appliance.crypto.hybrid import HybridPublic, PinnedKey
+from appliance.crypto.owner import OwnerKey
+from appliance.ledger.genesis import STATEMENT_KIND, GenesisStatement, SignedGenesis, read_body
+from appliance.ledger.trust import encode_trust
+from drivers.tpm.bundle import encode_bundle
+from provisioning.swtpm import RunningSwtpm, make_swtpm, start_swtpm
+from provisioning.terminal.durable import write_durably
+from provisioning.token import TokenKeys, TokenPlan, make_token, softhsm_environment, write_softhsm_configuration
+from provisioning.tpm import provision_tpm
+
+HSM_LABEL: Final = "tillstone"
+PCRS: Final = (0, 7, 11)
+_MODULES: Final = (
+    Path("/usr/lib/softhsm/libsofthsm2.so"),
+    Path("/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"),
+    Path("/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so"),
+    Path("/usr/lib64/pkcs11/libsofthsm2.so"),
+)
+
+
+class BoxFailed(Exception):
+    """The box cannot be made here; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopFacts:
+    """Who sells; goes into the log's name and the settings."""
+
+    name: str = "Corner Shop"
+    owner: str = "corner-shop.example"
+    serial: str = "SANDBOX-1"
+    currency: str = "EUR"
+    country: str = "DE"
+    timezone: str = "Europe/Berlin"
+
+    @property
+    def origin(self) -> str:
+        return f"{self.owner}/{self.serial}/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """The files of a made box."""
+
+    folder: Path
+    shop: ShopFacts
+    module: Path
+    keys: TokenKeys
+
+    @property
+    def data(self) -> Path:
+        """Where the log lives."""
+        return self.folder / "data"
+
+    @property
+    def token(self) -> Path:
+        return self.folder / "token"
+
+    @property
+    def tpm(self) -> Path:
+        return self.folder / "tpm"
+
+    @property
+    def trust(self) -> Path:
+        return self.folder / "trust.json"
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "tillstone.toml"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the appliance's process needs to find the token."""
+        return softhsm_environment(self.token)
+
+
+class _BoxFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """box.json: the end of the ceremony."""
+
+    version: int
+    shop: ShopFacts
+    module: str
+    keys: TokenKeys
+
+
+Step = Callable[[str], None]
+"""Called with each step's name when it begins."""
+
+
+def make_box(folder: Path, *, shop: ShopFacts | None = None, on_step: Step = lambda _step: None) -> Box:
+    """The box in `folder`, made as far as it is not there yet.
+
+    Args:
+        shop: for a new box; one that is there keeps its own.
+    Raises:
+        BoxFailed: a program or library is missing, or the folder belongs to something else.
+        SwtpmError, TokenFailed: a device could not be made; run again.
+    """
+    folder = _private_folder(folder)
+    marker = folder / "box.json"
+    if not marker.exists():
+        with _private_umask():
+            _ceremony(folder, shop or ShopFacts(), on_step)
+    box = _read(folder, marker)
+    owner = _owner_key_path(folder)
+    if not (folder / "genesis.cbor").exists():
+        on_step("the owner signs the log's genesis")
+        _make_genesis(box, OwnerKey.load(owner, None))
+    if not box.trust.exists():
+        genesis = read_body((folder / "genesis.cbor").read_bytes())
+        write_durably(box.trust, encode_trust(OwnerKey.load(owner, None).public, [genesis]))
+    box.data.mkdir(mode=0o700, exist_ok=True)
+    return box
+
+
+def start_tpm(box: Box) -> RunningSwtpm:
+    """Power on the box's TPM; it ends with the calling thread's process."""
+    return start_swtpm(box.tpm)
+
+
+def find_module() -> Path:
+    """The PKCS#11 library of SoftHSM. Raises BoxFailed."""
+    for path in _MODULES:
+        if path.exists():
+            return path
+    raise BoxFailed("SoftHSM is not installed; on Debian: apt-get install softhsm2 libsofthsm2")
+
+
+def _ceremony(folder: Path, shop: ShopFacts, on_step: Step) -> None:
+    """Token, keys, envelope and sealed PIN: all of them, from the beginning."""
+    module = find_module()
+    on_step("a software TPM with an endorsement certificate")
+    make_swtpm(folder / "tpm")
+    owner = _owner_key_path(folder)
+    if not owner.exists():
+        on_step("the owner's key, ECDSA P-384 and SLH-DSA")
+        # Written beside and renamed: a key file cut short must not pass for one.
+        beside = owner.with_name(".owner-key.new")
+        beside.unlink(missing_ok=True)
+        OwnerKey.generate().save(beside, None)
+        beside.rename(owner)
+    on_step("a SoftHSM token with the log's keys")
+    token = folder / "token"
+    shutil.rmtree(token, ignore_errors=True)
+    write_softhsm_configuration(token)
+    pin, so_pin = secrets.token_hex(16), secrets.token_hex(16)
+    plan = TokenPlan(module_path=str(module), label=HSM_LABEL, so_pin=so_pin, user_pin=pin)
+    write_durably(token / "so-pin", so_pin.encode() + b"\n")
+    keys = make_token(plan, environment=softhsm_environment(token))
+    write_durably(folder / "ml-dsa.envelope", keys.envelope)
+    on_step("the token's PIN, sealed in the TPM")
+    _seal_pin(folder, pin.encode())
+    made = _BoxFile(version=1, shop=shop, module=str(module), keys=keys)
+    write_durably(folder / "box.json", msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+
+
+def _seal_pin(folder: Path, pin: bytes) -> None:
+    policy_key = _policy_key(folder)
+    tpm = start_swtpm(folder / "tpm")
+    try:
+        bundle = provision_tpm(tpm.tcti, pin, policy_key, PCRS)
+    finally:
+        tpm.process.terminate()
+        tpm.process.wait()
+    write_durably(folder / "pcr-policy.json", msgspec.json.encode(bundle.policies[0]))
+    write_durably(folder / "tpm-bundle.json", encode_bundle(bundle))
+
+
+def _make_genesis(box: Box, owner: OwnerKey) -> None:
+    keys = box.keys
+    statement = GenesisStatement(
+        origin=box.shop.origin,
+        created_ms=time.time_ns() // 1_000_000,
+        keys=HybridPublic(
+            classical=PinnedKey(algorithm=keys.classical_algorithm, public_key=keys.classical_public),
+            post_quantum=PinnedKey(algorithm=cose.ML_DSA_87, public_key=keys.post_quantum_public),
+        ),
+        note_key=keys.classical_public,
+    ).encode()
+    signed = SignedGenesis(
+        statement=statement, owner_signature=owner.sign_statement(STATEMENT_KIND, statement).encode()
+    )
+    signed.verify(owner.public)
+    write_durably(box.folder / "genesis.cbor", signed.encode_body())
+
+
+def _policy_key(folder: Path) -> ec.EllipticCurvePrivateKey:
+    path = folder / "owner" / "policy-key.pem"
+    if path.exists():
+        loaded = serialization.load_pem_private_key(path.read_bytes(), None)
+        if isinstance(loaded, ec.EllipticCurvePrivateKey):
+            return loaded
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    write_durably(path, pem)
+    return key
+
+
+def _owner_key_path(folder: Path) -> Path:
+    owner = folder / "owner"
+    owner.mkdir(mode=0o700, exist_ok=True)
+    return owner / "owner-key"
+
+
+def _private_folder(folder: Path) -> Path:
+    folder = Path(os.path.abspath(folder))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    marker = folder / ".tillstone-box"
+    # Marked first: a later run tells a box cut short from somebody's folder of other files.
+    if not marker.exists() and any(folder.iterdir()):
+        raise BoxFailed(f"{folder} holds other files: name an empty folder")
+    marker.touch(mode=0o600)
+    return folder
+
+
+@contextmanager
+def _private_umask() -> Iterator[None]:
+    """For the programs started meanwhile; some of them write keys with the caller's umask."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _read(folder: Path, marker: Path) -> Box:
+    try:
+        made = msgspec.json.decode(marker.read_bytes(), type=_BoxFile)
+    except msgspec.MsgspecError as cause:
+        raise BoxFailed(f"{marker} cannot be read ({cause}): remove {folder} to begin anew") from cause
+    return Box(folder=folder, shop=made.shop, module=Path(made.module), keys=made.keys)
+
+
+def public_key_sha256(public_key: bytes) -> str:
+    """How settings pin a key."""
+    return hashlib.sha256(public_key).hexdigest()

@@ -1,0 +1,84 @@
+"""`tillstone`: what an operator types. Finds the command, runs it, turns its errors into a sentence and a code.
+
+Owns the table of commands and the exit codes: 0 done or true, 1 the answer is no, 2 it could not be done. Imports a
+command's module only when that command was asked for, so that `tillstone --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from appliance.model.errors import TillstoneError
+from provisioning.commands.outcome import CannotDo
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """`module` has `add_parser(subparsers)`, whose parser sets `run`, a function of the arguments, as a default."""
+
+    name: str
+    module: str
+    meaning: str
+
+
+_COMMANDS: Final = (
+    _Command("sandbox", "provisioning.commands.sandbox", "run a whole simulated shop, or break one thing in it"),
+    _Command("pay", "provisioning.commands.pay", "sell once and keep the receipt"),
+    _Command("status", "provisioning.commands.status", "say how the box is, in plain words"),
+    _Command("terminal", "provisioning.commands.terminal", "invite, list or revoke terminals"),
+    _Command("replay", "provisioning.commands.replay", "send a file of real purchases and check every total"),
+    _Command("verify", "provisioning.verify.command", "check a receipt or a whole log, without the box"),
+    _Command("export", "provisioning.exports.command", "give an auditor the log as tables"),
+    _Command("conform", "provisioning.commands.conform", "score a terminal client on retry, clock and replay"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = _parser(given).parse_args(given)
+    try:
+        code: int = parsed.run(parsed)
+    except CannotDo as trouble:
+        return _say(trouble.sentence, trouble.next_step)
+    except TillstoneError as trouble:
+        return _say(f"{trouble.detail} ({trouble.code})", "tillstone status says how the box is")
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone; Python would complain once more while ending
+        return 2
+    except KeyboardInterrupt:
+        return _say("stopped by you", "run the same command again")
+    return code
+
+
+def _parser(given: list[str]) -> argparse.ArgumentParser:
+    parser = _Parser(prog="tillstone", description="The command line of a Tillstone box and of its sandbox.")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    asked = next((word for word in given if not word.startswith("-")), "")
+    for command in _COMMANDS:
+        if command.name == asked:
+            importlib.import_module(command.module).add_parser(subparsers)
+        else:
+            subparsers.add_parser(command.name, help=command.meaning)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, whose refusals end with what to do next."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_say(message, f"{self.prog} --help lists what there is"))
+
+
+def _say(sentence: str, next_step: str) -> int:
+    print(f"tillstone: {sentence}\n  next: {next_step}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

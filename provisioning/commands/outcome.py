@@ -1,0 +1,23 @@
+"""What every command says the same way: exit codes, and the error that names the next step."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DONE: Final = 0
+NO: Final = 1
+"""The question was answered, and the answer is no: a receipt is false, a sale was declined, the box is unwell."""
+
+
+class CannotDo(Exception):
+    """The command could not do its work; exit code 2.
+
+    Attributes:
+        sentence: what is wrong.
+        next_step: what to do about it.
+    """
+
+    def __init__(self, sentence: str, next_step: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.next_step = next_step

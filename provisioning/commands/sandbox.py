@@ -1,0 +1,150 @@
+"""`tillstone sandbox`: make or resume the simulated shop, keep it open, stop it whole.
+
+Owns signals and the lock of one run; the work is done in `provisioning/sandbox/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from provisioning.commands.outcome import DONE, CannotDo
+from provisioning.sandbox.layout import FOLDER_DEFAULT, SandboxFolder
+
+if TYPE_CHECKING:
+    from provisioning.box import ShopFacts
+    from provisioning.sandbox.screen import Screen
+    from provisioning.sandbox.shop import RunningShop
+
+BREAKS: Final = ("hsm", "tpm", "network", "power", "disk", "byte")
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`sandbox [--dir] [--quiet] [--ports-from]` and `sandbox break WHAT [--dir]`."""
+    parser = subparsers.add_parser(
+        "sandbox",
+        help="run a whole simulated shop, or break one thing in it",
+        description="Make or resume a whole shop in a folder: token, TPM, Stripe twin, two tills and the appliance.",
+    )
+    add_folder(parser)
+    parser.add_argument("--quiet", action="store_true", help="print nothing but trouble")
+    parser.add_argument(
+        "--ports-from",
+        type=_port,
+        metavar="N",
+        help="terminals at N, public door at N+1; 0 takes free ones (default: 8443 and 9080)",
+    )
+    parser.set_defaults(run=run)
+    actions = parser.add_subparsers(metavar="break", title="in a running sandbox")
+    breaking = actions.add_parser(
+        "break",
+        help="break one thing, show what the shop says, and heal it",
+        description="Break one thing and heal it.",
+    )
+    breaking.add_argument("what", choices=BREAKS)
+    breaking.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    breaking.set_defaults(run=run_break)
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """`--dir`, the same everywhere."""
+    parser.add_argument("--dir", type=Path, default=FOLDER_DEFAULT, help="the sandbox's folder (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Open the shop and stay until Ctrl-C or SIGTERM."""
+    from provisioning.box import ShopFacts
+    from provisioning.sandbox.screen import Screen
+
+    screen = Screen(is_quiet=arguments.quiet)
+    folder = SandboxFolder.at(arguments.dir)
+    lock = folder.lock()
+    if lock is None:
+        return _tell_running(folder)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, _interrupt)
+    try:
+        keep_open(folder, screen, ShopFacts(), arguments.ports_from)
+    except KeyboardInterrupt:
+        screen.steps_left()
+        screen.note("stopped; everything is kept, the same command opens the shop again")
+    finally:
+        os.close(lock)
+    return DONE
+
+
+def keep_open(folder: SandboxFolder, screen: Screen, shop: ShopFacts, ports_from: int | None) -> None:
+    """Open, show, watch, and end every child however this ends."""
+    from provisioning.box import BoxFailed
+    from provisioning.sandbox.children import ChildFailed
+    from provisioning.sandbox.shop import Wishes, open_shop
+    from provisioning.sandbox.supervisor import Supervisor
+    from provisioning.swtpm import SwtpmError
+    from provisioning.token import TokenFailed
+
+    running: RunningShop | None = None
+    try:
+        running = open_shop(folder, Wishes(shop=shop, ports_from=ports_from), screen.step)
+        screen.steps_done()
+        for note in running.notes:
+            screen.note(note)
+        screen.opened(
+            folder,
+            shop=running.box.shop.name,
+            pos_url=running.pos_url,
+            public_url=running.public_url,
+            stripe_url=running.stripe_url,
+        )
+        Supervisor(shop=running, screen=screen).run()
+    except (BoxFailed, ChildFailed, SwtpmError, TokenFailed) as trouble:
+        screen.steps_left()
+        raise CannotDo(str(trouble), f"read {folder.appliance_log}, then run the same command again") from trouble
+    finally:
+        if running is not None:
+            for number in _STOP_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them running
+            running.close()
+
+
+def run_break(arguments: argparse.Namespace) -> int:
+    """Break one thing in the running sandbox."""
+    from provisioning.sandbox.breaks import break_one
+
+    return break_one(arguments.what, running_sandbox(arguments.dir))
+
+
+def running_sandbox(path: Path) -> SandboxFolder:
+    """The sandbox in `path`, which must be open. Raises CannotDo."""
+    folder = SandboxFolder.at(path)
+    found = folder.read_run() if path.exists() else None
+    if found is None or not found.is_ready:
+        raise CannotDo(f"no sandbox runs in {folder.path}", "in another window: tillstone sandbox")
+    return folder
+
+
+def _tell_running(folder: SandboxFolder) -> int:
+    found = folder.read_run()
+    if found is None:
+        raise CannotDo(f"another sandbox is just starting in {folder.path}", "wait a moment, then tillstone status")
+    print(
+        f"A sandbox runs already in {folder.path} (process {found.pid}).\n"
+        f"  terminals  {found.pos_url}\n  public     {found.public_url}\n"
+        f"  stop it    kill {found.pid}    (or Ctrl-C in its window)"
+    )
+    return DONE
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 65535:
+        raise argparse.ArgumentTypeError(f"expected 0 to 65534, saw {port}")
+    return port

@@ -1,0 +1,101 @@
+"""The box's local door as a command sees it: HTTP over the Unix socket beside the log.
+
+Owns one exchange at a time, blocking. Must never retry: the caller knows whether asking again is safe.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from appliance.model.errors import Rejected, Unavailable
+
+SOCKET_NAME: Final = "local.sock"
+ANSWER_BYTES_MAX: Final = 4 * 2**20
+TIMEOUT_S: Final = 10.0
+
+
+class LocalDoor:
+    """Ask the process whose log lies in `data`."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def status(self) -> dict[str, Any]:
+        """The health of the box: level, sentence, findings."""
+        answer: dict[str, Any] = self._ask("GET", "/status")
+        return answer
+
+    def terminals(self) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = self._ask("GET", "/terminals")
+        return answer
+
+    def recent(self, *, after: int, limit: int) -> Any:
+        """What was sold after entry `after`."""
+        return self._ask("GET", f"/recent?{urlencode({'after': after, 'limit': limit})}")
+
+    def invite(self, terminal: str) -> dict[str, str]:
+        """A one-time code for a new terminal, and the same as the content of a QR code."""
+        answer: dict[str, str] = self._ask("POST", "/invite", {"terminal": terminal})
+        return answer
+
+    def revoke(self, terminal: str, reason: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self._ask("POST", "/revoke", {"terminal": terminal, "reason": reason})
+        return answer
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        connection = _UnixConnection(self._data)
+        try:
+            connection.request(method, path, None if body is None else msgspec.json.encode(body))
+            response = connection.getresponse()
+            answer = response.read(ANSWER_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as cause:
+            raise Unavailable("box_unreachable", f"nobody answers at {self._data / SOCKET_NAME}: {cause}") from cause
+        finally:
+            connection.close()
+        decoded = _decode(answer)
+        if response.status >= 400:
+            problem = decoded if isinstance(decoded, dict) else {}
+            raise Rejected(str(problem.get("code", f"http_{response.status}")), str(problem.get("detail", path)))
+        return decoded
+
+
+def _decode(answer: bytes) -> Any:
+    try:
+        return msgspec.json.decode(answer)
+    except msgspec.MsgspecError as cause:
+        raise Unavailable("answer_unreadable", "the local door answered with something that is not JSON") from cause
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, folder: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._folder = folder
+
+    def connect(self) -> None:
+        self.sock = connect_unix(self._folder, SOCKET_NAME, TIMEOUT_S)
+
+
+def connect_unix(folder: Path, name: str, timeout_s: float) -> socket.socket:
+    """A connection to the socket `name` in `folder`, however deep that lies.
+
+    sockaddr_un holds 108 bytes; a path through an open directory (proc(5)) is always short enough.
+    """
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(f"/proc/self/fd/{directory}/{name}")
+        except OSError:
+            connection.close()
+            raise
+        return connection
+    finally:
+        os.close(directory)

@@ -1,0 +1,97 @@
+"""Write `tillstone.toml` for a made box. Owns which setting says what; the schema owns what may be said.
+
+Must never put a secret into the file, and never hands out a file that `appliance.config.load` would refuse.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.config.load import load
+from provisioning.box import HSM_LABEL, Box, public_key_sha256
+from provisioning.certificate import DoorFiles
+from provisioning.terminal.durable import write_durably
+from provisioning.token import CLASSICAL_KEY_ID, WRAPPING_KEY_ID
+
+Value = str | int | bool | Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardProvider:
+    """Where cards are charged and with which key file."""
+
+    api_base: str
+    api_key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """TCP ports of the doors; 0 takes any free one."""
+
+    pos: int
+    public: int
+
+
+def write_settings(
+    box: Box, *, tcti: str, ports: Ports, door: DoorFiles, cards: CardProvider | None, room_bytes_min: int
+) -> Path:
+    """Write the file and read it back; raises SettingsInvalid when the process would refuse it."""
+    shop, keys = box.shop, box.keys
+    sections: dict[str, dict[str, Value]] = {
+        "shop": {
+            "name": shop.name,
+            "owner": shop.owner,
+            "serial": shop.serial,
+            "currency": shop.currency,
+            "country": shop.country,
+            "timezone": shop.timezone,
+        },
+        "pos": {
+            "host": "127.0.0.1",
+            "port": ports.pos,
+            "tls_certificate_path": door.certificate,
+            "tls_key_path": door.key,
+            "is_announced": False,
+        },
+        "public": {"host": "127.0.0.1", "port": ports.public},
+        "storage": {
+            "path": box.data,
+            "genesis_path": box.folder / "genesis.cbor",
+            "room_bytes_min": room_bytes_min,
+        },
+        "hsm": {"module_path": box.module, "token_label": HSM_LABEL},
+        "hsm.classical": {"id": CLASSICAL_KEY_ID.hex(), "public_key_sha256": public_key_sha256(keys.classical_public)},
+        "hsm.kek": {"id": WRAPPING_KEY_ID.hex()},
+        "post_quantum": {"envelope_path": box.folder / "ml-dsa.envelope"},
+        "tpm": {
+            "tcti": tcti,
+            "bundle_path": box.folder / "tpm-bundle.json",
+            "policy_path": box.folder / "pcr-policy.json",
+        },
+        "log": {"format": "json"},
+    }
+    if keys.wrapping_public is not None:
+        sections["hsm.kek"]["public_key_sha256"] = public_key_sha256(keys.wrapping_public)
+    if cards is not None:
+        sections["provider.stripe"] = {
+            "api_base": cards.api_base,
+            "api_key_path": cards.api_key,
+            "payment_source_default": "pm_card_visa",
+        }
+    write_durably(box.settings, _toml(sections).encode())
+    load(box.settings)
+    return box.settings
+
+
+def _toml(sections: dict[str, dict[str, Value]]) -> str:
+    lines = ["# Written anew at every start of the sandbox; `appliance/config/schema.py` explains each setting."]
+    for name, values in sections.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_literal(value)}" for key, value in values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _literal(value: Value) -> str:
+    """A TOML basic string escapes like JSON does; integers and booleans are spelt the same."""
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

@@ -1,0 +1,199 @@
+"""Make a token ready: initialise it, set both PINs, make the log's keys and seal the post-quantum seed.
+
+Runs as a process of its own (`python -m provisioning.token`), since PKCS#11 has one state per process: the caller's
+stays untouched. PINs come on stdin and go nowhere else, so they never stand in a process list. Must never be run on a
+token that holds keys: initialising erases it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from appliance.crypto import cose
+from appliance.crypto.envelope import header_for, seal
+from appliance.crypto.signing_key import ml_dsa_87_from_seed
+from drivers.hsm.cipher import RUNG_GCM, EcdhCipher, GcmCipher, choose_rung
+from drivers.hsm.keys import Algorithm, KeyRef, generate_aes_key, generate_derive_key, generate_signing_key
+from drivers.hsm.library import load
+from drivers.hsm.signing import choose_classical
+from drivers.hsm.token import Pin, Session, Token
+
+ENVELOPE_PURPOSE: Final = "log_post_quantum"
+CLASSICAL_KEY_ID: Final = b"\x01"
+WRAPPING_KEY_ID: Final = b"\x02"
+TIMEOUT_S: Final = 60.0
+_SEED_BYTES: Final = 32
+_LABEL_BYTES: Final = 32
+_CKU_SO: Final = 0
+_CKF_RW_SERIAL_SESSION: Final = 0x6
+_SLOTS_MAX: Final = 64
+_COSE_ALGORITHMS: Final = {
+    Algorithm.ED25519: cose.ED25519,
+    Algorithm.P384: cose.ESP384,
+    Algorithm.P256: cose.ESP256,
+}
+
+
+class TokenFailed(Exception):
+    """The token could not be made ready; the message says what the library answered."""
+
+
+class TokenPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to make, and with which PINs."""
+
+    module_path: str
+    label: str
+    so_pin: str
+    user_pin: str
+
+
+class TokenKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Public facts about the keys made.
+
+    Attributes:
+        classical_algorithm: COSE id of the log's classical key.
+        wrapping_public: SubjectPublicKeyInfo, only of an ECDH wrapping key.
+        envelope: the ML-DSA-87 seed under the wrapping key.
+    """
+
+    classical_algorithm: int
+    classical_public: bytes
+    wrapping_public: bytes | None
+    post_quantum_public: bytes
+    envelope: bytes
+
+
+def make_token(plan: TokenPlan, *, environment: dict[str, str]) -> TokenKeys:
+    """Initialise the one free token of the library and make the log's keys in it, in a process of its own.
+
+    Raises:
+        TokenFailed: with the last thing that process said.
+    """
+    made = subprocess.run(
+        [sys.executable, "-m", "provisioning.token"],
+        input=msgspec.json.encode(plan),
+        capture_output=True,
+        env=environment,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    if made.returncode != 0:
+        said = made.stderr.decode(errors="replace").strip().splitlines()
+        raise TokenFailed(said[-1] if said else f"the token's process ended with {made.returncode}")
+    return msgspec.json.decode(made.stdout, type=TokenKeys)
+
+
+def _initialise(plan: TokenPlan) -> None:
+    """C_InitToken and C_InitPIN: the binding has neither, and softhsm2-util wants PINs as arguments."""
+    library: Any = ctypes.CDLL(plan.module_path)
+    _call(library, "C_Initialize", None)
+    slots, count = (ctypes.c_ulong * _SLOTS_MAX)(), ctypes.c_ulong(_SLOTS_MAX)
+    _call(library, "C_GetSlotList", ctypes.c_ubyte(1), slots, ctypes.byref(count))
+    # A new SoftHSM store shows exactly one slot, whose token is not initialised.
+    if count.value != 1:
+        raise TokenFailed(f"expected one empty token in the store, saw {count.value} slots")
+    slot, so_pin, user_pin = ctypes.c_ulong(slots[0]), plan.so_pin.encode(), plan.user_pin.encode()
+    label = plan.label.encode().ljust(_LABEL_BYTES)
+    _call(library, "C_InitToken", slot, so_pin, ctypes.c_ulong(len(so_pin)), label)
+    session = ctypes.c_ulong()
+    _call(
+        library,
+        "C_OpenSession",
+        slot,
+        ctypes.c_ulong(_CKF_RW_SERIAL_SESSION),
+        None,
+        None,
+        ctypes.byref(session),
+    )
+    _call(library, "C_Login", session, ctypes.c_ulong(_CKU_SO), so_pin, ctypes.c_ulong(len(so_pin)))
+    _call(library, "C_InitPIN", session, user_pin, ctypes.c_ulong(len(user_pin)))
+    _call(library, "C_Finalize", None)
+
+
+def _call(library: Any, name: str, *arguments: object) -> None:
+    answered = int(getattr(library, name)(*arguments))
+    if answered != 0:
+        raise TokenFailed(f"{name}: {answered:#x}")
+
+
+def _make_keys(plan: TokenPlan) -> TokenKeys:
+    token = Token.open(library=load(plan.module_path), label=plan.label, serial=None, pin=Pin(plan.user_pin))
+    session = token.session(writable=True)
+    algorithm = choose_classical(token.mechanisms)
+    classical = generate_signing_key(session, algorithm, key_id=CLASSICAL_KEY_ID, label="log, classical")
+    wrapping = _make_wrapping_key(session, token.mechanisms)
+    # Drawn by the kernel and the token both: one broken generator alone does not give the key away.
+    seed = hashlib.sha3_256(os.urandom(_SEED_BYTES) + session.random(_SEED_BYTES)).digest()
+    cipher = _Cipher(session, wrapping)
+    header = header_for(ENVELOPE_PURPOSE, cose.ML_DSA_87, seed)
+    envelope = asyncio.run(seal(cipher, seed, header))
+    return TokenKeys(
+        classical_algorithm=_COSE_ALGORITHMS[algorithm],
+        classical_public=classical,
+        wrapping_public=wrapping,
+        post_quantum_public=ml_dsa_87_from_seed(seed).public_key,
+        envelope=envelope,
+    )
+
+
+def _make_wrapping_key(session: Session, mechanisms: frozenset[int]) -> bytes | None:
+    if choose_rung(mechanisms) == RUNG_GCM:
+        generate_aes_key(session, key_id=WRAPPING_KEY_ID, label="wrapping")
+        return None
+    return generate_derive_key(session, key_id=WRAPPING_KEY_ID, label="wrapping")
+
+
+class _Cipher:
+    """`EnvelopeCipher` over the blocking driver; nothing else runs in this process."""
+
+    def __init__(self, session: Session, public: bytes | None) -> None:
+        self._cipher: GcmCipher | EcdhCipher
+        if public is None:
+            self._cipher = GcmCipher(session, WRAPPING_KEY_ID)
+        else:
+            ref = KeyRef(key_id=WRAPPING_KEY_ID, public_sha256=hashlib.sha256(public).digest())
+            self._cipher = EcdhCipher(session, ref)
+
+    async def wrap(self, plaintext: bytes, aad: bytes) -> bytes:
+        return self._cipher.wrap(plaintext, aad)
+
+    async def unwrap(self, blob: bytes, aad: bytes) -> bytes:
+        return self._cipher.unwrap(blob, aad)
+
+
+def main() -> None:
+    """Read a plan from stdin, write the keys to stdout."""
+    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=TokenPlan)
+    _initialise(plan)
+    sys.stdout.buffer.write(msgspec.json.encode(_make_keys(plan)))
+
+
+def softhsm_environment(folder: Path) -> dict[str, str]:
+    """The environment in which SoftHSM finds the store that `write_softhsm_configuration` described in `folder`."""
+    return {**os.environ, "SOFTHSM2_CONF": str(folder / "softhsm2.conf")}
+
+
+def write_softhsm_configuration(folder: Path) -> None:
+    """A configuration of its own, so that nothing under /etc or /var is read or written."""
+    store = folder / "store"
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    configuration = folder / "softhsm2.conf"
+    # 0077 in octal: the store's files are for their owner alone whatever the caller's umask is.
+    configuration.write_text(
+        f"directories.tokendir = {store}\nobjectstore.backend = file\nobjectstore.umask = 0077\nlog.level = ERROR\n"
+        "slots.removable = false\nslots.mechanisms = ALL\nlibrary.reset_on_fork = false\n"
+    )
+    configuration.chmod(0o600)
+
+
+if __name__ == "__main__":
+    main()
