@@ -296,7 +296,10 @@ class Ledger:
         self._reader.close()
         if self._opened.vault is not None:
             self._opened.vault.close()
-        self._opened.connection.close()
+        # SQLite checkpoints when the last connection closes. After a failed commit nothing of ours touches the files
+        # again: the process leaves by `os._exit`, without destructors.
+        if self._failure is None:
+            self._opened.connection.close()
         os.close(self._opened.lock)
 
     @property

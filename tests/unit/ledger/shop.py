@@ -33,12 +33,24 @@ def owner() -> OwnerKey:
 
 @cache
 def signers() -> LogSigners:
-    return LogSigners(classical=FakeSigner(cose.ED25519), post_quantum=FakeSigner(cose.ML_DSA_87))
+    """The same keys in each process: a test may stop one process and open its log in another."""
+    return LogSigners(
+        classical=SeededSigner(signing_key.ed25519_from_seed(bytes(32))),
+        post_quantum=SeededSigner(signing_key.ml_dsa_87_from_seed(bytes(32))),
+    )
+
+
+class SeededSigner(FakeSigner):
+    """The fake with a key of ours."""
+
+    def __init__(self, key: signing_key.SigningKey) -> None:
+        super().__init__(key.algorithm)
+        self._key = key
 
 
 @cache
 def genesis(generation: int = 1) -> SignedGenesis:
-    note = signing_key.generate(cose.ED25519)
+    note = signing_key.ed25519_from_seed(bytes(31) + b"\x01")
     statement = GenesisStatement(
         origin=f"shop.example/SN-1/{generation}",
         created_ms=START_MS,
