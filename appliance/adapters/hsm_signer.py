@@ -88,15 +88,15 @@ class HsmSigner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedKek:
-    """Which key of the token encrypts, and on which rung; `public_key` is None for AES, which has none."""
+    """Which key of the token encrypts, and on which rung; `public_sha256` is None for AES, which has no public key."""
 
     token_key_id: bytes
     rung: int
-    public_key: bytes | None
+    public_sha256: bytes | None
 
     def __post_init__(self) -> None:
         ensure(self.rung in (RUNG_GCM, RUNG_ECDH), "the cipher has two rungs")
-        ensure((self.public_key is None) == (self.rung == RUNG_GCM), "only the ECDH rung has a public key to pin")
+        ensure((self.public_sha256 is None) == (self.rung == RUNG_GCM), "only the ECDH rung has a public key to pin")
 
 
 class HsmCipher:
@@ -117,9 +117,9 @@ class HsmCipher:
 
     def _open(self, opened: HsmSession) -> Cipher:
         kek = self._kek
-        if kek.public_key is None:
+        if kek.public_sha256 is None:
             return opened.once(kek, lambda session: GcmCipher(session, kek.token_key_id))
-        ref = KeyRef(key_id=kek.token_key_id, public_sha256=signature.key_id(kek.public_key))
+        ref = KeyRef(key_id=kek.token_key_id, public_sha256=kek.public_sha256)
         return opened.once(kek, lambda session: EcdhCipher(session, ref))
 
 

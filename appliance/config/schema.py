@@ -127,6 +127,9 @@ class Storage(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     genesis_path: Annotated[
         Path, Meta(description="Genesis statement signed by the owner key; it becomes the log's first entry.")
     ] = Path("genesis.cbor")
+    trust_path: Annotated[
+        Path, Meta(description="trust.json: what terminals get at pairing and verify receipts with; public.")
+    ] = Path("trust.json")
     room_bytes_min: Annotated[
         int,
         Meta(
@@ -274,6 +277,14 @@ class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     clock_skew_max_ms: Annotated[
         int, Meta(ge=1_000, le=DAY_MS, description="How far a request's signed_at may be from our clock.")
     ] = 5 * MINUTE_MS
+    settle_ms: Annotated[
+        int,
+        Meta(
+            ge=1_000,
+            le=3_600_000,
+            description="Between the two complete listings that together prove a card was never charged.",
+        ),
+    ] = 120_000
     batch_sales_max: Annotated[int, Meta(ge=1, le=BATCH_SALES_MAX, description="Sales in one signed batch.")] = (
         BATCH_SALES_MAX
     )

@@ -1,8 +1,8 @@
 """The stages of a payment. Each stage's type is the proof that the stage before it was passed.
 
-    AuthenticatedRequest -> ValidPayment -> ClearedPayment -> Outcome -> RecordedPayment
+    AuthenticatedRequest -> ValidPayment -> ClearedPayment -> RecordedPayment                    (cash holds by itself)
                                                  |
-                                                 +-> PreparedPayment (its intent is durable) -> Outcome
+                                                 +-> PreparedPayment -> Answer -> RecordedPayment    (a card is asked)
 
 A function that takes `ClearedPayment` cannot be handed a `ValidPayment`: skipping a stage is a type error
 (tests/architecture/wrong_order.py is the code that must not type-check). Only `payment/authorise.py` makes a
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from appliance.model.ids import ProviderReference, RequestKey, TerminalId
+from appliance.model.ids import RequestKey, TerminalId
 from appliance.model.invariants import ensure
 from appliance.model.operation import Operation
 from appliance.model.sale import Sale
@@ -25,8 +25,8 @@ BodyT = TypeVar("BodyT", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuthenticatedRequest(Generic[BodyT]):
-    """A request whose signature, audience, freshness and key age were checked.
+class Identity:
+    """Who and which, bound to a payment through every stage.
 
     Attributes:
         payload_hash: SHA-256 of the canonical payload without the time of signing: equal for honest retries.
@@ -34,23 +34,19 @@ class AuthenticatedRequest(Generic[BodyT]):
         received_ms: the box's clock when it arrived.
     """
 
-    terminal: TerminalId
     key: RequestKey
+    terminal: TerminalId
     payload_hash: bytes
     signed: bytes
     received_ms: int
-    body: BodyT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Who and which, bound to a payment through every stage."""
+class AuthenticatedRequest(Generic[BodyT]):
+    """A request whose signature, audience, freshness and key age were checked, by `identity/authenticate.py`."""
 
-    key: RequestKey
-    terminal: TerminalId
-    payload_hash: bytes
-    signed: bytes
-    received_ms: int
+    identity: Identity
+    body: BodyT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +71,16 @@ class ClearedPayment:
 
 @dataclass(slots=True, kw_only=True)
 class PreparedPayment:
-    """A payment whose intent is durable; it may be sent to the provider exactly once."""
+    """A payment whose intent is durable; it may be sent to the provider exactly once.
+
+    Attributes:
+        intent_hash: SHA-256 of the intent's entry; the outcome names it.
+    """
 
     cleared: ClearedPayment
     operation: Operation
     intent_seq: int
+    intent_hash: bytes
     _is_spent: bool = field(default=False, init=False)
 
     def spend(self) -> Operation:
@@ -87,31 +88,6 @@ class PreparedPayment:
         ensure(not self._is_spent, "a prepared payment is sent to the provider once")
         self._is_spent = True
         return self.operation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authorised:
-    """All tenders hold: cash by itself, a card by the provider's word."""
-
-    provider_reference: ProviderReference | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declined:
-    """The provider answered no; an answer, not an error."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
-    """Being checked: the money may have moved; the resolver owns it until proof."""
-
-    reason: str
-
-
-Outcome = Authorised | Declined | Unknown
 
 
 class PaymentState(StrEnum):

@@ -9,7 +9,7 @@ class Sealer(Protocol):
     """Opens the secret that only a known image may open, and counts epochs that cannot go back."""
 
     async def unseal(self) -> bytes:
-        """The sealed secret (the HSM PIN). Raises Unavailable when the device is away, Corrupt when the policy refuses."""
+        """The sealed secret (the HSM PIN). Raises Unavailable: device away; Corrupt: the policy refuses."""
         ...
 
     async def epoch(self) -> int:

@@ -84,6 +84,7 @@ class OutcomeEntry(Wire, frozen=True, kw_only=True):
     """
 
     operation: str
+    kind: str
     payment: bytes
     state: str
     intent: bytes

@@ -1,0 +1,39 @@
+"""Answers on the wire: the same members as CBOR or as JSON, as the request came."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from appliance.crypto import cbor
+from appliance.identity.signed import Encoding
+from appliance.wire.answers import Problem
+from appliance.wire.requests import Wire
+
+_JSON: Final = msgspec.json.Encoder()
+_RETRY_AFTER_S: Final = "1"
+
+
+def answer(body: Wire, encoding: Encoding, *, status: int = 200) -> web.Response:
+    """A success in kind."""
+    if encoding is Encoding.COSE:
+        encoded = cbor.encode(msgspec.to_builtins(body, builtin_types=(bytes,)))
+        return web.Response(status=status, body=encoded, content_type="application/cbor")
+    return web.Response(status=status, body=_JSON.encode(body), content_type="application/json")
+
+
+def refusal(problem: Problem, encoding: Encoding) -> web.Response:
+    """A problem in kind; 503 says when to come back."""
+    headers = {"Retry-After": _RETRY_AFTER_S} if problem.status == 503 else {}
+    if encoding is Encoding.COSE:
+        return web.Response(
+            status=problem.status,
+            body=cbor.encode(msgspec.to_builtins(problem)),
+            content_type="application/cbor",
+            headers=headers,
+        )
+    return web.Response(
+        status=problem.status, body=_JSON.encode(problem), content_type="application/problem+json", headers=headers
+    )

@@ -1,0 +1,127 @@
+"""The door of the command line on the box itself: a Unix socket that only the box's own user can open.
+
+It invites and revokes terminals, tells the status and lists recent sales. Whoever can open it owns the box anyway, so
+the file's mode is the authentication; nothing here moves money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from appliance.device.health import Health
+from appliance.identity.pairing import Pairing
+from appliance.identity.terminals import Terminals
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected
+from appliance.model.ids import terminal_id
+from appliance.payment.story import news
+from appliance.wire.requests import Name, Text, Wire
+
+BodyT = TypeVar("BodyT", bound=Wire)
+
+_BODY_BYTES_MAX = 4096
+
+
+class _Invite(Wire, frozen=True, kw_only=True):
+    terminal: Name
+
+
+class _Revoke(Wire, frozen=True, kw_only=True):
+    terminal: Name
+    reason: Annotated[Text, msgspec.Meta(min_length=1)]
+
+
+class LocalDoor:
+    """Routes of the Unix socket; JSON in and out."""
+
+    def __init__(
+        self,
+        *,
+        pairing: Pairing,
+        terminals: Terminals,
+        ledger: Ledger,
+        health: Callable[[], Health],
+        pos_url: Callable[[], str],
+        about: dict[str, str],
+    ) -> None:
+        self._pairing = pairing
+        self._terminals = terminals
+        self._ledger = ledger
+        self._health = health
+        self._pos_url = pos_url
+        self._about = about
+
+    def application(self, middleware: Middleware) -> web.Application:
+        """The aiohttp application of the socket."""
+        application = web.Application(middlewares=[middleware], client_max_size=_BODY_BYTES_MAX)
+        application.router.add_get("/status", self._status, name="local_status")
+        application.router.add_get("/terminals", self._list, name="local_terminals")
+        application.router.add_get("/recent", self._recent, name="local_recent")
+        application.router.add_post("/invite", self._invite, name="local_invite")
+        application.router.add_post("/revoke", self._revoke, name="local_revoke")
+        return application
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        health = self._health()
+        return _json(
+            {
+                **self._about,
+                "level": health.level,
+                "sentence": health.sentence,
+                "findings": [
+                    {
+                        "check": finding.check,
+                        "level": finding.level,
+                        "sentence": finding.sentence,
+                        "next": finding.next_step,
+                    }
+                    for finding in health.findings
+                ],
+            }
+        )
+
+    async def _list(self, _request: web.Request) -> web.Response:
+        return _json(
+            [
+                {
+                    "terminal": terminal.terminal_id,
+                    "key_id": terminal.key_id.hex(),
+                    "state": "revoked" if terminal.is_revoked else "paired",
+                }
+                for terminal in sorted(self._terminals.all, key=lambda each: (each.terminal_id, each.is_revoked))
+            ]
+        )
+
+    async def _recent(self, request: web.Request) -> web.Response:
+        after = request.query.get("after", "-1")
+        limit = request.query.get("limit", "100")
+        if not after.lstrip("-").isdecimal() or not limit.isdecimal():
+            raise Rejected("body_invalid", "expected whole numbers for `after` and `limit`")
+        return _json(await news(self._ledger, int(after), min(int(limit), 500)))
+
+    async def _invite(self, request: web.Request) -> web.Response:
+        invite = await _read(request, _Invite)
+        code = self._pairing.invite(invite.terminal)
+        certificate = self._pairing.certificate_sha256.hex()
+        return _json({"code": code, "qr": f"tillstone:pair?url={self._pos_url()}&code={code}&cert={certificate}"})
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        revoke = await _read(request, _Revoke)
+        seq = await self._terminals.revoke(terminal_id(revoke.terminal), revoke.reason)
+        return _json({"seq": seq})
+
+
+async def _read(request: web.Request, shape: type[BodyT]) -> BodyT:
+    try:
+        return msgspec.json.decode(await request.read(), type=shape)
+    except (msgspec.ValidationError, msgspec.DecodeError) as fault:
+        raise Rejected("body_invalid", str(fault)) from None
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")

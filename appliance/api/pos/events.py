@@ -1,0 +1,88 @@
+"""`GET /v1/events`: a terminal follows its own payments by Server-Sent Events.
+
+The stream is a cursor into the log: each event's id is an entry's seq, so a till that reconnects with `after` misses
+nothing and needs no memory here. Slow readers wait on their socket, never in our memory.
+Source: WHATWG HTML, section 9.2 (Server-sent events).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from appliance.identity.authenticate import Authenticate
+from appliance.identity.signed import Encoding, decode_signed
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected
+from appliance.model.ids import TerminalId
+from appliance.model.limits import EVENT_STREAMS_MAX, REQUEST_BYTES_MAX
+from appliance.payment.story import events_after
+from appliance.runtime.metrics import Metrics
+from appliance.wire.answers import Event
+from appliance.wire.requests import EventsBody
+
+KEEP_ALIVE_S: Final = 15
+_SCHEME: Final = "Tillstone "
+
+
+class EventDoor:
+    """Open streams, counted and bounded."""
+
+    def __init__(self, *, ledger: Ledger, authenticate: Authenticate, metrics: Metrics) -> None:
+        self._ledger = ledger
+        self._authenticate = authenticate
+        self._metrics = metrics
+        self._open_count = 0
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """One stream, until the terminal hangs up or the box stops."""
+        terminal, after = await self._admit(request)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        self._open_count += 1
+        self._metrics.event_streams.set(self._open_count)
+        try:
+            await response.prepare(request)
+            await self._follow(response, terminal, after)
+        except ConnectionError:
+            pass  # the terminal hung up; it comes back with `after`
+        finally:
+            self._open_count -= 1
+            self._metrics.event_streams.set(self._open_count)
+        return response
+
+    async def _admit(self, request: web.Request) -> tuple[TerminalId, int]:
+        header = request.headers.get("Authorization", "")
+        if not header.startswith(_SCHEME):
+            raise Rejected("signature_wrong", "expected `Authorization: Tillstone <JWS>` signed for the verb events")
+        token = header.removeprefix(_SCHEME).encode()
+        signed = decode_signed(token, Encoding.JOSE, size_max=REQUEST_BYTES_MAX)
+        allowed = await self._authenticate(signed, EventsBody)
+        if self._open_count >= EVENT_STREAMS_MAX:
+            raise Rejected("too_many_streams", f"at most {EVENT_STREAMS_MAX} streams are open at a time")
+        after = request.query.get("after", str(allowed.body.after))
+        if not after.lstrip("-").isdecimal() or len(after) > 19:
+            raise Rejected("body_invalid", "expected `after` to be the seq of an entry, or -1")
+        return allowed.identity.terminal, int(after)
+
+    async def _follow(self, response: web.StreamResponse, terminal: TerminalId, after: int) -> None:
+        while True:
+            events, after = await events_after(self._ledger, terminal, after)
+            if events:
+                await response.write(_lines(events))
+                continue
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_S):
+                    await self._ledger.wait_beyond(after + 1)
+            except TimeoutError:
+                await response.write(b": still here\n\n")
+
+
+def _lines(events: Sequence[Event]) -> bytes:
+    return b"".join(
+        b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.verb.encode(), msgspec.json.encode(event))
+        for event in events
+    )

@@ -1,0 +1,90 @@
+"""Turns errors into refusals (RFC 9457): the only place that knows status codes.
+
+An error of a kind of ours keeps its stable code; anything else becomes an opaque 500 with an event id, whose story
+is in the log and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appliance.model.errors import Corrupt, OutcomeUnknown, Rejected, TillstoneError, Unavailable
+from appliance.wire.answers import Problem
+
+_STATUS: Final[dict[str, int]] = {
+    "signature_wrong": 401,
+    "terminal_unknown": 401,
+    "terminal_mismatch": 401,
+    "terminal_revoked": 403,
+    "wrong_audience": 403,
+    "pairing_refused": 403,
+    "payment_unknown": 404,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "already_undone": 409,
+    "key_reused": 409,
+    "payment_cancelled": 409,
+    "payment_complete": 409,
+    "payment_open": 409,
+    "payment_took_no_money": 409,
+    "too_large": 413,
+    "cbor_too_large": 413,
+    "json_too_large": 413,
+    "media_type_unsupported": 415,
+    "too_many_streams": 429,
+}
+_UNREADABLE: Final = ("cbor_", "json_", "cose_", "jws_", "claims_", "body_", "key_", "base64url_", "public_key_")
+"""Codes that begin so are about the request's form: 400. What is left is about the sale: 422."""
+_FORM: Final = frozenset({"clock_skew", "wrong_verb", "algorithm_unsupported", "algorithm_key_mismatch"})
+
+
+def status_of(error: TillstoneError) -> int:
+    """The status code of an error of ours."""
+    if isinstance(error, Rejected):
+        if error.code in _STATUS:
+            return _STATUS[error.code]
+        return 400 if error.code in _FORM or error.code.startswith(_UNREADABLE) else 422
+    if isinstance(error, (Unavailable, OutcomeUnknown)):
+        return 503
+    return 500
+
+
+def problem_of(error: TillstoneError, now_ms: int) -> Problem:
+    """What the caller is told. `OutcomeUnknown` says so: the caller asks `status` with the same key."""
+    if isinstance(error, Corrupt):
+        return Problem(
+            type="about:blank",
+            title="The box stops",
+            status=503,
+            code="box_stopped",
+            detail="the box found its own records in disorder and takes nothing more; a person must look",
+            now_ms=now_ms,
+        )
+    status = status_of(error)
+    return Problem(
+        type="about:blank",
+        title=_title(error),
+        status=status,
+        code=error.code,
+        detail=error.detail,
+        now_ms=now_ms,
+    )
+
+
+def opaque_problem(event_id: str, now_ms: int) -> Problem:
+    """An error that is ours to mend; the caller learns only where to point us."""
+    return Problem(
+        type="about:blank",
+        title="An error of the box",
+        status=500,
+        code="internal",
+        detail="the box made an error; the result is not known: ask status with the same key",
+        now_ms=now_ms,
+        event_id=event_id,
+    )
+
+
+def _title(error: TillstoneError) -> str:
+    if isinstance(error, Rejected):
+        return "Refused"
+    return "The result is not known yet" if isinstance(error, OutcomeUnknown) else "Not now"

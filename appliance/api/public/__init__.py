@@ -1,0 +1,1 @@
+"""The read-only door of auditors and monitoring."""

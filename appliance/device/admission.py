@@ -1,0 +1,72 @@
+"""May this box take a new sale? Every reason not to, in one place, in the order in which a person should hear them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from appliance.ledger.head import SigningLag
+from appliance.ledger.ledger import Ledger
+from appliance.ledger.prover import Watermark
+from appliance.model.errors import Corrupt, Unavailable
+
+
+class Quarantine:
+    """Set once, by evidence that this log is not the one the world has seen; only a person lifts it, by a restart."""
+
+    def __init__(self) -> None:
+        self._reason: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the box sells nothing; None when it may."""
+        return self._reason
+
+    def set(self, reason: str) -> None:
+        """Keep the first reason: later ones are its consequences."""
+        self._reason = self._reason or reason
+
+
+class BoxAdmission:
+    """Satisfies `ports/admission.py` from the box's own state."""
+
+    def __init__(
+        self,
+        *,
+        quarantine: Quarantine,
+        signing_lag: Callable[[], SigningLag],
+        unsigned_age_max_ms: int,
+        unsigned_entries_max: int,
+    ) -> None:
+        self._quarantine = quarantine
+        self._signing_lag = signing_lag
+        self._unsigned_age_max_ms = unsigned_age_max_ms
+        self._unsigned_entries_max = unsigned_entries_max
+
+    def admit(self) -> None:
+        """Raise Unavailable unless a new sale may start."""
+        if self._quarantine.reason is not None:
+            raise Unavailable("quarantined", f"this box takes no sales: {self._quarantine.reason}")
+        lag = self._signing_lag()
+        # A head that is one sale behind is daily life; what counts is how long signing has been failing, and how much
+        # an auditor would find unproven.
+        if lag.age_ms > self._unsigned_age_max_ms or lag.entries > self._unsigned_entries_max:
+            raise Unavailable(
+                "signing_down",
+                f"{lag.entries} entries wait for a signature since {lag.age_ms // 1000} s; new sales wait for it",
+            )
+
+
+class LogWatermark:
+    """Compares what terminals have seen with the log, and quarantines a log that was rolled back or replaced."""
+
+    def __init__(self, *, ledger: Ledger, quarantine: Quarantine) -> None:
+        self._ledger = ledger
+        self._quarantine = quarantine
+
+    async def check(self, size: int, root: bytes) -> None:
+        """Return when the head is one of this log's; else quarantine and raise Unavailable."""
+        try:
+            await self._ledger.check_watermark(Watermark(size=size, root=root))
+        except Corrupt as evidence:
+            self._quarantine.set(evidence.detail)
+            raise Unavailable("quarantined", f"this box takes no sales: {evidence.detail}") from evidence

@@ -1,0 +1,141 @@
+"""Store-and-forward: many cash sales under one signature, answered by one receipt pair with a proof for each.
+
+Each sale keeps the key it would have had alone, so a sale sent before, alone or in a lost batch, is recognised.
+A sale that is refused does not hold up the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from appliance.crypto import cbor
+from appliance.identity.authenticate import Authenticate, payload_hash
+from appliance.identity.signed import SignedRequest
+from appliance.ledger.draft import Purpose, Recorded
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected
+from appliance.model.ids import RequestKey, request_key
+from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS, SIGNATURE_WAIT_MS
+from appliance.model.payment import AuthenticatedRequest, ClearedPayment, Identity
+from appliance.payment.drafts import sale_draft
+from appliance.payment.guards import AlreadyRecorded, FreshKey
+from appliance.payment.records import find_payment
+from appliance.payment.screen import screen
+from appliance.payment.validate import ShopRules, validate
+from appliance.ports.admission import Admission
+from appliance.ports.clock import Clock
+from appliance.wire.answers import BatchAnswer, BatchResult
+from appliance.wire.requests import BatchBody, BatchItem, PaymentBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Accepted:
+    result: BatchResult
+    entry_seqs: tuple[int, ...]
+
+
+class Batch:
+    """The verb `batch`."""
+
+    def __init__(
+        self, *, authenticate: Authenticate, rules: ShopRules, admission: Admission, ledger: Ledger, clock: Clock
+    ) -> None:
+        self._authenticate = authenticate
+        self._rules = rules
+        self._admission = admission
+        self._ledger = ledger
+        self._clock = clock
+
+    async def take(self, signed: SignedRequest) -> BatchAnswer:
+        """Record every sale of the batch that can be recorded.
+
+        Raises:
+            Rejected: the batch as a whole: signature, claims, shape.
+            Unavailable: the box takes no sales now; nothing of the batch was written.
+            OutcomeUnknown: the commit failed; send the same batch again.
+        """
+        request = await self._authenticate(signed, BatchBody)
+        outcomes: list[_Accepted | BatchResult | ClearedPayment] = [
+            self._clear(item, request) for item in request.body.items
+        ]
+        fresh = [each for each in outcomes if isinstance(each, ClearedPayment)]
+        recorded = await self._record(fresh)
+        answers = iter(recorded)
+        settled = [next(answers) if isinstance(each, ClearedPayment) else each for each in outcomes]
+        seqs = [seq for each in settled if isinstance(each, _Accepted) for seq in each.entry_seqs]
+        receipt = await self._ledger.receipts(seqs, SIGNATURE_WAIT_MS) if seqs else None
+        return BatchAnswer(
+            key=str(request.identity.key),
+            results=tuple(each.result if isinstance(each, _Accepted) else each for each in settled),
+            now_ms=self._clock.now_ms(),
+            receipt=None if receipt is None else receipt.encode(),
+            pending=bool(seqs) and receipt is None,
+        )
+
+    def _clear(self, item: BatchItem, request: AuthenticatedRequest[BatchBody]) -> ClearedPayment | BatchResult:
+        try:
+            key = self._key(item.key, request.identity.received_ms)
+            if any(tender.kind == "card" for tender in item.payment.tenders):
+                raise Rejected("batch_takes_cash", "a stored sale with a card must be sent alone, while it is fresh")
+            valid = validate(_single(item, key, request.identity), self._rules)
+        except Rejected as refusal:
+            return _refused(item.key, refusal)
+        return screen(valid, admission=self._admission, takes_cards=False)
+
+    def _key(self, text: str, now_ms: int) -> RequestKey:
+        key = request_key(text)
+        if not now_ms - KEY_AGE_MAX_MS <= key.created_ms <= now_ms + KEY_AHEAD_MAX_MS:
+            raise Rejected("key_too_old", f"a key is at most {KEY_AGE_MAX_MS // DAY_MS} days old and one day ahead")
+        return key
+
+    async def _record(self, cleared: Sequence[ClearedPayment]) -> list[_Accepted | BatchResult]:
+        now_ms = self._clock.now_ms()
+        members = [
+            (
+                [sale_draft(each.valid, now_ms)],
+                FreshKey(key=each.valid.identity.key, payload_hash=each.valid.identity.payload_hash),
+            )
+            for each in cleared
+        ]
+        results = await self._ledger.append_each(members, purpose=Purpose.INTENT)
+        return [await self._settle(each, result) for each, result in zip(cleared, results, strict=True)]
+
+    async def _settle(
+        self, cleared: ClearedPayment, result: tuple[Recorded, ...] | Rejected
+    ) -> _Accepted | BatchResult:
+        key = cleared.valid.identity.key
+        if isinstance(result, AlreadyRecorded):
+            standing = await self._ledger.read(lambda connection: find_payment(connection, key))
+            if standing is not None:
+                seqs = standing.recorded.entry_seqs
+                known = BatchResult(key=str(key), state=standing.recorded.state.value, seq=seqs[-1])
+                return _Accepted(result=known, entry_seqs=seqs)
+        if isinstance(result, Rejected):
+            return _refused(str(key), result)
+        (entry,) = result
+        return _Accepted(
+            result=BatchResult(key=str(key), state="approved", seq=entry.seq),
+            entry_seqs=(entry.seq,),
+        )
+
+
+def _single(item: BatchItem, key: RequestKey, batch: Identity) -> AuthenticatedRequest[PaymentBody]:
+    """The stored sale as if it had come alone. Its disclosure is the sale as the batch held it, not the whole batch:
+    one customer's erasure must not take the evidence of a thousand others with it."""
+    return AuthenticatedRequest(
+        identity=Identity(
+            key=key,
+            terminal=batch.terminal,
+            payload_hash=payload_hash("payment", batch.terminal, item.payment),
+            signed=cbor.encode(msgspec.to_builtins(item)),
+            received_ms=batch.received_ms,
+        ),
+        body=item.payment,
+    )
+
+
+def _refused(key: str, refusal: Rejected) -> BatchResult:
+    return BatchResult(key=key, state="refused", code=refusal.code, detail=refusal.detail)

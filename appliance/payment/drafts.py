@@ -1,0 +1,163 @@
+"""Builds the entries of the payment domain: typed facts in, canonical bodies and disclosures out. Writes nothing.
+
+Personal data and the signed request leave the facts here: the body keeps SHA-256(salt || value), the value becomes a
+disclosure that can be erased.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from appliance.crypto import cbor
+from appliance.crypto.disclosure import SALT_SIZE
+from appliance.ledger.draft import Disclosure, Draft
+from appliance.model.operation import Operation, OperationKind, OperationState
+from appliance.model.payment import Identity, ValidPayment
+from appliance.model.sale import Sale
+from appliance.wire import entries
+from appliance.wire.requests import LineBody, TaxBody, TenderBody, Wire
+
+TERMINAL_ACTOR: Final = "terminal:"
+"""What stands before a terminal's name in an entry's actor."""
+_BYTES_STAY: Final = (bytes,)
+
+
+def sale_draft(valid: ValidPayment, now_ms: int) -> Draft:
+    """A sale whose tenders hold by themselves."""
+    asked, disclosures = ask(valid.identity, valid.personal)
+    body = entries.SaleEntry(asked=asked, sale=_sale_facts(valid.sale))
+    return draft(entries.SALE, valid.identity.terminal, now_ms, body, disclosures)
+
+
+def authorisation_draft(valid: ValidPayment, operation: Operation) -> Draft:
+    """The intent of a card payment, with the whole sale."""
+    asked, disclosures = ask(valid.identity, valid.personal)
+    body = entries.IntentEntry(
+        operation=_operation_facts(operation),
+        payment=operation.payment_key.octets,
+        asked=asked,
+        sale=_sale_facts(valid.sale),
+    )
+    return draft(entries.INTENT, valid.identity.terminal, operation.prepared_ms, body, disclosures)
+
+
+def undo_intent_draft(operation: Operation, asked_by: Identity | None) -> Draft:
+    """The intent of a refund or reversal at the provider; `asked_by` is absent when the box itself tries anew."""
+    asked, disclosures = (None, ()) if asked_by is None else ask(asked_by, ())
+    body = entries.IntentEntry(
+        operation=_operation_facts(operation), payment=operation.payment_key.octets, asked=asked, sale=None
+    )
+    return draft(entries.INTENT, operation.terminal, operation.prepared_ms, body, disclosures)
+
+
+def outcome_draft(
+    operation: Operation,
+    state: OperationState,
+    intent_hash: bytes,
+    now_ms: int,
+    *,
+    reference: str | None,
+    code: str | None,
+) -> Draft:
+    """What became of an operation."""
+    body = entries.OutcomeEntry(
+        operation=operation.operation_id,
+        kind=operation.kind,
+        payment=operation.payment_key.octets,
+        state=state,
+        intent=intent_hash,
+        reference=reference,
+        code=code,
+    )
+    return draft(entries.OUTCOME, operation.terminal, now_ms, body, ())
+
+
+def undone_draft(verb: str, terminal: str, body: entries.UndoEntry, asked_by: Identity | None, now_ms: int) -> Draft:
+    """All of a payment was given back; `asked_by` is absent when its request is in the ledger already."""
+    asked, disclosures = (None, ()) if asked_by is None else ask(asked_by, ())
+    kind = entries.REFUND if verb == "refund" else entries.REVERSAL
+    return draft(kind, terminal, now_ms, msgspec.structs.replace(body, asked=asked), disclosures)
+
+
+def ask(identity: Identity, personal: tuple[tuple[str, str], ...]) -> tuple[entries.Asked, tuple[Disclosure, ...]]:
+    """Commitments for the entry, and the disclosures that open them.
+
+    The signed request repeats the personal values. Where it names two persons it is split in shares, one under each
+    person's key, so that erasing either erases it. A request that names nobody lies under a key shared by its day.
+    """
+    disclosures = tuple(
+        Disclosure(name=name, subject=f"{name}:{value}", salt=os.urandom(SALT_SIZE), value=value.encode())
+        for name, value in personal
+    ) + tuple(_request_shares(identity.signed, [f"{name}:{value}" for name, value in personal]))
+    commitments = {each.name: each.commitment for each in disclosures}
+    return entries.Asked(key=identity.key.octets, payload=identity.payload_hash, commitments=commitments), disclosures
+
+
+def _request_shares(signed: bytes, subjects: list[str]) -> Iterator[Disclosure]:
+    """`request`, and for each further person `request.N`: their exclusive or is the signed request."""
+    for number, subject in enumerate(subjects[1:], start=1):
+        pad = os.urandom(len(signed))
+        signed = bytes(left ^ right for left, right in zip(signed, pad, strict=True))
+        yield Disclosure(name=f"request.{number}", subject=subject, salt=os.urandom(SALT_SIZE), value=pad)
+    first = subjects[0] if subjects else None
+    yield Disclosure(name="request", subject=first, salt=os.urandom(SALT_SIZE), value=signed)
+
+
+def draft(kind: str, terminal: str, now_ms: int, body: Wire, disclosures: tuple[Disclosure, ...]) -> Draft:
+    """An entry to be, caused by `terminal`; the body is encoded here because the writer's thread is the bottleneck."""
+    encoded = cbor.encode(msgspec.to_builtins(body, builtin_types=_BYTES_STAY))
+    return Draft(kind=kind, actor=f"{TERMINAL_ACTOR}{terminal}", time_ms=now_ms, body=encoded, disclosures=disclosures)
+
+
+def _sale_facts(sale: Sale) -> entries.SaleFacts:
+    return entries.SaleFacts(
+        currency=sale.currency,
+        total=sale.total_minor,
+        tenders=tuple(
+            TenderBody(kind=tender.kind.value, amount_minor=tender.amount_minor, source=tender.source)
+            for tender in sale.tenders
+        ),
+        lines=tuple(
+            LineBody(
+                sku=line.sku,
+                unit_price_minor=line.unit_price_minor,
+                quantity_thousandths=line.quantity_thousandths,
+                discount_minor=line.discount_minor,
+                tax_code=line.tax_code,
+                tax_rate_basis_points=line.tax_rate_basis_points,
+            )
+            for line in sale.lines
+        ),
+        sold_at_ms=sale.sold_at_ms,
+        prices=sale.prices,
+        taxes=tuple(
+            TaxBody(
+                tax_code=tax.tax_code,
+                rate_basis_points=tax.rate_basis_points,
+                net_minor=tax.net_minor,
+                tax_minor=tax.tax_minor,
+            )
+            for tax in sale.taxes
+        ),
+        tip=sale.tip_minor,
+        rounding=sale.rounding_minor,
+        change=sale.change_minor,
+        reference=sale.reference,
+    )
+
+
+def _operation_facts(operation: Operation) -> entries.OperationFacts:
+    kind = OperationKind(operation.kind)
+    return entries.OperationFacts(
+        id=operation.operation_id,
+        kind=kind.value,
+        provider_key=operation.provider_key,
+        amount=operation.money.amount_minor,
+        currency=operation.money.currency,
+        target=operation.target,
+        source=operation.source,
+    )

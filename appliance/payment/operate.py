@@ -1,0 +1,179 @@
+"""Asks the provider once for each durable intent, and records what it answered.
+
+Rules:
+- An operation is asked only after its intent's commit returned; a provider key is never sent a second time. What is
+  unclear afterwards is read back by `resolve.py`, never asked again.
+- From the intent to the outcome the work runs to its end, whoever hangs up.
+- What the provider did is a value here; no error of the provider ever ends a work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import assert_never
+
+from appliance.ledger.draft import Purpose
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected
+from appliance.model.ids import OperationId, ProviderReference, TerminalId
+from appliance.model.limits import PROVIDER_DEADLINE_MS
+from appliance.model.operation import Operation, OperationKind, OperationState
+from appliance.payment.drafts import outcome_draft, undone_draft
+from appliance.payment.guards import OperationOpen, require_payment
+from appliance.payment.undo_entry import undo_entry
+from appliance.ports import provider as port
+from appliance.ports.clock import Clock
+from appliance.runtime.log import Log
+from appliance.runtime.supervise import Supervisor
+
+RECORD_MS_MAX = 30_000
+"""How long recording an outcome may wait for the ledger, after the provider's own deadline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What is to be recorded about an operation."""
+
+    state: OperationState
+    reference: ProviderReference | None
+    code: str | None
+
+
+class Operations:
+    """Operations that are being asked right now, and the way to start one."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        provider: port.Provider,
+        supervisor: Supervisor,
+        clock: Clock,
+        log: Log,
+        log_origin: str,
+        source_default: str,
+    ) -> None:
+        self._ledger = ledger
+        self._provider = provider
+        self._supervisor = supervisor
+        self._clock = clock
+        self._log = log
+        self._log_origin = log_origin
+        self._source_default = source_default
+        self._running: set[OperationId] = set()
+
+    def is_running(self, operation_id: OperationId) -> bool:
+        """True while the provider's answer is awaited or being recorded; the resolver keeps away."""
+        return operation_id in self._running
+
+    def start(self, operation: Operation, intent_hash: bytes) -> None:
+        """Ask the provider in the background. Raises Unavailable when stopping: the resolver finds the intent later."""
+        self._running.add(operation.operation_id)
+        try:
+            _ = self._supervisor.begin(
+                f"operation {operation.operation_id}",
+                lambda: self._run(operation, intent_hash),
+                bound_ms=PROVIDER_DEADLINE_MS + RECORD_MS_MAX,
+            )
+        except BaseException:
+            self._running.discard(operation.operation_id)
+            raise
+
+    async def find(
+        self, operation: Operation, *, since_ms: int, known: ProviderReference | None
+    ) -> port.Found | port.Absent | port.Unknown:
+        """Read back what became of `operation`; never moves money."""
+        try:
+            async with asyncio.timeout(PROVIDER_DEADLINE_MS / 1_000):
+                return await self._provider.find(self._question(operation), since_ms=since_ms, known=known)
+        except TimeoutError:
+            return port.Unknown(reason="deadline_passed")
+
+    async def record(self, operation: Operation, settled: Settled, intent_hash: bytes) -> None:
+        """Write the outcome, once; with a confirmed refund or reversal goes the entry that says all was given back."""
+        now_ms = self._clock.now_ms()
+        drafts = [
+            outcome_draft(operation, settled.state, intent_hash, now_ms, reference=settled.reference, code=settled.code)
+        ]
+        if operation.kind is not OperationKind.AUTHORISE and settled.state is OperationState.CONFIRMED:
+            standing = await self._ledger.read(lambda connection: require_payment(connection, operation.payment_key))
+            verb = "refund" if operation.kind is OperationKind.REFUND else "reversal"
+            drafts.append(undone_draft(verb, operation.terminal, undo_entry(standing, operation, ""), None, now_ms))
+        guard = OperationOpen(
+            operation_id=operation.operation_id, may_be_unknown=settled.state is not OperationState.UNKNOWN
+        )
+        try:
+            await self._ledger.append(drafts, guard, purpose=Purpose.OUTCOME)
+        except Rejected as refusal:
+            # The resolver was faster: its outcome rests on the same provider, so there is nothing to add.
+            self._log.info("outcome.superseded", operation=operation.operation_id, code=refusal.code)
+            return
+        self._log.info(
+            "operation.settled", operation=operation.operation_id, state=settled.state.value, code=settled.code or ""
+        )
+
+    async def _run(self, operation: Operation, intent_hash: bytes) -> None:
+        try:
+            answer = await self._ask(operation)
+            await self.record(operation, settle(operation.kind, answer), intent_hash)
+        finally:
+            self._running.discard(operation.operation_id)
+
+    async def _ask(self, operation: Operation) -> port.Answer:
+        question = self._question(operation)
+        try:
+            async with asyncio.timeout(PROVIDER_DEADLINE_MS / 1_000):
+                match question:
+                    case port.Authorise():
+                        return await self._provider.authorise(question)
+                    case port.Refund():
+                        return await self._provider.refund(question)
+                    case port.Cancel():
+                        return await self._provider.cancel(question)
+                    case _:
+                        assert_never(question)
+        except TimeoutError:
+            return port.Unknown(reason="deadline_passed")
+
+    def _question(self, operation: Operation) -> port.Operation:
+        reference = port.Reference(
+            log_origin=self._log_origin,
+            payment_key=operation.payment_key,
+            operation_id=operation.operation_id,
+            terminal_id=TerminalId(operation.terminal),
+        )
+        if operation.kind is OperationKind.AUTHORISE:
+            return port.Authorise(
+                provider_key=operation.provider_key,
+                reference=reference,
+                amount=operation.money,
+                source=port.CardSource(operation.source or self._source_default),
+            )
+        # Every card payment is captured at once, so a reversal gives captured money back like a refund.
+        return port.Refund(
+            provider_key=operation.provider_key,
+            reference=reference,
+            amount=operation.money,
+            of=ProviderReference(operation.target or ""),
+        )
+
+
+def settle(kind: OperationKind, answer: port.Answer) -> Settled:
+    """What the ledger says after the first and only time of asking."""
+    match answer:
+        case port.Confirmed():
+            return Settled(state=OperationState.CONFIRMED, reference=answer.provider_reference, code=None)
+        case port.Declined():
+            return Settled(state=OperationState.REJECTED, reference=answer.provider_reference, code=answer.code)
+        case port.Refused():
+            return Settled(state=OperationState.REJECTED, reference=None, code=answer.code)
+        case port.NotSent() if kind is OperationKind.AUTHORISE:
+            return Settled(state=OperationState.ABSENT, reference=None, code="provider_unreachable")
+        case port.NotSent():
+            # Money must still go back: being checked until the resolver starts a new operation.
+            return Settled(state=OperationState.UNKNOWN, reference=None, code="provider_unreachable")
+        case port.Unknown():
+            return Settled(state=OperationState.UNKNOWN, reference=answer.provider_reference, code=answer.reason)
+        case _:
+            assert_never(answer)

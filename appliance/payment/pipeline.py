@@ -1,0 +1,124 @@
+"""The journey of a payment, in order. This module knows the order and does no work itself.
+
+    authenticate   who signed this, for us, just now?
+    validate       does the sale add up?                              -> ValidPayment
+    screen         may this box take it now?                          -> ClearedPayment
+    authorise      cash holds by itself; a card gets a durable intent -> PreparedPayment
+    record         the sale is in the log, fsynced                    -> RecordedPayment
+    respond        the result, and a receipt that anyone can verify
+
+Up to `authorise` a failure is an exception and no money has moved. From the durable intent on, what happened is a value
+in the log: `operate.py` asks the provider once, `resolve.py` owns what stays unknown.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from sqlite3 import Connection
+
+from appliance.identity.authenticate import Authenticate
+from appliance.identity.signed import SignedRequest
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected
+from appliance.model.ids import request_key
+from appliance.model.payment import ClearedPayment, RecordedPayment
+from appliance.payment.authorise import prepare
+from appliance.payment.guards import AlreadyRecorded
+from appliance.payment.operate import Operations
+from appliance.payment.record import being_checked, record_sale
+from appliance.payment.records import find_payment, find_request
+from appliance.payment.respond import Respond
+from appliance.payment.screen import screen
+from appliance.payment.undo import Undo
+from appliance.payment.validate import ShopRules, validate
+from appliance.ports.admission import Admission
+from appliance.ports.clock import Clock
+from appliance.runtime.stages import Stages
+from appliance.wire.answers import PaymentAnswer
+from appliance.wire.requests import AbortBody, PaymentBody, RefundBody, ReversalBody, StatusBody
+
+
+class PaymentPipeline:
+    """Each verb of the terminal's door, as one straight line of stages."""
+
+    def __init__(
+        self,
+        *,
+        authenticate: Authenticate,
+        rules: ShopRules,
+        admission: Admission,
+        operations: Operations | None,
+        undo: Undo,
+        respond: Respond,
+        ledger: Ledger,
+        clock: Clock,
+        stages: Stages,
+    ) -> None:
+        self._authenticate = authenticate
+        self._rules = rules
+        self._admission = admission
+        self._operations = operations
+        self._undo = undo
+        self._respond = respond
+        self._ledger = ledger
+        self._clock = clock
+        self._stages = stages
+
+    async def pay(self, signed: SignedRequest) -> PaymentAnswer:
+        """Take one sale. The same request again gets the same result."""
+        request = await self._authenticate(signed, PaymentBody)
+        key = str(request.identity.key)
+        try:
+            valid = validate(request, self._rules)
+            cleared = screen(valid, admission=self._admission, takes_cards=self._operations is not None)
+            recorded = await self._take(cleared)
+        except AlreadyRecorded as repeated:
+            recorded = await self._standing(str(repeated.known.payment))
+        return await self._respond.current(recorded, "payment", key)
+
+    async def refund(self, signed: SignedRequest) -> PaymentAnswer:
+        """Give an approved payment back."""
+        request = await self._authenticate(signed, RefundBody)
+        with suppress(AlreadyRecorded):  # the same request again: what follows answers it
+            await self._undo.refund(request)
+        return await self._respond.current(await self._standing(request.body.of), "refund", str(request.identity.key))
+
+    async def reverse(self, signed: SignedRequest) -> PaymentAnswer:
+        """See to it that a payment does not stand."""
+        request = await self._authenticate(signed, ReversalBody)
+        with suppress(AlreadyRecorded):  # the same request again: what follows answers it
+            await self._undo.reverse(request)
+        return await self._respond.current(await self._standing(request.body.of), "reversal", str(request.identity.key))
+
+    async def abort(self, signed: SignedRequest) -> PaymentAnswer:
+        """Stop a payment that is not approved yet."""
+        request = await self._authenticate(signed, AbortBody)
+        with suppress(AlreadyRecorded):  # the same request again: what follows answers it
+            await self._undo.abort(request)
+        return await self._respond.current(await self._standing(request.body.of), "abort", str(request.identity.key))
+
+    async def status(self, signed: SignedRequest) -> PaymentAnswer:
+        """What the ledger says about a key, with a receipt under the newest head."""
+        request = await self._authenticate(signed, StatusBody)
+        return await self._respond.final(await self._standing(request.body.of), "status", request.body.of)
+
+    async def _take(self, cleared: ClearedPayment) -> RecordedPayment:
+        card = cleared.valid.sale.card_tender
+        if card is None or self._operations is None:
+            return await record_sale(cleared, self._ledger, self._clock.now_ms())
+        prepared = await prepare(cleared, card, self._ledger, self._clock.now_ms())
+        self._operations.start(prepared.spend(), prepared.intent_hash)
+        return being_checked(prepared)
+
+    async def _standing(self, key_text: str) -> RecordedPayment:
+        key = request_key(key_text)
+
+        def look(connection: Connection) -> RecordedPayment | None:
+            known = find_request(connection, key)
+            standing = find_payment(connection, key if known is None else known.payment)
+            return None if standing is None else standing.recorded
+
+        recorded = await self._ledger.read(look)
+        if recorded is None:
+            raise Rejected("payment_unknown", "no request with this key is in the ledger")
+        return recorded

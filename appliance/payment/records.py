@@ -1,0 +1,164 @@
+"""Reads of the payment tables: what the ledger already says about a key, a payment, an open operation."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId
+from appliance.model.money import Money
+from appliance.model.operation import OPEN, Operation, OperationKind, OperationState
+from appliance.model.payment import PaymentState, RecordedPayment
+from appliance.payment.projection import CANCELLED_PAYLOAD
+
+_OPERATION_COLUMNS: Final = (
+    "id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source, reference"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRequest:
+    """What a key was used for."""
+
+    verb: str
+    terminal: TerminalId
+    payload_hash: bytes
+    payment: RequestKey
+    seq: int
+
+    @property
+    def is_tombstone(self) -> bool:
+        """The key belongs to a payment that was cancelled before it came."""
+        return self.payload_hash == CANCELLED_PAYLOAD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingPayment:
+    """How a payment stands, and what undoing it takes."""
+
+    recorded: RecordedPayment
+    terminal: TerminalId
+    cash_minor: int
+    card_minor: int
+    undo: RequestKey | None
+    undo_verb: str | None
+    provider_reference: ProviderReference | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenOperation:
+    """An operation whose end the ledger does not know."""
+
+    operation: Operation
+    state: OperationState
+    intent_seq: int
+    known: ProviderReference | None
+
+
+def find_request(connection: sqlite3.Connection, key: RequestKey) -> KnownRequest | None:
+    """What `key` was used for, if ever."""
+    row = connection.execute(
+        "SELECT verb, terminal, payload, payment, seq FROM requests WHERE key = ?", (key.octets,)
+    ).fetchone()
+    if row is None:
+        return None
+    verb, terminal, payload, payment, seq = row
+    return KnownRequest(verb=verb, terminal=TerminalId(terminal), payload_hash=payload, payment=_key(payment), seq=seq)
+
+
+def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPayment | None:
+    """How the payment `key` stands, if it exists (a tombstone does)."""
+    row = connection.execute(
+        "SELECT terminal, state, currency, total, cash, card, first, last, undo, undo_verb, reference, code"
+        " FROM payments WHERE key = ?",
+        (key.octets,),
+    ).fetchone()
+    if row is None:
+        return None
+    terminal, state, currency, total, cash, card, first, last, undo, undo_verb, reference, code = row
+    return StandingPayment(
+        recorded=RecordedPayment(
+            key=key,
+            state=PaymentState(state),
+            entry_seqs=(first,) if first == last else (first, last),
+            total_minor=total,
+            currency=currency,
+            code=code,
+        ),
+        terminal=TerminalId(terminal),
+        cash_minor=cash,
+        card_minor=card,
+        undo=None if undo is None else _key(undo),
+        undo_verb=undo_verb,
+        provider_reference=None if reference is None else ProviderReference(reference),
+    )
+
+
+def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOperation, ...]:
+    """The oldest `limit` operations that are neither confirmed, rejected nor proven absent."""
+    states = ", ".join(f"'{state}'" for state in sorted(OPEN))
+    rows = connection.execute(
+        f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE state IN ({states}) ORDER BY prepared_ms LIMIT ?",  # noqa: S608 - constants only
+        (limit,),
+    ).fetchall()
+    return tuple(_open(*row) for row in rows)
+
+
+def reversals_due(connection: sqlite3.Connection, limit: int) -> tuple[RequestKey, ...]:
+    """Approved payments whose reversal was asked for while they were open."""
+    rows = connection.execute(
+        "SELECT key FROM payments WHERE state = 'approved' AND undo IS NOT NULL LIMIT ?", (limit,)
+    ).fetchall()
+    return tuple(_key(key) for (key,) in rows)
+
+
+def entry_hash_at(connection: sqlite3.Connection, seq: int) -> bytes:
+    """SHA-256 of the entry `seq`, which must exist."""
+    (entry,) = connection.execute("SELECT entry FROM entries WHERE seq = ?", (seq,)).fetchone()
+    return hashlib.sha256(entry).digest()
+
+
+def operation_count(connection: sqlite3.Connection, payment: RequestKey) -> int:
+    """How many operations the payment has had; the next one's ordinal."""
+    (count,) = connection.execute("SELECT count(*) FROM operations WHERE payment = ?", (payment.octets,)).fetchone()
+    return int(count)
+
+
+def _open(
+    name: str,
+    payment: bytes,
+    kind: str,
+    state: str,
+    provider_key: str,
+    amount: int,
+    currency: str,
+    terminal: str,
+    prepared_ms: int,
+    intent: int,
+    target: str | None,
+    source: str | None,
+    reference: str | None,
+) -> OpenOperation:
+    return OpenOperation(
+        operation=Operation(
+            operation_id=OperationId(name),
+            kind=OperationKind(kind),
+            payment_key=_key(payment),
+            provider_key=ProviderKey(provider_key),
+            money=Money(amount, currency),
+            prepared_ms=prepared_ms,
+            terminal=terminal,
+            target=target,
+            source=source,
+        ),
+        state=OperationState(state),
+        intent_seq=intent,
+        known=None if reference is None else ProviderReference(reference),
+    )
+
+
+def _key(octets: bytes) -> RequestKey:
+    return RequestKey(uuid.UUID(bytes=octets))

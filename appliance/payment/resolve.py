@@ -1,0 +1,153 @@
+"""Finds out what became of operations whose answer was lost, by reading only, and finishes what was promised.
+
+    found                      record what the provider has
+    absent, proven             an authorisation is closed: nothing was charged
+                               a refund or reversal starts anew under a new provider key, until it is confirmed
+    anything else              ask again later
+
+Absence is proven by two complete listings whose provider times lie at least `settle_ms` apart, the first of them begun
+after the request can no longer be on its way. Reversals asked for while their payment was open start here too.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from appliance.ledger.draft import Purpose
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected, Unavailable
+from appliance.model.ids import OperationId, RequestKey, TerminalId
+from appliance.model.limits import DAY_MS, PROVIDER_DEADLINE_MS
+from appliance.model.operation import OperationKind, OperationState
+from appliance.payment.drafts import outcome_draft, undo_intent_draft
+from appliance.payment.guards import OperationOpen, ReversalDue, require_payment
+from appliance.payment.operate import Operations, Settled, settle
+from appliance.payment.records import OpenOperation, entry_hash_at, open_operations, operation_count, reversals_due
+from appliance.payment.undo_entry import undo_operation
+from appliance.ports import provider as port
+from appliance.ports.clock import Clock
+from appliance.runtime.log import Log
+
+BATCH: Final = 256
+_IDLE_MS: Final = 1_000
+_PAUSE_MS_MAX: Final = 60_000
+_CLOCK_ERROR_MS: Final = DAY_MS
+"""How far before the intent a listing starts: more than the box's clock may have been wrong."""
+
+
+class Resolver:
+    """One service; it owns every operation that nobody is asking about right now."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        operations: Operations,
+        clock: Clock,
+        log: Log,
+        settle_ms: int,
+        jitter: random.Random,
+    ) -> None:
+        self._ledger = ledger
+        self._operations = operations
+        self._clock = clock
+        self._log = log
+        self._settle_ms = settle_ms
+        self._jitter = jitter
+        self._absent_since_ms: dict[OperationId, int] = {}
+        self._next_look_ms: dict[OperationId, int] = {}
+        self._pause_ms: dict[OperationId, int] = {}
+
+    async def run(self) -> None:
+        """Look again and again; the first look comes at once, because a start is a recovery."""
+        while True:
+            await self.look()
+            await self._clock.sleep(_IDLE_MS)
+
+    async def look(self) -> None:
+        """One round over reversals that are due and operations that are open."""
+        for payment in await self._ledger.read(lambda connection: reversals_due(connection, BATCH)):
+            await self._start_reversal(payment)
+        waiting = await self._ledger.read(lambda connection: open_operations(connection, BATCH))
+        names = {each.operation.operation_id for each in waiting}
+        for known in (self._absent_since_ms, self._next_look_ms, self._pause_ms):
+            for name in known.keys() - names:
+                del known[name]
+        for each in waiting:
+            name = each.operation.operation_id
+            if not self._operations.is_running(name) and self._next_look_ms.get(name, 0) <= self._clock.monotonic_ms():
+                await self._resolve(each)
+
+    async def _resolve(self, waiting: OpenOperation) -> None:
+        operation = waiting.operation
+        name = operation.operation_id
+        found = await self._operations.find(
+            operation, since_ms=operation.prepared_ms - _CLOCK_ERROR_MS, known=waiting.known
+        )
+        match found:
+            case port.Found():
+                await self._close(waiting, settle(operation.kind, found.answer))
+            case port.Absent() if self._is_proven(waiting, found):
+                await self._close_absent(waiting)
+            case port.Absent() | port.Unknown():
+                self._wait(name, found)
+
+    def _is_proven(self, waiting: OpenOperation, listing: port.Absent) -> bool:
+        name = waiting.operation.operation_id
+        if name not in self._absent_since_ms:
+            # The request itself may still be travelling for as long as its own deadline.
+            if self._clock.now_ms() - waiting.operation.prepared_ms >= min(PROVIDER_DEADLINE_MS, self._settle_ms):
+                self._absent_since_ms[name] = listing.as_of_ms
+            return False
+        return listing.as_of_ms - self._absent_since_ms[name] >= self._settle_ms
+
+    async def _close(self, waiting: OpenOperation, settled: Settled) -> None:
+        await self._operations.record(waiting.operation, settled, await self._intent_hash(waiting))
+
+    async def _close_absent(self, waiting: OpenOperation) -> None:
+        operation = waiting.operation
+        if operation.kind is OperationKind.AUTHORISE:
+            await self._close(waiting, Settled(state=OperationState.ABSENT, reference=None, code="never_charged"))
+            return
+        payment = operation.payment_key
+        standing, ordinal = await self._ledger.read(
+            lambda connection: (require_payment(connection, payment), operation_count(connection, payment))
+        )
+        now_ms = self._clock.now_ms()
+        again = undo_operation(standing, operation.kind, ordinal, TerminalId(operation.terminal), now_ms)
+        absent = outcome_draft(
+            operation,
+            OperationState.ABSENT,
+            await self._intent_hash(waiting),
+            now_ms,
+            reference=None,
+            code="never_arrived",
+        )
+        guard = OperationOpen(operation_id=operation.operation_id)
+        # One commit: the old attempt is closed exactly when the new one is promised.
+        _, intent = await self._ledger.append([absent, undo_intent_draft(again, None)], guard, purpose=Purpose.OUTCOME)
+        self._operations.start(again, intent.entry_hash)
+
+    async def _start_reversal(self, payment: RequestKey) -> None:
+        standing, ordinal = await self._ledger.read(
+            lambda connection: (require_payment(connection, payment), operation_count(connection, payment))
+        )
+        operation = undo_operation(standing, OperationKind.REVERSE, ordinal, standing.terminal, self._clock.now_ms())
+        try:
+            (intent,) = await self._ledger.append(
+                [undo_intent_draft(operation, None)], ReversalDue(payment=payment), purpose=Purpose.OUTCOME
+            )
+            self._operations.start(operation, intent.entry_hash)
+        except (Rejected, Unavailable) as refusal:
+            self._log.info("reversal.postponed", payment=str(payment), code=refusal.code)
+
+    def _wait(self, name: OperationId, found: port.Absent | port.Unknown) -> None:
+        pause_ms = min(2 * self._pause_ms.get(name, _IDLE_MS // 2), _PAUSE_MS_MAX, max(self._settle_ms, _IDLE_MS))
+        self._pause_ms[name] = pause_ms
+        self._next_look_ms[name] = self._clock.monotonic_ms() + self._jitter.randint(pause_ms // 2, pause_ms)
+        if isinstance(found, port.Unknown):
+            self._log.warning("operation.unresolved", operation=name, reason=found.reason)
+
+    async def _intent_hash(self, waiting: OpenOperation) -> bytes:
+        return await self._ledger.read(lambda connection: entry_hash_at(connection, waiting.intent_seq))

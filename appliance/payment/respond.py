@@ -1,0 +1,49 @@
+"""Turns what the ledger says into the terminal's answer, with a receipt if one can be signed in time."""
+
+from __future__ import annotations
+
+from appliance.ledger.ledger import Ledger
+from appliance.model.limits import SIGNATURE_WAIT_MS
+from appliance.model.payment import PaymentState, RecordedPayment
+from appliance.ports.clock import Clock
+from appliance.wire.answers import PaymentAnswer
+
+
+class Respond:
+    """The last stage; it changes nothing."""
+
+    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+
+    async def final(self, recorded: RecordedPayment, verb: str, key: str) -> PaymentAnswer:
+        """The durable result with its receipt; without one, and `pending`, when signing takes too long."""
+        receipt = await self._ledger.receipts(recorded.entry_seqs, SIGNATURE_WAIT_MS)
+        encoded = None if receipt is None else receipt.encode()
+        return self._answer(recorded, verb, key, encoded, is_pending=receipt is None)
+
+    def accepted(self, recorded: RecordedPayment, verb: str, key: str) -> PaymentAnswer:
+        """The intent is durable and the provider is being asked: events and `status` tell the rest."""
+        return self._answer(recorded, verb, key, None, is_pending=False)
+
+    async def current(self, recorded: RecordedPayment, verb: str, key: str) -> PaymentAnswer:
+        """`accepted` for what is being checked, `final` for everything else."""
+        if recorded.state is PaymentState.CHECKING:
+            return self.accepted(recorded, verb, key)
+        return await self.final(recorded, verb, key)
+
+    def _answer(
+        self, recorded: RecordedPayment, verb: str, key: str, receipt: bytes | None, *, is_pending: bool
+    ) -> PaymentAnswer:
+        return PaymentAnswer(
+            key=key,
+            verb=verb,
+            state=recorded.state.value,
+            seq=recorded.entry_seqs[-1],
+            currency=recorded.currency,
+            total_minor=recorded.total_minor,
+            now_ms=self._clock.now_ms(),
+            receipt=receipt,
+            pending=is_pending,
+            code=recorded.code,
+        )

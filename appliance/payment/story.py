@@ -1,0 +1,108 @@
+"""Reads entries of the log as events for one terminal."""
+
+from __future__ import annotations
+
+import uuid
+from sqlite3 import Connection
+from typing import Any, Final
+
+import msgspec
+
+from appliance.ledger.draft import RecordedEntry
+from appliance.ledger.ledger import Ledger
+from appliance.model.ids import TerminalId, request_key
+from appliance.model.operation import OperationState
+from appliance.model.payment import PaymentState
+from appliance.payment.projection import body_of, terminal_of
+from appliance.payment.records import find_payment
+from appliance.wire import entries
+from appliance.wire.answers import Event
+
+EVENTS_MAX: Final = 500
+_KINDS: Final = frozenset(
+    {
+        entries.SALE,
+        entries.INTENT,
+        entries.OUTCOME,
+        entries.REFUND,
+        entries.REVERSAL,
+        entries.TOMBSTONE,
+        entries.REVERSAL_WANTED,
+    }
+)
+_AFTER_AUTHORISE: Final = {
+    OperationState.CONFIRMED: PaymentState.APPROVED,
+    OperationState.REJECTED: PaymentState.DECLINED,
+    OperationState.ABSENT: PaymentState.NOT_CHARGED,
+    OperationState.UNKNOWN: PaymentState.CHECKING,
+}
+
+
+async def events_after(ledger: Ledger, terminal: TerminalId, after: int) -> tuple[tuple[Event, ...], int]:
+    """The terminal's events behind entry `after`, oldest first, and how far was read."""
+    page = await ledger.entries(after=after, limit=EVENTS_MAX, kinds=_KINDS)
+    mine = tuple(_event(entry) for entry in page.entries if terminal_of(entry) == terminal)
+    return mine, page.next_after
+
+
+async def news(ledger: Ledger, after: int, limit: int) -> list[dict[str, Any]]:
+    """What happened behind entry `after` at any terminal, with how the payment stands now, for a person who watches."""
+    page = await ledger.entries(after=after, limit=limit, kinds=_KINDS)
+    events = [_event(entry) for entry in page.entries]
+
+    def look(connection: Connection) -> list[dict[str, Any]]:
+        told = []
+        for event in events:
+            standing = find_payment(connection, request_key(event.key))
+            if standing is not None:
+                recorded = standing.recorded
+                told.append(
+                    {
+                        **msgspec.structs.asdict(event),
+                        "terminal": standing.terminal,
+                        "currency": recorded.currency,
+                        "total_minor": recorded.total_minor,
+                        "tender": "card" if standing.card_minor else "cash",
+                    }
+                )
+        return told
+
+    return await ledger.read(look)
+
+
+def _event(entry: RecordedEntry) -> Event:
+    match entry.kind:
+        case entries.SALE:
+            return _of(entry, body_of(entry, entries.SaleEntry).asked.key, "payment", PaymentState.APPROVED)
+        case entries.INTENT:
+            intent = body_of(entry, entries.IntentEntry)
+            return _of(entry, intent.payment, _verb(intent.operation.kind), PaymentState.CHECKING)
+        case entries.OUTCOME:
+            return _outcome(entry)
+        case entries.REFUND:
+            return _of(entry, body_of(entry, entries.UndoEntry).payment, "refund", PaymentState.REFUNDED)
+        case entries.REVERSAL:
+            return _of(entry, body_of(entry, entries.UndoEntry).payment, "reversal", PaymentState.REVERSED)
+        case entries.REVERSAL_WANTED:
+            return _of(entry, body_of(entry, entries.ReversalWantedEntry).payment, "reversal", PaymentState.CHECKING)
+        case _:
+            return _of(entry, body_of(entry, entries.TombstoneEntry).payment, "reversal", PaymentState.CANCELLED)
+
+
+def _outcome(entry: RecordedEntry) -> Event:
+    body = body_of(entry, entries.OutcomeEntry)
+    kind = body.kind
+    state = _AFTER_AUTHORISE[OperationState(body.state)]
+    if kind != "authorise":
+        # A confirmed refund or reversal is told by the entry that follows it in the same commit.
+        is_refused = body.state == OperationState.REJECTED
+        state = PaymentState.APPROVED if is_refused else PaymentState.CHECKING
+    return _of(entry, body.payment, _verb(kind), state, body.code)
+
+
+def _verb(operation_kind: str) -> str:
+    return {"authorise": "payment", "refund": "refund"}.get(operation_kind, "reversal")
+
+
+def _of(entry: RecordedEntry, key: bytes, verb: str, state: PaymentState, code: str | None = None) -> Event:
+    return Event(seq=entry.seq, key=str(uuid.UUID(bytes=key)), verb=verb, state=state.value, code=code)

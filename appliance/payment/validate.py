@@ -1,0 +1,117 @@
+"""Turns an authenticated sale into a valid one: the type it returns is the proof that it adds up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.model.errors import Rejected
+from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS
+from appliance.model.money import exponent
+from appliance.model.payment import AuthenticatedRequest, ValidPayment
+from appliance.model.sale import TAX_UNSTATED, Line, Prices, Sale, TaxTotal, Tender, TenderKind, check_cash_rounding
+from appliance.payment.card_data import refuse_card_numbers
+from appliance.wire.requests import PaymentBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopRules:
+    """What this shop sells in."""
+
+    currency: str
+    cash_rounding_minor: int
+    amount_minor_max: int
+
+
+def validate(request: AuthenticatedRequest[PaymentBody], rules: ShopRules) -> ValidPayment:
+    """The sale of `request`, complete and adding up.
+
+    Raises:
+        Rejected: the first rule that does not hold, by its code; nothing was written.
+    """
+    body = request.body
+    refuse_card_numbers(_texts(body))
+    exponent(body.currency)
+    if body.currency != rules.currency:
+        raise Rejected("currency_not_sold", f"this shop sells in {rules.currency}")
+    sale = Sale(
+        currency=body.currency,
+        prices=Prices(body.prices),
+        lines=_lines(body),
+        taxes=tuple(
+            TaxTotal(
+                tax_code=tax.tax_code,
+                rate_basis_points=tax.rate_basis_points,
+                net_minor=tax.net_minor,
+                tax_minor=tax.tax_minor,
+            )
+            for tax in body.taxes
+        ),
+        tenders=tuple(
+            Tender(kind=TenderKind(tender.kind), amount_minor=tender.amount_minor, source=tender.source)
+            for tender in body.tenders
+        ),
+        total_minor=_total_minor(body),
+        tip_minor=body.tip_minor,
+        rounding_minor=body.rounding_minor,
+        change_minor=body.change_minor,
+        sold_at_ms=_sold_at_ms(body, request.identity.received_ms),
+        reference=body.reference,
+    )
+    if sale.total_minor > rules.amount_minor_max:
+        raise Rejected("amount_too_large", f"expected at most {rules.amount_minor_max} minor units")
+    check_cash_rounding(sale, rules.cash_rounding_minor)
+    personal = (("cashier", body.cashier), ("customer", body.customer))
+    return ValidPayment(
+        identity=request.identity,
+        sale=sale,
+        personal=tuple((name, value) for name, value in personal if value is not None),
+    )
+
+
+def _lines(body: PaymentBody) -> tuple[Line, ...]:
+    if not body.lines:
+        if not body.amount_minor:
+            raise Rejected("amount_not_positive", "a sale needs lines, or an amount_minor above zero")
+        return (
+            Line(
+                sku="",
+                quantity_thousandths=1000,
+                unit_price_minor=body.amount_minor,
+                discount_minor=0,
+                tax_code=TAX_UNSTATED,
+                tax_rate_basis_points=0,
+            ),
+        )
+    if body.amount_minor is not None:
+        raise Rejected("amount_and_lines", "a sale is stated by its lines or by amount_minor, not by both")
+    return tuple(
+        Line(
+            sku=line.sku,
+            quantity_thousandths=line.quantity_thousandths,
+            unit_price_minor=line.unit_price_minor,
+            discount_minor=line.discount_minor,
+            tax_code=line.tax_code,
+            tax_rate_basis_points=line.tax_rate_basis_points,
+        )
+        for line in body.lines
+    )
+
+
+def _total_minor(body: PaymentBody) -> int:
+    stated = body.amount_minor if body.total_minor is None else body.total_minor
+    if stated is None:
+        raise Rejected("total_missing", "a sale with lines states its total_minor")
+    return stated
+
+
+def _sold_at_ms(body: PaymentBody, received_ms: int) -> int:
+    sold_at_ms = received_ms if body.sold_at_ms is None else body.sold_at_ms
+    if not received_ms - KEY_AGE_MAX_MS <= sold_at_ms <= received_ms + DAY_MS:
+        raise Rejected("sold_at_out_of_range", "a sale is at most 90 days old and at most one day ahead of the box")
+    return sold_at_ms
+
+
+def _texts(body: PaymentBody) -> tuple[str, ...]:
+    named = (body.reference, body.cashier or "", body.customer or "")
+    sources = tuple(tender.source or "" for tender in body.tenders)
+    return named + sources + tuple(line.sku for line in body.lines)

@@ -1,0 +1,357 @@
+"""Phase two of building the process: the log, the domains on it, the doors; then it runs until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import AsyncExitStack
+from importlib.metadata import version as installed_version
+from typing import Final
+
+from appliance.adapters.dns_sd import Announcement, Announcer
+from appliance.adapters.stripe import StripeProvider
+from appliance.adapters.stripe_session import StripeSettings
+from appliance.api.local.door import LocalDoor
+from appliance.api.middleware import make_middleware
+from appliance.api.pos.door import PosDoor
+from appliance.api.pos.events import EventDoor
+from appliance.api.public.door import PublicDoor
+from appliance.config.load import read_secret
+from appliance.config.schema import Settings
+from appliance.crypto import cose
+from appliance.device.admission import BoxAdmission, LogWatermark, Quarantine
+from appliance.device.boot import begin_epoch, record_boot, self_test
+from appliance.device.epochs import EpochProjection, epoch_draft
+from appliance.device.harden import harden
+from appliance.device.health import Health, examine
+from appliance.device.upkeep import Upkeep
+from appliance.identity.authenticate import Authenticate
+from appliance.identity.pairing import Pairing
+from appliance.identity.refusals import Refusals
+from appliance.identity.terminals import TerminalProjection, Terminals
+from appliance.ledger.checkpoint import CheckpointMaker
+from appliance.ledger.ledger import Ledger
+from appliance.ledger.opening import Beginning
+from appliance.ledger.room import Room
+from appliance.model.errors import Corrupt, Unavailable
+from appliance.payment.batch import Batch
+from appliance.payment.operate import Operations
+from appliance.payment.pipeline import PaymentPipeline
+from appliance.payment.projection import PaymentProjection
+from appliance.payment.resolve import Resolver
+from appliance.payment.respond import Respond
+from appliance.payment.undo import Undo
+from appliance.payment.validate import ShopRules
+from appliance.ports.clock import Clock
+from appliance.ports.provider import Provider
+from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
+from appliance.runtime.stages import Stages
+from appliance.runtime.supervise import Restart, Supervisor, Tier, supervised
+from appliance.runtime.tracing import Tracer
+from appliance.runtime.watchdog import ServiceManager, Watchdog
+from appliance.wiring.checks import checks
+from appliance.wiring.doors import certificate_sha256, open_local, open_tcp, tell_doors, tls_context
+from appliance.wiring.trust import Trust, open_trust
+
+VERSION: Final = installed_version("tillstone")
+
+
+async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer) -> None:
+    """Recover, open the doors, sell until SIGTERM or SIGINT.
+
+    Raises:
+        Corrupt: a self-test, a key or the log is not what it must be; nothing is sold.
+        Unavailable: a device is away; the service manager starts us again.
+        ExceptionGroup: an essential part failed while running; the next start recovers.
+    """
+    for refused in harden():
+        log.warning("hardening.refused", measure=refused)
+    self_tests = self_test(log)
+    async with AsyncExitStack() as stack:
+        trust = await stack.enter_async_context(open_trust(settings, clock))
+        ledger = await _open_ledger(settings, trust, clock)
+        stack.push_async_callback(ledger.close)
+        provider = await _open_provider(settings, clock)
+        if provider is not None:
+            stack.push_async_callback(provider.close)
+        async with supervised(log=log, clock=clock) as supervisor:
+            supervisor.stop_on_signals()
+            supervisor.start("head signing", ledger.sign_heads)
+            supervisor.start("commit watch", ledger.watch)
+            box = Box(
+                settings=settings,
+                trust=trust,
+                ledger=ledger,
+                provider=provider,
+                supervisor=supervisor,
+                log=log,
+                clock=clock,
+                tracer=tracer,
+            )
+            await box.begin(self_tests)
+            await box.open_doors()
+            await supervisor.stopped()
+
+
+class Box:
+    """All parts of a running box."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        trust: Trust,
+        ledger: Ledger,
+        provider: Provider | None,
+        supervisor: Supervisor,
+        log: Log,
+        clock: Clock,
+        tracer: Tracer,
+    ) -> None:
+        self._settings = settings
+        self._trust = trust
+        self._ledger = ledger
+        self._provider = provider
+        self._supervisor = supervisor
+        self._log = log
+        self._clock = clock
+        self._metrics = Metrics()
+        self._manager = ServiceManager(os.environ)
+        self._quarantine = Quarantine()
+        self._stages = Stages(tracer=tracer, metrics=self._metrics)
+        self._terminals = Terminals(ledger=ledger, clock=clock)
+        self._refusals = Refusals(ledger=ledger, clock=clock)
+        self._audience = trust.statement.origin
+        self._operations = self._make_operations()
+        self._authenticate = Authenticate(
+            terminals=self._terminals,
+            watermark=LogWatermark(ledger=ledger, quarantine=self._quarantine),
+            clock=clock,
+            audience=self._audience,
+            clock_skew_max_ms=settings.limits.clock_skew_max_ms,
+        )
+        self._admission = BoxAdmission(
+            quarantine=self._quarantine,
+            signing_lag=lambda: ledger.signing_lag,
+            unsigned_age_max_ms=settings.limits.unsigned_age_max_ms,
+            unsigned_entries_max=settings.limits.unsigned_entries_max,
+        )
+        self._rules = ShopRules(
+            currency=settings.shop.currency,
+            cash_rounding_minor=settings.shop.cash_rounding_minor,
+            amount_minor_max=settings.limits.amount_minor_max,
+        )
+        self._checks = checks(
+            trust=trust,
+            ledger=ledger,
+            quarantine=self._quarantine,
+            folder=settings.storage.path,
+            room_bytes_min=settings.storage.room_bytes_min,
+            is_test_token="softhsm" in str(settings.hsm.module_path).lower(),
+        )
+
+    async def begin(self, self_tests: int) -> None:
+        """The start becomes a fact, and the services behind the doors run."""
+        epoch = 0
+        if self._trust.sealer is not None:
+            epoch = await begin_epoch(
+                ledger=self._ledger,
+                sealer=self._trust.sealer,
+                quarantine=self._quarantine,
+                clock=self._clock,
+                log=self._log,
+            )
+        await record_boot(
+            ledger=self._ledger,
+            clock=self._clock,
+            version=VERSION,
+            self_tests=self_tests,
+            epoch=epoch,
+            post_quantum=self._trust.post_quantum_home,
+        )
+        await self._terminals.load()
+        self._start_services()
+
+    def _start_services(self) -> None:
+        upkeep = Upkeep(
+            ledger=self._ledger,
+            clock=self._clock,
+            metrics=self._metrics,
+            log=self._log,
+            folder=self._settings.storage.path,
+            probes={"hsm": self._probe_hsm, "tpm": self._probe_tpm},
+            terminal_count=lambda: len(self._terminals.all),
+        )
+        self._supervisor.start("upkeep", upkeep.run, restart=Restart.ON_CRASH)
+        self._supervisor.start("clock", upkeep.watch_clock, restart=Restart.ON_CRASH)
+        self._supervisor.start("refusals", self._refusals.run, restart=Restart.ON_CRASH)
+        watchdog = Watchdog(manager=self._manager, clock=self._clock, metrics=self._metrics, log=self._log)
+        self._supervisor.start("watchdog", watchdog.run)
+        if self._operations is not None:
+            resolver = Resolver(
+                ledger=self._ledger,
+                operations=self._operations,
+                clock=self._clock,
+                log=self._log,
+                settle_ms=self._settings.limits.settle_ms,
+                jitter=random.Random(),  # noqa: S311 - spreads load, guards nothing
+            )
+            self._supervisor.start("resolver", resolver.run, restart=Restart.ON_CRASH)
+
+    async def open_doors(self) -> None:
+        """Listen, tell where, say READY."""
+        settings = self._settings
+        trust_text = settings.storage.trust_path.read_text()
+        middleware = make_middleware(clock=self._clock, log=self._log, metrics=self._metrics)
+        pairing = Pairing(
+            terminals=self._terminals,
+            authenticate=self._authenticate,
+            clock=self._clock,
+            audience=self._audience,
+            currency=settings.shop.currency,
+            trust=trust_text,
+            certificate_sha256=certificate_sha256(settings.pos.tls_certificate_path),
+        )
+        pos = await open_tcp(
+            self._pos_door(pairing).application(middleware),
+            host=settings.pos.host,
+            port=settings.pos.port,
+            tls=tls_context(settings),
+        )
+        public = await open_tcp(
+            self._public_door(trust_text).application(middleware), host=settings.public.host, port=settings.public.port
+        )
+        local_door = LocalDoor(
+            pairing=pairing,
+            terminals=self._terminals,
+            ledger=self._ledger,
+            health=self.health,
+            pos_url=lambda: f"https://{settings.pos.host}:{pos.port}",
+            about={"shop": settings.shop.name, "origin": self._audience, "version": VERSION},
+        )
+        local = await open_local(local_door.application(middleware), settings.storage.path)
+        for name, door in (("pos", pos), ("public", public), ("local", local)):
+            self._supervisor.start(f"{name} door", door.run, tier=Tier.DOOR)
+        tell_doors(settings.storage.path, {"pos": pos.port, "public": public.port})
+        if settings.pos.is_announced and pos.port is not None:
+            await self._announce(pos.port)
+        self._manager.ready()
+        self._log.info("box.ready", pos=pos.port, public=public.port, entries=self._ledger.head.size)
+
+    def health(self) -> Health:
+        """All findings of this moment."""
+        return examine(self._checks)
+
+    def _make_operations(self) -> Operations | None:
+        if self._provider is None:
+            return None
+        stripe = self._settings.provider.stripe
+        return Operations(
+            ledger=self._ledger,
+            provider=self._provider,
+            supervisor=self._supervisor,
+            clock=self._clock,
+            log=self._log,
+            log_origin=self._audience,
+            source_default="" if stripe is None else stripe.payment_source_default,
+        )
+
+    def _pos_door(self, pairing: Pairing) -> PosDoor:
+        batch = Batch(
+            authenticate=self._authenticate,
+            rules=self._rules,
+            admission=self._admission,
+            ledger=self._ledger,
+            clock=self._clock,
+        )
+        return PosDoor(
+            pipeline=self._pipeline(),
+            batch=batch,
+            pairing=pairing,
+            events=EventDoor(ledger=self._ledger, authenticate=self._authenticate, metrics=self._metrics),
+            refusals=self._refusals,
+            clock=self._clock,
+            audience=self._audience,
+            currency=self._settings.shop.currency,
+            shop=self._settings.shop.name,
+            version=VERSION,
+        )
+
+    def _pipeline(self) -> PaymentPipeline:
+        return PaymentPipeline(
+            authenticate=self._authenticate,
+            rules=self._rules,
+            admission=self._admission,
+            operations=self._operations,
+            undo=Undo(ledger=self._ledger, operations=self._operations, clock=self._clock),
+            respond=Respond(ledger=self._ledger, clock=self._clock),
+            ledger=self._ledger,
+            clock=self._clock,
+            stages=self._stages,
+        )
+
+    def _public_door(self, trust_text: str) -> PublicDoor:
+        signers = self._trust.signers
+        is_note_key = signers.classical.algorithm == cose.ED25519
+        checkpoints = CheckpointMaker(
+            origin=self._audience,
+            note=signers.classical,
+            post_quantum=signers.post_quantum,
+            newest=lambda: self._ledger.head,
+            clock=self._clock,
+        )
+        return PublicDoor(
+            checkpoints=checkpoints if is_note_key else None,
+            trust=trust_text,
+            metrics=self._metrics,
+            health=self.health,
+        )
+
+    async def _announce(self, port: int) -> None:
+        shop = self._settings.shop
+        announcement = Announcement(
+            serial=shop.serial, shop=shop.name, audience=self._audience, host=self._settings.pos.host, port=port
+        )
+        try:
+            announcer = await Announcer.open(announcement)
+        except OSError as cause:
+            # No multicast here (a container, a laptop without a network): tills use the address instead.
+            self._log.warning("announcement.refused", error=cause)
+            return
+        self._supervisor.start("announcement", announcer.run, restart=Restart.ON_CRASH, tier=Tier.DOOR)
+
+    async def _probe_hsm(self) -> bool:
+        return (await self._trust.link.probe()).kind == "ok"
+
+    async def _probe_tpm(self) -> bool:
+        if self._trust.sealer is None:
+            return False
+        try:
+            await self._trust.sealer.epoch()
+        except (Unavailable, Corrupt):
+            return False
+        return True
+
+
+async def _open_ledger(settings: Settings, trust: Trust, clock: Clock) -> Ledger:
+    epoch = 1 if trust.sealer is None else await trust.sealer.epoch()
+    now_ms = clock.now_ms()
+    return await Ledger.open(
+        settings.storage.path,
+        signers=trust.signers,
+        projections=[PaymentProjection(), TerminalProjection(), EpochProjection()],
+        clock=clock,
+        store_key=trust.store_key,
+        beginning=Beginning(genesis=trust.genesis, created_ms=now_ms, first=epoch_draft(epoch, now_ms)),
+        room=Room(folder=settings.storage.path, clock=clock, free_bytes_min=settings.storage.room_bytes_min),
+    )
+
+
+async def _open_provider(settings: Settings, clock: Clock) -> Provider | None:
+    stripe = settings.provider.stripe
+    if stripe is None:
+        return None
+    return await StripeProvider.open(
+        settings=StripeSettings(api_base=stripe.api_base, api_key=read_secret(stripe.api_key_path)), clock=clock
+    )

@@ -1,0 +1,157 @@
+"""Phase one of building the process: TPM, PIN, token, keys. Nothing may be sold that could not be signed later."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from appliance.adapters.hsm_link import HsmAddress, HsmLink
+from appliance.adapters.hsm_signer import EnvelopedSigner, HsmCipher, HsmSigner, PinnedHsmKey, PinnedKek
+from appliance.adapters.tpm_sealer import TpmSealer
+from appliance.config.load import read_secret
+from appliance.config.schema import Settings
+from appliance.crypto.envelope import open_envelope
+from appliance.crypto.hybrid import PinnedKey
+from appliance.ledger.genesis import GenesisStatement, SignedGenesis, read_body
+from appliance.ledger.head import LogSigners
+from appliance.ledger.recover import fsync_folder
+from appliance.model.errors import Corrupt
+from appliance.ports.clock import Clock
+from appliance.ports.signer import Signer
+from drivers.hsm.cipher import RUNG_ECDH, RUNG_GCM
+from drivers.hsm.token import Pin
+from drivers.tpm.bundle import decode_bundle
+
+TPM_DEADLINE_MS: Final = 10_000
+_STORE_KEY_PURPOSE: Final = b"tillstone/disclosure-store/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Phase one: what the box proves itself with."""
+
+    sealer: TpmSealer | None
+    link: HsmLink
+    signers: LogSigners
+    store_key: bytes
+    genesis: SignedGenesis
+    statement: GenesisStatement
+    post_quantum_home: str
+
+
+@asynccontextmanager
+async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
+    """TPM, PIN, token and keys, each proven to be the one that the genesis names.
+
+    Raises:
+        Unavailable: a device is away; the service manager starts us again.
+        Corrupt: a device or key is not the provisioned one.
+    """
+    async with AsyncExitStack() as stack:
+        sealer = None
+        if settings.tpm is not None:
+            bundle = decode_bundle(settings.tpm.bundle_path.read_bytes())
+            sealer = TpmSealer(tcti=settings.tpm.tcti, bundle=bundle, deadline_ms=TPM_DEADLINE_MS)
+            stack.push_async_callback(sealer.close)
+        link = HsmLink(
+            address=_address(settings),
+            pin=await _pin(settings, sealer),
+            clock=clock,
+            random=random.SystemRandom().random,
+        )
+        stack.push_async_callback(link.close)
+        genesis = read_body(settings.storage.genesis_path.read_bytes())
+        statement = genesis.read()
+        cipher = HsmCipher(link=link, kek=_kek(settings), deadline_ms=settings.hsm.deadline_ms)
+        classical = _token_signer(settings, link, statement.keys.classical, settings.hsm.classical.id)
+        post_quantum, home = await _post_quantum(settings, link, cipher, statement.keys.post_quantum)
+        if isinstance(post_quantum, EnvelopedSigner):
+            stack.push_async_callback(post_quantum.close)
+        yield Trust(
+            sealer=sealer,
+            link=link,
+            signers=LogSigners(classical=classical, post_quantum=post_quantum),
+            store_key=await _store_key(settings.storage.path, cipher),
+            genesis=genesis,
+            statement=statement,
+            post_quantum_home=home,
+        )
+
+
+def _address(settings: Settings) -> HsmAddress:
+    serial = settings.hsm.token_serial
+    return HsmAddress(
+        library_path=str(settings.hsm.module_path),
+        token_label=settings.hsm.token_label,
+        token_serial=None if serial is None else serial.encode(),
+    )
+
+
+async def _pin(settings: Settings, sealer: TpmSealer | None) -> Pin:
+    if sealer is not None:
+        return Pin((await sealer.unseal()).decode())
+    if settings.hsm.pin_path is None:
+        raise Corrupt("pin_missing", "expected a [tpm] that seals the PIN, or hsm.pin_path; saw neither")
+    return Pin(read_secret(settings.hsm.pin_path).reveal_text())
+
+
+def _kek(settings: Settings) -> PinnedKek:
+    kek = settings.hsm.kek
+    hash_hex = kek.public_key_sha256
+    return PinnedKek(
+        token_key_id=bytes.fromhex(kek.id),
+        rung=RUNG_GCM if hash_hex is None else RUNG_ECDH,
+        public_sha256=None if hash_hex is None else bytes.fromhex(hash_hex),
+    )
+
+
+def _token_signer(settings: Settings, link: HsmLink, pinned: PinnedKey, token_key_id: str) -> HsmSigner:
+    key = PinnedHsmKey(
+        token_key_id=bytes.fromhex(token_key_id), algorithm=pinned.algorithm, public_key=pinned.public_key
+    )
+    return HsmSigner(link=link, key=key, deadline_ms=settings.hsm.deadline_ms)
+
+
+async def _post_quantum(settings: Settings, link: HsmLink, cipher: HsmCipher, pinned: PinnedKey) -> tuple[Signer, str]:
+    home = settings.post_quantum
+    if home.token is not None:
+        return _token_signer(settings, link, pinned, home.token.id), "token"
+    if home.envelope_path is None:
+        raise Corrupt("post_quantum_key_missing", "expected post_quantum.envelope_path or post_quantum.token")
+    key = await open_envelope(cipher, home.envelope_path.read_bytes(), purpose="log_post_quantum")
+    if key.public_key != pinned.public_key:
+        raise Corrupt("post_quantum_key_foreign", "the envelope's key is not the one that the log's genesis names")
+    return EnvelopedSigner(key=key, deadline_ms=settings.hsm.deadline_ms), "envelope"
+
+
+async def _store_key(folder: Path, cipher: HsmCipher) -> bytes:
+    """The key over all subject keys: random, wrapped by the token, made at the first start."""
+    file = folder / "store-key.wrapped"
+    wrapped = await asyncio.to_thread(_read_if_there, file)
+    if wrapped is None:
+        wrapped = await cipher.wrap(os.urandom(32), _STORE_KEY_PURPOSE)
+        await asyncio.to_thread(_write_durably, file, wrapped)
+    return await cipher.unwrap(wrapped, _STORE_KEY_PURPOSE)
+
+
+def _read_if_there(file: Path) -> bytes | None:
+    return file.read_bytes() if file.exists() else None
+
+
+def _write_durably(file: Path, content: bytes) -> None:
+    """Whole or not at all, and still there after a power cut: values sealed under a lost key are lost."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.rename(file)
+    fsync_folder(file.parent)
