@@ -6,7 +6,7 @@ Source: docs/formats/terminal-protocol.md, version 1.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -158,7 +158,7 @@ class Claims(Wire, frozen=True, kw_only=True):
     terminal: Name
     key: KeyText
     signed_at_ms: Milliseconds
-    body: dict[str, object]
+    body: dict[str, Any]
     seen: Seen | None = None
 
 

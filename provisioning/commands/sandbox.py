@@ -39,6 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="N",
         help="terminals at N, public door at N+1; 0 takes free ones (default: 8443 and 9080)",
     )
+    parser.add_argument("--currency", default="EUR", help="of a new shop (default: %(default)s)")
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(metavar="break", title="in a running sandbox")
     breaking = actions.add_parser(
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     for number in _STOP_SIGNALS:
         signal.signal(number, _interrupt)
     try:
-        keep_open(folder, screen, ShopFacts(), arguments.ports_from)
+        keep_open(folder, screen, ShopFacts(currency=arguments.currency), arguments.ports_from)
     except KeyboardInterrupt:
         screen.steps_left()
         screen.note("stopped; everything is kept, the same command opens the shop again")

@@ -14,9 +14,16 @@ from typing import Final
 ROWS_MAX: Final = 1_000
 
 
+def last_seq(data: Path) -> int:
+    """The newest entry's number; -1 in an empty log."""
+    with closing(_connect(data)) as database:
+        (seq,) = database.execute("select coalesce(max(seq), -1) from entries").fetchone()
+    return int(seq)
+
+
 def stored_entries(data: Path, *, after: int = -1) -> Iterator[bytes]:
     """Every entry after `after`, in order, while the box may be running."""
-    with closing(sqlite3.connect(f"file:{data / 'ledger.db'}?mode=ro", uri=True, timeout=10.0)) as database:
+    with closing(_connect(data)) as database:
         while True:
             rows = database.execute(
                 "select seq, entry from entries where seq > ? order by seq limit ?", (after, ROWS_MAX)
@@ -26,3 +33,7 @@ def stored_entries(data: Path, *, after: int = -1) -> Iterator[bytes]:
             for seq, entry in rows:
                 after = int(seq)
                 yield bytes(entry)
+
+
+def _connect(data: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{(data / 'ledger.db').as_uri()}?mode=ro", uri=True, timeout=10.0)
