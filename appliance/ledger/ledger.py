@@ -72,7 +72,7 @@ class Ledger:
         self._prover = Prover(opened.tail, self._reader)
         self._wal = WalKeeper(folder, self._fail)
         self._writer = self._new_writer()
-        self._heads = HeadSigner(log_id=opened.log_id, signers=signers, newest=lambda: self.head, clock=clock)
+        self._heads = HeadSigner(log_id=opened.log_id, signers=signers, newest=self._head_to_sign, clock=clock)
 
     @classmethod
     async def open(
@@ -368,6 +368,10 @@ class Ledger:
         for follower in followers:
             if not follower.done():
                 follower.set_result(None)
+
+    def _head_to_sign(self) -> Head:
+        self._refuse_if_failed()
+        return self.head
 
     def _refuse_if_failed(self) -> None:
         if self._failure is not None:

@@ -10,7 +10,7 @@ touch the disk again after a failed commit.
 * Three ends of a group: committed; disk full (nothing written, everybody may retry, heals by itself); anything else
   (nobody knows what the disk holds: all waiters hear OutcomeUnknown and the process stops).
 
-Measured: docs in `README.md`. Crashes: `tests/crash/test_disk_faults.py`, `tests/crash/test_disk_power_cut.py`.
+Measured: `README.md` beside this file. Crashes: `tests/crash/test_disk_faults.py`.
 """
 
 from __future__ import annotations

@@ -31,15 +31,15 @@ LEAVES = [leaf_hash(b"%d" % index) for index in range(1400)]
 
 class Case(TypedDict):
     root: str
-    leafHash: str  # noqa: N815 (the published name)
-    leafIdx: int  # noqa: N815
-    treeSize: int  # noqa: N815
+    leafHash: str
+    leafIdx: int
+    treeSize: int
     size1: int
     size2: int
     root1: str
     root2: str
     proof: list[str] | None
-    wantErr: bool  # noqa: N815
+    wantErr: bool
 
 
 class TilesInMemory:
