@@ -73,7 +73,9 @@ class Screen:
         )
         self._console.print(f"\n[bold]{escape(shop)} is open.[/] Everything lies in {escape(str(folder.path))}\n")
         for name, door, attempt in rows:
-            self._console.print(f"  [bold]{name:<10}[/] {escape(door)}\n             [dim]{escape(attempt)}[/]")
+            self._console.print(
+                f"  [bold]{name:<10}[/] {escape(door)}\n             [dim]{escape(attempt)}[/]", soft_wrap=True
+            )
         tries = (
             ("sell for cash", f"{PROGRAM} pay --cash --amount 12.50{where}"),
             ("sell by card", f"{PROGRAM} pay --card --amount 40.00{where}"),
@@ -82,7 +84,7 @@ class Screen:
         )
         self._console.print("\nTry in another window:")
         for name, command in tries:
-            self._console.print(f"  [bold]{name:<16}[/] {escape(command)}")
+            self._console.print(f"  [bold]{name:<16}[/] {escape(command)}", soft_wrap=True)
         self._console.print("\nSales appear here. Ctrl-C stops the shop and keeps everything.\n")
 
     def sale(self, sale: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Real purchases sent through two tills, and every cent accounted for."""
