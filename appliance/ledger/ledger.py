@@ -12,16 +12,14 @@ or decide what an entry means.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from appliance.ledger.disclosures import KIND_ERASED, erased_body
-from appliance.ledger.draft import Disclosure, Draft, Purpose, Recorded, RecordedEntry
+from appliance.ledger.draft import Disclosure, Draft, Purpose, Recorded
 from appliance.ledger.genesis import ACTOR as GENESIS_ACTOR
 from appliance.ledger.genesis import KIND as GENESIS_KIND
 from appliance.ledger.genesis import GenesisStatement, LogId
@@ -29,11 +27,12 @@ from appliance.ledger.group import Append
 from appliance.ledger.guard import Guard
 from appliance.ledger.head import Head, HeadSigner, LogSigners, SigningLag
 from appliance.ledger.opening import Beginning, Opened, open_folder
+from appliance.ledger.page import PAGE_ENTRIES_MAX, Page, read_page
 from appliance.ledger.preparing import prepare
 from appliance.ledger.projection import Projection
 from appliance.ledger.prover import Prover, Watermark
 from appliance.ledger.reader import Reader
-from appliance.ledger.rebuild import rebuild, recorded_entry
+from appliance.ledger.rebuild import rebuild
 from appliance.ledger.receipt import ReceiptBundle, SignedHead
 from appliance.ledger.room import Room
 from appliance.ledger.wal import WalKeeper
@@ -42,17 +41,7 @@ from appliance.model.errors import Corrupt, OutcomeUnknown, Rejected, TillstoneE
 from appliance.model.invariants import ensure
 from appliance.ports.clock import Clock
 
-PAGE_ENTRIES_MAX = 1_000
-
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Entries for a follower. Go on with `after=next_after`; the log was read to its end when it stays the same."""
-
-    entries: tuple[RecordedEntry, ...]
-    next_after: int
 
 
 class Ledger:
@@ -252,7 +241,7 @@ class Ledger:
         At most `limit` (and 1,000) entries are looked at, so a page may be empty though more follow.
         """
         count = min(limit, PAGE_ENTRIES_MAX)
-        return await self.read(lambda connection: _read_page(connection, after, count, kinds))
+        return await self.read(lambda connection: read_page(connection, after, count, kinds))
 
     async def disclosures(self, seq: int) -> tuple[Disclosure, ...]:
         """What can still be opened of an entry."""
@@ -389,15 +378,3 @@ def _check_keys(statement: GenesisStatement, signers: LogSigners) -> None:
                 "log_keys_mismatch",
                 f"the log expects key {pinned.key_id.hex()[:16]}, the signer has {signer.key_id.hex()[:16]}",
             )
-
-
-def _read_page(connection: sqlite3.Connection, after: int, count: int, kinds: frozenset[str] | None) -> Page:
-    rows = connection.execute(
-        "SELECT seq, kind, CASE WHEN ?3 OR kind IN (SELECT value FROM json_each(?4)) THEN entry END FROM entries"
-        " WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        (after, count, kinds is None, json.dumps(sorted(kinds or ()))),
-    ).fetchall()
-    return Page(
-        entries=tuple([recorded_entry(encoded) for _, _, encoded in rows if encoded is not None]),
-        next_after=rows[-1][0] if rows else after,
-    )
