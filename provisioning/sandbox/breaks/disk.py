@@ -22,6 +22,7 @@ from provisioning.sandbox.breaks.scene import Scene
 from provisioning.sandbox.shop import ROOM_BYTES_MIN, data_seen_by
 
 NOTICE_S_MAX: Final = 15.0
+_LOOK_S: Final = 1.2  # the ledger asks the file system once a second
 _SPARE_BYTES: Final = 96 * 2**20
 _LEFT_BYTES: Final = ROOM_BYTES_MIN // 2
 _BLOCK_BYTES: Final = 2**20
@@ -60,12 +61,14 @@ def _fill_and_free(scene: Scene, inside: Path) -> None:
     scene.act(f"The disk fills up until {_LEFT_BYTES >> 20} MB are left")
     _fill(ballast)
     scene.wait("the shop says so", lambda: not scene.is_well(), seconds_max=NOTICE_S_MAX)
+    time.sleep(_LOOK_S)
     sold = scene.sell()
     scene.promise("a new sale is refused because of the disk", sold.code in ("disk_low", "disk_full"))
     scene.status()
     scene.act("Somebody frees the disk")
     ballast.unlink()
     scene.wait("the shop says that all is well", scene.is_well, seconds_max=NOTICE_S_MAX)
+    time.sleep(_LOOK_S)
     scene.promise("it sells again, without a restart", scene.sell().has_receipt)
 
 

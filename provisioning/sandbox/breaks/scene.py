@@ -55,7 +55,7 @@ class Scene:
         self.folder = folder
         self.control = Control(folder)
         self.local = LocalDoor(folder.data)
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, soft_wrap=True)
         self._broken_promises = 0
         self._number = 0
 
