@@ -50,4 +50,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: after a failed commit SQLite must not checkpoint while the interpreter tears its connection down.
+    os._exit(code)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey
 from appliance.model.money import Money
 from appliance.model.operation import Operation, OperationKind, operation_id
 from appliance.model.payment import ClearedPayment, PreparedPayment
 from appliance.model.sale import Tender
 from appliance.payment.drafts import authorisation_draft
-from appliance.payment.guards import FreshKey
+from appliance.payment.guards import judge_used, unused
 
 
 async def prepare(cleared: ClearedPayment, card: Tender, ledger: Ledger, now_ms: int) -> PreparedPayment:
@@ -35,6 +36,10 @@ async def prepare(cleared: ClearedPayment, card: Tender, ledger: Ledger, now_ms:
         target=None,
         source=card.source,
     )
-    guard = FreshKey(key=identity.key, payload_hash=identity.payload_hash)
-    (entry,) = await ledger.append([authorisation_draft(cleared.valid, operation)], guard, purpose=Purpose.INTENT)
+    try:
+        (entry,) = await ledger.append(
+            [authorisation_draft(cleared.valid, operation)], unused(identity.key), purpose=Purpose.INTENT
+        )
+    except Rejected as refusal:
+        raise await judge_used(ledger, identity, refusal) from None
     return PreparedPayment(cleared=cleared, operation=operation, intent_seq=entry.seq, intent_hash=entry.entry_hash)

@@ -21,7 +21,7 @@ from appliance.model.ids import RequestKey, request_key
 from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS, SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest, ClearedPayment, Identity
 from appliance.payment.drafts import sale_draft
-from appliance.payment.guards import AlreadyRecorded, FreshKey
+from appliance.payment.guards import AlreadyRecorded, judge_used, unused
 from appliance.payment.records import find_payment
 from appliance.payment.screen import screen
 from appliance.payment.validate import ShopRules, validate
@@ -93,13 +93,7 @@ class Batch:
 
     async def _record(self, cleared: Sequence[ClearedPayment]) -> list[_Accepted | BatchResult]:
         now_ms = self._clock.now_ms()
-        members = [
-            (
-                [sale_draft(each.valid, now_ms)],
-                FreshKey(key=each.valid.identity.key, payload_hash=each.valid.identity.payload_hash),
-            )
-            for each in cleared
-        ]
+        members = [([sale_draft(each.valid, now_ms)], unused(each.valid.identity.key)) for each in cleared]
         results = await self._ledger.append_each(members, purpose=Purpose.INTENT)
         return [await self._settle(each, result) for each, result in zip(cleared, results, strict=True)]
 
@@ -107,6 +101,8 @@ class Batch:
         self, cleared: ClearedPayment, result: tuple[Recorded, ...] | Rejected
     ) -> _Accepted | BatchResult:
         key = cleared.valid.identity.key
+        if isinstance(result, Rejected):
+            result = await judge_used(self._ledger, cleared.valid.identity, result)
         if isinstance(result, AlreadyRecorded):
             standing = await self._ledger.read(lambda connection: find_payment(connection, key))
             if standing is not None:

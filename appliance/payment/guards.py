@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from typing import Final
 
+from appliance.ledger.guard import KeysUnused
+from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey
 from appliance.model.operation import OperationState
-from appliance.model.payment import PaymentState
+from appliance.model.payment import Identity, PaymentState
 from appliance.payment.records import KnownRequest, StandingPayment, find_payment, find_request
 
 
@@ -22,6 +25,26 @@ class AlreadyRecorded(Rejected):
     def __init__(self, known: KnownRequest) -> None:
         super().__init__("already_recorded", "the same request is in the ledger")
         self.known = known
+
+
+KEY_USED: Final = "key_used"
+
+
+def unused(key: RequestKey) -> KeysUnused:
+    """The key was never used; the writer looks up the keys of a whole group at once. `judge_used` tells the rest."""
+    return KeysUnused(table="requests", keys=(key.octets,), code=KEY_USED)
+
+
+async def judge_used(ledger: Ledger, identity: Identity, refusal: Rejected) -> Rejected:
+    """What a refused append of a new payment means: the same request again, another payload, or a tombstone."""
+    if refusal.code != KEY_USED:
+        return refusal
+    known = await ledger.read(lambda connection: find_request(connection, identity.key))
+    try:
+        FreshKey(key=identity.key, payload_hash=identity.payload_hash).judge(known)
+    except Rejected as verdict:
+        return verdict
+    return refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

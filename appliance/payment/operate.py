@@ -25,6 +25,7 @@ from appliance.payment.undo_entry import undo_entry
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
+from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import Supervisor
 
 RECORD_MS_MAX = 30_000
@@ -51,6 +52,7 @@ class Operations:
         supervisor: Supervisor,
         clock: Clock,
         log: Log,
+        stages: Stages,
         log_origin: str,
         source_default: str,
     ) -> None:
@@ -59,6 +61,7 @@ class Operations:
         self._supervisor = supervisor
         self._clock = clock
         self._log = log
+        self._stages = stages
         self._log_origin = log_origin
         self._source_default = source_default
         self._running: set[OperationId] = set()
@@ -115,7 +118,8 @@ class Operations:
 
     async def _run(self, operation: Operation, intent_hash: bytes) -> None:
         try:
-            answer = await self._ask(operation)
+            with self._stages(operation.kind.value, operation.payment_key):
+                answer = await self._ask(operation)
             await self.record(operation, settle(operation.kind, answer), intent_hash)
         finally:
             self._running.discard(operation.operation_id)

@@ -19,11 +19,11 @@ from sqlite3 import Connection
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.signed import SignedRequest
 from appliance.ledger.ledger import Ledger
-from appliance.model.errors import Rejected
+from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import request_key
-from appliance.model.payment import ClearedPayment, RecordedPayment
+from appliance.model.payment import ClearedPayment, Identity, RecordedPayment
 from appliance.payment.authorise import prepare
-from appliance.payment.guards import AlreadyRecorded
+from appliance.payment.guards import AlreadyRecorded, FreshKey
 from appliance.payment.operate import Operations
 from appliance.payment.record import being_checked, record_sale
 from appliance.payment.records import find_payment, find_request
@@ -66,15 +66,24 @@ class PaymentPipeline:
 
     async def pay(self, signed: SignedRequest) -> PaymentAnswer:
         """Take one sale. The same request again gets the same result."""
-        request = await self._authenticate(signed, PaymentBody)
-        key = str(request.identity.key)
+        with self._stages("authenticate"):
+            request = await self._authenticate(signed, PaymentBody)
+        key = request.identity.key
         try:
-            valid = validate(request, self._rules)
-            cleared = screen(valid, admission=self._admission, takes_cards=self._operations is not None)
+            with self._stages("validate", key):
+                valid = validate(request, self._rules)
+            with self._stages("screen", key):
+                cleared = screen(valid, admission=self._admission, takes_cards=self._operations is not None)
             recorded = await self._take(cleared)
-        except AlreadyRecorded as repeated:
-            recorded = await self._standing(str(repeated.known.payment))
-        return await self._respond.current(recorded, "payment", key)
+        except AlreadyRecorded:
+            recorded = await self._standing(str(key))
+        except Unavailable:
+            # The box takes nothing new now; what it took before is still told.
+            if not await self._was_recorded(request.identity):
+                raise
+            recorded = await self._standing(str(key))
+        with self._stages("respond", key):
+            return await self._respond.current(recorded, "payment", str(key))
 
     async def refund(self, signed: SignedRequest) -> PaymentAnswer:
         """Give an approved payment back."""
@@ -104,11 +113,22 @@ class PaymentPipeline:
 
     async def _take(self, cleared: ClearedPayment) -> RecordedPayment:
         card = cleared.valid.sale.card_tender
+        key = cleared.valid.identity.key
         if card is None or self._operations is None:
-            return await record_sale(cleared, self._ledger, self._clock.now_ms())
-        prepared = await prepare(cleared, card, self._ledger, self._clock.now_ms())
+            with self._stages("record", key):
+                return await record_sale(cleared, self._ledger, self._clock.now_ms())
+        with self._stages("authorise", key):
+            prepared = await prepare(cleared, card, self._ledger, self._clock.now_ms())
         self._operations.start(prepared.spend(), prepared.intent_hash)
         return being_checked(prepared)
+
+    async def _was_recorded(self, identity: Identity) -> bool:
+        known = await self._ledger.read(lambda connection: find_request(connection, identity.key))
+        try:
+            FreshKey(key=identity.key, payload_hash=identity.payload_hash).judge(known)
+        except AlreadyRecorded:
+            return True
+        return False
 
     async def _standing(self, key_text: str) -> RecordedPayment:
         key = request_key(key_text)

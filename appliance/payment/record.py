@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected
 from appliance.model.payment import ClearedPayment, PaymentState, PreparedPayment, RecordedPayment
 from appliance.payment.drafts import sale_draft
-from appliance.payment.guards import FreshKey
+from appliance.payment.guards import judge_used, unused
 
 
 async def record_sale(cleared: ClearedPayment, ledger: Ledger, now_ms: int) -> RecordedPayment:
@@ -19,8 +20,12 @@ async def record_sale(cleared: ClearedPayment, ledger: Ledger, now_ms: int) -> R
         OutcomeUnknown: the commit failed; the process ends and recovery decides.
     """
     identity = cleared.valid.identity
-    guard = FreshKey(key=identity.key, payload_hash=identity.payload_hash)
-    (entry,) = await ledger.append([sale_draft(cleared.valid, now_ms)], guard, purpose=Purpose.INTENT)
+    try:
+        (entry,) = await ledger.append(
+            [sale_draft(cleared.valid, now_ms)], unused(identity.key), purpose=Purpose.INTENT
+        )
+    except Rejected as refusal:
+        raise await judge_used(ledger, identity, refusal) from None
     return _recorded(cleared, PaymentState.APPROVED, entry.seq)
 
 

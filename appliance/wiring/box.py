@@ -253,6 +253,7 @@ class Box:
             supervisor=self._supervisor,
             clock=self._clock,
             log=self._log,
+            stages=self._stages,
             log_origin=self._audience,
             source_default="" if stripe is None else stripe.payment_source_default,
         )

@@ -37,7 +37,8 @@ class Shop:
     def __init__(self, hsm: SoftHsm, pin: Pin) -> None:
         session = hsm.open_session()
         public_key = generate_signing_key(session, Algorithm.ED25519, key_id=b"log", label="log")
-        self.kek_public_key = generate_derive_key(session, key_id=b"ecdh", label="kek")
+        kek_public_key = generate_derive_key(session, key_id=b"ecdh", label="kek")
+        self.kek_sha256 = signature.key_id(kek_public_key)
         generate_aes_key(session, key_id=b"aes", label="kek")
         hsm.library().reinitialise()
         self.hsm = hsm
@@ -49,8 +50,8 @@ class Shop:
         self.signer = HsmSigner(link=self.link, key=self.key, deadline_ms=DEADLINE_MS)
 
     def cipher(self, rung: int) -> HsmCipher:
-        ecdh = PinnedKek(token_key_id=b"ecdh", rung=RUNG_ECDH, public_key=self.kek_public_key)
-        aes = PinnedKek(token_key_id=b"aes", rung=RUNG_GCM, public_key=None)
+        ecdh = PinnedKek(token_key_id=b"ecdh", rung=RUNG_ECDH, public_sha256=self.kek_sha256)
+        aes = PinnedKek(token_key_id=b"aes", rung=RUNG_GCM, public_sha256=None)
         return HsmCipher(link=self.link, kek=aes if rung == RUNG_GCM else ecdh, deadline_ms=DEADLINE_MS)
 
     async def signs(self) -> bool:
