@@ -19,7 +19,8 @@ from appliance.ledger.draft import Draft, Purpose
 from appliance.ledger.epoch import Fine, Increment, compare_epoch
 from appliance.ledger.epoch import Quarantine as Rollback
 from appliance.ledger.ledger import Ledger
-from appliance.model.errors import Unavailable
+from appliance.model.errors import OutcomeUnknown, Unavailable
+from appliance.model.limits import HOUR_MS
 from appliance.ports.clock import Clock
 from appliance.ports.sealer import Sealer
 from appliance.runtime.log import Log
@@ -62,6 +63,17 @@ async def begin_epoch(*, ledger: Ledger, sealer: Sealer, quarantine: Quarantine,
     await sealer.advance_epoch()
     log.info("epoch.begun", epoch=following)
     return following
+
+
+async def renew_epochs(*, ledger: Ledger, sealer: Sealer, quarantine: Quarantine, clock: Clock, log: Log) -> None:
+    """A service: a new epoch every hour, so that a log rolled back by more than that is caught at the next start."""
+    while True:
+        await clock.sleep(HOUR_MS)
+        try:
+            await begin_epoch(ledger=ledger, sealer=sealer, quarantine=quarantine, clock=clock, log=log)
+        except (Unavailable, OutcomeUnknown) as trouble:
+            # Log and counter differ by at most one step, which the next round or start repairs.
+            log.warning("epoch.postponed", code=trouble.code)
 
 
 async def record_boot(

@@ -54,6 +54,7 @@ class Pairing:
         audience: str,
         currency: str,
         trust: str,
+        authority: str,
         certificate_sha256: bytes,
     ) -> None:
         self._terminals = terminals
@@ -62,6 +63,7 @@ class Pairing:
         self._audience = audience
         self._currency = currency
         self._trust = trust
+        self._authority = authority
         self._certificate_sha256 = certificate_sha256
         self._open: dict[TerminalId, _Invitation] = {}
 
@@ -103,7 +105,8 @@ class Pairing:
             audience=self._audience,
             currency=self._currency,
             trust=self._trust,
-            proof=answer_proof(invitation.code, public_key, self._trust),
+            authority=self._authority,
+            proof=answer_proof(invitation.code, public_key, self._trust + self._authority),
             now_ms=self._clock.now_ms(),
         )
 
@@ -128,9 +131,9 @@ def request_proof(code: str, certificate_sha256: bytes, public_key: bytes) -> st
     return hmac.digest(code.encode(), message, "sha256").hex()
 
 
-def answer_proof(code: str, public_key: bytes, trust: str) -> str:
-    """The box's proof, hex: only who knows the code can hand over a trust file."""
-    message = _ANSWER_CONTEXT + public_key + hashlib.sha256(trust.encode()).digest()
+def answer_proof(code: str, public_key: bytes, handed_over: str) -> str:
+    """The box's proof, hex: only who knows the code can hand over a trust file and an authority."""
+    message = _ANSWER_CONTEXT + public_key + hashlib.sha256(handed_over.encode()).digest()
     return hmac.digest(code.encode(), message, "sha256").hex()
 
 

@@ -56,14 +56,17 @@ class PairAnswer(Wire, frozen=True, kw_only=True):
     """What a terminal keeps after pairing.
 
     Attributes:
-        proof: HMAC-SHA256(code, "tillstone/pair/answer/v1" || public key, SPKI DER || SHA-256(trust)), hex.
+        proof: HMAC-SHA256(code, "tillstone/pair/answer/v1" || public key, SPKI DER || SHA-256(trust || authority)), hex.
         trust: trust.json as text (docs/formats/genesis.md): what the terminal verifies receipts with.
+        authority: PEM of the authority that signs the door's certificates, which are renewed weekly: what the terminal
+            trusts from now on. Empty when there is none; then the terminal pins the certificate itself.
     """
 
     terminal: str
     audience: str
     currency: str
     trust: str
+    authority: str
     proof: str
     now_ms: int
 

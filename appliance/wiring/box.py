@@ -20,7 +20,7 @@ from appliance.config.load import read_secret
 from appliance.config.schema import Settings
 from appliance.crypto import cose
 from appliance.device.admission import BoxAdmission, LogWatermark, Quarantine
-from appliance.device.boot import begin_epoch, record_boot, self_test
+from appliance.device.boot import begin_epoch, record_boot, renew_epochs, self_test
 from appliance.device.epochs import EpochProjection, epoch_draft
 from appliance.device.harden import harden
 from appliance.device.health import Health, examine
@@ -51,7 +51,7 @@ from appliance.runtime.supervise import Restart, Supervisor, Tier, supervised
 from appliance.runtime.tracing import Tracer
 from appliance.runtime.watchdog import ServiceManager, Watchdog
 from appliance.wiring.checks import checks
-from appliance.wiring.doors import certificate_sha256, open_local, open_tcp, tell_doors, tls_context
+from appliance.wiring.doors import authority_pem, certificate_sha256, open_local, open_tcp, tell_doors, tls_context
 from appliance.wiring.trust import Trust, open_trust
 
 VERSION: Final = installed_version("tillstone")
@@ -186,6 +186,15 @@ class Box:
         self._supervisor.start("upkeep", upkeep.run, restart=Restart.ON_CRASH)
         self._supervisor.start("clock", upkeep.watch_clock, restart=Restart.ON_CRASH)
         self._supervisor.start("refusals", self._refusals.run, restart=Restart.ON_CRASH)
+        sealer = self._trust.sealer
+        if sealer is not None:
+            self._supervisor.start(
+                "epochs",
+                lambda: renew_epochs(
+                    ledger=self._ledger, sealer=sealer, quarantine=self._quarantine, clock=self._clock, log=self._log
+                ),
+                restart=Restart.ON_CRASH,
+            )
         watchdog = Watchdog(manager=self._manager, clock=self._clock, metrics=self._metrics, log=self._log)
         self._supervisor.start("watchdog", watchdog.run)
         if self._operations is not None:
@@ -211,6 +220,7 @@ class Box:
             audience=self._audience,
             currency=settings.shop.currency,
             trust=trust_text,
+            authority=authority_pem(settings.pos.tls_certificate_path),
             certificate_sha256=certificate_sha256(settings.pos.tls_certificate_path),
         )
         pos = await open_tcp(

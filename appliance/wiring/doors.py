@@ -69,9 +69,18 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
 
 def certificate_sha256(certificate_path: Path) -> bytes:
     """SHA-256 of the door's certificate, DER: what a QR code and a pairing proof name."""
-    end = "-----END CERTIFICATE-----"
-    pem = certificate_path.read_text()
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[: pem.index(end) + len(end)] + "\n")).digest()
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(_chain(certificate_path)[0])).digest()
+
+
+def authority_pem(certificate_path: Path) -> str:
+    """The last certificate of the door's chain; empty when the chain is the door's certificate alone."""
+    chain = _chain(certificate_path)
+    return chain[-1] if len(chain) > 1 else ""
+
+
+def _chain(certificate_path: Path) -> list[str]:
+    end = "-----END CERTIFICATE-----\n"
+    return [part.lstrip() + end for part in certificate_path.read_text().split(end)[:-1]]
 
 
 async def _runner(application: web.Application) -> web.AppRunner:

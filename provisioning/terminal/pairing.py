@@ -28,11 +28,13 @@ from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PairAnswer, Problem
 from appliance.wire.requests import Claims, PairBody, Wire
 from provisioning.terminal import key_file
+from provisioning.terminal.durable import write_durably
 from provisioning.terminal.home import Profile, TerminalHome
 from provisioning.terminal.link import Link, peer_certificate_sha256
 from provisioning.terminal.signing import Encoding, read_answer, sign
 
 REQUEST_CONTEXT: Final = b"tillstone/pair/v1"
+_AUTHORITY_FILE: Final = "authority.pem"
 ANSWER_CONTEXT: Final = b"tillstone/pair/answer/v1"
 _CODE_ALPHABET: Final = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _CODE_CHARACTERS: Final = 12
@@ -125,9 +127,10 @@ async def pair(
         terminal=answer.terminal,
         audience=answer.audience,
         currency=answer.currency,
-        certificate_sha256=certificate,
+        certificate_sha256=None if answer.authority else certificate,
+        ca_file=_AUTHORITY_FILE if answer.authority else None,
     )
-    await asyncio.to_thread(_keep, home, answer.trust, profile, answer.now_ms - clock.now_ms())
+    await asyncio.to_thread(_keep, home, answer, profile, answer.now_ms - clock.now_ms())
     return profile
 
 
@@ -135,16 +138,18 @@ def _key_of(home: TerminalHome) -> TerminalKey:
     return key_file.load(home.key_file) if home.key_file.exists() else key_file.make(home.key_file)
 
 
-def _keep(home: TerminalHome, trust: str, profile: Profile, clock_offset_ms: int) -> None:
+def _keep(home: TerminalHome, answer: PairAnswer, profile: Profile, clock_offset_ms: int) -> None:
     """The profile last: with it the terminal is paired."""
-    home.keep_trust(trust)
+    home.keep_trust(answer.trust)
+    if answer.authority:
+        write_durably(home.folder / _AUTHORITY_FILE, answer.authority.encode())
     home.keep_memory(msgspec.structs.replace(home.memory(), clock_offset_ms=clock_offset_ms))
     home.keep_profile(profile)
 
 
 def _check_answer(code: str, public_key: bytes, answer: PairAnswer, terminal: TerminalId) -> None:
-    trust_digest = hashlib.sha256(answer.trust.encode("utf-8")).digest()
-    expected = proof(code, ANSWER_CONTEXT + public_key + trust_digest)
+    digest = hashlib.sha256((answer.trust + answer.authority).encode("utf-8")).digest()
+    expected = proof(code, ANSWER_CONTEXT + public_key + digest)
     if not hmac.compare_digest(expected.encode(), answer.proof.encode()):
         raise Rejected("box_not_proven", "who answered does not know the code: nothing was kept, look for an impostor")
     if answer.terminal != terminal:
