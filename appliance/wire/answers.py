@@ -56,7 +56,7 @@ class PairAnswer(Wire, frozen=True, kw_only=True):
     """What a terminal keeps after pairing.
 
     Attributes:
-        proof: HMAC-SHA256(code, "tillstone/pair/answer/v1" || public key, SPKI DER || SHA-256(trust || authority)), hex.
+        proof: hex of HMAC-SHA256(code, "tillstone/pair/answer/v1" || public key || SHA-256(trust || authority)).
         trust: trust.json as text (docs/formats/genesis.md): what the terminal verifies receipts with.
         authority: PEM of the authority that signs the door's certificates, which are renewed weekly: what the terminal
             trusts from now on. Empty when there is none; then the terminal pins the certificate itself.

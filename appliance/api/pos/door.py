@@ -71,6 +71,7 @@ class PosDoor:
         application.router.add_get("/v1/events", self._events.serve, name="events")
         application.router.add_get("/v1/info", self._serve_info, name="info")
         application.router.add_get("/v1/openapi.json", self._serve_openapi, name="openapi")
+        application.on_shutdown.append(self._events.end_streams)
         return application
 
     def _payment_handler(

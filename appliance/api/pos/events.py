@@ -19,6 +19,7 @@ from appliance.identity.signed import Encoding, decode_signed
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import TerminalId
+from appliance.model.invariants import ensure
 from appliance.model.limits import EVENT_STREAMS_MAX, REQUEST_BYTES_MAX
 from appliance.payment.story import events_after
 from appliance.runtime.metrics import Metrics
@@ -36,23 +37,30 @@ class EventDoor:
         self._ledger = ledger
         self._authenticate = authenticate
         self._metrics = metrics
-        self._open_count = 0
+        self._streams: set[asyncio.Task[object]] = set()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One stream, until the terminal hangs up or the box stops."""
         terminal, after = await self._admit(request)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-        self._open_count += 1
-        self._metrics.event_streams.set(self._open_count)
+        stream = asyncio.current_task()
+        ensure(stream is not None, "a handler runs in a task")
+        self._streams.add(stream)  # type: ignore[arg-type] # ensured above
+        self._metrics.event_streams.set(len(self._streams))
         try:
             await response.prepare(request)
             await self._follow(response, terminal, after)
         except ConnectionError:
             pass  # the terminal hung up; it comes back with `after`
         finally:
-            self._open_count -= 1
-            self._metrics.event_streams.set(self._open_count)
+            self._streams.discard(stream)
+            self._metrics.event_streams.set(len(self._streams))
         return response
+
+    async def end_streams(self, _application: web.Application) -> None:
+        """End every stream at once when the box stops; tills come back with `after`."""
+        for stream in tuple(self._streams):
+            stream.cancel()
 
     async def _admit(self, request: web.Request) -> tuple[TerminalId, int]:
         header = request.headers.get("Authorization", "")
@@ -61,7 +69,7 @@ class EventDoor:
         token = header.removeprefix(_SCHEME).encode()
         signed = decode_signed(token, Encoding.JOSE, size_max=REQUEST_BYTES_MAX)
         allowed = await self._authenticate(signed, EventsBody)
-        if self._open_count >= EVENT_STREAMS_MAX:
+        if len(self._streams) >= EVENT_STREAMS_MAX:
             raise Rejected("too_many_streams", f"at most {EVENT_STREAMS_MAX} streams are open at a time")
         after = request.query.get("after", str(allowed.body.after))
         if not after.lstrip("-").isdecimal() or len(after) > 19:
