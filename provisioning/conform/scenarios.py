@@ -127,7 +127,10 @@ def _forged(forgery: Forgery, story: str) -> Scenario:
 
 def all_scenarios(base_size: int) -> tuple[Scenario, ...]:
     """Every scenario; `base_size` is a log size from before the first sale of a scenario."""
-    checking = Script(ending="approved")
+    return (*_basics(), *_retries(), *_unknowns(), *_clocks(), *_replays(base_size), *_forgeries())
+
+
+def _basics() -> tuple[Scenario, ...]:
     return (
         Scenario(
             name="plain",
@@ -145,18 +148,30 @@ def all_scenarios(base_size: int) -> tuple[Scenario, ...]:
             sales=(Script(acts=(Act.REFUSE,), then=Act.REFUSE),),
             checks=(ASKS_ONCE,),
         ),
+    )
+
+
+def _retries() -> tuple[Scenario, ...]:
+    return (
         _retry("answer_lost", "recorded, then the line breaks", Act.DROP_AFTER),
         _retry("answer_lost_twice", "recorded, then the line breaks, two times", Act.DROP_AFTER, Act.DROP_AFTER),
         _retry("request_lost", "the line breaks before anything is recorded", Act.DROP_BEFORE),
         _retry("opaque_error", "recorded, then a 500", Act.ERROR_AFTER),
         _retry("half_an_answer", "recorded, then half an answer under a 200", Act.GARBLE_AFTER),
         _retry("busy", "503 with Retry-After", Act.BUSY, checks=(WAITS,)),
+    )
+
+
+def _unknowns() -> tuple[Scenario, ...]:
+    deaf = Script(then=Act.DROP_AFTER, is_deaf=True)
+    forgetful = Script(ending="never", is_forgetful=True)
+    return (
         Scenario(
             name="resolves_late",
             area="unknown",
             story="202, and approved a little later",
             expected="approved",
-            sales=(checking,),
+            sales=(Script(ending="approved"),),
             checks=(ONE_KEY, NOT_CALLED_FAILED),
         ),
         Scenario(
@@ -176,33 +191,33 @@ def all_scenarios(base_size: int) -> tuple[Scenario, ...]:
             checks=(ONE_KEY, NOT_CALLED_FAILED),
         ),
         _doubt("never_resolved", "unknown", "202, and no end in sight", Script(ending="never")),
-        _doubt(
-            "never_answered", "unknown", "recorded, and every line breaks", Script(then=Act.DROP_AFTER, is_deaf=True)
-        ),
-        _doubt(
-            "accepted_then_denied",
-            "unknown",
-            "202, and later the box knows nothing of it",
-            Script(ending="never", is_forgetful=True),
-        ),
-        *(
-            Scenario(
-                name=name,
-                area="clock",
-                story=f"the box's clock is {story}",
-                expected="approved",
-                sales=(Script(clock_offset_ms=offset_ms),),
-                checks=(BOX_CLOCK, ONE_KEY, SAME_PAYLOAD),
-            )
-            for name, story, offset_ms in (
-                ("clock_ahead", "two hours ahead", 2 * _HOUR_MS),
-                ("clock_behind", "three hours behind", -3 * _HOUR_MS),
-            )
-        ),
-        _doubt("answer_replayed", "replay", "a genuine answer to another sale", Script(then=Act.ANSWER_OF_ANOTHER)),
-        _doubt(
-            "receipt_replayed", "replay", "the genuine receipt of another sale", Script(then=Act.RECEIPT_OF_ANOTHER)
-        ),
+        _doubt("never_answered", "unknown", "recorded, and every line breaks", deaf),
+        _doubt("accepted_then_denied", "unknown", "202, and later the box knows nothing of it", forgetful),
+    )
+
+
+def _clocks() -> tuple[Scenario, ...]:
+    return tuple(
+        Scenario(
+            name=name,
+            area="clock",
+            story=f"the box's clock is {story}",
+            expected="approved",
+            sales=(Script(clock_offset_ms=offset_ms),),
+            checks=(BOX_CLOCK, ONE_KEY, SAME_PAYLOAD),
+        )
+        for name, story, offset_ms in (
+            ("clock_ahead", "two hours ahead", 2 * _HOUR_MS),
+            ("clock_behind", "three hours behind", -3 * _HOUR_MS),
+        )
+    )
+
+
+def _replays(base_size: int) -> tuple[Scenario, ...]:
+    answer, receipt = Script(then=Act.ANSWER_OF_ANOTHER), Script(then=Act.RECEIPT_OF_ANOTHER)
+    return (
+        _doubt("answer_replayed", "replay", "a genuine answer to another sale", answer),
+        _doubt("receipt_replayed", "replay", "the genuine receipt of another sale", receipt),
         _doubt("log_went_back", "replay", "after a restart the log is shorter", Script(log_size=base_size), Script()),
         Scenario(
             name="head_remembered",
@@ -212,6 +227,11 @@ def all_scenarios(base_size: int) -> tuple[Scenario, ...]:
             sales=(Script(), Script()),
             checks=(TELLS_SEEN,),
         ),
+    )
+
+
+def _forgeries() -> tuple[Scenario, ...]:
+    return (
         _forged(Forgery.ENTRY_CHANGED, "one bit of the entry is changed"),
         _forged(Forgery.CLASSICAL_CHANGED, "one bit of the classical signature is changed"),
         _forged(Forgery.POST_QUANTUM_CHANGED, "one bit of the post-quantum signature is changed"),

@@ -64,3 +64,20 @@ class FakeClock:
         """Let everything that is ready run until it waits."""
         for _ in range(_ROUNDS):
             await asyncio.sleep(0)
+
+
+class SkippingClock:
+    """Satisfies `ports/clock.py`: a sleep takes no time and moves the clock by its length."""
+
+    def __init__(self) -> None:
+        self._passed_ms = 0
+
+    def now_ms(self) -> int:
+        return START_MS + self._passed_ms
+
+    def monotonic_ms(self) -> int:
+        return self._passed_ms
+
+    async def sleep(self, duration_ms: int) -> None:
+        self._passed_ms += duration_ms
+        await asyncio.sleep(0)

@@ -67,6 +67,6 @@ class _Twin:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310  # as above
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310  # the twin, on 127.0.0.1
             answer: dict[str, Any] = json.load(response)
         return answer
