@@ -1,0 +1,89 @@
+"""From the bytes of an entry's body to its shape. Owns the table of kinds; must never guess at a kind it does not know.
+
+Source: docs/formats/entry-kinds.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import msgspec
+
+from appliance.crypto import cbor
+from appliance.ledger import disclosures, epoch, genesis
+from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
+from appliance.model.errors import Corrupt, Rejected
+from appliance.wire import entries
+from appliance.wire.requests import Wire
+
+SHAPES: Final[dict[str, type[Wire]]] = {
+    entries.SALE: entries.SaleEntry,
+    entries.INTENT: entries.IntentEntry,
+    entries.OUTCOME: entries.OutcomeEntry,
+    entries.REFUND: entries.UndoEntry,
+    entries.REVERSAL: entries.UndoEntry,
+    entries.TOMBSTONE: entries.TombstoneEntry,
+    entries.REVERSAL_WANTED: entries.ReversalWantedEntry,
+    entries.TERMINAL_PAIRED: entries.TerminalPairedEntry,
+    entries.TERMINAL_REVOKED: entries.TerminalRevokedEntry,
+    entries.BOOT: entries.BootEntry,
+    entries.CLOCK_STEP: entries.ClockStepEntry,
+    entries.REFUSALS: entries.RefusalsEntry,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochBody:
+    """kind `epoch`."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasedBody:
+    """kind `erased`: how many keys were forgotten. The subject's opaque id stays in the bytes."""
+
+    keys: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownBody:
+    """A kind from a newer release: proven to be in the log, not understood here."""
+
+
+Body: TypeAlias = Wire | genesis.GenesisStatement | EpochBody | ErasedBody | UnknownBody
+
+
+def read_body(entry: Entry) -> Body:
+    """The body of `entry`. Raises Rejected `entry_body_malformed` when it is not what its kind promises."""
+    try:
+        if entry.kind == genesis.KIND:
+            return genesis.read_body(entry.body).read()
+        if entry.kind == epoch.KIND:
+            return EpochBody(epoch=epoch.read_epoch(entry.body))
+        if entry.kind == disclosures.KIND_ERASED:
+            return ErasedBody(keys=len(disclosures.read_erased(entry.body)))
+        value = cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)
+        shape = SHAPES.get(entry.kind)
+        return UnknownBody() if shape is None else msgspec.convert(value, shape)
+    except (Rejected, Corrupt, msgspec.ValidationError) as cause:
+        detail = f"entry {entry.seq} is not what its kind {entry.kind!r} promises: {cause}"
+        raise Rejected("entry_body_malformed", detail) from cause
+
+
+def plain_body(entry: Entry) -> dict[str, object]:
+    """The body for JSON, bytes in hexadecimal, of an entry that `read_body` accepts."""
+    value = cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)
+    plain = _plain(value)
+    return plain if isinstance(plain, dict) else {}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value

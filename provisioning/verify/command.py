@@ -1,0 +1,83 @@
+"""`tillstone verify receipt|log`: for a stranger with the file, the trust file and nothing else.
+
+Owns arguments and exit codes: 0 genuine, 1 not, 2 it could not be looked at. Must never import a driver, a door of the
+appliance or a vendor's library (tests/integration/test_verify_command.py proves it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.ledger.receipt import RECEIPT_BYTES_MAX
+from appliance.ledger.trust import TRUST_BYTES_MAX
+from provisioning.commands.outcome import DONE, NO, CannotDo
+
+if TYPE_CHECKING:
+    from provisioning.verify.report import Report
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`verify receipt FILE --trust FILE` and `verify log PATH --trust FILE`."""
+    parser = subparsers.add_parser("verify", description="Check a receipt or a whole log, without the box.")
+    kinds = parser.add_subparsers(metavar="WHAT", required=True)
+    receipt = kinds.add_parser("receipt", description="Check a receipt and say what it proves.")
+    receipt.add_argument("file", type=Path, metavar="FILE", help="the receipt, as the terminal got it")
+    _add_trust(receipt)
+    receipt.add_argument(
+        "--second-opinion", choices=("oqs",), help="check the post-quantum signature with liboqs as well"
+    )
+    receipt.set_defaults(run=run_receipt)
+    log = kinds.add_parser("log", description="Check a whole log from its first entry and name the first bad one.")
+    log.add_argument("path", type=Path, metavar="PATH", help="an exported log, or the folder of a ledger")
+    _add_trust(log)
+    log.add_argument("--bodies", action="store_true", help="also read the body of every entry (slower)")
+    log.set_defaults(run=run_log)
+
+
+def run_receipt(arguments: argparse.Namespace) -> int:
+    """Check one receipt file."""
+    from provisioning.verify.receipt_check import check_receipt
+    from provisioning.verify.second_opinion import load
+
+    opinion = load() if arguments.second_opinion else None
+    file = _read(arguments.file, RECEIPT_BYTES_MAX)
+    report = check_receipt(file, _read(arguments.trust, TRUST_BYTES_MAX), opinion)
+    return _answer(report, "The receipt", is_json=arguments.json)
+
+
+def run_log(arguments: argparse.Namespace) -> int:
+    """Check one exported log or ledger folder."""
+    from provisioning.verify.log_check import check_log
+    from provisioning.verify.progress import watch
+
+    trust_file = _read(arguments.trust, TRUST_BYTES_MAX)
+    with watch("verifying", is_shown=sys.stderr.isatty() and not arguments.json) as progress:
+        report = check_log(arguments.path, trust_file, progress, check_bodies=arguments.bodies)
+    return _answer(report, "The log", is_json=arguments.json)
+
+
+def _answer(report: Report, title: str, *, is_json: bool) -> int:
+    from provisioning.verify.report import show, to_json
+
+    if is_json:
+        print(to_json(report))
+    else:
+        show(report, title)
+    return DONE if report.ok else NO
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trust", type=Path, metavar="FILE", required=True, help="trust.json: the owner that you pin")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _read(path: Path, size_max: int) -> bytes:
+    """The file, and one byte more than allowed when it is too large: the check then says so."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size_max + 1)
+    except OSError as cause:
+        raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the name of the file") from cause

@@ -1,0 +1,74 @@
+"""What a fault usually means, in plain words, for a person who holds a receipt. Owns the wording only."""
+
+from __future__ import annotations
+
+from appliance.ledger.trust import Trust
+from provisioning.verify.outline import claimed_signatures
+from provisioning.verify.wording import short
+
+_CHANGED = (
+    "An entry, its path or the signature was changed after signing (one byte is enough), or they are not of one log:"
+    " what this file adds up to is not what the key signed."
+)
+_LOG_HINTS = {
+    "entry_malformed": "This entry was changed: these bytes could not have been written by a box.",
+    "entry_out_of_order": "An entry is missing here, was repeated, or stands in another place.",
+    "chain_broken": "The entry before this one was changed, or entries were cut out or put in here.",
+    "tile_mismatch": "One of the 256 entries that end here was changed after it was recorded.",
+    "body_malformed": "The body of this entry is not in the one allowed form.",
+    "genesis_wrong": "The log begins with a statement that the pinned owner did not sign: it is another owner's log.",
+    "export_malformed": "These bytes are no exported log: another kind of file, or one damaged or changed.",
+    "export_truncated": "The file was cut short.",
+    "export_log_unknown": "The trust file vouches for other logs than this one.",
+    "export_head_mismatch": "Entries are missing or were changed: the signed head is about other entries than these.",
+    "head_mismatch": "The folder's own head is not what its entries add up to: something was changed or lost.",
+}
+_HINTS = {
+    "receipt_entry_malformed": "The entry was changed: these bytes could not have been written by a box.",
+    "receipt_index_mismatch": "The proof belongs to another entry of the log.",
+    "receipt_proof_wrong": "The path was changed, or it belongs to another entry, another size or another log.",
+    "receipt_size_mismatch": "Proof and signatures are about different sizes of the log: the file was put together.",
+    "receipt_log_mismatch": "The two signatures come from different logs: the file was put together.",
+    "receipt_disclosure_wrong": "A disclosed value is not the one that was recorded.",
+    "disclosure_name_wrong": "A disclosed value was recorded under another name.",
+    "outcome_of_another_intent": "The outcome answers another intent: the two entries do not belong together.",
+    "entry_body_malformed": "It is in the log; this verifier cannot say what it means. A newer one may.",
+    "second_opinion_differs": "Two implementations of ML-DSA-87 disagree. Report this: one of them is broken.",
+}
+
+
+def receipt_hint(code: str, file: bytes, trust: Trust) -> str:
+    """What `code` means for this receipt file."""
+    if code == "receipt_log_unknown":
+        logs = ", ".join(f"{statement.origin} ({short(log_id)})" for log_id, statement in trust.logs.items())
+        return (
+            f"This receipt is from a log that the pinned owner did not vouch for: another shop's, or newer than the"
+            f" trust file. It vouches for: {logs or 'no log at all'}."
+        )
+    if code.endswith(("_receipt_missing", "_receipt_repeated")) or code == "receipt_key_unknown":
+        return (
+            f"The file carries: {'; '.join(map(str, claimed_signatures(file))) or 'no readable signature'}."
+            " A receipt needs exactly one by each of the log's two keys: without the post-quantum one a quantum"
+            " computer could have made it, with another key anybody could have."
+        )
+    if code.endswith("_receipt_wrong"):
+        return _CHANGED
+    if code.startswith(("cbor_", "cose_")) or code == "receipt_malformed":
+        return "These bytes are no receipt: another kind of file, or one damaged or changed."
+    return _HINTS.get(code, "")
+
+
+def log_hint(code: str) -> str:
+    """What `code` means for a whole log. Nothing behind the first bad entry is proven."""
+    if code.endswith(("_head_wrong", "_head_missing")):
+        return "The head was signed with another key, or something was changed after signing."
+    return _LOG_HINTS.get(code, "")
+
+
+def trust_hint(code: str) -> str:
+    """What `code` means for a trust file."""
+    if code.startswith(("classical_signature", "post_quantum_signature", "signature_key", "owner_signature")):
+        return "The keys of the log were signed by another owner than the one this file pins, or they were changed."
+    return (
+        "The trust file is damaged, or it is another kind of file. Get it again, and compare the owner's fingerprint."
+    )

@@ -1,0 +1,71 @@
+"""A ledger's folder, read from outside while the box may be running on it.
+
+Owns a connection that cannot write. Must never keep a read transaction open between pages: it would pin the box's WAL.
+
+* A folder holds no signatures over heads (receipts are signed when asked for): it proves its own consistency and its
+  genesis, and an exported log proves the rest.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from appliance.ledger.database import SCHEMA_VERSION, database_file
+from appliance.ledger.head import Head
+from appliance.model.errors import Corrupt
+from provisioning.commands.outcome import CannotDo
+
+PAGE_ENTRIES: Final = 1_000
+
+
+class LedgerFolder:
+    """Entries, tiles and the newest head of a folder."""
+
+    def __init__(self, connection: sqlite3.Connection, head: Head) -> None:
+        self._connection = connection
+        self.head = head
+
+    def entries(self, size: int | None = None) -> Iterator[bytes]:
+        """The first `size` entries (all at the time of opening), a page at a time."""
+        end = self.head.size if size is None else size
+        for start in range(0, end, PAGE_ENTRIES):
+            rows = self._connection.execute(
+                "SELECT entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq",
+                (start, min(start + PAGE_ENTRIES, end)),
+            ).fetchall()
+            for (entry,) in rows:
+                yield entry
+
+    def stored_tile(self, level: int, number: int) -> bytes:
+        """The stored hashes of a full tile; empty when it is missing."""
+        row = self._connection.execute(
+            "SELECT hashes FROM tiles WHERE level = ? AND number = ?", (level, number)
+        ).fetchone()
+        return b"" if row is None else bytes(row[0])
+
+
+@contextmanager
+def open_folder(folder: Path) -> Iterator[LedgerFolder]:
+    """Open for reading. Raises CannotDo when it is no ledger, Corrupt when SQLite finds the file damaged."""
+    file = database_file(folder)
+    if not file.is_file():
+        raise CannotDo(f"there is no ledger in {folder}", "name the folder that holds ledger.db")
+    connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != SCHEMA_VERSION:
+            raise CannotDo(f"the ledger has schema {version}, expected {SCHEMA_VERSION}", "use the box's own release")
+        row = connection.execute("SELECT size, root FROM head").fetchone()
+        if row is None:
+            raise CannotDo(f"the ledger in {folder} has no entries yet", "start the box once")
+        yield LedgerFolder(connection, Head(size=row[0], root=bytes(row[1])))
+    except sqlite3.OperationalError as cause:
+        raise CannotDo(f"the ledger cannot be read: {cause}", "check access to the folder and its files") from cause
+    except sqlite3.DatabaseError as cause:
+        raise Corrupt("ledger_damaged", f"SQLite cannot read the file: {cause}") from cause
+    finally:
+        connection.close()

@@ -1,0 +1,82 @@
+"""The verdict on a receipt or a log: the steps that were taken, in order, and where they ended.
+
+Owns the shape and its two faces, for eyes and for programs. Must never show text of strangers unescaped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, TextIO
+
+import msgspec
+
+SENTENCES_SHOWN_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing that was checked."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Steps up to the first that failed; `not_reached` names the rest.
+
+    Attributes:
+        code: stable name of the fault; None when all is well.
+        hint: what the fault usually means, for people.
+        entries: what the proven entries say, for programs; empty unless all is well.
+        sentences: the same for people.
+        facts: further members for programs.
+        verdict: what is said of it when all is well.
+    """
+
+    steps: tuple[Step, ...]
+    code: str | None = None
+    hint: str = ""
+    not_reached: tuple[str, ...] = ()
+    entries: tuple[dict[str, object], ...] = ()
+    sentences: tuple[str, ...] = ()
+    facts: dict[str, object] = field(default_factory=dict)
+    verdict: str = "is genuine"
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was checked and right."""
+        return self.code is None
+
+
+def to_json(report: Report) -> str:
+    """One JSON object: ok, code, steps, entries, and the facts."""
+    steps = [{"name": step.name, "ok": step.ok, "detail": step.detail} for step in report.steps]
+    value = {"ok": report.ok, "code": report.code, "steps": steps, "entries": list(report.entries), **report.facts}
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def show(report: Report, title: str, stream: TextIO | None = None) -> None:
+    """A short list for eyes, the verdict last."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(file=stream, highlight=False)
+    grid = Table.grid(padding=(0, 1))
+    for step in report.steps:
+        grid.add_row("[green]✓[/]" if step.ok else "[red]✗[/]", f"[bold]{escape(step.name)}[/]: {escape(step.detail)}")
+    for name in report.not_reached:
+        grid.add_row("[dim]–[/]", f"[dim]{escape(name)}: not reached[/]")
+    for sentence in report.sentences[:SENTENCES_SHOWN_MAX]:
+        grid.add_row("[bold]→[/]", escape(sentence))
+    if len(report.sentences) > SENTENCES_SHOWN_MAX:
+        grid.add_row("[bold]→[/]", f"and {len(report.sentences) - SENTENCES_SHOWN_MAX} more; --json lists them all")
+    console.print(grid)
+    if report.ok:
+        console.print(f"[bold green]{escape(title)} {escape(report.verdict)}.[/]")
+    else:
+        console.print(f"[bold red]{escape(title)} cannot be believed[/] ({escape(report.code or '')}).")
+        if report.hint:
+            console.print(escape(report.hint))

@@ -1,0 +1,99 @@
+"""What an entry says, in one plain sentence for people. Owns the wording of every kind; decides nothing."""
+
+from __future__ import annotations
+
+from appliance.ledger.entry import Entry
+from appliance.ledger.genesis import GenesisStatement
+from appliance.model.operation import OperationKind, OperationState
+from appliance.wire import entries
+from provisioning.verify.bodies import Body, EpochBody, ErasedBody
+from provisioning.verify.wording import key_text, money_text, printable, time_text
+
+_OUTCOMES = {
+    (OperationKind.AUTHORISE, OperationState.CONFIRMED): "the provider charged the card: approved",
+    (OperationKind.AUTHORISE, OperationState.REJECTED): "the provider said no: declined",
+    (OperationKind.AUTHORISE, OperationState.ABSENT): "the provider never made the charge: nothing was paid",
+    (OperationKind.REFUND, OperationState.CONFIRMED): "the provider gave the money back",
+    (OperationKind.REVERSE, OperationState.CONFIRMED): "the provider undid the charge",
+}
+
+
+def sentence(entry: Entry, body: Body) -> str:
+    """What `entry` with `body` says."""
+    match body:
+        case entries.SaleEntry():
+            return f"{_sale(body.sale)}, by {_who(entry)}, {_paid(body.asked.key)}"
+        case entries.IntentEntry():
+            return _intent(entry, body)
+        case entries.OutcomeEntry():
+            return _outcome(body)
+        case entries.UndoEntry():
+            word = "refund" if entry.kind == entries.REFUND else "reversal"
+            given = money_text(body.cash + body.card, body.currency)
+            parts = f"{money_text(body.cash, body.currency)} cash, {money_text(body.card, body.currency)} card"
+            return f"{word} of {given} ({parts}), by {_who(entry)}, {_paid(body.payment)}"
+        case GenesisStatement():
+            return f"the log begins: {printable(body.origin)}, named by its owner at {time_text(body.created_ms)}"
+        case _:
+            return _about_the_box(body)
+
+
+def _about_the_box(body: Body) -> str:
+    match body:
+        case entries.TombstoneEntry():
+            return f"cancelled before it came: should it still come, it is refused, {_paid(body.payment)}"
+        case entries.ReversalWantedEntry():
+            return f"a reversal is wanted and runs once the outcome is known, {_paid(body.payment)}"
+        case entries.TerminalPairedEntry():
+            return f"terminal {printable(body.terminal)} was paired"
+        case entries.TerminalRevokedEntry():
+            return f"terminal {printable(body.terminal)} was revoked: {printable(body.reason) or 'no reason given'}"
+        case entries.BootEntry():
+            return f"the box started: version {printable(body.version)}, {body.self_tests} self-tests passed"
+        case entries.ClockStepEntry():
+            return f"the clock was moved by {body.step_ms} ms"
+        case entries.RefusalsEntry():
+            return f"{sum(body.codes.values())} requests of terminal {printable(body.terminal)} were refused"
+        case EpochBody():
+            return f"epoch {body.epoch} began"
+        case ErasedBody():
+            return f"a person's data was erased ({body.keys} keys forgotten)"
+        case _:
+            return "of a kind that this verifier does not know; it is in the log, and that is all that is said here"
+
+
+def _sale(sale: entries.SaleFacts) -> str:
+    tenders = " + ".join(
+        tender.kind if len(sale.tenders) == 1 else f"{tender.kind} {money_text(tender.amount_minor, sale.currency)}"
+        for tender in sale.tenders
+    )
+    reference = f", reference {printable(sale.reference)}" if sale.reference else ""
+    change = f", change {money_text(sale.change, sale.currency)}" if sale.change else ""
+    total = money_text(sale.total, sale.currency)
+    return f"sale of {total}, {tenders}{change}{reference}, sold at {time_text(sale.sold_at_ms)}"
+
+
+def _intent(entry: Entry, body: entries.IntentEntry) -> str:
+    operation = body.operation
+    asked = f"{printable(operation.kind)} {money_text(operation.amount, operation.currency)}"
+    what = f"{_sale(body.sale)}; " if body.sale is not None else ""
+    return (
+        f"{what}the provider is about to be asked to {asked}, by {_who(entry)}, {_paid(body.payment)}"
+        " (this alone is no approval)"
+    )
+
+
+def _outcome(body: entries.OutcomeEntry) -> str:
+    known = next((text for (kind, state), text in _OUTCOMES.items() if (kind, state) == (body.kind, body.state)), None)
+    text = known or f"operation {printable(body.kind)}: {printable(body.state)}"
+    reference = f", provider reference {printable(body.reference)}" if body.reference else ""
+    code = f", code {printable(body.code)}" if body.code else ""
+    return f"{text}{reference}{code}, {_paid(body.payment)}"
+
+
+def _who(entry: Entry) -> str:
+    return printable(entry.actor).replace("terminal:", "terminal ", 1)
+
+
+def _paid(key: bytes) -> str:
+    return f"payment {key_text(key)}"
