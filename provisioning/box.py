@@ -158,6 +158,7 @@ def _ceremony(folder: Path, shop: ShopFacts, on_step: Step) -> None:
     module = find_module()
     on_step("a software TPM with an endorsement certificate")
     make_swtpm(folder / "tpm")
+    _tighten(folder / "tpm")
     owner = _owner_key_path(folder)
     if not owner.exists():
         on_step("the owner's key, ECDSA P-384 and SLH-DSA")
@@ -239,6 +240,13 @@ def _private_folder(folder: Path) -> Path:
         raise BoxFailed(f"{folder} holds other files: name an empty folder")
     marker.touch(mode=0o600)
     return folder
+
+
+def _tighten(folder: Path) -> None:
+    """swtpm_localca gives its keys to the group, whatever the umask is."""
+    for path in folder.rglob("*"):
+        if path.is_dir() or path.is_file():
+            path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 @contextmanager

@@ -67,14 +67,15 @@ def run(arguments: argparse.Namespace) -> int:
     lock = folder.lock()
     if lock is None:
         return _tell_running(folder)
-    for number in _STOP_SIGNALS:
-        signal.signal(number, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in _STOP_SIGNALS}
     try:
         keep_open(folder, screen, ShopFacts(currency=arguments.currency), arguments.ports_from)
     except KeyboardInterrupt:
         screen.steps_left()
         screen.note("stopped; everything is kept, the same command opens the shop again")
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         os.close(lock)
     return DONE
 

@@ -32,6 +32,7 @@ class Screen:
     """The terminal of whoever started the sandbox; `is_quiet` shows trouble alone."""
 
     def __init__(self, *, is_quiet: bool) -> None:
+        self.is_quiet = is_quiet
         self._console = Console(highlight=False, quiet=is_quiet)
         self._status: Status | None = None
         self._step = ""
@@ -91,7 +92,7 @@ class Screen:
         """One line of the local door's list of sales."""
         state = _STATES.get(str(sale.get("state")), escape(str(sale.get("state"))))
         amount = str(Money(int(sale["total_minor"]), str(sale["currency"])))
-        who, tenders = str(sale.get("terminal", "")), str(sale.get("tenders", ""))
+        who, tender = str(sale["terminal"]), str(sale["tender"])
         seq = int(sale["seq"])
-        what = f"{amount:>14}  {state} {escape(tenders)}"
+        what = f"{amount:>14}  {escape(tender):<4}  {escape(str(sale['verb'])):<8}  {state}"
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] entry {seq:<6} {escape(who):<8} {what}")

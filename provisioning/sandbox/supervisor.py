@@ -19,6 +19,7 @@ from appliance.model.errors import TillstoneError
 from provisioning.local_door import LocalDoor
 from provisioning.sandbox.children import ChildFailed
 from provisioning.sandbox.control import Done, Order, listen, read_line
+from provisioning.sandbox.log_copy import last_seq
 from provisioning.sandbox.screen import Screen
 from provisioning.sandbox.shop import CHILDREN, ChildName, RunningShop
 from provisioning.swtpm import SwtpmError
@@ -43,7 +44,8 @@ class Supervisor:
 
     def run(self) -> None:
         """Return never; Ctrl-C and SIGTERM come as KeyboardInterrupt."""
-        self._skip_old_sales()
+        # Sales of earlier days are in the log; the screen shows those that happen while somebody looks.
+        self._shown = last_seq(self._shop.folder.data)
         with listen(self._shop.folder) as listener:
             while True:
                 readable, _, _ = select.select([listener], [], [], LOOK_S)
@@ -92,20 +94,13 @@ class Supervisor:
                 self._pause_s[name] = min(2 * self._pause_s[name], RESTART_PAUSE_S_MAX)
                 self._screen.note(str(trouble))
 
-    def _skip_old_sales(self) -> None:
-        """Sales of earlier days are in the log; the screen shows those that happen while somebody looks."""
-        while self._show_sales(is_silent=True):
-            continue
-
-    def _show_sales(self, *, is_silent: bool = False) -> bool:
-        if "appliance" not in self._shop.running():
-            return False
+    def _show_sales(self) -> None:
+        if self._screen.is_quiet or "appliance" not in self._shop.running():
+            return
         try:
             sales = self._local.recent(after=self._shown, limit=SALES_SHOWN_MAX)
         except TillstoneError:
-            return False  # it is just going down or coming up; the sales are in the log
+            return  # it is just going down or coming up; the sales are in the log
         for sale in sales:
             self._shown = max(self._shown, int(sale["seq"]))
-            if not is_silent:
-                self._screen.sale(sale)
-        return bool(sales)
+            self._screen.sale(sale)

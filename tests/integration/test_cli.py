@@ -1,0 +1,70 @@
+"""Owns the promises of the command line that need no box: fast help, errors with a next step, codes 0, 1 or 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provisioning.cli import main
+
+
+def test_help_names_every_command_without_importing_any() -> None:
+    script = (
+        "import sys\nfrom provisioning import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit as end:\n    code = end.code\n"
+        "heavy = {'rich', 'aiohttp', 'cryptography', 'pkcs11'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+
+    helped = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert helped.returncode == 0, helped.stderr
+    for command in ("sandbox", "pay", "status", "terminal", "replay", "verify", "export", "conform"):
+        assert f"    {command} " in helped.stdout
+
+
+def test_an_unknown_command_is_code_two_and_names_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["sel"])
+
+    assert ended.value.code == 2
+    assert "next: tillstone --help" in capsys.readouterr().err
+
+
+def test_status_without_a_box_says_how_to_start_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["status", "--dir", str(tmp_path / "none")])
+
+    assert code == 2
+    assert "next: start one: tillstone sandbox" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_breaking_without_a_sandbox_says_how_to_start_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["sandbox", "break", "hsm", "--dir", str(tmp_path / "none")])
+
+    assert code == 2
+    assert "next: in another window: tillstone sandbox" in capsys.readouterr().err
+
+
+def test_a_folder_of_other_files_is_never_made_into_a_box(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "thesis.txt").write_text("years of work")
+
+    code = main(["sandbox", "--quiet", "--dir", str(tmp_path)])
+
+    assert code == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "box").iterdir()) == ["thesis.txt"]
+
+
+def test_a_purchase_that_cannot_be_read_names_its_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    purchases = tmp_path / "purchases.txt"
+    purchases.write_text("customer date pieces price\n1 19970101 1 11.77\n1 yesterday 1 3.00\n")
+
+    code = main(["replay", str(purchases), "--dir", str(tmp_path / "replay")])
+
+    assert code == 2
+    assert "row 2 cannot be read" in capsys.readouterr().err

@@ -1,0 +1,216 @@
+"""Owns the promises of `tillstone sandbox`, with a real SoftHSM, swtpm, Stripe twin and appliance."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioning.box import find_module, make_box
+from provisioning.sandbox.background import sandbox_for_a_while
+from provisioning.sandbox.layout import SandboxFolder
+from provisioning.swtpm import missing_programs
+
+PROJECT = Path(__file__).resolve().parents[2]
+SECONDS_MAX = 120.0
+
+
+def tillstone(folder: Path, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "provisioning.cli", *words, "--dir", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+        cwd=cwd or folder.parent,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sandbox that was opened and stopped once."""
+    if missing := missing_programs():
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    find_module()
+    folder = tmp_path_factory.mktemp("shop") / "sandbox"
+    with sandbox_for_a_while(SandboxFolder.at(folder), "--ports-from", "0"):
+        pass
+    return folder
+
+
+@pytest.fixture
+def running(made: Path) -> Iterator[Path]:
+    """The same sandbox, open."""
+    with sandbox_for_a_while(SandboxFolder.at(made), "--ports-from", "0"):
+        yield made
+
+
+def pids_of(folder: Path) -> list[int]:
+    run = SandboxFolder.at(folder).read_run()
+    assert run is not None
+    return [run.pid, *run.children.values()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_gone(pids: list[int]) -> list[int]:
+    """The ones that still live after ten seconds."""
+    ends_at = time.monotonic() + 10
+    while time.monotonic() < ends_at and any(is_alive(pid) for pid in pids):
+        time.sleep(0.02)  # other programs' ends have no event that we could await
+    return [pid for pid in pids if is_alive(pid)]
+
+
+def test_a_cash_sale_has_a_receipt_and_leaves_both_files(running: Path) -> None:
+    sold = tillstone(running, "pay", "--json")
+
+    assert sold.returncode == 0, sold.stderr
+    answer: dict[str, Any] = json.loads(sold.stdout)
+    assert (answer["state"], answer["total_minor"]) == ("approved", 1250)
+    assert (running.parent / "build" / "receipt.cbor").stat().st_size > 4_000
+    assert (running.parent / "build" / "trust.json").exists()
+
+
+def test_a_declined_card_is_exit_code_one(running: Path) -> None:
+    sold = tillstone(running, "pay", "--card", "--source", "pm_card_visa_chargeDeclined", "--json")
+
+    assert sold.returncode == 1, sold.stderr
+    assert json.loads(sold.stdout)["state"] == "declined"
+
+
+def test_pay_opens_a_sandbox_for_itself_and_leaves_no_process(made: Path) -> None:
+    sold = tillstone(made, "pay", "--card")
+
+    assert sold.returncode == 0, sold.stderr
+    assert "approved" in sold.stdout
+    assert not SandboxFolder.at(made).is_running()
+
+
+def test_status_and_terminals_are_told_in_words_and_in_json(running: Path) -> None:
+    words, program = tillstone(running, "status"), tillstone(running, "status", "--json")
+    terminals = tillstone(running, "terminal", "list", "--json")
+
+    assert words.returncode == 0
+    assert words.stdout.startswith("✓ Selling.")
+    assert json.loads(program.stdout)["level"] == "ok"
+    assert {each["terminal"]: each["state"] for each in json.loads(terminals.stdout)}.items() >= {
+        ("till-1", "paired"),
+        ("till-2", "paired"),
+    }
+
+
+def test_an_invited_terminal_gets_a_code_and_a_qr_text(running: Path) -> None:
+    invited = tillstone(running, "terminal", "invite", "till-3", "--json")
+
+    invitation = json.loads(invited.stdout)
+    assert invitation["qr"].startswith("tillstone:pair?url=https://127.0.0.1:")
+    assert len(invitation["code"].replace("-", "")) == 12
+
+
+def test_a_second_start_says_that_one_runs_already(running: Path) -> None:
+    second = tillstone(running, "sandbox")
+
+    assert second.returncode == 0
+    assert "runs already" in second.stdout
+    assert str(pids_of(running)[0]) in second.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_sandbox(made: Path, number: signal.Signals) -> None:
+    with sandbox_for_a_while(SandboxFolder.at(made), "--ports-from", "0"):
+        pids = pids_of(made)
+        os.kill(pids[0], number)
+        left = wait_gone(pids)
+
+    assert left == []
+    assert len(pids) == 4
+
+
+def test_a_killed_appliance_is_started_again(running: Path) -> None:
+    folder = SandboxFolder.at(running)
+    run = folder.read_run()
+    assert run is not None
+    os.kill(run.children["appliance"], signal.SIGKILL)
+    ends_at = time.monotonic() + 30
+    while time.monotonic() < ends_at:
+        now = folder.read_run()
+        if now is not None and now.children.get("appliance", run.children["appliance"]) != run.children["appliance"]:
+            break
+        time.sleep(0.02)  # the supervisor's pause is real time
+
+    assert tillstone(running, "pay").returncode == 0
+
+
+def test_nothing_in_the_folder_can_be_read_by_others(running: Path) -> None:
+    open_to_others = [
+        str(path.relative_to(running))
+        for path in running.rglob("*")
+        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+
+    assert open_to_others == []
+    assert stat.S_IMODE(running.stat().st_mode) == 0o700
+
+
+def test_the_pin_is_in_no_file_and_in_no_process_list(running: Path) -> None:
+    names = {path.name for path in running.rglob("*")}
+    command_lines = b" ".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids_of(running))
+
+    assert "hsm-pin" not in names
+    assert b"pin" not in command_lines.lower()
+
+
+@pytest.mark.parametrize("what", ["byte", "hsm", "tpm", "power"])
+def test_a_break_keeps_every_promise(running: Path, what: str) -> None:
+    told = tillstone(running, "sandbox", "break", what)
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "Nothing was lost" in told.stdout
+
+
+def test_a_box_cut_short_before_its_ceremony_ended_is_made_anew(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "box"
+    shutil.copytree(made / "box", folder, ignore=shutil.ignore_patterns("*.sock", "data", "socket*", ".lock"))
+    before = (folder / "genesis.cbor").read_bytes()
+    for name in ("box.json", "genesis.cbor", "trust.json"):
+        (folder / name).unlink()
+
+    box = make_box(folder)
+
+    assert (folder / "genesis.cbor").read_bytes() != before
+    assert make_box(folder) == box
+
+
+def test_replay_accounts_for_every_row(tmp_path: Path, made: Path) -> None:
+    rows = [
+        " customer_id  date number_of_cds  dollar_value",
+        " 00001 19970101  1   11.77",
+        " 00002 19970112  1   12.00",
+    ]
+    rows += [" 00002 19970112  5   77.00", " 00003 19970113  1    0.00"]
+    purchases = tmp_path / "purchases.txt"
+    purchases.write_text("\n".join(rows) + "\n")
+
+    replayed = tillstone(tmp_path / "replay", "replay", str(purchases))
+
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert "3 accepted + 1 refused = 4 purchases" in replayed.stdout
+    assert "2 of 2 day totals" in replayed.stdout
+    assert "100.77 USD" in replayed.stdout
