@@ -125,10 +125,18 @@ class Undo:
         self._operations.start(operation, intent.entry_hash)
 
     async def _look(self, key: RequestKey, payment: RequestKey) -> tuple[KnownRequest | None, StandingPayment | None]:
-        def look(connection: sqlite3.Connection) -> tuple[KnownRequest | None, StandingPayment | None]:
-            return find_request(connection, key), find_payment(connection, payment)
+        if key == payment:
+            raise Rejected("key_reused", "a request needs a key of its own, not the key that it speaks of")
 
-        return await self._ledger.read(look)
+        def look(
+            connection: sqlite3.Connection,
+        ) -> tuple[KnownRequest | None, KnownRequest | None, StandingPayment | None]:
+            return find_request(connection, key), find_request(connection, payment), find_payment(connection, payment)
+
+        known, target, standing = await self._ledger.read(look)
+        if target is not None and standing is None:
+            raise Rejected("payment_unknown", f"this key belongs to a {target.verb}, not to a payment")
+        return known, standing
 
 
 def _fresh(identity: Identity) -> FreshKey:

@@ -1,0 +1,257 @@
+"""A real box for tests: the appliance as its own process, with SoftHSM, swtpm and, where asked, the Stripe twin.
+
+Owns starting, stopping and looking inside. Must never end a process that it did not start.
+"""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from appliance.model.errors import Unavailable
+from provisioning.box import Box, BoxFailed, find_module, make_box, start_tpm
+from provisioning.certificate import DoorFiles, issue
+from provisioning.local_door import LocalDoor
+from provisioning.sandbox.stripe_twin_faults import FaultName
+from provisioning.settings_file import CardProvider, Ports, write_settings
+from provisioning.swtpm import RunningSwtpm, missing_programs
+
+START_S_MAX: Final = 30.0
+STOP_S_MAX: Final = 20.0
+ROOM_BYTES_MIN: Final = 16 * 2**20
+CONTROL: Final = "control-token-of-a-test"
+_SIZE: Final = re.compile(r"holds (\d+) entries")
+
+
+class StartFailed(Exception):
+    """The appliance ended before it was ready; the message holds its log."""
+
+
+class Twin:
+    """The Stripe twin as a process of its own, on real time."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700)
+        self.key_file = folder / "api-key"
+        self.key_file.touch(mode=0o600)
+        self.key_file.write_text("sk_test_ofATest1\n")
+        command = [sys.executable, "-m", "provisioning.sandbox.stripe_twin", "--port", "0"]
+        command += ["--state", str(folder / "twin.db"), "--control", CONTROL]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.port = int(json.loads(self._process.stdout.readline())["port"])
+
+    def control(self, method: str, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {"Authorization": f"Bearer {CONTROL}", "Content-Type": "application/json"}
+        connection.request(method, f"/_twin/{name}", None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        assert answer.status == 200, content
+        found: dict[str, Any] = json.loads(content)
+        return found
+
+    def fault(self, name: FaultName, *, path: str = "/v1/", times: int = 1) -> None:
+        self.control("POST", "faults", {"fault": name, "path": path, "times": times})
+
+    def clear(self) -> None:
+        self.control("DELETE", "faults")
+
+    def charges(self) -> list[dict[str, Any]]:
+        """The money oracle."""
+        charges: list[dict[str, Any]] = self.control("GET", "charges")["charges"]
+        return charges
+
+    def close(self) -> None:
+        assert self._process.stdout is not None
+        self._process.terminate()
+        self._process.wait(STOP_S_MAX)
+        self._process.stdout.close()
+
+
+class RunningBox:
+    """One box: its folder, its devices, its process."""
+
+    def __init__(self, folder: Path, *, has_cards: bool = False, settings: str = "") -> None:
+        self.box: Box = make_box(folder / "box")
+        self.log_file = folder / "appliance.log"
+        self.log_file.touch(mode=0o600)
+        self.local = LocalDoor(self.box.data)
+        self.door: DoorFiles = issue(self.box.folder / "tls", now=datetime.datetime.now(datetime.UTC), shop="Shop")
+        self.twin = Twin(folder / "twin") if has_cards else None
+        self.port = 0
+        self.public_port = 0
+        self._more_settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._tpm: RunningSwtpm = start_tpm(self.box)
+
+    @property
+    def audience(self) -> str:
+        return self.box.shop.origin
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def start(self, *, program: tuple[str, ...] = ("-m", "appliance")) -> None:
+        """Start the process and wait for its doors; raises StartFailed."""
+        assert self._process is None
+        cards = None
+        if self.twin is not None:
+            cards = CardProvider(api_base=f"http://127.0.0.1:{self.twin.port}", api_key=self.twin.key_file)
+        write_settings(
+            self.box,
+            tcti=self._tpm.tcti,
+            ports=Ports(pos=0, public=0),
+            door=self.door,
+            cards=cards,
+            room_bytes_min=ROOM_BYTES_MIN,
+        )
+        with self.box.settings.open("a") as file:
+            file.write(self._more_settings)
+        doors = self.box.data / "doors.json"
+        doors.unlink(missing_ok=True)
+        said_before = len(self.said())
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *program, "--config", str(self.box.settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.box.environment},
+            )
+        ends_at = time.monotonic() + START_S_MAX
+        while not self._answers(doors):
+            if self._process.poll() is not None or time.monotonic() > ends_at:
+                self.kill()
+                raise StartFailed(self.said()[said_before:])
+            time.sleep(0.02)
+        ports = json.loads(doors.read_bytes())
+        self.port, self.public_port = ports["pos"], ports["public"]
+
+    def stop(self) -> int:
+        """An orderly end; the exit status."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def kill(self) -> None:
+        """A power cut."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def power_cycle(self) -> None:
+        """Box and TPM lose power; the TPM is back, the box is not started yet."""
+        self.kill()
+        self._tpm.process.kill()
+        self._tpm.process.wait()
+        self._tpm = start_tpm(self.box)
+
+    @property
+    def tcti(self) -> str:
+        return self._tpm.tcti
+
+    def close(self) -> None:
+        self.kill()
+        self._tpm.process.kill()
+        self._tpm.process.wait()
+        if self.twin is not None:
+            self.twin.close()
+
+    def said(self) -> str:
+        """Everything that the process wrote."""
+        return self.log_file.read_text(errors="replace")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The lines of its log that have this event's name."""
+        lines = [json.loads(line) for line in self.said().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == name]
+
+    def log_size(self) -> int:
+        """How many entries the log holds."""
+        for finding in self.local.status()["findings"]:
+            if (found := _SIZE.search(finding["sentence"])) is not None:
+                return int(found.group(1))
+        raise AssertionError("the box does not tell the size of its log")
+
+    def data_bytes(self) -> bytes:
+        """Every byte of every file of the data folder."""
+        return b"".join(path.read_bytes() for path in sorted(self.box.data.iterdir()) if path.is_file())
+
+    def public(self, path: str) -> tuple[int, bytes]:
+        """GET at the read-only door."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.public_port, timeout=10)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, content
+
+    def tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.door.authority))
+
+    def connect(self) -> ssl.SSLSocket:
+        """A bare TLS connection to the terminals' door."""
+        return self.tls().wrap_socket(
+            socket.create_connection(("127.0.0.1", self.port), 10), server_hostname="localhost"
+        )
+
+    def _answers(self, doors: Path) -> bool:
+        if not doors.exists():
+            return False
+        try:
+            self.local.status()
+        except Unavailable:
+            return False
+        return True
+
+
+def require_devices() -> None:
+    """Skip, naming what is missing."""
+    try:
+        find_module()
+    except BoxFailed:
+        pytest.skip("SoftHSM (package softhsm2) is missing")
+    missing = missing_programs() + [name for name in ("softhsm2-util", "setpriv") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+@contextmanager
+def running_box(
+    folder: Path, *, has_cards: bool = False, settings: str = "", starts: bool = True
+) -> Iterator[RunningBox]:
+    """A new box, started unless told otherwise."""
+    require_devices()
+    box = RunningBox(folder, has_cards=has_cards, settings=settings)
+    try:
+        if starts:
+            box.start()
+        yield box
+    finally:
+        box.close()
