@@ -109,7 +109,8 @@ class PaymentPipeline:
     async def status(self, signed: SignedRequest) -> PaymentAnswer:
         """What the ledger says about a key, with a receipt under the newest head."""
         request = await self._authenticate(signed, StatusBody)
-        return await self._respond.final(await self._standing(request.body.of), "status", request.body.of)
+        verb, recorded = await self._known(request.body.of)
+        return await self._respond.final(recorded, verb, request.body.of)
 
     async def _take(self, cleared: ClearedPayment) -> RecordedPayment:
         card = cleared.valid.sale.card_tender
@@ -131,14 +132,19 @@ class PaymentPipeline:
         return False
 
     async def _standing(self, key_text: str) -> RecordedPayment:
+        _, recorded = await self._known(key_text)
+        return recorded
+
+    async def _known(self, key_text: str) -> tuple[str, RecordedPayment]:
+        """What the key was used for, and how the payment that it is about stands."""
         key = request_key(key_text)
 
-        def look(connection: Connection) -> RecordedPayment | None:
+        def look(connection: Connection) -> tuple[str, RecordedPayment] | None:
             known = find_request(connection, key)
-            standing = find_payment(connection, key if known is None else known.payment)
-            return None if standing is None else standing.recorded
+            standing = None if known is None else find_payment(connection, known.payment)
+            return None if known is None or standing is None else (known.verb, standing.recorded)
 
-        recorded = await self._ledger.read(look)
-        if recorded is None:
+        found = await self._ledger.read(look)
+        if found is None:
             raise Rejected("payment_unknown", "no request with this key is in the ledger")
-        return recorded
+        return found

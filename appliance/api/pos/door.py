@@ -80,9 +80,9 @@ class PosDoor:
         async def handle(request: web.Request) -> web.Response:
             signed = await read_signed(request, REQUEST_BYTES_MAX)
             result = await self._counted(signed, serve)
-            # 202: the intent is durable, the provider is being asked; the result is not final.
-            is_final = result.state != "being_checked" and not result.pending
-            return answer(result, signed.encoding, status=200 if is_final else 202)
+            # 202: the intent is durable, the provider is being asked. A status has done all it can: 200.
+            is_being_asked = result.state == "being_checked" and signed.claims.verb != "status"
+            return answer(result, signed.encoding, status=202 if is_being_asked else 200)
 
         return handle
 
