@@ -1,0 +1,225 @@
+"""The order of measuring, and which figure comes from which part.
+
+Owns the sizes of a whole and of a quick run. Parts run one after the other: two at once would measure each other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.box import APPLIANCE, SLOW_HSM, BenchBox, RunningAppliance, appliance, bench_box, ready_tills
+from tests.bench.figures import Figure, figure
+from tests.bench.load import LoadResult, LoadSpec
+from tests.bench.log import LogResult, LogSpec
+from tests.bench.machine import Machine, MachineSpec
+from tests.bench.part import run_part
+from tests.bench.usage import folder_bytes, resident_mb
+from tests.bench.verify import VerifyResult, VerifySpec
+
+CONNECTIONS = 32
+BATCH_SALES = 500
+SLOW_CONNECTIONS = 320
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much is measured."""
+
+    machine_s: float
+    plain_entries: int
+    sizes: tuple[int, ...]
+    single: int
+    alone: int
+    paced: int
+    batches: int
+    slow: int
+
+
+WHOLE = Plan(
+    machine_s=2.0,
+    plain_entries=400_000,
+    sizes=(1_000, 10_000, 100_000, 1_000_000),
+    single=40_000,
+    alone=1_000,
+    paced=15_000,
+    batches=150,
+    slow=15_000,
+)
+QUICK = Plan(
+    machine_s=0.3,
+    plain_entries=80_000,
+    sizes=(1_000, 10_000),
+    single=6_000,
+    alone=300,
+    paced=3_000,
+    batches=20,
+    slow=3_000,
+)
+
+
+class Suite:
+    """One run. `only` limits it to the parts that hold one of these figures."""
+
+    def __init__(self, *, plan: Plan, folder: Path, only: frozenset[str], say: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._only = only
+        self._say = say
+
+    def run(self) -> Iterator[Figure]:
+        """Every figure, as it is measured."""
+        machine = self._machine()
+        yield from machine_figures(machine)
+        if not self._wants("ledger_append", "append", "verify_log", "start", "rss", "disk", "payment", "with_100ms"):
+            return
+        with bench_box(self._folder) as bench:
+            yield from self._log(bench, machine)
+            if self._wants("verify_log"):
+                yield from self._verify(bench, machine)
+            if self._wants("start", "rss", "disk", "payment"):
+                yield from self._payments(bench, machine)
+            if self._wants("with_100ms"):
+                yield from self._slow_hsm(bench, machine)
+
+    def _wants(self, *beginnings: str) -> bool:
+        return not self._only or any(name.startswith(each) for each in beginnings for name in self._only)
+
+    def _machine(self) -> Machine:
+        self._say("this machine's own limits")
+        folder = self._folder / "machine"
+        folder.mkdir()
+        return run_part("machine", MachineSpec(folder=str(folder), seconds=self._plan.machine_s), Machine, os.environ)
+
+    def _log(self, bench: BenchBox, machine: Machine) -> Iterator[Figure]:
+        self._say(f"appending to a log of {self._plan.sizes[-1]:,} sales")
+        spec = LogSpec(
+            settings=str(bench.settings),
+            # Without a wish for flatness the log stays small.
+            sizes=self._plan.sizes if self._wants("append", "verify", "start", "payment") else self._plan.sizes[:1],
+            plain_entries=self._plan.plain_entries,
+        )
+        result = run_part("log", spec, LogResult, bench.box.environment)
+        rows = f"SQLite alone, 1,000 rows per commit: {machine.sqlite_rows:,.0f} rows/s"
+        beside = (
+            f"{result.plain_cpu_us:.1f} us of processor per entry; one row per commit: {machine.sqlite_commit:,.0f}/s"
+        )
+        yield figure("ledger_append", result.plain_rate, "entries/s", limit=rows, beside=beside)
+        for size, rate in result.sales_rates.items():
+            yield figure(f"append_sales_at_{size}", rate, "entries/s", limit=rows, beside="sales with payment tables")
+
+    def _verify(self, bench: BenchBox, machine: Machine) -> Iterator[Figure]:
+        self._say("verifying that log from its bytes")
+        spec = VerifySpec(data=str(bench.box.data), trust=str(bench.box.trust))
+        result = run_part("verify", spec, VerifyResult, os.environ)
+        # Each entry is hashed for the chain, for its leaf, and about once more for the nodes above.
+        limit = f"three SHA-256 per entry: {machine.sha256 / 3:,.0f}/s"
+        yield figure("verify_log", result.rate, "entries/s", limit=limit, beside=f"{result.size:,} entries")
+        yield figure("verify_log_memory", result.peak_mb, "MB", beside="peak RSS, whatever the log's size")
+
+    def _payments(self, bench: BenchBox, machine: Machine) -> Iterator[Figure]:
+        plan, before = self._plan, folder_bytes(bench.box.data)
+        size = plan.sizes[-1]
+        self._say(f"starting the appliance on {size:,} entries and more, then paying")
+        with appliance(bench, APPLIANCE) as running:
+            name = f"start_1e{len(str(size)) - 1}"
+            yield figure(name, running.start_s, "s", beside="process start to an answer at the door")
+            yield figure("rss_at_start", resident_mb(running.pid), "MB")
+            ready_tills(bench, running)
+            single = self._load(bench, running, requests=plan.single, connections=CONNECTIONS, warm_up=500)
+            alone = self._load(bench, running, requests=plan.alone, connections=1, warm_up=50)
+            paced = self._load(bench, running, requests=plan.paced, connections=128, warm_up=500, rate=1_000.0)
+            batch = self._load(bench, running, requests=plan.batches, connections=4, batch=BATCH_SALES, warm_up=4)
+            resident = resident_mb(running.pid)
+        yield from single_figures(single, machine)
+        yield from latency_figures(alone, paced, machine)
+        yield from batch_figures(batch, machine)
+        payments = single.sales + alone.sales + paced.sales + batch.sales
+        yield figure("rss", resident, "MB", beside=f"after {payments:,} payments on {size:,} entries")
+        grown = folder_bytes(bench.box.data) - before
+        yield figure("disk_per_payment", grown / payments, "bytes", beside="entry, disclosure, tables, indexes, tree")
+
+    def _slow_hsm(self, bench: BenchBox, machine: Machine) -> Iterator[Figure]:
+        self._say("the same with an HSM that takes 100 ms")
+        others = f"one such signature per payment: 10/s; one SoftHSM signature: {machine.hsm_per_payment:,.0f}/s"
+        with appliance(bench, SLOW_HSM) as running:
+            ready_tills(bench, running)
+            many = self._load(bench, running, requests=self._plan.slow, connections=SLOW_CONNECTIONS)
+            alone = self._load(bench, running, requests=max(20, self._plan.alone // 20), connections=1)
+        crowd = f"{SLOW_CONNECTIONS} connections: p50 {many.p50_ms:.0f} ms, p99 {many.p99_ms:.0f} ms; {others}"
+        yield figure("with_100ms_hsm", many.rate, "payments/s", beside=crowd)
+        yield figure("with_100ms_hsm_latency_p50", alone.p50_ms, "ms", limit="100 ms", beside="one payment alone")
+
+    def _load(
+        self,
+        bench: BenchBox,
+        running: RunningAppliance,
+        *,
+        requests: int,
+        connections: int,
+        warm_up: int = 0,
+        rate: float = 0.0,
+        batch: int = 0,
+    ) -> LoadResult:
+        spec = LoadSpec(
+            port=running.port,
+            authority=str(bench.door.authority),
+            tills=bench.till_folders,
+            pid=running.pid,
+            way="paced" if rate else "closed",
+            connections=connections,
+            requests=requests,
+            warm_up=warm_up,
+            rate=rate,
+            batch=batch,
+        )
+        return run_part("load", spec, LoadResult, os.environ)
+
+
+def machine_figures(machine: Machine) -> Iterator[Figure]:
+    """The limits themselves, so that a reader can compute with them."""
+    yield figure("machine_sha256", machine.sha256, "hashes/s", beside="350 bytes, one thread")
+    yield figure("machine_es256_verify", machine.es256_verify, "verifications/s", beside="one thread")
+    yield figure("machine_ml_dsa_87_sign", machine.ml_dsa_87_sign, "signatures/s", beside="one thread")
+    yield figure("machine_sqlite_commit", machine.sqlite_commit, "commits/s", beside="synchronous=FULL, one row each")
+    yield figure("machine_sqlite_rows", machine.sqlite_rows, "rows/s", beside="synchronous=FULL, 1,000 rows per commit")
+    yield figure("machine_hsm_sign", machine.hsm_sign, "signatures/s", beside="SoftHSM, ECDSA P-256")
+    beside = "ES256 verify, one SoftHSM signature and one commit per payment; no network, nothing else"
+    yield figure("hsm_signature_per_payment", machine.hsm_per_payment, "payments/s", beside=beside)
+
+
+def single_figures(single: LoadResult, machine: Machine) -> Iterator[Figure]:
+    """Payments one by one."""
+    limit = f"ES256 verify on one thread: {machine.es256_verify:,.0f}/s"
+    beside = f"one HSM signature per payment, without network: {machine.hsm_per_payment:,.0f}/s"
+    yield figure("payments_single", single.rate, "payments/s", limit=limit, beside=beside)
+    yield figure("payments_single_p50", single.p50_ms, "ms", beside=f"{CONNECTIONS} connections")
+    yield figure("payments_single_p99", single.p99_ms, "ms", beside=f"{CONNECTIONS} connections")
+    generator = f"the generator: {single.generator_cpu_us:.0f} us beside it on the same processors"
+    yield figure("payments_single_cpu", single.box_cpu_us, "us/payment", limit=_cores(single.rate), beside=generator)
+
+
+def latency_figures(alone: LoadResult, paced: LoadResult, machine: Machine) -> Iterator[Figure]:
+    """How long one payment takes."""
+    floor = 1e3 / machine.es256_verify + 1e3 / machine.sqlite_commit + 1e3 / machine.ml_dsa_87_sign
+    limit = f"verify, commit and ML-DSA-87 alone: {floor:.2f} ms"
+    beside = f"one connection, LAN to receipt; p99 {alone.p99_ms:.1f} ms"
+    yield figure("payment_latency_p50", alone.p50_ms, "ms", limit=limit, beside=beside)
+    beside = f"{paced.rate:,.0f}/s offered evenly; p50 {paced.p50_ms:.1f} ms, worst {paced.max_ms:.1f} ms"
+    yield figure("payment_latency_p99", paced.p99_ms, "ms", limit=limit, beside=beside)
+
+
+def batch_figures(batch: LoadResult, machine: Machine) -> Iterator[Figure]:
+    """Sales in signed batches."""
+    limit = f"SQLite alone, 1,000 rows per commit: {machine.sqlite_rows:,.0f} rows/s; a sale writes four rows"
+    beside = f"one HSM signature per payment: {machine.hsm_per_payment:,.0f}/s; {BATCH_SALES} sales per batch"
+    yield figure("payments_batch", batch.rate, "sales/s", limit=limit, beside=beside)
+    generator = f"the generator: {batch.generator_cpu_us:.0f} us"
+    yield figure("payments_batch_cpu", batch.box_cpu_us, "us/sale", limit=_cores(batch.rate), beside=generator)
+
+
+def _cores(rate: float) -> str:
+    cores = os.cpu_count() or 1
+    return f"{cores} processors at this rate: {cores / rate * 1e6:.0f} us"
