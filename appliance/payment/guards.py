@@ -16,7 +16,7 @@ from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey
 from appliance.model.operation import OperationState
 from appliance.model.payment import Identity, PaymentState
-from appliance.payment.records import KnownRequest, StandingPayment, find_payment, find_request
+from appliance.payment.records import KnownRequest, StandingPayment, find_payment, find_request, is_reversal_due
 
 
 class AlreadyRecorded(Rejected):
@@ -125,13 +125,12 @@ class OperationOpen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReversalDue:
-    """The payment is approved and its reversal was asked for before: the reversal's intent may be written, once."""
+    """The payment was approved and its reversal was asked for before: the reversal's intent may be written, once."""
 
     payment: RequestKey
 
     def check(self, connection: sqlite3.Connection) -> None:
-        standing = require_payment(connection, self.payment)
-        if standing.recorded.state is not PaymentState.APPROVED or standing.undo is None:
+        if not is_reversal_due(connection, self.payment):
             raise Rejected("payment_changed", "the reversal is no longer due")
 
 

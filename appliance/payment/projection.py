@@ -63,6 +63,7 @@ class PaymentProjection:
         " prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL, target TEXT, source TEXT, reference TEXT, code TEXT)"
         " WITHOUT ROWID",
         "CREATE INDEX operations_open ON operations (prepared_ms) WHERE state IN ('prepared', 'unknown')",
+        "CREATE INDEX payments_being_undone ON payments (first) WHERE state = 'being_checked' AND undo IS NOT NULL",
     )
     kinds: Final = frozenset(
         {
@@ -157,8 +158,18 @@ def _outcome(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         (following, body.reference, body.code, body.operation),
     )
     after = _STATE_AFTER[OperationKind(kind), following]
+    # A payment whose reversal is wanted is never told as approved: it stays "being checked" until it is reversed.
     connection.execute(
-        "UPDATE payments SET state = ?, last = ?, code = ? WHERE key = ?", (after, entry.seq, body.code, body.payment)
+        "UPDATE payments SET state = CASE WHEN ? AND undo IS NOT NULL THEN ? ELSE ? END, last = ?, code = ?"
+        " WHERE key = ?",
+        (
+            kind == OperationKind.AUTHORISE and after is PaymentState.APPROVED,
+            PaymentState.CHECKING,
+            after,
+            entry.seq,
+            body.code,
+            body.payment,
+        ),
     )
     if kind == OperationKind.AUTHORISE and body.reference is not None:
         connection.execute("UPDATE payments SET reference = ? WHERE key = ?", (body.reference, body.payment))

@@ -108,11 +108,23 @@ def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOpe
 
 
 def reversals_due(connection: sqlite3.Connection, limit: int) -> tuple[RequestKey, ...]:
-    """Approved payments whose reversal was asked for while they were open."""
+    """Payments that were approved after their reversal was asked for, and that nothing reverses yet."""
     rows = connection.execute(
-        "SELECT key FROM payments WHERE state = 'approved' AND undo IS NOT NULL LIMIT ?", (limit,)
+        "SELECT key FROM payments WHERE state = 'being_checked' AND undo IS NOT NULL AND key NOT IN"
+        " (SELECT payment FROM operations WHERE state IN ('prepared', 'unknown')) ORDER BY first LIMIT ?",
+        (limit,),
     ).fetchall()
     return tuple(_key(key) for (key,) in rows)
+
+
+def is_reversal_due(connection: sqlite3.Connection, payment: RequestKey) -> bool:
+    """Whether `payment` is one of `reversals_due`."""
+    row = connection.execute(
+        "SELECT 1 FROM payments WHERE key = ? AND state = 'being_checked' AND undo IS NOT NULL AND key NOT IN"
+        " (SELECT payment FROM operations WHERE state IN ('prepared', 'unknown'))",
+        (payment.octets,),
+    ).fetchone()
+    return row is not None
 
 
 def entry_hash_at(connection: sqlite3.Connection, seq: int) -> bytes:

@@ -1,0 +1,145 @@
+"""What must hold whenever the power goes: log, tables, tills and provider say the same. Holds no test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.crypto import cbor
+from appliance.device.epochs import EpochProjection
+from appliance.identity.terminals import TerminalProjection
+from appliance.ledger.entry import ENTRY_BYTES_MAX, decode
+from appliance.ledger.opening import open_folder
+from appliance.ledger.projection import tables_digest
+from appliance.ledger.rebuild import rebuild
+from appliance.ledger.trust import load_trust
+from appliance.ledger.verify import verify_log
+from appliance.payment.projection import PaymentProjection
+from appliance.wire import entries
+from provisioning.sandbox.log_copy import stored_entries
+from tests.crash.box import software_keys
+from tests.crash.shop import CrashShop
+
+FINAL = frozenset({"approved", "declined", "not_charged", "refunded", "reversed", "cancelled"})
+AFTER: dict[str, frozenset[str]] = {
+    "approved": frozenset({"approved", "being_checked", "refunded", "reversed"}),
+    "declined": frozenset({"declined"}),
+    "not_charged": frozenset({"not_charged"}),
+    "refunded": frozenset({"refunded"}),
+    "reversed": frozenset({"reversed"}),
+    "cancelled": frozenset({"cancelled"}),
+}
+"""What a till was told, and what may be true of that payment ever after."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A final answer that a till believed: the state of `payment`, under the request's own `key`."""
+
+    key: str
+    payment: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A row of the table of payments."""
+
+    state: str
+    card: int
+    is_undone: bool
+
+
+def check_log(shop: CrashShop, told: Iterable[Told]) -> None:
+    """The log verifies, holds each request at most once, and each acknowledged one exactly once; box up or down."""
+    encoded = list(stored_entries(shop.data))
+    owner = load_trust((shop.folder.box / "trust.json").read_bytes()).owner
+    assert verify_log(encoded, owner=owner, check_bodies=True).size == len(encoded)
+    seen = Counter(_asked_keys(encoded))
+    doubled = {key: count for key, count in seen.items() if count > 1}
+    assert not doubled, f"recorded twice: {doubled}"
+    payments = standing(shop.data)
+    for each in told:
+        assert each.payment in payments, f"acknowledged and lost: {each}"
+        # A reversal of what took no money leaves no entry of its own.
+        assert seen[each.key] == 1 or each.key != each.payment or each.state == "cancelled", f"lost: {each}"
+        now = payments[each.payment].state
+        assert now in AFTER[each.state], f"told {each}, and now it is {now}"
+
+
+def check_money(payments: dict[str, Standing], charges: list[dict[str, Any]]) -> None:
+    """At most one charge for each payment; what the ledger calls final is what the provider has."""
+    by_payment: dict[str, list[dict[str, Any]]] = {}
+    for charge in charges:
+        by_payment.setdefault(charge["metadata"]["tillstone_payment"], []).append(charge)
+    for key, taken in by_payment.items():
+        assert len(taken) == 1, f"{key} was charged {len(taken)} times"
+        assert key in payments, f"{key} was charged and no intent is in the log"
+        assert taken[0]["refunded"] <= taken[0]["captured"], f"{key} was given back more than once"
+    for key, payment in payments.items():
+        kept = sum(charge["captured"] - charge["refunded"] for charge in by_payment.get(key, ()))
+        match payment.state:
+            case "approved" if not payment.is_undone:
+                assert kept == payment.card, f"{key} is approved, and {kept} of {payment.card} are charged"
+            case "declined" | "not_charged" | "cancelled":
+                assert key not in by_payment, f"{key} is called {payment.state}, and was charged"
+            case "refunded" | "reversed":
+                assert kept == 0, f"{key} is called {payment.state}, and {kept} are kept"
+            case _:
+                assert 0 <= kept <= payment.card
+
+
+def check_tables(shop: CrashShop, copy: Path) -> None:
+    """Recovery believes the folder, and its tables are what the log says; the box must be down."""
+    shutil.copytree(shop.data, copy, ignore=shutil.ignore_patterns("*.sock", "*.wrapped"))
+    _, _, store_key = software_keys(shop.folder.box)
+    projections = (PaymentProjection(), TerminalProjection(), EpochProjection())
+    opened = open_folder(copy, projections=projections, store_key=store_key, beginning=None)
+    try:
+        before = tables_digest(opened.connection, projections)
+        rebuild(opened.connection, opened.projector.projections, opened.vault)
+        assert tables_digest(opened.connection, projections) == before
+    finally:
+        assert opened.vault is not None
+        opened.vault.close()
+        opened.reading.close()
+        opened.connection.close()
+        os.close(opened.lock)
+        shutil.rmtree(copy)
+
+
+def standing(data: Path) -> dict[str, Standing]:
+    """Every payment as the tables have it."""
+    with closing(sqlite3.connect(f"{(data / 'ledger.db').as_uri()}?mode=ro", uri=True, timeout=10.0)) as database:
+        rows = database.execute("SELECT key, state, card, undo IS NOT NULL FROM payments").fetchall()
+    return {
+        str(uuid.UUID(bytes=key)): Standing(state=state, card=card, is_undone=bool(undone))
+        for key, state, card, undone in rows
+    }
+
+
+def _asked_keys(encoded: Iterable[bytes]) -> Iterable[str]:
+    """The key of each request that an entry answers."""
+    asking = {
+        entries.SALE,
+        entries.INTENT,
+        entries.REFUND,
+        entries.REVERSAL,
+        entries.TOMBSTONE,
+        entries.REVERSAL_WANTED,
+    }
+    for each in encoded:
+        entry = decode(each)
+        if entry.kind in asking:
+            body: Any = cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)
+            asked = body.get("asked")
+            if asked is not None:
+                yield str(uuid.UUID(bytes=asked["key"]))

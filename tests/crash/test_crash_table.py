@@ -1,0 +1,378 @@
+"""The crash table of the architecture, line by line: the box dies there, comes back, and nobody was cheated.
+
+Each case names the place of its end, what is done there, and the one final answer that a retry with the same key gets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
+from appliance.model.ids import RequestKey
+from appliance.wire.answers import BatchAnswer, PaymentAnswer
+from appliance.wire.requests import BatchBody, BatchItem, PaymentBody, TenderBody
+from provisioning.terminal.client import TerminalClient
+from tests.crash.invariants import Told, check_log, check_money, check_tables, standing
+from tests.crash.shop import CrashShop
+
+AMOUNT = 1250
+LAST_WORDS_MS = 3_000
+ANSWER_MS = 40_000
+
+Act = Callable[[TerminalClient, RequestKey, RequestKey, int], Awaitable[PaymentAnswer]]
+"""Asks the box: client, key of the request, key of the payment it is about, how long to wait."""
+
+
+def sale(kind: str) -> PaymentBody:
+    tender = TenderBody(kind="card" if kind == "card" else "cash", amount_minor=AMOUNT)
+    return PaymentBody(currency="EUR", tenders=(tender,), amount_minor=AMOUNT)
+
+
+async def pay_cash(client: TerminalClient, key: RequestKey, _of: RequestKey, wait_ms: int) -> PaymentAnswer:
+    return await client.payment(sale("cash"), key=key, deadline=client.deadline(wait_ms))
+
+
+async def pay_card(client: TerminalClient, key: RequestKey, _of: RequestKey, wait_ms: int) -> PaymentAnswer:
+    return await client.payment(sale("card"), key=key, deadline=client.deadline(wait_ms))
+
+
+async def refund(client: TerminalClient, key: RequestKey, of: RequestKey, wait_ms: int) -> PaymentAnswer:
+    return await client.refund(of, key=key, deadline=client.deadline(wait_ms))
+
+
+async def reverse(client: TerminalClient, key: RequestKey, of: RequestKey, wait_ms: int) -> PaymentAnswer:
+    return await client.reversal(of, key=key, deadline=client.deadline(wait_ms))
+
+
+async def abort(client: TerminalClient, key: RequestKey, of: RequestKey, wait_ms: int) -> PaymentAnswer:
+    return await client.abort(of, key=key, deadline=client.deadline(wait_ms))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """`sold` is the tender of a payment made beforehand, that `act` is about; empty: there is none.
+
+    `or_final` is there where the provider may or may not have been asked at that moment: one of the two, for ever.
+    """
+
+    name: str
+    act: Act
+    points: tuple[str, ...]
+    final: str
+    sold: str = ""
+    or_final: str = ""
+
+
+LINES = (
+    Line(
+        name="cash",
+        act=pay_cash,
+        points=("before sale", "after sale", "signed", "answer payment"),
+        final="approved",
+    ),
+    Line(
+        name="card",
+        act=pay_card,
+        points=("before intent", "before outcome", "after outcome", "signed", "answer status"),
+        final="approved",
+    ),
+    Line(
+        name="refund of cash",
+        act=refund,
+        sold="cash",
+        points=("before refund", "after refund", "signed", "answer refund"),
+        final="refunded",
+    ),
+    Line(
+        name="refund of a card",
+        act=refund,
+        sold="card",
+        points=(
+            "before intent",
+            "after intent",
+            "before ask",
+            "after ask",
+            "before outcome",
+            "after outcome",
+            "signed",
+            "answer refund",
+        ),
+        final="refunded",
+    ),
+    Line(
+        name="reversal of cash",
+        act=reverse,
+        sold="cash",
+        points=("before reversal", "after reversal", "signed", "answer reversal"),
+        final="reversed",
+    ),
+    Line(
+        name="reversal of a card",
+        act=reverse,
+        sold="card",
+        points=(
+            "before intent",
+            "after intent",
+            "before ask",
+            "after ask",
+            "after outcome",
+            "signed",
+            "answer reversal",
+        ),
+        final="reversed",
+    ),
+    Line(
+        name="reversal of an unknown key",
+        act=reverse,
+        points=("before tombstone", "after tombstone", "signed", "answer reversal"),
+        final="cancelled",
+    ),
+    Line(
+        name="abort of an unknown key",
+        act=abort,
+        points=("before tombstone", "after tombstone", "signed", "answer abort"),
+        final="cancelled",
+    ),
+    # The provider was proven not to have been asked: the payment is closed, and nothing was charged.
+    Line(name="card never asked", act=pay_card, points=("after intent", "before ask"), final="not_charged"),
+    Line(name="card asked", act=pay_card, points=("after ask",), final="approved"),
+    Line(name="card accepted", act=pay_card, points=("answer payment",), final="approved", or_final="not_charged"),
+)
+
+
+async def attempt(client: TerminalClient, act: Act, key: RequestKey, of: RequestKey) -> None:
+    """Ask a box that dies meanwhile: whatever the till hears, it must not be a refusal."""
+    try:
+        await act(client, key, of, LAST_WORDS_MS)
+    except (OutcomeUnknown, Unavailable):
+        return
+
+
+async def die_during(shop: CrashShop, point: str, ask: Callable[[TerminalClient], Awaitable[None]]) -> None:
+    """Start a box that ends at `point`, and ask until it does."""
+    await shop.start(die_at=point)
+    async with shop.till() as client, asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(_ask(client, ask))
+        assert await shop.died() == point
+        asking.cancel()
+
+
+async def _ask(client: TerminalClient, ask: Callable[[TerminalClient], Awaitable[None]]) -> None:
+    await ask(client)
+
+
+async def check_all(shop: CrashShop, told: list[Told], copy: Path) -> None:
+    await asyncio.to_thread(check_log, shop, told)
+    keys = await asyncio.to_thread(standing, shop.data)
+    charges = [each for each in await shop.twin.charges() if each["metadata"]["tillstone_payment"] in keys]
+    check_money(keys, charges)
+    await shop.kill()
+    await asyncio.to_thread(check_tables, shop, copy)
+
+
+@pytest.mark.parametrize(
+    ("line", "point"), [pytest.param(line, point, id=f"{line.name}-{point}") for line in LINES for point in line.points]
+)
+async def test_the_box_dies_here_and_a_retry_gets_the_one_final_answer(
+    shop: CrashShop, tmp_path: Path, line: Line, point: str
+) -> None:
+    await shop.start()
+    async with shop.till() as client:
+        key = client.new_key()
+        of = client.new_key() if line.sold or line.final == "cancelled" else key
+        if line.sold:
+            sold = await client.payment(sale(line.sold), key=of, deadline=client.deadline(ANSWER_MS))
+            assert sold.state == "approved"
+    await shop.kill()
+
+    await die_during(shop, point, lambda client: attempt(client, line.act, key, of))
+
+    await shop.start()
+    async with shop.till() as client:
+        first = await line.act(client, key, of, ANSWER_MS)
+        again = await line.act(client, key, of, ANSWER_MS)
+        asked = await client.status(of, deadline=client.deadline(ANSWER_MS))
+        assert first.state in (line.final, line.or_final)
+        assert first.state == again.state == asked.state
+        assert first.seq == again.seq == asked.seq
+        assert first.receipt is not None
+        if line.final == "cancelled":
+            with pytest.raises(Rejected, match="payment_cancelled"):
+                await client.payment(sale("cash"), key=of, deadline=client.deadline(ANSWER_MS))
+    await check_all(shop, [Told(key=str(key), payment=str(of), state=first.state)], tmp_path / "copy")
+
+
+@pytest.mark.parametrize("point", ["before batch", "after batch", "signed", "answer batch"])
+async def test_a_batch_is_in_the_log_once_wherever_the_box_dies(shop: CrashShop, tmp_path: Path, point: str) -> None:
+    async with shop.till() as client:
+        key = client.new_key()
+        keys = [client.new_key() for _ in range(20)]
+    body = BatchBody(items=tuple(BatchItem(key=str(each), payment=sale("cash")) for each in keys))
+
+    async def send(client: TerminalClient, wait_ms: int) -> BatchAnswer:
+        return await client.batch(body, key=key, deadline=client.deadline(wait_ms))
+
+    async def last_words(client: TerminalClient) -> None:
+        try:
+            await send(client, LAST_WORDS_MS)
+        except (OutcomeUnknown, Unavailable):
+            return
+
+    await die_during(shop, point, last_words)
+    await shop.start()
+    async with shop.till() as client:
+        answer = await send(client, ANSWER_MS)
+        again = await send(client, ANSWER_MS)
+    assert {result.state for result in answer.results} == {"approved"}
+    assert answer.results == again.results
+    told = [Told(key=str(each), payment=str(each), state="approved") for each in keys]
+    await check_all(shop, told, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("verb", ["payment", "refund"])
+async def test_killed_while_the_provider_works_the_money_moves_once(shop: CrashShop, tmp_path: Path, verb: str) -> None:
+    await shop.start()
+    async with shop.till() as client:
+        of = client.new_key()
+        key = client.new_key() if verb == "refund" else of
+        if verb == "refund":
+            await client.payment(sale("card"), key=of, deadline=client.deadline(ANSWER_MS))
+    act = refund if verb == "refund" else pay_card
+    await shop.twin.fault("hang_after_processing", method="POST")
+
+    async with shop.till() as client, asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(attempt(client, act, key, of))
+        await shop.twin.until_moved(str(of), refunded=AMOUNT if verb == "refund" else 0)
+        await shop.kill()
+        asking.cancel()
+    await shop.twin.heal()
+    await shop.start()
+    async with shop.till() as client:
+        answer = await act(client, key, of, ANSWER_MS)
+    final = "approved" if verb == "payment" else "refunded"
+    assert answer.state == final
+    await check_all(shop, [Told(key=str(key), payment=str(of), state=final)], tmp_path / "copy")
+
+
+UNCLEAR = [
+    "drop_reply",
+    "hang_after_processing",
+    "error_after_processing",
+    "truncated_json",
+    "truncated_reply",
+    "wrong_amount",
+]
+
+
+@pytest.mark.parametrize("fault", UNCLEAR)
+async def test_an_unclear_answer_is_being_checked_and_then_read_back_as_one_charge(
+    shop: CrashShop, tmp_path: Path, fault: str
+) -> None:
+    await shop.start()
+    await shop.twin.fault(fault, method="POST")
+    await shop.twin.fault("error_then_success", method="GET", times=1_000)
+    async with shop.till() as client:
+        key = client.new_key()
+        first = await pay_card(client, key, key, 1_500)
+        assert first.state == "being_checked"
+        await shop.kill()
+        await shop.twin.heal()
+        await shop.start()
+        assert (await pay_card(client, key, key, ANSWER_MS)).state == "approved"
+    assert len(await shop.twin.charges(str(key))) == 1
+    await check_all(shop, [Told(key=str(key), payment=str(key), state="approved")], tmp_path / "copy")
+
+
+async def test_absence_that_is_proven_is_not_charged(shop: CrashShop, tmp_path: Path) -> None:
+    await shop.start()
+    await shop.twin.fault("drop_request", method="POST")
+    async with shop.till() as client:
+        key = client.new_key()
+        assert (await pay_card(client, key, key, ANSWER_MS)).state == "not_charged"
+    assert await shop.twin.charges(str(key)) == []
+    await check_all(shop, [Told(key=str(key), payment=str(key), state="not_charged")], tmp_path / "copy")
+
+
+async def test_two_terminals_refund_one_payment_and_one_wins(shop: CrashShop, tmp_path: Path) -> None:
+    await shop.start()
+    told: list[Told] = []
+    async with shop.till("till-1") as one, shop.till("till-2") as other:
+        for kind in ("card", "cash", "card"):
+            of = one.new_key()
+            await one.payment(sale(kind), key=of, deadline=one.deadline(ANSWER_MS))
+            keys = [one.new_key(), other.new_key()]
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(_refund_or_code(client, key, of))
+                    for client, key in zip((one, other), keys, strict=True)
+                ]
+            ends = [task.result() for task in running]
+            assert sorted(ends) == ["already_undone", "refunded"]
+            told.append(Told(key=str(keys[ends.index("refunded")]), payment=str(of), state="refunded"))
+            if kind == "card":
+                (charge,) = await shop.twin.charges(str(of))
+                assert charge["refunded"] == AMOUNT
+    await check_all(shop, told, tmp_path / "copy")
+
+
+async def _refund_or_code(client: TerminalClient, key: RequestKey, of: RequestKey) -> str:
+    try:
+        return str((await refund(client, key, of, ANSWER_MS)).state)
+    except Rejected as refusal:
+        return refusal.code
+
+
+@pytest.mark.parametrize("act", [reverse, abort], ids=["reversal", "abort"])
+@pytest.mark.parametrize(
+    "point", ["", "before reversal_wanted", "after reversal_wanted", "answer"], ids=lambda point: point or "nowhere"
+)
+async def test_a_payment_stopped_while_it_is_open_is_reversed_after_its_outcome(
+    shop: CrashShop, tmp_path: Path, act: Act, point: str
+) -> None:
+    await shop.start()
+    await shop.twin.fault("drop_reply", method="POST")
+    await shop.twin.fault("error_then_success", method="GET", times=1_000)
+    verb = "reversal" if act is reverse else "abort"
+    async with shop.till() as client:
+        of, key = client.new_key(), client.new_key()
+        assert (await pay_card(client, of, of, 1_000)).state == "being_checked"
+        if point:
+            await shop.kill()
+            where = f"answer {verb}" if point == "answer" else point
+            await die_during(shop, where, lambda dying: attempt(dying, act, key, of))
+            await shop.start()
+        else:
+            assert (await act(client, key, of, 1_000)).state == "being_checked"
+        await shop.twin.heal()
+        # Never "approved": the till asked for it not to stand.
+        assert (await act(client, key, of, ANSWER_MS)).state == "reversed"
+    (charge,) = await shop.twin.charges(str(of))
+    assert charge["refunded"] == AMOUNT
+    await check_all(shop, [Told(key=str(key), payment=str(of), state="reversed")], tmp_path / "copy")
+
+
+@pytest.mark.parametrize("point", ["before intent", "after intent", "before ask", "after ask", "before outcome"])
+async def test_the_reversal_that_was_due_is_made_once_wherever_the_box_dies(
+    shop: CrashShop, tmp_path: Path, point: str
+) -> None:
+    """The box dies in the resolver's own reversal, which no till retries."""
+    await shop.start()
+    await shop.twin.fault("drop_reply", method="POST")
+    await shop.twin.fault("error_then_success", method="GET", times=1_000)
+    async with shop.till() as client:
+        of, key = client.new_key(), client.new_key()
+        await pay_card(client, of, of, 1_000)
+        assert (await reverse(client, key, of, 500)).state == "being_checked"
+    await shop.kill()
+    await shop.twin.heal()
+    await shop.start(die_at=point)
+    assert await shop.died() == point
+    await shop.start()
+    async with shop.till() as client:
+        assert (await reverse(client, key, of, ANSWER_MS)).state == "reversed"
+    await check_all(shop, [Told(key=str(key), payment=str(of), state="reversed")], tmp_path / "copy")
