@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     lock = folder.lock()
     if lock is None:
         return _tell_running(folder)
+    folder.forget_run()  # what a killed sandbox left
     before = {number: signal.signal(number, _interrupt) for number in _STOP_SIGNALS}
     try:
         keep_open(folder, screen, ShopFacts(currency=arguments.currency), arguments.ports_from)

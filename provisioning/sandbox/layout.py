@@ -76,13 +76,14 @@ class SandboxFolder:
         write_durably(self.path / "run.json", msgspec.json.encode(run))
 
     def read_run(self) -> RunFile | None:
-        """The run file if a sandbox holds the lock and has written it."""
+        """The run file if a sandbox holds the lock and has written it; one that a killed sandbox left is nothing."""
         if not self.is_running():
             return None
         try:
-            return msgspec.json.decode((self.path / "run.json").read_bytes(), type=RunFile)
+            run = msgspec.json.decode((self.path / "run.json").read_bytes(), type=RunFile)
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
+        return run if Path(f"/proc/{run.pid}").exists() else None
 
     def forget_run(self) -> None:
         (self.path / "run.json").unlink(missing_ok=True)
