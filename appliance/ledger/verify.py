@@ -63,19 +63,35 @@ def verify_log(
         stored_tile: when given, each full tile must equal the one computed.
         check_bodies: also decode each body strictly; three times slower.
     Raises:
-        BadEntry: `entry_malformed`, `entry_out_of_order`, `chain_broken`, `tile_mismatch`, `genesis_wrong`.
+        BadEntry: `entry_malformed`, `entry_out_of_order`, `chain_broken`, `entry_changed`, `tile_mismatch`,
+            `genesis_wrong`.
     """
     walk = _Walk(stored_tile)
     genesis: GenesisStatement | None = None
     log_id: LogId | None = None
-    for encoded in entries:
-        walk.step(encoded)
+    following = iter(entries)
+    for encoded in following:
+        try:
+            walk.step(encoded)
+        except BadEntry as bad:
+            raise _blamed(bad, encoded, next(following, None)) from None
         if walk.size == 1:
             log_id, genesis = _check_genesis(decode(encoded), owner)
         if check_bodies:
             _check_body(walk.size - 1, encoded)
     return VerifiedLog(
         size=walk.size, entry_hash=EntryHash(walk.prev), root=walk.frontier.root(), log_id=log_id, genesis=genesis
+    )
+
+
+def _blamed(bad: BadEntry, encoded: bytes, following: bytes | None) -> BadEntry:
+    """A broken link has two ends: the entry that the next one vouches for is whole, so the one before it was changed."""
+    is_whole = following is not None and following[-32:] == sha256(encoded).digest()
+    if bad.code != "chain_broken" or not is_whole:
+        return bad
+    seq = bad.seq - 1
+    return BadEntry(
+        seq, "entry_changed", f"it was changed: entry {seq + 1}, which {seq + 2} vouches for, has another hash"
     )
 
 

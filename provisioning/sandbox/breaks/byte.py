@@ -43,7 +43,6 @@ def play(scene: Scene) -> None:
     scene.act(f"One bit changes in entry {bad} of a copy")
     named = _first_bad(data, bad, trust)
     scene.promise(f"verification names the first bad entry: {named}", named is not None)
-    scene.tell("(an entry that still reads as one is betrayed by the next, which holds its hash)")
     scene.tell("The shop's own log was not touched.")
 
 

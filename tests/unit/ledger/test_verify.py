@@ -40,10 +40,17 @@ def test_a_whole_log_verifies_under_its_owner() -> None:
     assert (verified.size, verified.log_id) == (600, genesis().log_id)
 
 
-def test_a_changed_byte_is_found_where_the_chain_breaks() -> None:
+def test_a_changed_byte_is_found_in_its_entry_when_the_entries_behind_vouch_for_each_other() -> None:
     entries = log_of(10)
     entries[4] = entries[4].replace(b"cbox", b"cbux")
-    assert first_bad(entries) == (5, "chain_broken")
+    assert first_bad(entries) == (4, "entry_changed")
+    assert first_bad(entries[:6]) == (5, "chain_broken")
+
+
+def test_a_changed_link_is_found_in_the_entry_that_holds_it() -> None:
+    entries = log_of(10)
+    entries[4] = entries[4][:-1] + bytes([entries[4][-1] ^ 1])
+    assert first_bad(entries) == (4, "chain_broken")
 
 
 def test_a_missing_entry_is_named() -> None:
