@@ -20,6 +20,7 @@ from appliance.model.ids import RequestKey, TerminalId, request_key
 from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS
 from appliance.model.payment import AuthenticatedRequest, Identity
 from appliance.ports.clock import Clock
+from appliance.wire.faults import explain
 from appliance.wire.requests import BODIES, Wire
 
 BodyT = TypeVar("BodyT", bound=Wire)
@@ -94,7 +95,7 @@ def authenticated(
     try:
         body = msgspec.convert(signed.claims.body, shape)
     except msgspec.ValidationError as fault:
-        raise Rejected("body_invalid", str(fault)) from None
+        raise Rejected("body_invalid", explain(fault)) from None
     return AuthenticatedRequest(
         identity=Identity(
             key=key,

@@ -24,6 +24,7 @@ from appliance.model.ids import TerminalId, terminal_id
 from appliance.model.limits import PAIRING_CODE_AGE_MAX_MS, PAIRING_CODE_TRIES_MAX
 from appliance.ports.clock import Clock
 from appliance.wire.answers import PairAnswer
+from appliance.wire.faults import explain
 from appliance.wire.requests import PairBody
 
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -141,7 +142,7 @@ def _public_key(signed: SignedRequest) -> bytes:
     try:
         body = msgspec.convert(signed.claims.body, PairBody)
     except msgspec.ValidationError as fault:
-        raise Rejected("body_invalid", str(fault)) from None
+        raise Rejected("body_invalid", explain(fault)) from None
     if body.name != signed.claims.terminal:
         raise Rejected("terminal_mismatch", "the claims and the body name two terminals")
     public_key = jws.from_base64url(body.public_key.encode())

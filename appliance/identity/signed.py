@@ -12,6 +12,7 @@ from appliance.crypto import cbor, cose, jws, signature
 from appliance.model.errors import Rejected
 from appliance.model.ids import KeyId
 from appliance.model.limits import NESTING_MAX
+from appliance.wire.faults import explain
 from appliance.wire.requests import Claims
 
 
@@ -82,4 +83,4 @@ def _claims(payload: object) -> Claims:
     try:
         return msgspec.convert(payload, Claims)
     except msgspec.ValidationError as fault:
-        raise Rejected("claims_invalid", str(fault)) from None
+        raise Rejected("claims_invalid", explain(fault)) from None
