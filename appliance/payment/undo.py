@@ -18,6 +18,7 @@ from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.operation import OperationKind
 from appliance.model.payment import AuthenticatedRequest, Identity, PaymentState
+from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.drafts import ask, draft, undo_intent_draft, undone_draft
 from appliance.payment.guards import FreshKey, StillOpen, Undoable, Unseen, require_undoable
 from appliance.payment.operate import Operations
@@ -45,6 +46,7 @@ class Undo:
         Raises:
             Rejected: unknown, open, already undone, or it took no money.
         """
+        refuse_card_numbers((request.body.reason,))
         payment = request_key(request.body.of)
         known, standing = await self._look(request.identity.key, payment)
         _fresh(request.identity).judge(known)
@@ -69,6 +71,7 @@ class Undo:
     async def _until_settled(
         self, request: AuthenticatedRequest[ReversalBody] | AuthenticatedRequest[AbortBody], verb: str, reason: str
     ) -> RequestKey:
+        refuse_card_numbers((reason,))
         payment = request_key(request.body.of)
         for _ in range(_RACES_MAX):
             known, standing = await self._look(request.identity.key, payment)

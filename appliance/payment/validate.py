@@ -112,6 +112,13 @@ def _sold_at_ms(body: PaymentBody, received_ms: int) -> int:
 
 
 def _texts(body: PaymentBody) -> tuple[str, ...]:
-    named = (body.reference, body.cashier or "", body.customer or "")
-    sources = tuple(tender.source or "" for tender in body.tenders)
-    return named + sources + tuple(line.sku for line in body.lines)
+    """Every member that takes free text."""
+    return (
+        body.reference,
+        body.cashier or "",
+        body.customer or "",
+        *(tender.source or "" for tender in body.tenders),
+        *(line.sku for line in body.lines),
+        *(line.tax_code for line in body.lines),
+        *(tax.tax_code for tax in body.taxes),
+    )
