@@ -58,8 +58,10 @@ class Batch:
             OutcomeUnknown: the commit failed; send the same batch again.
         """
         request = await self._authenticate(signed, BatchBody)
+        # Each result repeats its key, so what is no key refuses the whole batch: nothing else is said back.
+        items = [(request_key(item.key), item) for item in request.body.items]
         outcomes: list[_Accepted | BatchResult | ClearedPayment] = [
-            self._clear(item, request) for item in request.body.items
+            self._clear(key, item, request) for key, item in items
         ]
         fresh = [each for each in outcomes if isinstance(each, ClearedPayment)]
         recorded = await self._record(fresh)
@@ -75,21 +77,17 @@ class Batch:
             pending=bool(seqs) and receipt is None,
         )
 
-    def _clear(self, item: BatchItem, request: AuthenticatedRequest[BatchBody]) -> ClearedPayment | BatchResult:
+    def _clear(
+        self, key: RequestKey, item: BatchItem, request: AuthenticatedRequest[BatchBody]
+    ) -> ClearedPayment | BatchResult:
         try:
-            key = self._key(item.key, request.identity.received_ms)
+            _check_age(key, request.identity.received_ms)
             if any(tender.kind == "card" for tender in item.payment.tenders):
                 raise Rejected("batch_takes_cash", "a stored sale with a card must be sent alone, while it is fresh")
             valid = validate(_single(item, key, request.identity), self._rules)
         except Rejected as refusal:
             return _refused(item.key, refusal)
         return screen(valid, admission=self._admission, takes_cards=False)
-
-    def _key(self, text: str, now_ms: int) -> RequestKey:
-        key = request_key(text)
-        if not now_ms - KEY_AGE_MAX_MS <= key.created_ms <= now_ms + KEY_AHEAD_MAX_MS:
-            raise Rejected("key_too_old", f"a key is at most {KEY_AGE_MAX_MS // DAY_MS} days old and one day ahead")
-        return key
 
     async def _record(self, cleared: Sequence[ClearedPayment]) -> list[_Accepted | BatchResult]:
         now_ms = self._clock.now_ms()
@@ -131,6 +129,11 @@ def _single(item: BatchItem, key: RequestKey, batch: Identity) -> AuthenticatedR
         ),
         body=item.payment,
     )
+
+
+def _check_age(key: RequestKey, now_ms: int) -> None:
+    if not now_ms - KEY_AGE_MAX_MS <= key.created_ms <= now_ms + KEY_AHEAD_MAX_MS:
+        raise Rejected("key_too_old", f"a key is at most {KEY_AGE_MAX_MS // DAY_MS} days old and one day ahead")
 
 
 def _refused(key: str, refusal: Rejected) -> BatchResult:
