@@ -116,7 +116,7 @@ class BatchBody(Wire, frozen=True, kw_only=True):
 class EventsBody(Wire, frozen=True, kw_only=True):
     """Leave to follow the terminal's own events; `after` is the last sequence number seen."""
 
-    after: Annotated[int, msgspec.Meta(ge=-1)] = -1
+    after: Annotated[int, msgspec.Meta(ge=-1, le=2**53 - 1)] = -1
 
 
 class PairBody(Wire, frozen=True, kw_only=True):

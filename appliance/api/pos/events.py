@@ -8,6 +8,7 @@ Source: WHATWG HTML, section 9.2 (Server-sent events).
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -28,6 +29,8 @@ from appliance.wire.requests import EventsBody
 
 KEEP_ALIVE_S: Final = 15
 _SCHEME: Final = "Tillstone "
+_AFTER: Final = re.compile(r"\A(?:-1|[0-9]{1,18})\Z")
+"""What SQLite can compare: 18 digits are below 2**63."""
 
 
 class EventDoor:
@@ -66,13 +69,14 @@ class EventDoor:
         header = request.headers.get("Authorization", "")
         if not header.startswith(_SCHEME):
             raise Rejected("signature_wrong", "expected `Authorization: Tillstone <JWS>` signed for the verb events")
-        token = header.removeprefix(_SCHEME).encode()
+        # aiohttp keeps bytes that are not UTF-8 as surrogates; given back as they came, the decoder refuses them.
+        token = header.removeprefix(_SCHEME).encode("utf-8", "surrogateescape")
         signed = decode_signed(token, Encoding.JOSE, size_max=REQUEST_BYTES_MAX)
         allowed = await self._authenticate(signed, EventsBody)
         if len(self._streams) >= EVENT_STREAMS_MAX:
             raise Rejected("too_many_streams", f"at most {EVENT_STREAMS_MAX} streams are open at a time")
         after = request.query.get("after", str(allowed.body.after))
-        if not after.lstrip("-").isdecimal() or len(after) > 19:
+        if not _AFTER.match(after):
             raise Rejected("body_invalid", "expected `after` to be the seq of an entry, or -1")
         return allowed.identity.terminal, int(after)
 
