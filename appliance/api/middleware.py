@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -10,7 +11,7 @@ from aiohttp.typedefs import Handler, Middleware
 from appliance.api.encode import refusal
 from appliance.api.problem import opaque_problem, problem_of
 from appliance.identity.signed import Encoding
-from appliance.model.errors import Rejected, TillstoneError
+from appliance.model.errors import Corrupt, OutcomeUnknown, Rejected, Unavailable
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
@@ -21,22 +22,30 @@ def encoding_of(request: web.Request) -> Encoding:
     return Encoding.COSE if request.content_type == Encoding.COSE.value else Encoding.JOSE
 
 
-def make_middleware(*, clock: Clock, log: Log, metrics: Metrics) -> Middleware:
-    """The one middleware of every door."""
+def make_middleware(*, clock: Clock, log: Log, metrics: Metrics, on_corrupt: Callable[[str], None]) -> Middleware:
+    """The one middleware of every door.
+
+    Args:
+        on_corrupt: told what our own records disagree about; it stops the sales.
+    """
 
     @web.middleware
     async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
         verb = request.match_info.route.name or "unknown"
         try:
             response = await handler(request)
-        except TillstoneError as error:
+        except (Rejected, Unavailable, OutcomeUnknown) as error:
             problem = problem_of(error, clock.now_ms())
             metrics.refusal(error.code)
             log.info("request.refused", verb=verb, code=error.code, status=problem.status)
             response = refusal(problem, encoding_of(request))
+        except Corrupt as error:
+            log.error("records.disagreed", verb=verb, code=error.code, detail=error.detail)
+            on_corrupt(error.detail)
+            response = refusal(problem_of(error, clock.now_ms()), encoding_of(request))
         except web.HTTPException as error:
             response = refusal(problem_of(_http_refusal(error), clock.now_ms()), encoding_of(request))
-        except Exception as crash:  # the last resort of a door: nothing of the crash leaves the box
+        except Exception as crash:  # the last resort of a door, a `Bug` too: nothing of the crash leaves the box
             event_id = secrets.token_hex(8)
             log.error("request.crashed", verb=verb, event_id=event_id, error=crash)
             response = refusal(opaque_problem(event_id, clock.now_ms()), encoding_of(request))

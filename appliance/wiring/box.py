@@ -212,7 +212,9 @@ class Box:
         """Listen, tell where, say READY."""
         settings = self._settings
         trust_text = settings.storage.trust_path.read_text()
-        middleware = make_middleware(clock=self._clock, log=self._log, metrics=self._metrics)
+        middleware = make_middleware(
+            clock=self._clock, log=self._log, metrics=self._metrics, on_corrupt=self._quarantine.set
+        )
         pairing = Pairing(
             terminals=self._terminals,
             authenticate=self._authenticate,

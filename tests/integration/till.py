@@ -74,7 +74,7 @@ class Till:
         assert self._home is not None
         return self._home
 
-    def claims(self, verb: str, body: object, key: str | None = None, **changed: Any) -> dict[str, Any]:
+    def claims(self, verb: str, body: object, key: str | None = None, /, **changed: Any) -> dict[str, Any]:
         claims = {
             "v": 1,
             "verb": verb,
@@ -99,7 +99,7 @@ class Till:
         return self.sign(payload, encoding)
 
     def ask(
-        self, verb: str, body: object, key: str | None = None, *, encoding: Encoding = Encoding.COSE, **changed: Any
+        self, verb: str, body: object, key: str | None = None, /, *, encoding: Encoding = Encoding.COSE, **changed: Any
     ) -> Reply:
         """Sign and send one request. `changed` are claims that differ from honest ones."""
         return self.post(f"/v1/{verb}", self.signed(self.claims(verb, body, key, **changed), encoding), encoding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -25,6 +26,8 @@ from appliance.wire.answers import BatchAnswer, PairAnswer, PaymentAnswer
 
 AnswerT = TypeVar("AnswerT")
 
+BODY_S_MAX: Final = 30
+"""How long a body may take to arrive: a caller that stops in the middle must not keep us waiting."""
 _MEDIA_TYPES: Final = {encoding.value: encoding for encoding in Encoding}
 
 
@@ -114,13 +117,20 @@ async def read_signed(request: web.Request, size_max: int) -> SignedRequest:
     """The request's body, read no further than `size_max` bytes and taken apart strictly.
 
     Raises:
-        Rejected: `media_type_unsupported`, `too_large`, or what `decode_signed` refuses.
+        Rejected: `media_type_unsupported`, `too_large`, `body_incomplete`, or what `decode_signed` refuses.
     """
     if request.content_type not in _MEDIA_TYPES:
         raise Rejected("media_type_unsupported", f"expected {' or '.join(_MEDIA_TYPES)}")
+    if "Content-Encoding" in request.headers:
+        raise Rejected("media_type_unsupported", "expected a body without Content-Encoding")
     if (request.content_length or 0) > size_max:
         raise Rejected("too_large", f"expected at most {size_max} bytes, saw {request.content_length}")
-    raw = await request.read()
+    try:
+        async with asyncio.timeout(BODY_S_MAX):
+            raw = await request.read()
+    except (ConnectionError, web.RequestPayloadError, TimeoutError):
+        # What a caller does to its own request is no error of ours; mostly nobody is left to hear this.
+        raise Rejected("body_incomplete", f"expected the whole body within {BODY_S_MAX} s") from None
     if len(raw) > size_max:
         raise Rejected("too_large", f"expected at most {size_max} bytes, saw {len(raw)}")
     return decode_signed(raw, encoding_of(request), size_max=size_max)
