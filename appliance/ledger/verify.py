@@ -91,7 +91,7 @@ def _blamed(bad: BadEntry, encoded: bytes, following: bytes | None) -> BadEntry:
         return bad
     seq = bad.seq - 1
     return BadEntry(
-        seq, "entry_changed", f"it was changed: entry {seq + 1}, which {seq + 2} vouches for, has another hash"
+        seq, "entry_changed", f"it was changed: entry {seq + 1} names another hash, and {seq + 2} vouches for it"
     )
 
 
