@@ -5,6 +5,7 @@ Owns one exchange at a time, blocking. Must never retry: the caller knows whethe
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import socket
@@ -39,6 +40,10 @@ class LocalDoor:
     def recent(self, *, after: int, limit: int) -> Any:
         """What was sold after entry `after`."""
         return self._ask("GET", f"/recent?{urlencode({'after': after, 'limit': limit})}")
+
+    def newest_receipt(self) -> bytes:
+        """A receipt of the newest entry, as a receipt file."""
+        return base64.b64decode(self._ask("GET", "/receipt")["receipt"])
 
     def invite(self, terminal: str) -> dict[str, str]:
         """A one-time code for a new terminal, and the same as the content of a QR code."""

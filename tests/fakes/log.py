@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from tests.unit.ledger.shop import genesis, open_ledger, owner, running
 
 WAIT_MS = 10_000
 TERMINAL = "till-1"
+CASHIER = b"Augusta Ada King"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +69,15 @@ async def write_shop_log(folder: Path) -> ShopLog:
         )
 
 
-async def write_sales(folder: Path, count: int, then: Callable[[Ledger], Awaitable[ReceiptBundle]]) -> ReceiptBundle:
-    """A ledger of `count` plain cash sales; `then` is asked while it runs."""
+async def write_sales(folder: Path, count: int) -> ReceiptBundle:
+    """A ledger of `count` plain cash sales, and a receipt of the newest."""
     async with running(await open_ledger(folder, projections=())) as ledger:
         for start in range(0, count, 500):
             await ledger.append(
                 [cash_sale(number, 100 + number % 900) for number in range(start, min(start + 500, count))],
                 purpose=Purpose.OUTCOME,
             )
-        return await then(ledger)
+        return await bundle(ledger, [ledger.head.size - 1])
 
 
 async def bundle(ledger: Ledger, seqs: Sequence[int]) -> ReceiptBundle:
@@ -119,7 +120,7 @@ def asked(number: int, *disclosures: Disclosure) -> entries.Asked:
 
 def cash_sale(number: int, amount: int) -> Draft:
     """A sale of `amount` paid with 10.00 more than asked for."""
-    cashier = Disclosure(name="cashier", salt=bytes(16), value=b"Ada", subject="cashier:Ada")
+    cashier = Disclosure(name="cashier", salt=bytes(16), value=CASHIER, subject="cashier:1")
     sale = entries.SaleFacts(
         currency="EUR",
         total=amount,

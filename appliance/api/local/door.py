@@ -1,7 +1,7 @@
 """The door of the command line on the box itself: a Unix socket that only the box's own user can open.
 
-It invites and revokes terminals, tells the status and lists recent sales. Whoever can open it owns the box anyway, so
-the file's mode is the authentication; nothing here moves money.
+It invites and revokes terminals, tells the status, lists recent sales and proves the newest entry. Whoever can open it
+owns the box anyway, so the file's mode is the authentication; nothing here moves money.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from appliance.device.health import Health
 from appliance.identity.pairing import Pairing
 from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
-from appliance.model.errors import Rejected
+from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import terminal_id
+from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.payment.story import news
+from appliance.wire.faults import explain
 from appliance.wire.requests import Name, Text, Wire
 
 BodyT = TypeVar("BodyT", bound=Wire)
@@ -62,6 +64,7 @@ class LocalDoor:
         application.router.add_get("/status", self._status, name="local_status")
         application.router.add_get("/terminals", self._list, name="local_terminals")
         application.router.add_get("/recent", self._recent, name="local_recent")
+        application.router.add_get("/receipt", self._newest_receipt, name="local_receipt")
         application.router.add_post("/invite", self._invite, name="local_invite")
         application.router.add_post("/revoke", self._revoke, name="local_revoke")
         return application
@@ -104,6 +107,13 @@ class LocalDoor:
             raise Rejected("body_invalid", "expected whole numbers for `after` and `limit`")
         return _json(await news(self._ledger, int(after), min(int(limit), 500)))
 
+    async def _newest_receipt(self, _request: web.Request) -> web.Response:
+        """A receipt of the newest entry: whoever exports the log takes its signed head from it."""
+        receipt = await self._ledger.receipts((self._ledger.head.size - 1,), SIGNATURE_WAIT_MS)
+        if receipt is None:
+            raise Unavailable("signing_down", "no head could be signed in time")
+        return _json({"receipt": receipt.encode()})
+
     async def _invite(self, request: web.Request) -> web.Response:
         invite = await _read(request, _Invite)
         code = self._pairing.invite(invite.terminal)
@@ -120,7 +130,7 @@ async def _read(request: web.Request, shape: type[BodyT]) -> BodyT:
     try:
         return msgspec.json.decode(await request.read(), type=shape)
     except (msgspec.ValidationError, msgspec.DecodeError) as fault:
-        raise Rejected("body_invalid", str(fault)) from None
+        raise Rejected("body_invalid", explain(fault)) from None
 
 
 def _json(value: object) -> web.Response:

@@ -1,0 +1,101 @@
+"""`tillstone export log|sqlite`: the log for others to verify, and the same as tables for an auditor.
+
+Owns arguments and exit codes: 0 written, 1 the log is not what it should be and nothing was written, 2 it could not be
+done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.ledger.receipt import RECEIPT_BYTES_MAX
+from appliance.model.errors import TillstoneError
+from provisioning.commands.outcome import DONE, NO, CannotDo
+from provisioning.verify.wording import printable
+
+if TYPE_CHECKING:
+    from appliance.ledger.receipt import SignedHead
+    from provisioning.exports.source import Source
+    from provisioning.verify.progress import Progress
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`export log --ledger DIR -o FILE` and `export sqlite --ledger DIR | --log FILE -o FILE`."""
+    parser = subparsers.add_parser("export", description="Give the log to others: as a file that proves, or as tables.")
+    kinds = parser.add_subparsers(metavar="WHAT", required=True)
+    log = kinds.add_parser("log", description="Write the whole log as one file that `tillstone verify log` checks.")
+    log.add_argument("--ledger", type=Path, metavar="DIR", required=True, help="the folder of a ledger")
+    log.add_argument("--receipt", type=Path, metavar="FILE", help="end at this receipt's head; else the box is asked")
+    log.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new file")
+    log.set_defaults(run=run_log)
+    sqlite = kinds.add_parser("sqlite", description="Write the log as typed tables with full-text search.")
+    source = sqlite.add_mutually_exclusive_group(required=True)
+    source.add_argument("--ledger", type=Path, metavar="DIR", help="the folder of a ledger; the box may be running")
+    source.add_argument("--log", type=Path, metavar="FILE", help="an exported log; needs --trust")
+    sqlite.add_argument("--trust", type=Path, metavar="FILE", help="trust.json: the owner that you pin")
+    sqlite.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new file")
+    sqlite.set_defaults(run=run_sqlite)
+
+
+def run_log(arguments: argparse.Namespace) -> int:
+    """Write one exported log."""
+    from provisioning.exports.log_file import export_log
+    from provisioning.exports.signed_head import head_of, newest_head
+    from provisioning.verify.progress import watch
+
+    receipt: bytes | None = None if arguments.receipt is None else _read(arguments.receipt)
+
+    def find_head(entry_0: bytes) -> SignedHead:
+        return newest_head(arguments.ledger, entry_0) if receipt is None else head_of(receipt, entry_0)
+
+    with watch("exporting", is_shown=sys.stderr.isatty()) as progress:
+        return _told(lambda: export_log(arguments.ledger, arguments.output, find_head, progress).size, arguments.output)
+
+
+def run_sqlite(arguments: argparse.Namespace) -> int:
+    """Write one auditor's file."""
+    from provisioning.exports.sqlite_file import export_sqlite
+    from provisioning.verify.progress import watch
+
+    with watch("exporting", is_shown=sys.stderr.isatty()) as progress:
+        return _told(lambda: export_sqlite(arguments.output, *_source(arguments, progress)).log.size, arguments.output)
+
+
+def _source(arguments: argparse.Namespace, progress: Progress) -> tuple[Source, str]:
+    """Where the entries come from, and what vouches for them."""
+    from appliance.ledger.trust import load_trust
+    from provisioning.exports.source import from_file, from_folder, proof_of_file, proof_of_folder
+
+    trust = None if arguments.trust is None else load_trust(_read(arguments.trust))
+    if arguments.ledger is not None:
+        return from_folder(arguments.ledger, trust, progress), proof_of_folder(trust)
+    if trust is None:
+        raise CannotDo("an exported log is read with the owner that you pin", "name the trust file: --trust FILE")
+    return from_file(arguments.log, trust, progress), proof_of_file(trust)
+
+
+def _told(export: Callable[[], int], output: Path) -> int:
+    started = time.perf_counter()
+    try:
+        size = export()
+    except TillstoneError as refusal:
+        print(f"nothing was written: {printable(refusal.detail)} ({refusal.code})", file=sys.stderr)
+        return NO
+    except OSError as cause:
+        raise CannotDo(f"a file cannot be read: {cause}", "check the names of the files") from cause
+    seconds = time.perf_counter() - started
+    print(f"{output}: {size:,} entries, verified, in {seconds:.1f} s")
+    return DONE
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(RECEIPT_BYTES_MAX + 1)
+    except OSError as cause:
+        raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the name of the file") from cause

@@ -1,0 +1,198 @@
+"""From an entry to the rows of an auditor's tables, and to the changes it makes to earlier rows. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import msgspec
+
+from appliance.ledger.entry import Entry, entry_hash
+from appliance.model.errors import Rejected
+from appliance.model.operation import OperationKind, OperationState
+from appliance.model.payment import PaymentState
+from appliance.wire import entries
+from appliance.wire.requests import Wire
+from provisioning.verify.bodies import Body, plain_body, read_body
+from provisioning.verify.wording import key_text, time_text
+
+Cell: TypeAlias = str | int | None
+_INTEGER_LIMIT: Final = 2**63  # SQLite's integers
+
+_STATE_AFTER: Final = {
+    (OperationKind.AUTHORISE, OperationState.CONFIRMED): PaymentState.APPROVED,
+    (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
+    (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
+    (OperationKind.REFUND, OperationState.CONFIRMED): PaymentState.REFUNDED,
+    (OperationKind.REFUND, OperationState.REJECTED): PaymentState.APPROVED,
+    (OperationKind.REVERSE, OperationState.CONFIRMED): PaymentState.REVERSED,
+    (OperationKind.REVERSE, OperationState.REJECTED): PaymentState.APPROVED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A new row."""
+
+    table: str
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change to earlier rows: those whose `column` is `key`."""
+
+    table: str
+    column: str
+    key: str
+    cells: dict[str, Cell]
+
+
+def rows_of(entry: Entry) -> list[Row | Change]:
+    """The entry's own row first. A body that breaks its kind's promise is told in `problem`, the bytes stay proven."""
+    try:
+        made = list(_rows(entry, read_body(entry)))
+        if not all(_fits(row.cells) for row in made):
+            raise Rejected("entry_body_malformed", "a number is beyond 63 bits")
+        return [_entry_row(entry, plain_body(entry), None), *made]
+    except Rejected as refusal:
+        return [_entry_row(entry, {"bytes": entry.body.hex()}, refusal.detail)]
+
+
+def _fits(cells: dict[str, Cell]) -> bool:
+    return all(not isinstance(cell, int) or -_INTEGER_LIMIT <= cell < _INTEGER_LIMIT for cell in cells.values())
+
+
+def _entry_row(entry: Entry, body: dict[str, object], problem: str | None) -> Row:
+    cells: dict[str, Cell] = {
+        "seq": entry.seq,
+        "time": time_text(entry.time_ms),
+        "kind": entry.kind,
+        "actor": entry.actor,
+        "hash": entry_hash(entry.encoded).hex(),
+        "body": msgspec.json.encode(body).decode(),
+        "problem": problem,
+    }
+    return Row("entries", cells)
+
+
+def _rows(entry: Entry, body: Body) -> Iterator[Row | Change]:
+    match body:
+        case entries.SaleEntry():
+            yield from _sale(entry, key_text(body.asked.key), body.sale, PaymentState.APPROVED)
+        case entries.IntentEntry():
+            yield from _intent(entry, body)
+        case entries.OutcomeEntry():
+            yield from _outcome(entry, body)
+        case entries.UndoEntry():
+            yield from _undo(entry, body)
+        case entries.TerminalPairedEntry():
+            key_id = hashlib.sha256(body.public_key).hexdigest()
+            paired = time_text(entry.time_ms)
+            yield Row("terminals", {"seq": entry.seq, "paired": paired, "terminal": body.terminal, "key_id": key_id})
+        case entries.TerminalRevokedEntry():
+            revoked: dict[str, Cell] = {"revoked": time_text(entry.time_ms), "reason": body.reason}
+            yield Change("terminals", "terminal", body.terminal, revoked)
+        case _:
+            pass
+
+
+def _sale(entry: Entry, payment: str, sale: entries.SaleFacts, state: PaymentState) -> Iterator[Row]:
+    cash = sum(tender.amount_minor for tender in sale.tenders if tender.kind == "cash")
+    card = sum(tender.amount_minor for tender in sale.tenders if tender.kind == "card")
+    yield Row(
+        "sales",
+        {
+            "seq": entry.seq,
+            "time": time_text(entry.time_ms),
+            "payment": payment,
+            "terminal": _terminal(entry),
+            "sold_at": time_text(sale.sold_at_ms),
+            "reference": sale.reference,
+            "currency": sale.currency,
+            "total_minor": sale.total,
+            "tip_minor": sale.tip,
+            "rounding_minor": sale.rounding,
+            "change_minor": sale.change,
+            "cash_minor": cash - sale.change,
+            "card_minor": card,
+            "prices": sale.prices,
+            "state": state.value,
+            "approved": int(state is PaymentState.APPROVED),
+        },
+    )
+    parts: tuple[tuple[str, Sequence[Wire]], ...] = (
+        ("lines", sale.lines),
+        ("taxes", sale.taxes),
+        ("tenders", sale.tenders),
+    )
+    place: dict[str, Cell] = {"seq": entry.seq, "payment": payment, "currency": sale.currency}
+    for table, items in parts:
+        for position, item in enumerate(items):
+            yield Row(table, {**place, "position": position, **msgspec.structs.asdict(item)})
+
+
+def _intent(entry: Entry, body: entries.IntentEntry) -> Iterator[Row | Change]:
+    operation, payment = body.operation, key_text(body.payment)
+    if body.sale is not None:
+        yield from _sale(entry, payment, body.sale, PaymentState.CHECKING)
+    else:
+        yield Change("sales", "payment", payment, {"state": PaymentState.CHECKING.value})
+    yield Row(
+        "operations",
+        {
+            "seq": entry.seq,
+            "time": time_text(entry.time_ms),
+            "id": operation.id,
+            "payment": payment,
+            "kind": operation.kind,
+            "amount_minor": operation.amount,
+            "currency": operation.currency,
+            "terminal": _terminal(entry),
+            "state": OperationState.PREPARED.value,
+        },
+    )
+
+
+def _outcome(entry: Entry, body: entries.OutcomeEntry) -> Iterator[Change]:
+    settled: dict[str, Cell] = {
+        "state": body.state,
+        "outcome_seq": entry.seq,
+        "outcome_time": time_text(entry.time_ms),
+        "code": body.code,
+    }
+    if body.reference is not None:
+        settled["reference"] = body.reference
+    yield Change("operations", "id", body.operation, settled)
+    after = next((state for which, state in _STATE_AFTER.items() if which == (body.kind, body.state)), None)
+    cells: dict[str, Cell] = {"state": (after or PaymentState.CHECKING).value}
+    if (body.kind, body.state) == (OperationKind.AUTHORISE, OperationState.CONFIRMED):
+        cells["approved"] = 1
+    yield Change("sales", "payment", key_text(body.payment), cells)
+
+
+def _undo(entry: Entry, body: entries.UndoEntry) -> Iterator[Row | Change]:
+    payment = key_text(body.payment)
+    yield Row(
+        "refunds",
+        {
+            "seq": entry.seq,
+            "time": time_text(entry.time_ms),
+            "kind": entry.kind,
+            "payment": payment,
+            "terminal": _terminal(entry),
+            "cash_minor": body.cash,
+            "card_minor": body.card,
+            "currency": body.currency,
+            "operation": body.operation,
+            "reason": body.reason,
+        },
+    )
+    state = PaymentState.REFUNDED if entry.kind == entries.REFUND else PaymentState.REVERSED
+    yield Change("sales", "payment", payment, {"state": state.value})
+
+
+def _terminal(entry: Entry) -> str:
+    return entry.actor.removeprefix("terminal:")

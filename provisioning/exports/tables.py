@@ -1,0 +1,161 @@
+"""The tables of an auditor's database: columns, indexes, the view of days, what may be searched.
+
+Owns the schema only. Amounts are whole minor units beside their currency, times are ISO 8601 in UTC as text. Rows are
+keyed by the entry they come from: a log that holds one key twice shows it twice.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlite_utils
+
+_SALE_KEY: Final = ("seq", "position")
+
+TABLES: Final[dict[str, tuple[dict[str, type], str | tuple[str, ...]]]] = {
+    "readme": ({"item": str, "value": str}, "item"),
+    "entries": (
+        {"seq": int, "time": str, "kind": str, "actor": str, "hash": str, "body": str, "problem": str},
+        "seq",
+    ),
+    "sales": (
+        {
+            "seq": int,
+            "time": str,
+            "payment": str,
+            "terminal": str,
+            "sold_at": str,
+            "reference": str,
+            "currency": str,
+            "total_minor": int,
+            "tip_minor": int,
+            "rounding_minor": int,
+            "change_minor": int,
+            "cash_minor": int,
+            "card_minor": int,
+            "prices": str,
+            "state": str,
+            "approved": int,
+        },
+        "seq",
+    ),
+    "lines": (
+        {
+            "seq": int,
+            "position": int,
+            "payment": str,
+            "sku": str,
+            "quantity_thousandths": int,
+            "unit_price_minor": int,
+            "discount_minor": int,
+            "currency": str,
+            "tax_code": str,
+            "tax_rate_basis_points": int,
+        },
+        _SALE_KEY,
+    ),
+    "taxes": (
+        {
+            "seq": int,
+            "position": int,
+            "payment": str,
+            "tax_code": str,
+            "rate_basis_points": int,
+            "net_minor": int,
+            "tax_minor": int,
+            "currency": str,
+        },
+        _SALE_KEY,
+    ),
+    "tenders": (
+        {
+            "seq": int,
+            "position": int,
+            "payment": str,
+            "kind": str,
+            "amount_minor": int,
+            "currency": str,
+            "source": str,
+        },
+        _SALE_KEY,
+    ),
+    "operations": (
+        {
+            "seq": int,
+            "time": str,
+            "id": str,
+            "payment": str,
+            "kind": str,
+            "amount_minor": int,
+            "currency": str,
+            "terminal": str,
+            "state": str,
+            "outcome_seq": int,
+            "outcome_time": str,
+            "reference": str,
+            "code": str,
+        },
+        "seq",
+    ),
+    "refunds": (
+        {
+            "seq": int,
+            "time": str,
+            "kind": str,
+            "payment": str,
+            "terminal": str,
+            "cash_minor": int,
+            "card_minor": int,
+            "currency": str,
+            "operation": str,
+            "reason": str,
+        },
+        "seq",
+    ),
+    "terminals": (
+        {"seq": int, "paired": str, "terminal": str, "key_id": str, "revoked": str, "reason": str},
+        "seq",
+    ),
+}
+SEARCHED: Final = {"sales": ("reference",), "lines": ("sku",), "operations": ("reference", "code")}
+_INDEXED: Final = {
+    "entries": ("kind", "time"),
+    "sales": ("payment", "time", "terminal"),
+    "lines": ("sku",),
+    "operations": ("payment", "id"),
+    "refunds": ("payment", "time"),
+}
+# Indexes that the updates need while the tables are filled; the others are cheaper to build at the end.
+_INDEXED_EARLY: Final = {"sales": ("payment",), "operations": ("id",)}
+
+_DAYS: Final = """
+SELECT day, currency, sum(sales) AS sales, sum(total_minor) AS total_minor, sum(cash_minor) AS cash_minor,
+       sum(card_minor) AS card_minor, sum(refunds) AS refunds, sum(refunded_minor) AS refunded_minor
+FROM (
+    SELECT substr(time, 1, 10) AS day, currency, 1 AS sales, total_minor, cash_minor, card_minor,
+           0 AS refunds, 0 AS refunded_minor
+    FROM sales WHERE approved = 1
+    UNION ALL
+    SELECT substr(time, 1, 10), currency, 0, 0, 0, 0, 1, cash_minor + card_minor FROM refunds
+)
+GROUP BY day, currency ORDER BY day, currency
+"""
+
+
+def create(database: sqlite_utils.Database) -> None:
+    """Make the empty tables and the view."""
+    for name, (columns, key) in TABLES.items():
+        database.table(name).create(columns, pk=key, strict=True)
+    for name, indexed in _INDEXED_EARLY.items():
+        for column in indexed:
+            database.table(name).create_index([column])
+    database.create_view("days", _DAYS)
+
+
+def finish(database: sqlite_utils.Database) -> None:
+    """Build indexes and full-text search over what is in the tables."""
+    for name, indexed in _INDEXED.items():
+        for column in indexed:
+            database.table(name).create_index([column], if_not_exists=True)
+    for name, columns in SEARCHED.items():
+        database.table(name).enable_fts(columns)
