@@ -85,7 +85,7 @@ def verify_log(
 
 
 def _blamed(bad: BadEntry, encoded: bytes, following: bytes | None) -> BadEntry:
-    """A broken link has two ends: the entry that the next one vouches for is whole, so the one before it was changed."""
+    """A broken link has two ends: where the next entry vouches for the later end, the earlier one was changed."""
     is_whole = following is not None and following[-32:] == sha256(encoded).digest()
     if bad.code != "chain_broken" or not is_whole:
         return bad

@@ -14,7 +14,6 @@ _LOG_HINTS = {
     "entry_malformed": "This entry was changed: these bytes could not have been written by a box.",
     "entry_out_of_order": "An entry is missing here, was repeated, or stands in another place.",
     "entry_changed": "The entries on both sides of this one agree with each other: this one was changed later.",
-    "entry_changed": "This entry was changed after it was recorded; the entries behind it vouch for each other.",
     "chain_broken": "The entry before this one was changed, or entries were cut out or put in here.",
     "tile_mismatch": "One of the 256 entries that end here was changed after it was recorded.",
     "body_malformed": "The body of this entry is not in the one allowed form.",
