@@ -8,7 +8,6 @@ import sqlite3
 import uuid
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,9 @@ from appliance.ledger.trust import load_trust
 from appliance.ledger.verify import verify_log
 from appliance.payment.projection import PaymentProjection
 from appliance.wire import entries
-from provisioning.sandbox.log_copy import stored_entries
-from tests.crash.box import software_keys
 from tests.crash.shop import CrashShop
 
+PROJECTIONS = (PaymentProjection(), TerminalProjection(), EpochProjection())
 FINAL = frozenset({"approved", "declined", "not_charged", "refunded", "reversed", "cancelled"})
 AFTER: dict[str, frozenset[str]] = {
     "approved": frozenset({"approved", "being_checked", "refunded", "reversed"}),
@@ -55,24 +53,48 @@ class Standing:
 
     state: str
     card: int
-    is_undone: bool
 
 
-def check_log(shop: CrashShop, told: Iterable[Told]) -> None:
-    """The log verifies, holds each request at most once, and each acknowledged one exactly once; box up or down."""
-    encoded = list(stored_entries(shop.data))
+def check_log(shop: CrashShop, copy: Path, told: Iterable[Told], refused: Iterable[str] = ()) -> dict[str, Standing]:
+    """What recovery makes of the folder, in `copy`: a whole log, equal tables, each acknowledged request once.
+
+    The box must be down. Returns how every payment stands.
+    """
+    shutil.copytree(shop.data, copy, ignore=shutil.ignore_patterns("*.sock", "*.wrapped"))
+    opened = open_folder(copy, projections=PROJECTIONS, store_key=shop.store_key, beginning=None)
+    try:
+        encoded = [row[0] for row in opened.connection.execute("SELECT entry FROM entries ORDER BY seq")]
+        before = tables_digest(opened.connection, PROJECTIONS)
+        rebuild(opened.connection, opened.projector.projections, opened.vault)
+        assert tables_digest(opened.connection, PROJECTIONS) == before, "a rebuild gives other tables"
+        payments = _standing(opened.connection)
+    finally:
+        if opened.vault is not None:
+            opened.vault.close()
+        opened.reading.close()
+        opened.connection.close()
+        os.close(opened.lock)
+    shutil.rmtree(copy)
     owner = load_trust((shop.folder.box / "trust.json").read_bytes()).owner
     assert verify_log(encoded, owner=owner, check_bodies=True).size == len(encoded)
-    seen = Counter(_asked_keys(encoded))
+    _check_told(Counter(_asked_keys(encoded)), payments, told, refused)
+    return payments
+
+
+def _check_told(
+    seen: Counter[str], payments: dict[str, Standing], told: Iterable[Told], refused: Iterable[str]
+) -> None:
     doubled = {key: count for key, count in seen.items() if count > 1}
     assert not doubled, f"recorded twice: {doubled}"
-    payments = standing(shop.data)
     for each in told:
         assert each.payment in payments, f"acknowledged and lost: {each}"
-        # A reversal of what took no money leaves no entry of its own.
-        assert seen[each.key] == 1 or each.key != each.payment or each.state == "cancelled", f"lost: {each}"
+        # A reversal of what took no money leaves no entry of its own, and a tombstone is no payment.
+        is_payment = each.key == each.payment and each.state != "cancelled"
+        assert seen[each.key] == 1 or not is_payment, f"acknowledged and lost: {each}"
         now = payments[each.payment].state
         assert now in AFTER[each.state], f"told {each}, and now it is {now}"
+    for key in refused:
+        assert seen[key] == 0, f"{key} was refused, and is in the log"
 
 
 def check_money(payments: dict[str, Standing], charges: list[dict[str, Any]]) -> None:
@@ -87,7 +109,7 @@ def check_money(payments: dict[str, Standing], charges: list[dict[str, Any]]) ->
     for key, payment in payments.items():
         kept = sum(charge["captured"] - charge["refunded"] for charge in by_payment.get(key, ()))
         match payment.state:
-            case "approved" if not payment.is_undone:
+            case "approved":
                 assert kept == payment.card, f"{key} is approved, and {kept} of {payment.card} are charged"
             case "declined" | "not_charged" | "cancelled":
                 assert key not in by_payment, f"{key} is called {payment.state}, and was charged"
@@ -97,33 +119,9 @@ def check_money(payments: dict[str, Standing], charges: list[dict[str, Any]]) ->
                 assert 0 <= kept <= payment.card
 
 
-def check_tables(shop: CrashShop, copy: Path) -> None:
-    """Recovery believes the folder, and its tables are what the log says; the box must be down."""
-    shutil.copytree(shop.data, copy, ignore=shutil.ignore_patterns("*.sock", "*.wrapped"))
-    _, _, store_key = software_keys(shop.folder.box)
-    projections = (PaymentProjection(), TerminalProjection(), EpochProjection())
-    opened = open_folder(copy, projections=projections, store_key=store_key, beginning=None)
-    try:
-        before = tables_digest(opened.connection, projections)
-        rebuild(opened.connection, opened.projector.projections, opened.vault)
-        assert tables_digest(opened.connection, projections) == before
-    finally:
-        assert opened.vault is not None
-        opened.vault.close()
-        opened.reading.close()
-        opened.connection.close()
-        os.close(opened.lock)
-        shutil.rmtree(copy)
-
-
-def standing(data: Path) -> dict[str, Standing]:
-    """Every payment as the tables have it."""
-    with closing(sqlite3.connect(f"{(data / 'ledger.db').as_uri()}?mode=ro", uri=True, timeout=10.0)) as database:
-        rows = database.execute("SELECT key, state, card, undo IS NOT NULL FROM payments").fetchall()
-    return {
-        str(uuid.UUID(bytes=key)): Standing(state=state, card=card, is_undone=bool(undone))
-        for key, state, card, undone in rows
-    }
+def _standing(connection: sqlite3.Connection) -> dict[str, Standing]:
+    rows = connection.execute("SELECT key, state, card FROM payments").fetchall()
+    return {str(uuid.UUID(bytes=key)): Standing(state=state, card=card) for key, state, card in rows}
 
 
 def _asked_keys(encoded: Iterable[bytes]) -> Iterable[str]:

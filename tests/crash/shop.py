@@ -128,6 +128,7 @@ class CrashShop:
     nursery: Nursery
     twin: Twin
     port: int
+    store_key: bytes | None
     environment: dict[str, str] = field(default_factory=dict)
     pid: int | None = None
 
@@ -144,18 +145,23 @@ class CrashShop:
         """What the box said, for a test that failed."""
         return (self.path / "appliance.log").read_text()
 
-    async def start(self, die_at: str = "") -> None:
-        """Start the box and wait until its doors are open."""
-        doors, died = self.data / "doors.json", self.path / "died"
-        doors.unlink(missing_ok=True)
+    def launch(self, die_at: str = "") -> None:
+        """Start the box; it is not ready yet."""
+        died = self.path / "died"
+        (self.data / "doors.json").unlink(missing_ok=True)
         died.unlink(missing_ok=True)
         environment = {**self.environment, "DIE_AT": die_at, "DIED_FILE": str(died)}
         self.pid = self.nursery.fork(
             config=self.folder.box / "tillstone.toml", log=self.path / "appliance.log", environment=environment
         )
+
+    async def start(self, die_at: str = "") -> None:
+        """Start the box and wait until its doors are open."""
+        self.launch(die_at)
         until = time.monotonic() + START_S_MAX
-        while not doors.exists():
+        while not (self.data / "doors.json").exists():
             assert time.monotonic() < until, self.log
+            assert self.pid is not None
             assert is_alive(self.pid), self.log
             await asyncio.sleep(_LOOK_S)
 
@@ -237,7 +243,7 @@ def copy_shop(template: Path, path: Path, nursery: Nursery, twin: Twin) -> Crash
 def settle_in(path: Path, nursery: Nursery, twin: Twin) -> CrashShop:
     """Write the settings for this folder, a free port and this twin."""
     folder = SandboxFolder(path)
-    classical, post_quantum, _ = software_keys(folder.box)
+    classical, post_quantum, store_key = software_keys(folder.box)
     keys = TokenKeys(
         classical_algorithm=cose.ED25519,
         classical_public=classical.public_key,
@@ -255,7 +261,7 @@ def settle_in(path: Path, nursery: Nursery, twin: Twin) -> CrashShop:
         room_bytes_min=16 * 2**20,
     )
     add_settle_ms(settings)
-    return CrashShop(path=path, nursery=nursery, twin=twin, port=port)
+    return CrashShop(path=path, nursery=nursery, twin=twin, port=port, store_key=store_key)
 
 
 def add_settle_ms(settings: Path) -> None:

@@ -1,0 +1,168 @@
+"""Tills that sell, refund, reverse and send batches to a box that keeps dying. Holds no test.
+
+A till never makes a new key for an old question: what has no final answer yet is kept and asked again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
+from appliance.model.ids import RequestKey, request_key
+from appliance.wire.answers import PaymentAnswer
+from appliance.wire.requests import BatchBody, BatchItem, PaymentBody, TenderBody
+from provisioning.terminal.client import TerminalClient
+from tests.crash.invariants import AFTER, FINAL, Told
+
+PATIENCE_MS = 1_000
+OPEN_MAX = 8
+BATCH_SALES = 5
+HONEST_REFUSALS = frozenset(
+    {
+        "already_undone",  # the other till was faster
+        "payment_open",  # a refund of what is being checked
+        "payment_took_no_money",
+        "payment_complete",  # an abort of what is approved
+        "payment_cancelled",  # a payment that was reversed before it came
+        "payment_unknown",  # a refund of what never came
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Something asked under one key, until it is answered."""
+
+    key: RequestKey
+    of: RequestKey
+    verb: str
+    ask: Callable[[], Awaitable[PaymentAnswer]]
+
+
+@dataclass(kw_only=True)
+class Books:
+    """What both tills know together.
+
+    Attributes:
+        told: final answers that were believed.
+        refused: keys under which nothing may have happened.
+        payments: keys of payments that were asked for, whatever became of them.
+    """
+
+    told: list[Told] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    payments: list[str] = field(default_factory=list)
+
+
+class Seller:
+    """One till."""
+
+    def __init__(self, client: TerminalClient, books: Books, randomness: random.Random) -> None:
+        self._client = client
+        self._books = books
+        self._random = randomness
+        self._open: list[Question] = []
+        self._batches: list[tuple[RequestKey, BatchBody]] = []
+        self.is_over = False
+
+    async def run(self) -> None:
+        """Sell until it is over, then until nothing is open."""
+        while not self.is_over or self._open or self._batches:
+            if self._open and (self.is_over or len(self._open) >= OPEN_MAX or self._random.random() < 0.4):
+                await self._put(self._open.pop(0))
+            elif self._batches:
+                await self._send(*self._batches.pop())
+            elif not self.is_over:
+                await self._begin()
+
+    async def _begin(self) -> None:
+        match self._random.choices(
+            ("cash", "card", "refund", "reversal", "abort", "batch", "look"), (25, 35, 14, 12, 6, 5, 10)
+        ):
+            case ["cash" | "card" as tender]:
+                await self._put(self._sale(tender))
+            case ["batch"]:
+                items = tuple(
+                    BatchItem(key=str(self._client.new_key()), payment=sale("cash", 100)) for _ in range(BATCH_SALES)
+                )
+                await self._send(self._client.new_key(), BatchBody(items=items))
+            case ["look"]:
+                await self._look_back()
+            case other:
+                await self._put(self._undo(other[0]))
+
+    def _sale(self, tender: str) -> Question:
+        key = self._client.new_key()
+        source = self._random.choices((None, "pm_card_visa_chargeDeclined"), (9, 1))[0] if tender == "card" else None
+        body = sale(tender, self._random.randint(100, 9_999), source)
+        self._books.payments.append(str(key))
+
+        async def ask() -> PaymentAnswer:
+            return await self._client.payment(body, key=key, deadline=self._client.deadline(PATIENCE_MS))
+
+        return Question(key=key, of=key, verb="payment", ask=ask)
+
+    def _undo(self, verb: str) -> Question:
+        key = self._client.new_key()
+        recent = self._books.payments[-40:]
+        is_unknown = not recent or (verb != "refund" and self._random.random() < 0.2)
+        of = self._client.new_key() if is_unknown else request_key(self._random.choice(recent))
+
+        async def ask() -> PaymentAnswer:
+            deadline = self._client.deadline(PATIENCE_MS)
+            match verb:
+                case "refund":
+                    return await self._client.refund(of, key=key, deadline=deadline)
+                case "reversal":
+                    return await self._client.reversal(of, key=key, deadline=deadline)
+                case _:
+                    return await self._client.abort(of, key=key, deadline=deadline)
+
+        return Question(key=key, of=of, verb=verb, ask=ask)
+
+    async def _put(self, question: Question) -> None:
+        try:
+            answer = await question.ask()
+        except (Unavailable, OutcomeUnknown):
+            self._open.append(question)
+            return
+        except Rejected as refusal:
+            if refusal.code not in HONEST_REFUSALS:
+                raise
+            self._books.refused.add(str(question.key))
+            return
+        if answer.state not in FINAL or answer.receipt is None:
+            self._open.append(question)
+            return
+        if question.verb in ("reversal", "abort"):
+            assert answer.state != "approved", f"{question} left the payment standing"
+        self._books.told.append(Told(key=str(question.key), payment=str(question.of), state=answer.state))
+
+    async def _send(self, key: RequestKey, body: BatchBody) -> None:
+        try:
+            answer = await self._client.batch(body, key=key, deadline=self._client.deadline(PATIENCE_MS))
+        except (Unavailable, OutcomeUnknown):
+            self._batches.append((key, body))
+            return
+        assert {result.state for result in answer.results} <= {"approved"}, answer
+        for item in body.items:
+            self._books.payments.append(item.key)
+            self._books.told.append(Told(key=item.key, payment=item.key, state="approved"))
+
+    async def _look_back(self) -> None:
+        """What was final stays so."""
+        if not self._books.told:
+            return
+        told = self._random.choice(self._books.told)
+        try:
+            answer = await self._client.status(request_key(told.payment), deadline=self._client.deadline(PATIENCE_MS))
+        except (Unavailable, OutcomeUnknown):
+            return
+        assert answer.state in AFTER[told.state], f"told {told}, and now it is {answer.state}"
+
+
+def sale(tender: str, amount_minor: int, source: str | None = None) -> PaymentBody:
+    kind = TenderBody(kind="card" if tender == "card" else "cash", amount_minor=amount_minor, source=source)
+    return PaymentBody(currency="EUR", tenders=(kind,), amount_minor=amount_minor)
