@@ -1,0 +1,47 @@
+"""The page of entry kinds says what the code does."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from appliance.crypto import cbor
+from appliance.crypto.disclosure import commit
+from appliance.wire import entries
+from appliance.wire.requests import LineBody, TenderBody, Wire
+from provisioning.verify.bodies import SHAPES
+
+PAGE = Path(__file__).parents[3] / "appliance" / "docs" / "formats" / "entry-kinds.md"
+
+
+def test_every_kind_and_every_member_is_on_the_page() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    names = {*SHAPES, "genesis", "epoch", "erased"}
+    shapes: list[type[Wire]] = [*SHAPES.values(), entries.Asked, entries.SaleFacts, entries.OperationFacts]
+    for shape in shapes:
+        names.update(field.encode_name for field in msgspec.structs.fields(shape))
+    assert [name for name in sorted(names) if f"`{name}`" not in page] == []
+
+
+def test_the_example_on_the_page_is_the_encoding() -> None:
+    body = entries.SaleEntry(
+        asked=entries.Asked(
+            key=uuid.UUID("01a0c450-6c00-7000-8000-000000000001").bytes,
+            payload=bytes(32),
+            commitments={"cashier": commit(bytes(16), b"Ada")},
+        ),
+        sale=entries.SaleFacts(
+            currency="EUR",
+            total=1250,
+            tenders=(TenderBody(kind="cash", amount_minor=1250),),
+            lines=(LineBody(sku="A1", unit_price_minor=1250),),
+            sold_at_ms=1_790_000_000_000,
+        ),
+    )
+    example = PAGE.read_text(encoding="utf-8").split("```")[1]
+    # Bytes stand before the first word of explanation: two blanks or a quotation mark.
+    written = "".join(re.split(r"\s{2,}|\"|[g-z]", line.strip())[0].replace(" ", "") for line in example.splitlines())
+    assert written == cbor.encode(msgspec.to_builtins(body, builtin_types=(bytes,))).hex()
