@@ -6,7 +6,7 @@ Source: docs/formats/terminal-protocol.md, version 1.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -22,6 +22,9 @@ KeyText = Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
 Sha256Hex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 BasisPoints = Annotated[int, msgspec.Meta(ge=0, le=limits.TAX_RATE_BASIS_POINTS_MAX)]
 
+_ONE_PIECE: Final = 1000
+_TAX_UNSTATED: Final = "unstated"
+
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of every shape at a door: unknown members are refused, defaults are left out."""
@@ -32,10 +35,18 @@ class LineBody(Wire, frozen=True, kw_only=True):
 
     sku: Text
     unit_price_minor: Amount
-    quantity_thousandths: Annotated[int, msgspec.Meta(ge=1, le=limits.QUANTITY_THOUSANDTHS_MAX)] = 1000
+    quantity_thousandths: Annotated[int, msgspec.Meta(ge=1, le=limits.QUANTITY_THOUSANDTHS_MAX)] = _ONE_PIECE
     discount_minor: Amount = 0
-    tax_code: Name = "unstated"
+    tax_code: Name = _TAX_UNSTATED
     tax_rate_basis_points: BasisPoints = 0
+
+    def __post_init__(self) -> None:
+        # `omit_defaults` leaves out what *is* the default object: an equal value from the wire would stay, and a sale
+        # whose retry writes a default out would count as another sale.
+        if self.quantity_thousandths == _ONE_PIECE:
+            msgspec.structs.force_setattr(self, "quantity_thousandths", _ONE_PIECE)
+        if self.tax_code == _TAX_UNSTATED:
+            msgspec.structs.force_setattr(self, "tax_code", _TAX_UNSTATED)
 
 
 class TaxBody(Wire, frozen=True, kw_only=True):
