@@ -18,6 +18,10 @@ _DIGIT_RUN: Final = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
 # Visa 4; Mastercard 51-55, 2221-2720; American Express, JCB, Diners 3; Discover, UnionPay 6; Maestro 50, 56-58.
 _ISSUER: Final = re.compile(r"4|5[0-8]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[0-9]|6")
 
+# Luhn (ISO/IEC 7812-1 annex B): from the right, every second digit counts as the digit sum of its double.
+_VALUE: Final = bytes(max(0, character - 0x30) % 256 for character in range(256))
+_DOUBLED: Final = bytes(2 * digit - 9 * (digit > 4) for digit in range(10)).ljust(256, b"\0")
+
 
 def refuse_card_numbers(texts: Iterable[str]) -> None:
     """Raise Rejected `card_number_refused` if any text holds a likely card number; the text itself is not repeated."""
@@ -29,8 +33,11 @@ def refuse_card_numbers(texts: Iterable[str]) -> None:
 
 
 def _is_card_number(run: str) -> bool:
-    digits = [int(character) for character in run if character.isdigit()]
-    if not _ISSUER.match("".join(map(str, digits))):
+    digits = run.replace(" ", "").replace("-", "")
+    if not digits.isascii():
+        digits = "".join([str(int(digit)) for digit in digits])  # digits of every script count
+    if not _ISSUER.match(digits):
         return False
-    doubled = [digit if index % 2 == 0 else sum(divmod(2 * digit, 10)) for index, digit in enumerate(reversed(digits))]
-    return sum(doubled) % 10 == 0
+    # An EAN passes the issuer's test, so this runs for each line of a sale: bytes are summed faster than text.
+    values = digits.encode().translate(_VALUE)
+    return (sum(values[-1::-2]) + sum(values[-2::-2].translate(_DOUBLED))) % 10 == 0
