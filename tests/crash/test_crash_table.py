@@ -286,11 +286,16 @@ async def test_an_unclear_answer_is_being_checked_and_then_read_back_as_one_char
     await check_all(shop, [Told(key=str(key), payment=str(key), state="approved")], tmp_path / "copy")
 
 
-async def test_absence_that_is_proven_is_not_charged(shop: CrashShop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["drop_request", "hang"])
+async def test_absence_that_is_proven_is_not_charged(shop: CrashShop, tmp_path: Path, fault: str) -> None:
     await shop.start()
-    await shop.twin.fault("drop_request", method="POST")
+    await shop.twin.fault(fault, method="POST")
     async with shop.till() as client:
         key = client.new_key()
+        assert (await pay_card(client, key, key, 300)).state == "being_checked"
+        await shop.kill()
+        await shop.twin.heal()
+        await shop.start()
         assert (await pay_card(client, key, key, ANSWER_MS)).state == "not_charged"
     assert await shop.twin.charges(str(key)) == []
     await check_all(shop, [Told(key=str(key), payment=str(key), state="not_charged")], tmp_path / "copy")
