@@ -248,7 +248,8 @@ def _read_proof(encoded: cbor.Value, size: int) -> tuple[int, tuple[bytes, ...]]
 def _read_disclosure(value: cbor.Value, entries: Sequence[Entry]) -> tuple[int, Disclosure]:
     match value:
         case [int(at), str(name), bytes(salt), bytes(opened)] if 0 <= at < len(entries) and len(salt) == SALT_SIZE:
-            if commit(salt, opened) not in entries[at].body:
+            # Name and commitment stand side by side in the body: a commitment cannot be shown under another name.
+            if cbor.encode(name) + cbor.byte_string(commit(salt, opened)) not in entries[at].body:
                 raise Rejected("receipt_disclosure_wrong", f"the value of {name!r} does not open its commitment")
             return at, Disclosure(name=name, salt=salt, value=opened)
     raise Rejected("receipt_malformed", "expected a disclosure as [entry, name, salt, value]")

@@ -31,7 +31,6 @@ _HINTS = {
     "receipt_size_mismatch": "Proof and signatures are about different sizes of the log: the file was put together.",
     "receipt_log_mismatch": "The two signatures come from different logs: the file was put together.",
     "receipt_disclosure_wrong": "A disclosed value is not the one that was recorded.",
-    "disclosure_name_wrong": "A disclosed value was recorded under another name.",
     "outcome_of_another_intent": "The outcome answers another intent: the two entries do not belong together.",
     "entry_body_malformed": "It is in the log; this verifier cannot say what it means. A newer one may.",
     "second_opinion_differs": "Two implementations of ML-DSA-87 disagree. Report this: one of them is broken.",

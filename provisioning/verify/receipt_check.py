@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.crypto import cbor, cose, signature
-from appliance.crypto.disclosure import commit
-from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry, entry_hash
+from appliance.ledger.entry import Entry, entry_hash
 from appliance.ledger.receipt import VerifiedReceipt, head_protected, head_to_be_signed, verify_receipt
 from appliance.ledger.trust import Trust, load_trust
 from appliance.model.errors import Rejected, TillstoneError
@@ -37,7 +36,6 @@ _STEP_OF: Final = {
     "receipt_log_unknown": LOG,
     "receipt_key_unknown": POST_QUANTUM,
     "receipt_disclosure_wrong": VALUES,
-    "disclosure_name_wrong": VALUES,
     "second_opinion_differs": SECOND_OPINION,
     "entry_body_malformed": MEANING,
     "outcome_of_another_intent": MEANING,
@@ -77,7 +75,6 @@ def check_receipt(file: bytes, trust_file: bytes, second_opinion: Verify | None 
     steps = _trust_steps(trust)
     try:
         verified = verify_receipt(file, trust.keys)
-        _check_names(verified)
         if second_opinion is not None:
             _require_agreement(file, verified, trust, second_opinion)
         bodies = [read_body(entry) for entry in verified.entries]
@@ -170,22 +167,6 @@ def _require_agreement(file: bytes, verified: VerifiedReceipt, trust: Trust, sec
             ):
                 return
     raise Rejected("second_opinion_differs", "liboqs does not accept the post-quantum signature")
-
-
-def _check_names(verified: VerifiedReceipt) -> None:
-    """A value opens the commitment of its own name: `request` must not pass as `cashier`."""
-    for at, disclosure in verified.disclosures:
-        body = cbor.decode(verified.entries[at].body, size_max=ENTRY_BYTES_MAX)
-        if not _is_named(body, disclosure.name, commit(disclosure.salt, disclosure.value)):
-            raise Rejected(
-                "disclosure_name_wrong", f"the entry has no commitment named {disclosure.name!r} to this value"
-            )
-
-
-def _is_named(value: cbor.Value, name: str, commitment: bytes) -> bool:
-    if isinstance(value, dict):
-        return value.get(name) == commitment or any(_is_named(item, name, commitment) for item in value.values())
-    return isinstance(value, list) and any(_is_named(item, name, commitment) for item in value)
 
 
 def _check_outcomes(proven: tuple[Entry, ...], bodies: list[Body]) -> None:

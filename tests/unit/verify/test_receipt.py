@@ -133,7 +133,7 @@ def test_a_disclosed_value_is_shown_under_its_own_name_only() -> None:
     assert check_receipt(shop_log().disclosed, shop_log().trust).ok
     renamed = shop_log().disclosed.replace(b"\x67cashier\x50", b"\x67cashies\x50")
     assert renamed != shop_log().disclosed
-    assert failed_step(check_receipt(renamed, shop_log().trust)) == ("disclosures", "disclosure_name_wrong")
+    assert failed_step(check_receipt(renamed, shop_log().trust)) == ("disclosures", "receipt_disclosure_wrong")
     other_value = shop_log().disclosed.replace(CASHIER, CASHIER[::-1])
     assert failed_step(check_receipt(other_value, shop_log().trust)) == ("disclosures", "receipt_disclosure_wrong")
 
