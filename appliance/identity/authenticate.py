@@ -110,4 +110,9 @@ def authenticated(
 
 def payload_hash(verb: str, terminal: str, body: Wire) -> bytes:
     """SHA-256 of what a retry must repeat: equal in COSE and JWS, and whatever defaults the sender wrote out."""
-    return hashlib.sha256(cbor.encode([verb, terminal, msgspec.to_builtins(body)])).digest()
+    return payload_hash_of(verb, terminal, cbor.encode(msgspec.to_builtins(body)))
+
+
+def payload_hash_of(verb: str, terminal: str, encoded_body: bytes) -> bytes:
+    """The same for a body that is encoded already."""
+    return hashlib.sha256(cbor.array_head(3) + cbor.encode(verb) + cbor.encode(terminal) + encoded_body).digest()
