@@ -24,13 +24,12 @@ from appliance.crypto.disclosure import SALT_SIZE, open_value, seal_value
 from appliance.ledger.draft import Disclosure, Draft, RecordedEntry
 from appliance.ledger.entry import ENTRY_BYTES_MAX
 from appliance.ledger.group import SealedDisclosure
-from appliance.ledger.subject_keys import SubjectKey, SubjectKeys
+from appliance.ledger.subject_keys import DAY_PREFIX, SubjectKey, SubjectKeys
 from appliance.model.errors import Corrupt, Unavailable
 
 KIND_ERASED = "erased"
 CACHED_KEYS_MAX = 1_024
 _DAY_MS = 86_400_000
-_DAY_PREFIX = "day:"
 
 _T = TypeVar("_T")
 
@@ -76,6 +75,10 @@ class DisclosureVault:
         self._cached.pop(subject, None)
         return await _on(self._thread, lambda: self._keys.ids_of(subject))
 
+    def alias_of(self, subject: str) -> str:
+        """The name of a subject that an entry may hold."""
+        return self._keys.alias_of(subject)
+
     async def forget(self, key_ids: Sequence[int]) -> None:
         """Erase keys; the `erased` entry that names them is durable."""
         await _on(self._thread, lambda: self._keys.erase(key_ids))
@@ -98,14 +101,14 @@ class DisclosureVault:
         for name, key_id, ciphertext in rows:
             found = self._keys.find(key_id)
             if found is not None:
-                subject, key = found
+                alias, key = found
                 plain = open_value(key, _aad(name, key_id), ciphertext)
                 opened.append(
                     Disclosure(
                         name=name,
                         salt=plain[:SALT_SIZE],
                         value=plain[SALT_SIZE:],
-                        subject=None if subject.startswith(_DAY_PREFIX) else subject,
+                        subject=None if alias.startswith(DAY_PREFIX) else alias,
                     )
                 )
         return tuple(opened)
@@ -132,9 +135,9 @@ class ErasedKeys:
             connection.executemany("DELETE FROM disclosures WHERE key_id = ?", [key_id[:1] for key_id in key_ids])
 
 
-def erased_body(subject: str, key_ids: Sequence[int]) -> bytes:
-    """Body of an `erased` entry. The subject is an opaque id: with its keys gone it leads nowhere."""
-    return cbor.encode({"keys": list(key_ids), "subject": subject})
+def erased_body(alias: str, key_ids: Sequence[int]) -> bytes:
+    """Body of an `erased` entry: it stays for ever, so it holds the subject's alias, which names nobody."""
+    return cbor.encode({"keys": list(key_ids), "subject": alias})
 
 
 def read_erased(body: bytes) -> tuple[int, ...]:
@@ -161,7 +164,7 @@ def _aad(name: str, key_id: int) -> bytes:
 
 
 def _day_subject(time_ms: int) -> str:
-    return f"{_DAY_PREFIX}{time_ms // _DAY_MS}"
+    return f"{DAY_PREFIX}{time_ms // _DAY_MS}"
 
 
 async def _on(thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:

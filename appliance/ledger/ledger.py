@@ -181,9 +181,8 @@ class Ledger:
             raise Unavailable("disclosures_closed", "expected a store key for the subject keys")
         key_ids = await vault.begin_erasure(subject)
         try:
-            draft = Draft(
-                kind=KIND_ERASED, actor=actor, time_ms=self._clock.now_ms(), body=erased_body(subject, key_ids)
-            )
+            body = erased_body(vault.alias_of(subject), key_ids)
+            draft = Draft(kind=KIND_ERASED, actor=actor, time_ms=self._clock.now_ms(), body=body)
             (recorded,) = await self.append((draft,), purpose=Purpose.OUTCOME)
             # A crash here leaves the keys; the next start finds them in the entry and finishes.
             await vault.forget(key_ids)

@@ -3,6 +3,7 @@
 Owns `keys.db`. Must never see a value, and never let a key reach the ledger's own file or WAL: a key that was once in
 a WAL, a free page or a backup is not erased by deleting its row.
 
+* A person is found by an alias, a keyed hash: neither this file nor the log ever names one.
 * Each key is wrapped under the store key that the caller hands in; the file alone opens nothing.
 * A key is durable before the first value sealed with it is queued: one extra fsync per *new* subject, none per sale.
 * `secure_delete` overwrites the row; the rollback journal is truncated, not kept. What flash keeps in spare blocks is
@@ -11,15 +12,19 @@ a WAL, a free page or a backup is not erased by deleting its row.
 
 from __future__ import annotations
 
+import hmac
 import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from appliance.crypto.disclosure import SUBJECT_KEY_SIZE, open_value, seal_value
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS keys (id INTEGER PRIMARY KEY, subject TEXT NOT NULL, wrapped BLOB NOT NULL)"
+DAY_PREFIX: Final = "day:"
+"""A subject that starts so is a day and nobody."""
 _INDEX = "CREATE INDEX IF NOT EXISTS keys_by_subject ON keys (subject)"
 
 
@@ -36,6 +41,7 @@ class SubjectKeys:
 
     def __init__(self, file: Path, store_key: bytes) -> None:
         self._store_key = store_key
+        self._alias_key = hmac.digest(store_key, b"tillstone/subject-alias/v1", "sha256")
         self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=5.0)
         self._connection.execute("PRAGMA journal_mode = TRUNCATE")
         # EXTRA also fsyncs the folder after the journal is gone: a power cut must not bring an erased key back.
@@ -44,10 +50,17 @@ class SubjectKeys:
         self._connection.execute(_SCHEMA)
         self._connection.execute(_INDEX)
 
+    def alias_of(self, subject: str) -> str:
+        """What stands for `subject` on the disk and in the log. Under a key, because names can be guessed."""
+        if subject.startswith(DAY_PREFIX):
+            return subject
+        return hmac.digest(self._alias_key, subject.encode(), "sha256").hex()
+
     def key_of(self, subject: str) -> SubjectKey:
         """The subject's current key, made and fsynced if there is none."""
+        alias = self.alias_of(subject)
         row = self._connection.execute(
-            "SELECT id, wrapped FROM keys WHERE subject = ? ORDER BY id LIMIT 1", (subject,)
+            "SELECT id, wrapped FROM keys WHERE subject = ? ORDER BY id LIMIT 1", (alias,)
         ).fetchone()
         if row is not None:
             return SubjectKey(key_id=row[0], key=open_value(self._store_key, _wrap_aad(row[0]), row[1]))
@@ -55,18 +68,18 @@ class SubjectKeys:
         made = SubjectKey(key_id=secrets.randbits(62), key=secrets.token_bytes(SUBJECT_KEY_SIZE))
         wrapped = seal_value(self._store_key, _wrap_aad(made.key_id), made.key)
         self._connection.execute(
-            "INSERT INTO keys (id, subject, wrapped) VALUES (?, ?, ?)", (made.key_id, subject, wrapped)
+            "INSERT INTO keys (id, subject, wrapped) VALUES (?, ?, ?)", (made.key_id, alias, wrapped)
         )
         return made
 
     def find(self, key_id: int) -> tuple[str, bytes] | None:
-        """Subject and key by number; None when the key was erased."""
+        """Alias and key by number; None when the key was erased."""
         row = self._connection.execute("SELECT subject, wrapped FROM keys WHERE id = ?", (key_id,)).fetchone()
         return None if row is None else (row[0], open_value(self._store_key, _wrap_aad(key_id), row[1]))
 
     def ids_of(self, subject: str) -> tuple[int, ...]:
         """Numbers of every key of a subject."""
-        rows = self._connection.execute("SELECT id FROM keys WHERE subject = ? ORDER BY id", (subject,))
+        rows = self._connection.execute("SELECT id FROM keys WHERE subject = ? ORDER BY id", (self.alias_of(subject),))
         return tuple(row[0] for row in rows)
 
     def erase(self, key_ids: Sequence[int]) -> None:

@@ -220,15 +220,17 @@ async def test_one_changed_byte_in_the_tail_keeps_the_ledger_closed(tmp_path: Pa
         await open_ledger(tmp_path)
 
 
-async def test_no_file_holds_the_plaintext_of_a_disclosure(tmp_path: Path) -> None:
-    secret = Disclosure(name="buyer", salt=b"q" * 16, value=b"a name that greps well", subject="person:7")
+async def test_no_file_holds_the_plaintext_of_a_disclosure_or_names_its_subject(tmp_path: Path) -> None:
+    name = "a name that greps well"
+    secret = Disclosure(name="buyer", salt=b"q" * 16, value=name.encode(), subject=f"buyer:{name}")
     async with running(await open_ledger(tmp_path, projections=())) as ledger:
         await ledger.append([draft("note", {"buyer": secret.commitment}, (secret,))], purpose=OUTCOME)
         assert [item.value for item in await ledger.disclosures(2)] == [secret.value]
-        await ledger.erase("person:7", actor="operator:1")
+        before = contents(tmp_path)
+        await ledger.erase(f"buyer:{name}", actor="operator:1")
         written = contents(tmp_path)
     assert written.keys() >= {"ledger.db", "ledger.db-wal", "keys.db"}
-    for content in written.values():
+    for content in (*before.values(), *written.values()):
         assert secret.value not in content
         assert secret.salt not in content
     key_rows = sqlite3.connect(tmp_path / "keys.db")
