@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,6 +64,7 @@ class Terminals:
         self._ledger = ledger
         self._clock = clock
         self._by_key: dict[KeyId, Terminal] = {}
+        self._watchers: list[Callable[[], None]] = []
 
     async def load(self) -> None:
         """Read the table; call it after recovery and after each change."""
@@ -95,6 +96,15 @@ class Terminals:
             raise Rejected("terminal_revoked", "this terminal's key was revoked; pair it again")
         return terminal
 
+    def is_paired(self, key_id: KeyId) -> bool:
+        """True while this key may speak."""
+        terminal = self._by_key.get(key_id)
+        return terminal is not None and not terminal.is_revoked
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after each pairing and revocation: what was allowed before may not be allowed now."""
+        self._watchers.append(changed)
+
     @property
     def all(self) -> tuple[Terminal, ...]:
         """Every key ever paired."""
@@ -123,4 +133,6 @@ class Terminals:
         draft = Draft(kind=kind, actor="box", time_ms=self._clock.now_ms(), body=encoded)
         (entry,) = await self._ledger.append([draft], purpose=Purpose.OUTCOME)
         await self.load()
+        for changed in self._watchers:
+            changed()
         return entry.seq

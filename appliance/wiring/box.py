@@ -282,7 +282,9 @@ class Box:
             pipeline=self._pipeline(),
             batch=batch,
             pairing=pairing,
-            events=EventDoor(ledger=self._ledger, authenticate=self._authenticate, metrics=self._metrics),
+            events=EventDoor(
+                ledger=self._ledger, authenticate=self._authenticate, terminals=self._terminals, metrics=self._metrics
+            ),
             refusals=self._refusals,
             clock=self._clock,
             audience=self._audience,

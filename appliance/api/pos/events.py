@@ -17,9 +17,10 @@ from aiohttp import web
 
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.signed import Encoding, decode_signed
+from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
-from appliance.model.ids import TerminalId
+from appliance.model.ids import KeyId, TerminalId
 from appliance.model.invariants import ensure
 from appliance.model.limits import EVENT_STREAMS_MAX, REQUEST_BYTES_MAX
 from appliance.payment.story import events_after
@@ -36,19 +37,21 @@ _AFTER: Final = re.compile(r"\A(?:-1|[0-9]{1,18})\Z")
 class EventDoor:
     """Open streams, counted and bounded."""
 
-    def __init__(self, *, ledger: Ledger, authenticate: Authenticate, metrics: Metrics) -> None:
+    def __init__(self, *, ledger: Ledger, authenticate: Authenticate, terminals: Terminals, metrics: Metrics) -> None:
         self._ledger = ledger
         self._authenticate = authenticate
+        self._terminals = terminals
         self._metrics = metrics
-        self._streams: set[asyncio.Task[object]] = set()
+        self._streams: dict[asyncio.Task[object], KeyId] = {}
+        terminals.watch(self._end_revoked)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One stream, until the terminal hangs up or the box stops."""
-        terminal, after = await self._admit(request)
+        key_id, terminal, after = await self._admit(request)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         stream = asyncio.current_task()
         ensure(stream is not None, "a handler runs in a task")
-        self._streams.add(stream)  # type: ignore[arg-type] # ensured above
+        self._streams[stream] = key_id  # type: ignore[index] # ensured above
         self._metrics.event_streams.set(len(self._streams))
         try:
             await response.prepare(request)
@@ -56,7 +59,7 @@ class EventDoor:
         except ConnectionError:
             pass  # the terminal hung up; it comes back with `after`
         finally:
-            self._streams.discard(stream)
+            self._streams.pop(stream, None)  # type: ignore[arg-type] # ensured above
             self._metrics.event_streams.set(len(self._streams))
         return response
 
@@ -65,7 +68,12 @@ class EventDoor:
         for stream in tuple(self._streams):
             stream.cancel()
 
-    async def _admit(self, request: web.Request) -> tuple[TerminalId, int]:
+    def _end_revoked(self) -> None:
+        for stream, key_id in tuple(self._streams.items()):
+            if not self._terminals.is_paired(key_id):
+                stream.cancel()
+
+    async def _admit(self, request: web.Request) -> tuple[KeyId, TerminalId, int]:
         header = request.headers.get("Authorization", "")
         if not header.startswith(_SCHEME):
             raise Rejected("signature_wrong", "expected `Authorization: Tillstone <JWS>` signed for the verb events")
@@ -73,12 +81,13 @@ class EventDoor:
         token = header.removeprefix(_SCHEME).encode("utf-8", "surrogateescape")
         signed = decode_signed(token, Encoding.JOSE, size_max=REQUEST_BYTES_MAX)
         allowed = await self._authenticate(signed, EventsBody)
+        self._terminals.by_key(signed.key_id)  # revoked while the claims were compared with the log?
         if len(self._streams) >= EVENT_STREAMS_MAX:
             raise Rejected("too_many_streams", f"at most {EVENT_STREAMS_MAX} streams are open at a time")
         after = request.query.get("after", str(allowed.body.after))
         if not _AFTER.match(after):
             raise Rejected("body_invalid", "expected `after` to be the seq of an entry, or -1")
-        return allowed.identity.terminal, int(after)
+        return signed.key_id, allowed.identity.terminal, int(after)
 
     async def _follow(self, response: web.StreamResponse, terminal: TerminalId, after: int) -> None:
         while True:
