@@ -6,6 +6,7 @@ owns the box anyway, so the file's mode is the authentication; nothing here move
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
@@ -27,6 +28,8 @@ from appliance.wire.requests import Name, Text, Wire
 BodyT = TypeVar("BodyT", bound=Wire)
 
 _BODY_BYTES_MAX = 4096
+_AFTER = re.compile(r"\A(?:-1|[0-9]{1,18})\Z")
+_LIMIT = re.compile(r"\A[0-9]{1,4}\Z")
 
 
 class _Invite(Wire, frozen=True, kw_only=True):
@@ -103,7 +106,7 @@ class LocalDoor:
     async def _recent(self, request: web.Request) -> web.Response:
         after = request.query.get("after", "-1")
         limit = request.query.get("limit", "100")
-        if not after.lstrip("-").isdecimal() or not limit.isdecimal():
+        if not _AFTER.match(after) or not _LIMIT.match(limit):
             raise Rejected("body_invalid", "expected whole numbers for `after` and `limit`")
         return _json(await news(self._ledger, int(after), min(int(limit), 500)))
 
