@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import pytest
 
 from tests.crash.invariants import check_log, check_money
 from tests.crash.sellers import Books, Seller
-from tests.crash.shop import CrashShop, Twin
+from tests.crash.shop import CrashShop, Nursery, Twin, copy_shop
 
 KILLS = int(os.environ.get("SOAK_KILLS", "200"))
 SEED = int(os.environ.get("SOAK_SEED", str(random.SystemRandom().randrange(10**9))))
 CHECKS = 20
 SALES_AT_ONCE = 3  # per till: most of a sale's time it waits, for a box that is down or a provider that is silent
+SHOP_KILLS_MAX = 500  # then another shop: a long listing at the twin would make all of a life a wait
 LIFE_S = 0.5
 LONG_LIFE_S = 2.5
 START_S = 0.3
@@ -96,17 +98,30 @@ class Campaign:
         check_money(payments, [each for each in charges if each["metadata"]["tillstone_payment"] in ours])
 
 
-async def run_campaign(shop: CrashShop, copy: Path, kills: int) -> None:
-    print(f"{kills} kills, SOAK_SEED={SEED}")
+async def run_campaign(shop: CrashShop, copy: Path, kills: int, seed: int = SEED) -> None:
+    print(f"{kills} kills, SOAK_SEED={seed}", flush=True)
     try:
-        books = await Campaign(shop, copy, SEED).run(kills)
+        books = await Campaign(shop, copy, seed).run(kills)
     except BaseException as error:
-        error.add_note(f"SOAK_SEED={SEED}")
+        error.add_note(f"SOAK_SEED={seed}")
         raise
+    finally:
+        await shop.kill()
     print(f"{len(books.payments)} payments asked for, {len(books.told)} final answers, {len(books.refused)} refusals")
     assert books.told
 
 
 @pytest.mark.soak
-async def test_killed_at_random_moments_under_load_nobody_is_cheated(shop: CrashShop, tmp_path: Path) -> None:
-    await run_campaign(shop, tmp_path / "copy", KILLS)
+def test_killed_at_random_moments_under_load_nobody_is_cheated(
+    template: Path, tmp_path: Path, nursery: Nursery
+) -> None:
+    for number, begun in enumerate(range(0, KILLS, SHOP_KILLS_MAX)):
+        path = tmp_path / str(number)
+        path.mkdir()
+        twin = Twin(path)
+        try:
+            shop = copy_shop(template, path / "shop", nursery, twin)
+            asyncio.run(run_campaign(shop, path / "copy", min(SHOP_KILLS_MAX, KILLS - begun), SEED + number))
+        finally:
+            twin.close()
+        shutil.rmtree(path)
