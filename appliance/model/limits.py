@@ -27,7 +27,6 @@ TAX_RATE_BASIS_POINTS_MAX: Final = 10_000
 # Idempotency (ARCHITECTURE section 3).
 KEY_AGE_MAX_MS: Final = 90 * DAY_MS
 KEY_AHEAD_MAX_MS: Final = DAY_MS  # a key from the future would outlive the 90 days in which we remember it
-PROVIDER_KEY_AGE_MAX_MS: Final = 20 * HOUR_MS  # Stripe may forget a key after 24 h; then it makes a new charge
 
 # Waiting.
 SIGNATURE_WAIT_MS: Final = 1_000  # then the durable result goes out with `pending`
