@@ -57,6 +57,12 @@ def encode(value: object) -> bytes:
     raise Bug("cbor_forbidden_type", f"a {type(value).__name__} has no place in the CBOR subset")
 
 
+def encode_decoded(value: object) -> bytes:
+    """The same for a value that `decode` returned: it is plain and in order, so the fast codec may write it."""
+    encoded: bytes = cbor2.dumps(value)
+    return encoded
+
+
 def decode(data: bytes, *, size_max: int, depth_max: int = DEPTH_MAX) -> Value:
     """The value that `data` encodes.
 

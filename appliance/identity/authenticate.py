@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from appliance.crypto import cbor
-from appliance.identity.signed import SignedRequest
+from appliance.identity.signed import Encoding, SignedRequest
 from appliance.identity.terminals import Terminals
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, TerminalId, request_key
@@ -100,7 +100,7 @@ def authenticated(
         identity=Identity(
             key=key,
             terminal=terminal,
-            payload_hash=payload_hash(signed.claims.verb, terminal, body),
+            payload_hash=payload_hash_of(signed.claims.verb, terminal, _encoded_body(signed, body)),
             signed=signed.raw,
             received_ms=now_ms,
         ),
@@ -114,5 +114,13 @@ def payload_hash(verb: str, terminal: str, body: Wire) -> bytes:
 
 
 def payload_hash_of(verb: str, terminal: str, encoded_body: bytes) -> bytes:
-    """The same for a body that is encoded already."""
+    """The same for a body that is encoded already, without its defaults."""
     return hashlib.sha256(cbor.array_head(3) + cbor.encode(verb) + cbor.encode(terminal) + encoded_body).digest()
+
+
+def _encoded_body(signed: SignedRequest, body: Wire) -> bytes:
+    members = msgspec.to_builtins(body)
+    # A COSE payload that wrote no default out is this very encoding already, and was proven to be in order.
+    if signed.encoding is Encoding.COSE and signed.claims.body == members:
+        return cbor.encode_decoded(signed.claims.body)
+    return cbor.encode(members)
