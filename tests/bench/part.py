@@ -15,7 +15,7 @@ import msgspec
 SpecT = TypeVar("SpecT", bound=msgspec.Struct)
 ResultT = TypeVar("ResultT", bound=msgspec.Struct)
 
-TIMEOUT_S = 300.0
+TIMEOUT_S = 900.0
 
 
 class PartFailed(Exception):

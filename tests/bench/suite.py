@@ -40,23 +40,23 @@ class Plan:
 
 WHOLE = Plan(
     machine_s=2.0,
-    plain_entries=400_000,
+    plain_entries=200_000,
     sizes=(1_000, 10_000, 100_000, 1_000_000),
-    single=40_000,
+    single=20_000,
     alone=1_000,
-    paced=15_000,
-    batches=150,
-    slow=15_000,
+    paced=10_000,
+    batches=80,
+    slow=8_000,
 )
 QUICK = Plan(
     machine_s=0.3,
-    plain_entries=80_000,
+    plain_entries=40_000,
     sizes=(1_000, 10_000),
-    single=6_000,
+    single=3_000,
     alone=300,
-    paced=3_000,
+    paced=2_000,
     batches=20,
-    slow=3_000,
+    slow=1_500,
 )
 
 
