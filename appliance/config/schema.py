@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from appliance.model.limits import AMOUNT_MINOR_MAX, BATCH_SALES_MAX, DAY_MS, MINUTE_MS
+from appliance.model.limits import AMOUNT_MINOR_MAX, BATCH_SALES_MAX, DAY_MS, MINUTE_MS, PROVIDER_DEADLINE_MS
 
 SECRET_FILE: Final = {"secret_file": True}
 """Marks a path whose file holds a secret: `load.py` insists on mode 0600 or stricter."""
@@ -280,9 +280,10 @@ class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     settle_ms: Annotated[
         int,
         Meta(
-            ge=1_000,
+            ge=PROVIDER_DEADLINE_MS,
             le=3_600_000,
-            description="Between the two complete listings that together prove a card was never charged.",
+            description="Between the two complete listings that together prove a card was never charged;"
+            " less than a provider takes over a request would call a sale not charged that is charged later.",
         ),
     ] = 120_000
     batch_sales_max: Annotated[int, Meta(ge=1, le=BATCH_SALES_MAX, description="Sales in one signed batch.")] = (

@@ -39,12 +39,14 @@ from appliance.ledger.ledger import Ledger
 from appliance.ledger.receipt import ReceiptBundle
 from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderReference
+from appliance.payment.resolve import Resolver
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.wiring import box as wiring
 from appliance.wiring.trust import Trust
 
 SEED_BYTES = 32
+SETTLE_MS = 1_000
 PR_SET_PDEATHSIG = 1
 
 
@@ -110,6 +112,13 @@ class DyingProvider:
         return answer
 
 
+class QuickResolver(Resolver):
+    """Proves absence after a second: no setting lets a shop do that, because a slow provider would make it a lie."""
+
+    def __init__(self, *, settle_ms: int, **parts: Any) -> None:
+        super().__init__(settle_ms=min(settle_ms, SETTLE_MS), **parts)
+
+
 class HealthyLink:
     """What health checks ask of a token that is not there."""
 
@@ -164,7 +173,12 @@ def install() -> None:
         inner = await open_provider(settings, clock)
         return None if inner is None else DyingProvider(inner)
 
-    parts = {"Ledger": DyingLedger, "_open_provider": open_dying_provider, "make_middleware": dying_middleware}
+    parts = {
+        "Ledger": DyingLedger,
+        "Resolver": QuickResolver,
+        "_open_provider": open_dying_provider,
+        "make_middleware": dying_middleware,
+    }
     if os.environ.get("DEVICES") != "real":
         parts["open_trust"] = software_trust
     vars(wiring).update(parts)

@@ -45,7 +45,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 START_S_MAX = 20.0
 DEATH_S_MAX = 40.0
 _LOOK_S = 0.01
-SETTLE_MS = 1_000
 SHOP = ShopFacts(serial="CRASH-1")
 
 
@@ -252,7 +251,7 @@ def settle_in(path: Path, nursery: Nursery, twin: Twin) -> CrashShop:
         envelope=b"",
     )
     port = free_port()
-    settings = write_settings(
+    write_settings(
         Box(folder=folder.box, shop=SHOP, module=Path("/nonexistent/libsofthsm2.so"), keys=keys),
         tcti="none",
         ports=Ports(pos=port, public=0),
@@ -260,13 +259,7 @@ def settle_in(path: Path, nursery: Nursery, twin: Twin) -> CrashShop:
         cards=CardProvider(api_base=twin.base, api_key=path / "stripe-key"),
         room_bytes_min=16 * 2**20,
     )
-    add_settle_ms(settings)
     return CrashShop(path=path, nursery=nursery, twin=twin, port=port, store_key=store_key)
-
-
-def add_settle_ms(settings: Path) -> None:
-    """Let absence be proven in a second instead of two minutes."""
-    settings.write_text(f"{settings.read_text()}\n[limits]\nsettle_ms = {SETTLE_MS}\n")
 
 
 def _door(box: Path) -> DoorFiles:

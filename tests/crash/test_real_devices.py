@@ -16,7 +16,7 @@ from provisioning.sandbox.tills import ready_tills
 from provisioning.settings_file import CardProvider, Ports, write_settings
 from tests.crash.invariants import Told, check_log, check_money
 from tests.crash.sellers import sale
-from tests.crash.shop import SHOP, CrashShop, Nursery, Twin, add_settle_ms, free_port
+from tests.crash.shop import SHOP, CrashShop, Nursery, Twin, free_port
 from tests.crash.test_kill_campaign import run_campaign
 from tests.stripe_twin import KEY
 from tests.swtpm import require_swtpm
@@ -46,7 +46,7 @@ def real_shop(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery, twin: 
     port = free_port()
     cards = CardProvider(api_base=twin.base, api_key=path / "stripe-key")
     ports = Ports(pos=port, public=0)
-    add_settle_ms(write_settings(box, tcti=tpm.tcti, ports=ports, door=door, cards=cards, room_bytes_min=16 * 2**20))
+    write_settings(box, tcti=tpm.tcti, ports=ports, door=door, cards=cards, room_bytes_min=16 * 2**20)
     # The key over the disclosures is wrapped by the token: the checks rebuild from entries alone.
     shop = CrashShop(
         path=path,
