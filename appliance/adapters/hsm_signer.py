@@ -81,9 +81,17 @@ class HsmSigner:
         """A verified signature in COSE form; see `ports/signer.py`."""
         return await self._link.call(lambda opened: self._open(opened).sign(message), self._deadline_ms)
 
+    async def prove(self) -> None:
+        """Raise Corrupt `hsm_key_refused` unless the token holds this very key; signs nothing."""
+        await self._link.call(lambda opened: _nothing(self._open(opened)), self._deadline_ms)
+
     def _open(self, opened: HsmSession) -> SigningKey:
         algorithm = _ALGORITHM_OF[self._key.algorithm]
         return opened.once(self._key, lambda session: SigningKey.open(session, self._key.ref, algorithm))
+
+
+def _nothing(_key: SigningKey) -> None:
+    """The token's objects stay on its thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

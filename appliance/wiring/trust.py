@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from appliance.adapters.hsm_link import HsmAddress, HsmLink
 from appliance.adapters.hsm_signer import EnvelopedSigner, HsmCipher, HsmSigner, PinnedHsmKey, PinnedKek
 from appliance.adapters.tpm_sealer import TpmSealer
 from appliance.config.load import read_secret
-from appliance.config.schema import Settings
+from appliance.config.schema import Settings, TokenKey
 from appliance.crypto.envelope import open_envelope
 from appliance.crypto.hybrid import PinnedKey
 from appliance.ledger.genesis import GenesisStatement, SignedGenesis, read_body
@@ -69,7 +70,7 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
         genesis = read_body(settings.storage.genesis_path.read_bytes())
         statement = genesis.read()
         cipher = HsmCipher(link=link, kek=_kek(settings), deadline_ms=settings.hsm.deadline_ms)
-        classical = _token_signer(settings, link, statement.keys.classical, settings.hsm.classical.id)
+        classical = await _token_signer(settings, link, statement.keys.classical, settings.hsm.classical)
         post_quantum, home = await _post_quantum(settings, link, cipher, statement.keys.post_quantum)
         if isinstance(post_quantum, EnvelopedSigner):
             stack.push_async_callback(post_quantum.close)
@@ -111,17 +112,23 @@ def _kek(settings: Settings) -> PinnedKek:
     )
 
 
-def _token_signer(settings: Settings, link: HsmLink, pinned: PinnedKey, token_key_id: str) -> HsmSigner:
-    key = PinnedHsmKey(
-        token_key_id=bytes.fromhex(token_key_id), algorithm=pinned.algorithm, public_key=pinned.public_key
-    )
-    return HsmSigner(link=link, key=key, deadline_ms=settings.hsm.deadline_ms)
+async def _token_signer(settings: Settings, link: HsmLink, pinned: PinnedKey, wanted: TokenKey) -> HsmSigner:
+    """The signer of a log key, proven before a log is begun that nobody could sign."""
+    seen = hashlib.sha256(pinned.public_key).hexdigest()
+    if seen != wanted.public_key_sha256:
+        raise Corrupt(
+            "log_keys_mismatch", f"expected {wanted.public_key_sha256} of the settings, the genesis has {seen}"
+        )
+    key = PinnedHsmKey(token_key_id=bytes.fromhex(wanted.id), algorithm=pinned.algorithm, public_key=pinned.public_key)
+    signer = HsmSigner(link=link, key=key, deadline_ms=settings.hsm.deadline_ms)
+    await signer.prove()
+    return signer
 
 
 async def _post_quantum(settings: Settings, link: HsmLink, cipher: HsmCipher, pinned: PinnedKey) -> tuple[Signer, str]:
     home = settings.post_quantum
     if home.token is not None:
-        return _token_signer(settings, link, pinned, home.token.id), "token"
+        return await _token_signer(settings, link, pinned, home.token), "token"
     if home.envelope_path is None:
         raise Corrupt("post_quantum_key_missing", "expected post_quantum.envelope_path or post_quantum.token")
     key = await open_envelope(cipher, home.envelope_path.read_bytes(), purpose="log_post_quantum")

@@ -8,6 +8,7 @@ import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -112,7 +113,7 @@ def test_proof_is_bound_to_the_key_and_the_name(box: RunningBox, certificate: by
         ({"name": ""}, "body_invalid"),
     ],
 )
-def test_malformed_pairing_is_refused(box: RunningBox, certificate: bytes, changed: dict[str, str], code: str) -> None:
+def test_malformed_pairing_is_refused(box: RunningBox, certificate: bytes, changed: dict[str, Any], code: str) -> None:
     reply = pair(Till(box, "malformed", TerminalKey.generate()), "0" * 12, certificate, **changed)
     assert (reply.status, reply.code) == (400, code)
 
