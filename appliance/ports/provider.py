@@ -6,8 +6,8 @@ and the operation counts as `Unknown`.
 
 Rules for callers:
 - An operation is asked only after its intent's commit returned success.
-- The same `provider_key` always carries the same bytes, and is never resent past `PROVIDER_KEY_AGE_MAX_MS` of
-  proven age: providers forget keys, and then the same key makes a new charge.
+- A `provider_key` is sent once, ever: providers forget keys after a day, and then the same key makes a new charge. What is
+  unclear is read back with `find`.
 - `Refused` and `NotSent` speak of this request alone. When an earlier request under the same key may have arrived, they
   prove nothing about it: ask `find`.
 

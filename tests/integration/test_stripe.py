@@ -93,7 +93,7 @@ async def test_an_outage_ends_when_it_is_cleared(twin: TwinProcess, provider: St
 async def test_a_key_past_24_hours_charges_anew_and_both_charges_are_seen(
     twin: TwinProcess, provider: StripeProvider
 ) -> None:
-    """Why `PROVIDER_KEY_AGE_MAX_MS` is 20 hours: docs.stripe.com/api/idempotent_requests."""
+    """Why a key is sent once, ever: docs.stripe.com/api/idempotent_requests."""
     operation = authorisation()
     await provider.authorise(operation)
     await twin.advance(25 * HOUR_MS)

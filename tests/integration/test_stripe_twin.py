@@ -84,7 +84,7 @@ async def test_a_500_before_execution_is_not_remembered(twin: TwinProcess) -> No
 async def test_after_24_hours_the_same_key_charges_anew(twin: TwinProcess) -> None:
     """docs.stripe.com/api/idempotent_requests: a reused key whose original was pruned makes a new request.
 
-    This is why we stop resending at 20 hours.
+    This is why a key is sent once, ever.
     """
     await twin.post(PAYMENTS, form(), key="k")
     await twin.advance(DAY_MS - 60_000)
