@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from appliance.ledger.genesis import LogId
 from appliance.ledger.receipt import HeadSignature, SignedHead, head_protected, head_to_be_signed
 from appliance.model.errors import OutcomeUnknown, Unavailable
-from appliance.model.invariants import ensure
 from appliance.ports.clock import Clock
 from appliance.ports.signer import Signer
 
@@ -62,7 +61,7 @@ class HeadSigner:
         self._wanted_size = 0
         self._wanted_since_ms = clock.monotonic_ms()
         self._wish = asyncio.Event()
-        self._changed = asyncio.Condition()
+        self._waiters: dict[asyncio.Future[SignedHead], int] = {}
 
     @property
     def signed(self) -> SignedHead | None:
@@ -93,11 +92,15 @@ class HeadSigner:
     async def wait_for(self, size: int) -> SignedHead:
         """A signed head of at least `size`; the caller bounds the wait."""
         self.want(size)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._signed_size >= size)
         signed = self._signed
-        ensure(signed is not None, "a signed head of some size exists")
-        return signed  # type: ignore[return-value] # ensured above
+        if signed is not None and signed.size >= size:
+            return signed
+        waiter: asyncio.Future[SignedHead] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = size
+        try:
+            return await waiter
+        finally:
+            del self._waiters[waiter]  # also of a caller whose time is over: nothing piles up while signing is down
 
     async def run(self) -> None:
         """Sign for ever; a task of the supervisor."""
@@ -119,8 +122,13 @@ class HeadSigner:
                 self._wish.clear()
             else:
                 self._wanted_since_ms = self._clock.monotonic_ms()
-            async with self._changed:
-                self._changed.notify_all()
+            self._wake(signed)
+
+    def _wake(self, signed: SignedHead) -> None:
+        """Answer whom this head covers, and nobody else: a condition would wake all of them, one after the other."""
+        for waiter, size in self._waiters.items():
+            if size <= signed.size and not waiter.done():
+                waiter.set_result(signed)
 
     async def _sign(self, head: Head) -> SignedHead:
         return SignedHead(
