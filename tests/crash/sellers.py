@@ -16,8 +16,8 @@ from appliance.wire.requests import BatchBody, BatchItem, PaymentBody, TenderBod
 from provisioning.terminal.client import TerminalClient
 from tests.crash.invariants import AFTER, FINAL, Told
 
-PATIENCE_MS = 1_000
-OPEN_MAX = 8
+PATIENCE_MS = 250
+OPEN_MAX = 40
 BATCH_SALES = 5
 HONEST_REFUSALS = frozenset(
     {
@@ -70,7 +70,7 @@ class Seller:
     async def run(self) -> None:
         """Sell until it is over, then until nothing is open."""
         while not self.is_over or self._open or self._batches:
-            if self._open and (self.is_over or len(self._open) >= OPEN_MAX or self._random.random() < 0.4):
+            if self._open and (self.is_over or len(self._open) >= OPEN_MAX or self._random.random() < 0.3):
                 await self._put(self._open.pop(0))
             elif self._batches:
                 await self._send(*self._batches.pop())
