@@ -48,12 +48,14 @@ class Refusals:
         """Write what was counted; it is kept when the ledger cannot take it now."""
         if not self._counts:
             return
-        drafts = [self._draft(terminal, codes) for terminal, codes in sorted(self._counts.items())]
+        written, self._counts = self._counts, defaultdict(Counter)  # what comes meanwhile is for the next summary
+        drafts = [self._draft(terminal, codes) for terminal, codes in sorted(written.items())]
         try:
             await self._ledger.append(drafts, purpose=Purpose.OUTCOME)
         except (Unavailable, OutcomeUnknown):
-            return
-        self._counts.clear()
+            for terminal, codes in self._counts.items():
+                written[terminal].update(codes)
+            self._counts = written
 
     def _draft(self, terminal: str, codes: Counter[str]) -> Draft:
         body = entries.RefusalsEntry(terminal=terminal, codes=dict(codes))

@@ -1,0 +1,198 @@
+"""A box in one process: the real ledger, pipeline and resolver, a provider in memory, a clock that a test moves.
+
+Holds no test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from appliance.crypto.signing_key import TerminalKey
+from appliance.device.epochs import EpochProjection
+from appliance.identity.authenticate import Authenticate
+from appliance.identity.pairing import Pairing
+from appliance.identity.refusals import Refusals
+from appliance.identity.signed import Encoding, SignedRequest, decode_signed
+from appliance.identity.terminals import TerminalProjection, Terminals
+from appliance.ledger.ledger import Ledger
+from appliance.model.ids import TerminalId, new_request_key
+from appliance.model.limits import BATCH_BYTES_MAX
+from appliance.payment.batch import Batch
+from appliance.payment.operate import Operations
+from appliance.payment.pipeline import PaymentPipeline
+from appliance.payment.projection import PaymentProjection
+from appliance.payment.resolve import Resolver
+from appliance.payment.respond import Respond
+from appliance.payment.undo import Undo
+from appliance.payment.validate import ShopRules
+from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
+from appliance.runtime.stages import Stages
+from appliance.runtime.supervise import supervised
+from appliance.runtime.tracing import open_tracer
+from appliance.wire.requests import Claims
+from provisioning.terminal.signing import sign_cose
+from tests.fakes.clock import FakeClock
+from tests.fakes.provider import FakeProvider
+from tests.unit.ledger.shop import genesis, open_ledger, running
+
+CERTIFICATE: Final = bytes(range(32))
+PROJECTIONS: Final = (PaymentProjection(), TerminalProjection(), EpochProjection())
+SETTLE_MS: Final = 60_000
+ROUNDS_MAX: Final = 24
+
+
+class OpenAdmission:
+    """May always sell."""
+
+    def admit(self) -> None:
+        """Say yes."""
+
+
+class BlindWatermark:
+    """Compares nothing."""
+
+    async def check(self, size: int, root: bytes) -> None:
+        """Say yes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """The parts of an open box."""
+
+    ledger: Ledger
+    clock: FakeClock
+    provider: FakeProvider
+    terminals: Terminals
+    pairing: Pairing
+    refusals: Refusals
+    pipeline: PaymentPipeline
+    batch: Batch
+    resolver: Resolver
+    audience: str
+    works_open: Callable[[], int]
+    keys: dict[str, TerminalKey] = field(default_factory=dict)
+
+    def new_key(self) -> str:
+        return str(new_request_key(self.clock.now_ms(), random.randbytes(10)))
+
+    async def pair(self, name: str) -> None:
+        self.keys[name] = TerminalKey.generate()
+        await self.terminals.pair(TerminalId(name), self.keys[name].public_key)
+
+    def request(
+        self, verb: str, body: dict[str, Any], key: str | None = None, *, terminal: str = "till-1"
+    ) -> SignedRequest:
+        """As the door hands it over."""
+        claims = Claims(
+            v=1,
+            verb=verb,  # type: ignore[arg-type] # a test may say anything
+            audience=self.audience,
+            terminal=terminal,
+            key=self.new_key() if key is None else key,
+            signed_at_ms=self.clock.now_ms(),
+            body=body,
+        )
+        return decode_signed(sign_cose(self.keys[terminal], claims), Encoding.COSE, size_max=BATCH_BYTES_MAX)
+
+    async def works_done(self) -> None:
+        """Return when no provider is being asked any more."""
+        while self.works_open():  # noqa: ASYNC110 - the works belong to production code, which has no event for tests
+            await asyncio.sleep(0)
+
+    async def settle(self) -> None:
+        """Let the resolver look until nothing is open or due; virtual time passes between."""
+        for _ in range(ROUNDS_MAX):
+            await self.works_done()
+            await self.resolver.look()
+            await self.works_done()
+            if not await self.rows("SELECT 1 FROM payments WHERE state = 'being_checked'"):
+                return
+            self.clock.pass_time(2 * SETTLE_MS)
+        raise AssertionError("a payment is still being checked")
+
+    async def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        return await self.ledger.read(lambda connection: connection.execute(statement).fetchall())
+
+
+@asynccontextmanager
+async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIterator[Shop]:
+    """A box with one paired terminal, `till-1`."""
+    clock = clock or FakeClock()
+    log = Log(sink=lambda _line: None, clock=clock)
+    provider = FakeProvider(clock=clock)
+    async with (
+        running(await open_ledger(folder, clock=clock, projections=PROJECTIONS)) as ledger,
+        supervised(log=log, clock=clock) as supervisor,
+    ):
+        audience = genesis().read().origin
+        stages = Stages(tracer=open_tracer(None, service="test"), metrics=Metrics())
+        terminals = Terminals(ledger=ledger, clock=clock)
+        authenticate = Authenticate(
+            terminals=terminals,
+            watermark=BlindWatermark(),
+            clock=clock,
+            audience=audience,
+            clock_skew_max_ms=300_000,
+        )
+        operations = Operations(
+            ledger=ledger,
+            provider=provider,
+            supervisor=supervisor,
+            clock=clock,
+            log=log,
+            stages=stages,
+            log_origin=audience,
+            source_default="pm_card_visa",
+        )
+        rules = ShopRules(currency="EUR", cash_rounding_minor=1, amount_minor_max=10**9)
+        admission = OpenAdmission()
+        shop = Shop(
+            ledger=ledger,
+            clock=clock,
+            provider=provider,
+            terminals=terminals,
+            pairing=Pairing(
+                terminals=terminals,
+                authenticate=authenticate,
+                clock=clock,
+                audience=audience,
+                currency="EUR",
+                trust="{}",
+                authority="",
+                certificate_sha256=CERTIFICATE,
+            ),
+            refusals=Refusals(ledger=ledger, clock=clock),
+            pipeline=PaymentPipeline(
+                authenticate=authenticate,
+                rules=rules,
+                admission=admission,
+                operations=operations,
+                undo=Undo(ledger=ledger, operations=operations, clock=clock),
+                respond=Respond(ledger=ledger, clock=clock),
+                ledger=ledger,
+                clock=clock,
+                stages=stages,
+            ),
+            batch=Batch(authenticate=authenticate, rules=rules, admission=admission, ledger=ledger, clock=clock),
+            resolver=Resolver(
+                ledger=ledger,
+                operations=operations,
+                clock=clock,
+                log=log,
+                settle_ms=SETTLE_MS,
+                jitter=random.Random(1),
+            ),
+            audience=audience,
+            works_open=lambda: supervisor.works_open,
+        )
+        await terminals.load()
+        await shop.pair("till-1")
+        yield shop
+        supervisor.stop("the test is over")
