@@ -6,8 +6,8 @@ and the operation counts as `Unknown`.
 
 Rules for callers:
 - An operation is asked only after its intent's commit returned success.
-- A `provider_key` is sent once, ever: providers forget keys after a day, and then the same key makes a new charge. What is
-  unclear is read back with `find`.
+- A `provider_key` is sent once, ever: providers forget keys after a day, and then the same key makes a new charge.
+  What is unclear is read back with `find`.
 - `Refused` and `NotSent` speak of this request alone. When an earlier request under the same key may have arrived, they
   prove nothing about it: ask `find`.
 
