@@ -20,7 +20,7 @@ from appliance.ledger.draft import Purpose, Recorded
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
-from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS, SIGNATURE_WAIT_MS
+from appliance.model.limits import BATCH_SALES_MAX, DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS, SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest, ClearedPayment, Identity
 from appliance.payment.drafts import sale_draft
 from appliance.payment.guards import AlreadyRecorded, judge_used, unused
@@ -47,13 +47,21 @@ class Batch:
     """The verb `batch`."""
 
     def __init__(
-        self, *, authenticate: Authenticate, rules: ShopRules, admission: Admission, ledger: Ledger, clock: Clock
+        self,
+        *,
+        authenticate: Authenticate,
+        rules: ShopRules,
+        admission: Admission,
+        ledger: Ledger,
+        clock: Clock,
+        sales_max: int = BATCH_SALES_MAX,
     ) -> None:
         self._authenticate = authenticate
         self._rules = rules
         self._admission = admission
         self._ledger = ledger
         self._clock = clock
+        self._sales_max = sales_max
 
     async def take(self, signed: SignedRequest) -> BatchAnswer:
         """Record every sale of the batch that can be recorded.
@@ -64,6 +72,8 @@ class Batch:
             OutcomeUnknown: the commit failed; send the same batch again.
         """
         request = await self._authenticate(signed, BatchBody)
+        if len(request.body.items) > self._sales_max:
+            raise Rejected("body_invalid", f"expected at most {self._sales_max} sales, saw {len(request.body.items)}")
         # Each result repeats its key, so what is no key refuses the whole batch: nothing else is said back.
         items = [(request_key(item.key), item) for item in request.body.items]
         outcomes: list[_Accepted | BatchResult | ClearedPayment] = []

@@ -277,6 +277,7 @@ class Box:
             admission=self._admission,
             ledger=self._ledger,
             clock=self._clock,
+            sales_max=self._settings.limits.batch_sales_max,
         )
         return PosDoor(
             pipeline=self._pipeline(),

@@ -357,3 +357,29 @@ def test_receipt_is_pending_while_signing_is_down_and_fetched_later(tmp_path: Pa
                 break
             told = till.ask("status", {"of": key})
         assert verified(box, told).entries[0].seq == reply.body["seq"]
+
+
+def test_new_sales_wait_when_too_many_entries_are_unsigned_and_go_on_by_themselves(tmp_path: Path) -> None:
+    with running_box(tmp_path, settings="\n[limits]\nunsigned_entries_max = 2\nbatch_sales_max = 2\n") as box:
+        till = paired_till(box, tmp_path, "till-1")
+        sold = new_key()
+        till.ask("payment", CASH, sold)
+        three = {"items": [{"key": new_key(), "payment": CASH} for _ in range(3)]}
+        assert till.ask("batch", three).code == "body_invalid", "the shop's own bound of a batch holds"
+        store = box.box.token / "store"
+        store.rename(store.with_name("away"))
+        for _ in range(3):
+            till.ask("payment", CASH)
+        size = box.log_size()
+        refused = till.ask("payment", CASH)
+        assert (refused.status, refused.code, box.log_size()) == (503, "signing_down", size)
+        assert till.ask("payment", CASH, sold).body["state"] == "approved", "what was sold is still told"
+        assert till.ask("refund", {"of": sold}).body["state"] == "refunded", "outcomes are always recorded"
+        store.with_name("away").rename(store)
+        reply = till.ask("payment", CASH)
+        for _ in range(60):  # each asks for a receipt and waits a second for it
+            if reply.status == 200:
+                break
+            till.ask("status", {"of": sold})
+            reply = till.ask("payment", CASH)
+        assert reply.status == 200
