@@ -8,7 +8,7 @@ for the clock carries the box's time, so that a till can correct itself and sign
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from appliance.wire.faults import explain
 from appliance.wire.requests import BODIES, Wire
 
 BodyT = TypeVar("BodyT", bound=Wire)
+
+_SORTED: Final = msgspec.json.Encoder(order="sorted")
 
 
 class Watermark(Protocol):
@@ -119,8 +121,8 @@ def payload_hash_of(verb: str, terminal: str, encoded_body: bytes) -> bytes:
 
 
 def _encoded_body(signed: SignedRequest, body: Wire) -> bytes:
-    members = msgspec.to_builtins(body)
-    # A COSE payload that wrote no default out is this very encoding already, and was proven to be in order.
-    if signed.encoding is Encoding.COSE and signed.claims.body == members:
+    # A COSE payload that wrote no default out is this very encoding already, and was proven to be in order. JSON tells
+    # whether it is: a body of the protocol holds only text, integers, lists and maps.
+    if signed.encoding is Encoding.COSE and _SORTED.encode(signed.claims.body) == _SORTED.encode(body):
         return cbor.encode_decoded(signed.claims.body)
-    return cbor.encode(members)
+    return cbor.encode(msgspec.to_builtins(body))
