@@ -158,16 +158,7 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
             clock=clock,
             provider=provider,
             terminals=terminals,
-            pairing=Pairing(
-                terminals=terminals,
-                authenticate=authenticate,
-                clock=clock,
-                audience=audience,
-                currency="EUR",
-                trust="{}",
-                authority="",
-                certificate_sha256=CERTIFICATE,
-            ),
+            pairing=_pairing(terminals, authenticate, clock, audience),
             refusals=Refusals(ledger=ledger, clock=clock),
             pipeline=PaymentPipeline(
                 authenticate=authenticate,
@@ -196,3 +187,16 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
         await shop.pair("till-1")
         yield shop
         supervisor.stop("the test is over")
+
+
+def _pairing(terminals: Terminals, authenticate: Authenticate, clock: FakeClock, audience: str) -> Pairing:
+    return Pairing(
+        terminals=terminals,
+        authenticate=authenticate,
+        clock=clock,
+        audience=audience,
+        currency="EUR",
+        trust="{}",
+        authority="",
+        certificate_sha256=CERTIFICATE,
+    )
