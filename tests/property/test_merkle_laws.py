@@ -29,6 +29,7 @@ from appliance.ledger.merkle import (
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "rfc6962_proofs.json.gz"
 LEAVES = [leaf_hash(b"%d" % index) for index in range(1400)]
 
+
 class Case(TypedDict):
     root: str
     leafHash: str
