@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from appliance.ledger.receipt import RECEIPT_BYTES_MAX
 from appliance.model.errors import TillstoneError
 from provisioning.commands.outcome import DONE, NO, CannotDo
+from provisioning.sandbox.layout import FOLDER_DEFAULT
 from provisioning.verify.wording import printable
 
 if TYPE_CHECKING:
@@ -24,18 +25,24 @@ if TYPE_CHECKING:
     from provisioning.verify.progress import Progress
 
 
+LEDGER_DEFAULT: Final = FOLDER_DEFAULT / "box" / "data"
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`export log --ledger DIR -o FILE` and `export sqlite --ledger DIR | --log FILE -o FILE`."""
+    """`export log [--ledger DIR] -o FILE` and `export sqlite [--ledger DIR | --log FILE] -o FILE`."""
     parser = subparsers.add_parser("export", description="Give the log to others: as a file that proves, or as tables.")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
-    log = kinds.add_parser("log", description="Write the whole log as one file that `tillstone verify log` checks.")
-    log.add_argument("--ledger", type=Path, metavar="DIR", required=True, help="the folder of a ledger")
+    to_prove = "Write the whole log as one file that `tillstone verify log` checks."
+    log = kinds.add_parser("log", help="one file that proves", description=to_prove)
+    of_ledger = "the folder of a ledger; the box may be running (default: %(default)s)"
+    log.add_argument("--ledger", type=Path, metavar="DIR", default=LEDGER_DEFAULT, help=of_ledger)
     log.add_argument("--receipt", type=Path, metavar="FILE", help="end at this receipt's head; else the box is asked")
     log.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new file")
     log.set_defaults(run=run_log)
-    sqlite = kinds.add_parser("sqlite", description="Write the log as typed tables with full-text search.")
-    source = sqlite.add_mutually_exclusive_group(required=True)
-    source.add_argument("--ledger", type=Path, metavar="DIR", help="the folder of a ledger; the box may be running")
+    to_read = "Write the log as typed tables with full-text search."
+    sqlite = kinds.add_parser("sqlite", help="tables for an auditor", description=to_read)
+    source = sqlite.add_mutually_exclusive_group()
+    source.add_argument("--ledger", type=Path, metavar="DIR", default=LEDGER_DEFAULT, help=of_ledger)
     source.add_argument("--log", type=Path, metavar="FILE", help="an exported log; needs --trust")
     sqlite.add_argument("--trust", type=Path, metavar="FILE", help="trust.json: the owner that you pin")
     sqlite.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new file")
@@ -72,7 +79,7 @@ def _source(arguments: argparse.Namespace, progress: Progress) -> tuple[Source, 
     from provisioning.exports.source import from_file, from_folder, proof_of_file, proof_of_folder
 
     trust = None if arguments.trust is None else load_trust(_read(arguments.trust))
-    if arguments.ledger is not None:
+    if arguments.log is None:
         return from_folder(arguments.ledger, trust, progress), proof_of_folder(trust)
     if trust is None:
         raise CannotDo("an exported log is read with the owner that you pin", "name the trust file: --trust FILE")
