@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
+from appliance.model.limits import AMOUNT_MINOR_MAX
 from appliance.model.money import Money, exponent
 from appliance.wire.answers import PaymentAnswer
 from appliance.wire.requests import PaymentBody, TenderBody
@@ -45,6 +46,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sell at the running sandbox, or at one that is opened for this sale alone."""
+    if arguments.source is not None and arguments.tender != "card":
+        raise CannotDo("--source names a card, and this is a sale for cash", "add --card")
     folder = SandboxFolder.at(arguments.dir)
     began = time.monotonic()
     with sandbox_for_a_while(folder, "--ports-from", "0") as was_running:
@@ -95,6 +98,8 @@ def minor_units(amount: str, currency: str) -> int:
     if not scaled.is_finite() or scaled != scaled.to_integral_value():
         digits = exponent(currency)
         raise CannotDo(f"{amount} is no amount in {currency}, which has {digits} digits", "--amount 12.50")
+    if not 0 < scaled <= AMOUNT_MINOR_MAX:
+        raise CannotDo(f"{amount} {currency} is no amount to sell for", "--amount 12.50")
     return int(scaled)
 
 
