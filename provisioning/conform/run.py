@@ -61,12 +61,10 @@ class Conformance:
         Raises:
             Rejected: `command_malformed`: no words, or an unknown placeholder.
         """
-        self._words = shlex.split(command)
+        self._words = _split(command)
         self._identity = identity
         self._folder = folder
         self._clock = clock
-        if not self._words:
-            raise Rejected("command_malformed", "expected a command")
         _fill(self._words, dict.fromkeys(PLACEHOLDERS, ""))
 
     async def run(self, scenarios: tuple[Scenario, ...]) -> AsyncIterator[Score]:
@@ -127,12 +125,15 @@ class Conformance:
             "amount_minor": str(amount_minor),
             "deadline_ms": str(deadline_ms),
         }
-        process = await asyncio.create_subprocess_exec(
-            *_fill(self._words, values),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            limit=_OUTPUT_BYTES_MAX,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *_fill(self._words, values),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                limit=_OUTPUT_BYTES_MAX,
+            )
+        except OSError as cause:
+            raise Rejected("command_missing", f"{self._words[0]} cannot be started: {cause.strerror}") from cause
         result = "nothing"
         try:
             async with asyncio.timeout((deadline_ms + _GRACE_MS) / 1_000):
@@ -164,6 +165,16 @@ PLACEHOLDERS: Final = (
     "deadline_ms",
 )
 _WORDS: Final = frozenset({"approved", "declined", "refused", "unknown"})
+
+
+def _split(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as cause:
+        raise Rejected("command_malformed", f"expected a command: {cause}") from cause
+    if not words:
+        raise Rejected("command_malformed", "expected a command")
+    return words
 
 
 def _fill(words: list[str], values: Mapping[str, str]) -> list[str]:
