@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -36,12 +37,22 @@ def read_purchases(path: Path, limit: int | None) -> list[Purchase]:
         octets = path.read_bytes()
     except OSError as cause:
         raise CannotDo(f"{path} cannot be read: {cause.strerror}", "make replay FILE=path") from cause
-    text = (gzip.decompress(octets) if octets.startswith(_GZIP_MAGIC) else octets).decode("ascii", errors="replace")
-    lines = text.splitlines()[1:]
+    lines = _text(path, octets).splitlines()
+    if lines and _LINE.fullmatch(lines[0]):
+        raise CannotDo(f"{path} begins with a purchase", "put a header line first: it is not read, a purchase would be")
+    lines = lines[1:]
     purchases = [_read(row, line) for row, line in enumerate(lines[:limit], start=1) if line.strip()]
     if not purchases:
         raise CannotDo(f"{path} holds no purchases", "expected a header, then: customer, YYYYMMDD, pieces, price")
     return purchases
+
+
+def _text(path: Path, octets: bytes) -> str:
+    try:
+        plain = gzip.decompress(octets) if octets.startswith(_GZIP_MAGIC) else octets
+    except (EOFError, OSError, zlib.error) as cause:
+        raise CannotDo(f"{path} is no whole gzip file: {cause}", "get it again") from cause
+    return plain.decode("ascii", errors="replace")
 
 
 def _read(row: int, line: str) -> Purchase:
