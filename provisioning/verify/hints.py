@@ -17,7 +17,8 @@ _LOG_HINTS = {
     "chain_broken": "The entry before this one was changed, or entries were cut out or put in here.",
     "tile_mismatch": "One of the 256 entries that end here was changed after it was recorded.",
     "body_malformed": "The body of this entry is not in the one allowed form.",
-    "genesis_wrong": "The log begins with a statement that the pinned owner did not sign: it is another owner's log.",
+    "genesis_wrong": "The log begins with a statement that the pinned owner did not sign: "
+    "another owner's log, or its first entry was changed.",
     "export_malformed": "These bytes are no exported log: another kind of file, or one damaged or changed.",
     "export_truncated": "The file was cut short.",
     "export_log_unknown": "The trust file vouches for other logs than this one.",
