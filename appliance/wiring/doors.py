@@ -16,6 +16,8 @@ from appliance.config.schema import Settings
 LOCAL_SOCKET = "local.sock"
 DOORS_FILE = "doors.json"
 _SHUTDOWN_S = 5.0
+_SILENCE_S = 75.0
+"""A connection without a whole request head for this long is closed; by itself the library waits an hour."""
 
 
 class OpenDoor:
@@ -85,6 +87,12 @@ def _chain(certificate_path: Path) -> list[str]:
 
 async def _runner(application: web.Application) -> web.AppRunner:
     # No access log: the middleware counts requests, and paths of strangers do not belong in a log.
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S, handler_cancellation=False)
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        keepalive_timeout=_SILENCE_S,
+        shutdown_timeout=_SHUTDOWN_S,
+        handler_cancellation=False,
+    )
     await runner.setup()
     return runner
