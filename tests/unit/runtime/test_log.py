@@ -190,3 +190,14 @@ def test_libraries_speak_without_their_words(monkeypatch: pytest.MonkeyPatch) ->
     assert lines.parsed[0]["library"] == "stripe"
     assert lines.parsed[0]["place"].startswith(Path(__file__).name)
     assert lines.parsed[0]["error"] == "ValueError"
+
+
+def test_what_strangers_send_to_a_door_is_no_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", logging.WARNING)
+    lines = Lines()
+    bridge(lines.log)
+    logging.getLogger("aiohttp.server").error("a malformed head")
+    logging.getLogger("other").error("a fault of our own")
+    assert [line["level"] for line in lines.parsed] == ["info", "error"]
