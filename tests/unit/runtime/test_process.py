@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from collections.abc import Iterator
 
 import pytest
 import uvloop
 
-from appliance.runtime.process import SWITCH_INTERVAL_S, run_process
+from appliance.runtime.process import SWITCH_INTERVAL_S, raise_descriptor_limit, run_process
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +38,13 @@ def test_error_of_the_body_passes_through() -> None:
 
     with pytest.raises(ValueError, match="expected"):
         run_process(main)
+
+
+def test_a_low_soft_limit_of_descriptors_is_lifted() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        assert raise_descriptor_limit() > 256
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 256
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
