@@ -14,6 +14,7 @@ from appliance.ledger.entry import GENESIS_PREV, EntryHash, EntryStem, entry_has
 from appliance.ledger.guard import Guard
 from appliance.ledger.merkle import Frontier, Tile, leaf_hash
 from appliance.ledger.projection import Projector
+from appliance.ledger.rows import insert_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +107,9 @@ class Group:
         """
         if not self._entries:
             return
-        self._connection.executemany("INSERT INTO entries (seq, kind, entry) VALUES (?, ?, ?)", self._entries)
-        self._connection.executemany(
-            "INSERT INTO disclosures (seq, name, key_id, ciphertext) VALUES (?, ?, ?, ?)", self._disclosures
+        insert_rows(self._connection, "INSERT INTO entries (seq, kind, entry) VALUES", self._entries)
+        insert_rows(
+            self._connection, "INSERT INTO disclosures (seq, name, key_id, ciphertext) VALUES", self._disclosures
         )
         self._projector.apply(self._connection, self._projectable)
         self._entries, self._disclosures, self._projectable = [], [], []
@@ -117,8 +118,9 @@ class Group:
         """Write what is left, full tiles and the head row; the tail is true once the transaction commits."""
         self.flush()
         tail = Tail(size=self._size, entry_hash=self._prev, frontier=self._frontier, root=self._frontier.root())
-        self._connection.executemany(
-            "INSERT INTO tiles (level, number, root, hashes) VALUES (?, ?, ?, ?)",
+        insert_rows(
+            self._connection,
+            "INSERT INTO tiles (level, number, root, hashes) VALUES",
             [(tile.level, tile.index, tile.root, tile.hashes) for tile in self._tiles],
         )
         self._connection.execute(

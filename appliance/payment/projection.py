@@ -14,6 +14,7 @@ import msgspec
 
 from appliance.crypto import cbor
 from appliance.ledger.draft import RecordedEntry
+from appliance.ledger.rows import insert_rows
 from appliance.model.invariants import ensure
 from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.operation import OperationKind, OperationState, advance
@@ -109,8 +110,8 @@ def _sales(connection: sqlite3.Connection, recorded: Sequence[RecordedEntry]) ->
         body = body_of(entry, entries.SaleEntry)
         request_rows.append(_request_row(entry, body.asked, "payment", body.asked.key))
         payment_rows.append(_payment_row(entry, body.asked, body.sale, PaymentState.APPROVED))
-    connection.executemany(_INSERT_REQUEST, request_rows)
-    connection.executemany(_INSERT_PAYMENT, payment_rows)
+    insert_rows(connection, _INTO_REQUESTS, request_rows)
+    insert_rows(connection, _INTO_PAYMENTS, payment_rows)
 
 
 def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
@@ -219,11 +220,12 @@ _APPLY: Final = {
     entries.REVERSAL_WANTED: _reversal_wanted,
 }
 
-_INSERT_REQUEST: Final = "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?)"
-_INSERT_PAYMENT: Final = (
-    "INSERT INTO payments (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INTO_REQUESTS: Final = "INSERT INTO requests VALUES"
+_INTO_PAYMENTS: Final = (
+    "INSERT INTO payments (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last) VALUES"
 )
+_INSERT_REQUEST: Final = f"{_INTO_REQUESTS} (?, ?, ?, ?, ?, ?)"
+_INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _request_row(
