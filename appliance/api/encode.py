@@ -13,13 +13,14 @@ from appliance.wire.answers import Problem
 from appliance.wire.requests import Wire
 
 _JSON: Final = msgspec.json.Encoder()
+_BYTES_STAY: Final = (bytes,)
 _RETRY_AFTER_S: Final = "1"
 
 
 def answer(body: Wire, encoding: Encoding, *, status: int = 200) -> web.Response:
     """A success in kind."""
     if encoding is Encoding.COSE:
-        encoded = cbor.encode(msgspec.to_builtins(body, builtin_types=(bytes,)))
+        encoded = cbor.encode_ordered(msgspec.to_builtins(body, builtin_types=_BYTES_STAY))
         return web.Response(status=status, body=encoded, content_type="application/cbor")
     return web.Response(status=status, body=_JSON.encode(body), content_type="application/json")
 
@@ -30,7 +31,7 @@ def refusal(problem: Problem, encoding: Encoding) -> web.Response:
     if encoding is Encoding.COSE:
         return web.Response(
             status=problem.status,
-            body=cbor.encode(msgspec.to_builtins(problem)),
+            body=cbor.encode_ordered(msgspec.to_builtins(problem)),
             content_type="application/cbor",
             headers=headers,
         )

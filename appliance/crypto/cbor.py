@@ -57,8 +57,11 @@ def encode(value: object) -> bytes:
     raise Bug("cbor_forbidden_type", f"a {type(value).__name__} has no place in the CBOR subset")
 
 
-def encode_decoded(value: object) -> bytes:
-    """The same for a value that `decode` returned: it is plain and in order, so the fast codec may write it."""
+def encode_ordered(value: object) -> bytes:
+    """The same, four times as fast, for a value that is plain and whose maps are in order already.
+
+    Such is what `decode` returned, and `msgspec.to_builtins` of a wire shape (`wire.requests.Wire`).
+    """
     encoded: bytes = cbor2.dumps(value)
     return encoded
 

@@ -113,12 +113,19 @@ def encode_sign1(
     protected: bytes, unprotected: Headers, payload: bytes | None, signature: bytes, *, tagged: bool = True
 ) -> bytes:
     """COSE_Sign1; receipts carry tag 18 (RFC 9942 section 5), `payload` None is a detached one."""
+    return join_sign1(protected, cbor.encode(unprotected), payload, signature, tagged=tagged)
+
+
+def join_sign1(
+    protected: bytes, unprotected: bytes, payload: bytes | None, signature: bytes, *, tagged: bool = True
+) -> bytes:
+    """The same from an unprotected header that is encoded already."""
     return b"".join(
         (
             _TAG_BYTES if tagged else b"",
             _SIGN1_ARRAY,
             cbor.byte_string(protected),
-            cbor.encode(unprotected),
+            unprotected,
             _NIL if payload is None else cbor.byte_string(payload),
             cbor.byte_string(signature),
         )

@@ -8,12 +8,12 @@ for the clock carries the box's time, so that a till can correct itself and sign
 from __future__ import annotations
 
 import hashlib
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from appliance.crypto import cbor
-from appliance.identity.signed import Encoding, SignedRequest
+from appliance.identity.signed import SignedRequest
 from appliance.identity.terminals import Terminals
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, TerminalId, request_key
@@ -24,8 +24,6 @@ from appliance.wire.faults import explain
 from appliance.wire.requests import BODIES, Wire
 
 BodyT = TypeVar("BodyT", bound=Wire)
-
-_SORTED: Final = msgspec.json.Encoder(order="sorted")
 
 
 class Watermark(Protocol):
@@ -102,7 +100,7 @@ def authenticated(
         identity=Identity(
             key=key,
             terminal=terminal,
-            payload_hash=payload_hash_of(signed.claims.verb, terminal, _encoded_body(signed, body)),
+            payload_hash=payload_hash(signed.claims.verb, terminal, body),
             signed=signed.raw,
             received_ms=now_ms,
         ),
@@ -112,17 +110,9 @@ def authenticated(
 
 def payload_hash(verb: str, terminal: str, body: Wire) -> bytes:
     """SHA-256 of what a retry must repeat: equal in COSE and JWS, and whatever defaults the sender wrote out."""
-    return payload_hash_of(verb, terminal, cbor.encode(msgspec.to_builtins(body)))
+    return payload_hash_of(verb, terminal, cbor.encode_ordered(msgspec.to_builtins(body)))
 
 
 def payload_hash_of(verb: str, terminal: str, encoded_body: bytes) -> bytes:
     """The same for a body that is encoded already, without its defaults."""
     return hashlib.sha256(cbor.array_head(3) + cbor.encode(verb) + cbor.encode(terminal) + encoded_body).digest()
-
-
-def _encoded_body(signed: SignedRequest, body: Wire) -> bytes:
-    # A COSE payload that wrote no default out is this very encoding already, and was proven to be in order. JSON tells
-    # whether it is: a body of the protocol holds only text, integers, lists and maps.
-    if signed.encoding is Encoding.COSE and _SORTED.encode(signed.claims.body) == _SORTED.encode(body):
-        return cbor.encode_decoded(signed.claims.body)
-    return cbor.encode(msgspec.to_builtins(body))

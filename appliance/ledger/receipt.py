@@ -38,6 +38,10 @@ class HeadSignature:
     protected: bytes
     signature: bytes
 
+    def receipt(self, unprotected: bytes) -> bytes:
+        """The COSE Receipt with the proofs in `unprotected`, an encoded header map; the root is detached."""
+        return cose.join_sign1(self.protected, unprotected, None, self.signature)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedHead:
@@ -68,31 +72,25 @@ class ReceiptBundle:
     entries: tuple[ProvenEntry, ...]
 
     def encode(self) -> bytes:
-        """The receipt file."""
-        return cbor.encode(
+        """The receipt file; members in the order of their CBOR keys."""
+        return cbor.encode_ordered(
             {
+                "entries": [proven.entry for proven in self.entries],
+                "version": 1,
+                "receipts": self.cose_receipts(),
                 "disclosures": [
                     [at, disclosure.name, disclosure.salt, disclosure.value]
                     for at, proven in enumerate(self.entries)
                     for disclosure in proven.disclosures
                 ],
-                "entries": [proven.entry for proven in self.entries],
-                "receipts": list(self.cose_receipts()),
-                "version": 1,
             }
         )
 
     def cose_receipts(self) -> tuple[bytes, bytes]:
         """The two COSE Receipts, classical and post-quantum, each with every proof."""
-        proofs: list[cbor.Value] = [
-            cbor.encode([self.head.size, proven.seq, list(proven.path)]) for proven in self.entries
-        ]
-        unprotected: cose.Headers = {cose.VDP: {INCLUSION: proofs}}
-        classical, post_quantum = (
-            cose.encode_sign1(half.protected, unprotected, None, half.signature)
-            for half in (self.head.classical, self.head.post_quantum)
-        )
-        return classical, post_quantum
+        proofs = [cbor.encode_ordered([self.head.size, proven.seq, proven.path]) for proven in self.entries]
+        unprotected = cbor.encode_ordered({cose.VDP: {INCLUSION: proofs}})
+        return self.head.classical.receipt(unprotected), self.head.post_quantum.receipt(unprotected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

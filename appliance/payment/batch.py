@@ -140,7 +140,9 @@ class Batch:
 def _single(item: BatchItem, key: RequestKey, batch: Identity) -> AuthenticatedRequest[PaymentBody]:
     """The stored sale as if it had come alone. Its disclosure is the sale as the batch held it, not the whole batch:
     one customer's erasure must not take the evidence of a thousand others with it."""
-    payment = cbor.encode(msgspec.to_builtins(item.payment))  # encoded once, for the hash and for the disclosure
+    payment = cbor.encode_ordered(
+        msgspec.to_builtins(item.payment)
+    )  # encoded once, for the hash and for the disclosure
     return AuthenticatedRequest(
         identity=Identity(
             key=key,

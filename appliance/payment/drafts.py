@@ -93,7 +93,9 @@ def ask(identity: Identity, personal: tuple[tuple[str, str], ...]) -> tuple[entr
         Disclosure(name=name, subject=f"{name}:{value}", salt=os.urandom(SALT_SIZE), value=value.encode())
         for name, value in personal
     ) + tuple(_request_shares(identity.signed, [f"{name}:{value}" for name, value in personal]))
-    commitments = {each.name: each.commitment for each in disclosures}
+    # In the order of CBOR keys, as every map of an entry.
+    ordered = sorted(disclosures, key=lambda each: (len(each.name), each.name))
+    commitments = {each.name: each.commitment for each in ordered}
     return entries.Asked(key=identity.key.octets, payload=identity.payload_hash, commitments=commitments), disclosures
 
 
@@ -109,7 +111,7 @@ def _request_shares(signed: bytes, subjects: list[str]) -> Iterator[Disclosure]:
 
 def draft(kind: str, terminal: str, now_ms: int, body: Wire, disclosures: tuple[Disclosure, ...]) -> Draft:
     """An entry to be, caused by `terminal`; the body is encoded here because the writer's thread is the bottleneck."""
-    encoded = cbor.encode(msgspec.to_builtins(body, builtin_types=_BYTES_STAY))
+    encoded = cbor.encode_ordered(msgspec.to_builtins(body, builtin_types=_BYTES_STAY))
     return Draft(kind=kind, actor=f"{TERMINAL_ACTOR}{terminal}", time_ms=now_ms, body=encoded, disclosures=disclosures)
 
 

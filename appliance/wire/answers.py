@@ -21,24 +21,24 @@ class PaymentAnswer(Wire, frozen=True, kw_only=True):
     """
 
     key: str
+    seq: int
+    code: str | None = None
     verb: str
     state: State
-    seq: int
+    now_ms: int
+    pending: bool = False
+    receipt: bytes | None = None
     currency: str
     total_minor: int
-    now_ms: int
-    receipt: bytes | None = None
-    pending: bool = False
-    code: str | None = None
 
 
 class BatchResult(Wire, frozen=True, kw_only=True):
     """What became of one stored sale: `code` and `detail` are there when it was refused."""
 
     key: str
-    state: State | Literal["refused"]
     seq: int | None = None
     code: str | None = None
+    state: State | Literal["refused"]
     detail: str | None = None
 
 
@@ -46,10 +46,10 @@ class BatchAnswer(Wire, frozen=True, kw_only=True):
     """One result for each stored sale in the order sent, and one receipt with a proof for each accepted one."""
 
     key: str
-    results: tuple[BatchResult, ...]
     now_ms: int
-    receipt: bytes | None = None
     pending: bool = False
+    receipt: bytes | None = None
+    results: tuple[BatchResult, ...]
 
 
 class PairAnswer(Wire, frozen=True, kw_only=True):
@@ -62,34 +62,34 @@ class PairAnswer(Wire, frozen=True, kw_only=True):
             trusts from now on. Empty when there is none; then the terminal pins the certificate itself.
     """
 
-    terminal: str
+    proof: str
+    trust: str
+    now_ms: int
     audience: str
     currency: str
-    trust: str
+    terminal: str
     authority: str
-    proof: str
-    now_ms: int
 
 
 class Event(Wire, frozen=True, kw_only=True):
     """One line of the terminal's event stream."""
 
-    seq: int
     key: str
+    seq: int
+    code: str | None = None
     verb: str
     state: State
-    code: str | None = None
 
 
 class Problem(Wire, frozen=True, kw_only=True):
     """A refusal (RFC 9457): `code` is stable, `detail` says what was expected and what was seen."""
 
+    code: str
     type: str
     title: str
-    status: int
-    code: str
     detail: str
     now_ms: int
+    status: int
     event_id: str | None = None
 
 

@@ -27,17 +27,17 @@ REFUSALS: Final = "refusals"
 class SaleFacts(Wire, frozen=True, kw_only=True):
     """The sale as it stands in the ledger, all amounts in minor units."""
 
-    currency: str
-    total: int
-    tenders: tuple[TenderBody, ...]
-    lines: tuple[LineBody, ...]
-    sold_at_ms: int
-    prices: str = "tax_included"
-    taxes: tuple[TaxBody, ...] = ()
     tip: int = 0
-    rounding: int = 0
+    lines: tuple[LineBody, ...]
+    taxes: tuple[TaxBody, ...] = ()
+    total: int
     change: int = 0
+    prices: str = "tax_included"
+    tenders: tuple[TenderBody, ...]
+    currency: str
+    rounding: int = 0
     reference: str = ""
+    sold_at_ms: int
 
 
 class Asked(Wire, frozen=True, kw_only=True):
@@ -51,8 +51,8 @@ class Asked(Wire, frozen=True, kw_only=True):
 class SaleEntry(Wire, frozen=True, kw_only=True):
     """kind `sale`: a sale whose tenders all hold by themselves (cash): approved."""
 
-    asked: Asked
     sale: SaleFacts
+    asked: Asked
 
 
 class OperationFacts(Wire, frozen=True, kw_only=True):
@@ -60,20 +60,20 @@ class OperationFacts(Wire, frozen=True, kw_only=True):
 
     id: str
     kind: str
-    provider_key: str
     amount: int
-    currency: str
-    target: str | None = None
     source: str | None = None
+    target: str | None = None
+    currency: str
+    provider_key: str
 
 
 class IntentEntry(Wire, frozen=True, kw_only=True):
     """kind `intent`: a provider is about to be asked. `sale` is there for an authorisation, `of` for the others."""
 
-    operation: OperationFacts
-    payment: bytes
-    asked: Asked | None = None
     sale: SaleFacts | None = None
+    asked: Asked | None = None
+    payment: bytes
+    operation: OperationFacts
 
 
 class OutcomeEntry(Wire, frozen=True, kw_only=True):
@@ -83,13 +83,13 @@ class OutcomeEntry(Wire, frozen=True, kw_only=True):
         intent: SHA-256 of the intent's entry, so that one receipt binds both.
     """
 
-    operation: str
+    code: str | None = None
     kind: str
-    payment: bytes
     state: str
     intent: bytes
+    payment: bytes
+    operation: str
     reference: str | None = None
-    code: str | None = None
 
 
 class UndoEntry(Wire, frozen=True, kw_only=True):
@@ -98,13 +98,13 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
     `cash` is handed out by the till; `card` (if any) was confirmed by the outcome of `operation`.
     """
 
+    card: int = 0
+    cash: int
     asked: Asked | None
+    reason: str = ""
     payment: bytes
     currency: str
-    cash: int
-    card: int = 0
     operation: str | None = None
-    reason: str = ""
 
 
 class TombstoneEntry(Wire, frozen=True, kw_only=True):
@@ -131,16 +131,16 @@ class TerminalPairedEntry(Wire, frozen=True, kw_only=True):
 class TerminalRevokedEntry(Wire, frozen=True, kw_only=True):
     """kind `terminal_revoked`: nothing signed by this terminal is accepted from here on."""
 
-    terminal: str
     reason: str
+    terminal: str
 
 
 class BootEntry(Wire, frozen=True, kw_only=True):
     """kind `boot`: the process started. `self_tests` counts the known-answer tests that passed."""
 
+    epoch: int
     version: str
     self_tests: int
-    epoch: int
     post_quantum: str
 
 
@@ -153,5 +153,5 @@ class ClockStepEntry(Wire, frozen=True, kw_only=True):
 class RefusalsEntry(Wire, frozen=True, kw_only=True):
     """kind `refusals`: authenticated requests refused in the last minute, by code."""
 
-    terminal: str
     codes: dict[str, int]
+    terminal: str

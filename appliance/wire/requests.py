@@ -1,6 +1,7 @@
 """What a terminal may say. One data model for both encodings: COSE carries it as CBOR, JWS as JSON.
 
 Only text, integers, lists and maps: so the canonical payload of a request is the same in both.
+Members stand in the order of their CBOR keys, see `Wire`.
 Source: docs/formats/terminal-protocol.md, version 1.
 """
 
@@ -27,17 +28,21 @@ _TAX_UNSTATED: Final = "unstated"
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Base of every shape at a door: unknown members are refused, defaults are left out."""
+    """Base of every shape at a door: unknown members are refused, defaults are left out.
+
+    Members are declared in the order of deterministic CBOR (shorter names first, then by bytes): what `to_builtins`
+    gives is in order already, and the fast codec may write it (`cbor.encode_ordered`). A test holds every shape to it.
+    """
 
 
 class LineBody(Wire, frozen=True, kw_only=True):
     """One line of a sale."""
 
     sku: Text
+    tax_code: Name = _TAX_UNSTATED
+    discount_minor: Amount = 0
     unit_price_minor: Amount
     quantity_thousandths: Annotated[int, msgspec.Meta(ge=1, le=limits.QUANTITY_THOUSANDTHS_MAX)] = _ONE_PIECE
-    discount_minor: Amount = 0
-    tax_code: Name = _TAX_UNSTATED
     tax_rate_basis_points: BasisPoints = 0
 
     def __post_init__(self) -> None:
@@ -53,36 +58,36 @@ class TaxBody(Wire, frozen=True, kw_only=True):
     """The till's total for one tax code and rate."""
 
     tax_code: Name
-    rate_basis_points: BasisPoints
     net_minor: Amount
     tax_minor: Amount
+    rate_basis_points: BasisPoints
 
 
 class TenderBody(Wire, frozen=True, kw_only=True):
     """One way a sale is paid; `source` names where a card is read (a reader or a provider's payment method)."""
 
     kind: Literal["cash", "card"]
-    amount_minor: Amount
     source: Name | None = None
+    amount_minor: Amount
 
 
 class PaymentBody(Wire, frozen=True, kw_only=True):
     """A sale and its tenders: `lines`, or an `amount_minor` alone."""
 
-    currency: Currency
-    tenders: Annotated[tuple[TenderBody, ...], msgspec.Meta(min_length=1, max_length=limits.TENDERS_MAX)]
     lines: Annotated[tuple[LineBody, ...], msgspec.Meta(max_length=limits.LINES_MAX)] = ()
-    amount_minor: Amount | None = None
-    prices: Literal["tax_included", "tax_added"] = "tax_included"
     taxes: Annotated[tuple[TaxBody, ...], msgspec.Meta(max_length=32)] = ()
-    total_minor: Amount | None = None
-    tip_minor: Amount = 0
-    rounding_minor: SignedAmount = 0
-    change_minor: Amount = 0
-    sold_at_ms: Milliseconds | None = None
-    reference: Text = ""
+    prices: Literal["tax_included", "tax_added"] = "tax_included"
     cashier: Text | None = None
+    tenders: Annotated[tuple[TenderBody, ...], msgspec.Meta(min_length=1, max_length=limits.TENDERS_MAX)]
+    currency: Currency
     customer: Text | None = None
+    reference: Text = ""
+    tip_minor: Amount = 0
+    sold_at_ms: Milliseconds | None = None
+    total_minor: Amount | None = None
+    amount_minor: Amount | None = None
+    change_minor: Amount = 0
+    rounding_minor: SignedAmount = 0
 
 
 class StatusBody(Wire, frozen=True, kw_only=True):
@@ -138,15 +143,15 @@ class PairBody(Wire, frozen=True, kw_only=True):
     """
 
     name: Name
-    public_key: Annotated[str, msgspec.Meta(max_length=512)]  # SPKI DER, base64url without padding
     proof: Sha256Hex
+    public_key: Annotated[str, msgspec.Meta(max_length=512)]  # SPKI DER, base64url without padding
 
 
 class Seen(Wire, frozen=True, kw_only=True):
     """The highest head that the terminal has from a receipt it verified."""
 
-    size: Annotated[int, msgspec.Meta(ge=0)]
     root: Sha256Hex
+    size: Annotated[int, msgspec.Meta(ge=0)]
 
 
 Verb = Literal["payment", "status", "reversal", "abort", "refund", "batch", "events", "pair"]
@@ -164,13 +169,13 @@ class Claims(Wire, frozen=True, kw_only=True):
     """
 
     v: Literal[1]
+    key: KeyText
+    body: dict[str, Any]
+    seen: Seen | None = None
     verb: Verb
     audience: Name
     terminal: Name
-    key: KeyText
     signed_at_ms: Milliseconds
-    body: dict[str, Any]
-    seen: Seen | None = None
 
 
 BODIES: dict[str, type[Wire]] = {

@@ -45,17 +45,3 @@ def test_payload_hash_is_one_for_every_way_of_writing_a_sale(body: dict[str, Any
     signed = decode_signed(raw, encoding, size_max=10_000)
     request = authenticated(signed, PaymentBody, key=KEY, terminal=terminal_id("till-1"), now_ms=NOW_MS)
     assert request.identity.payload_hash == payload_hash("payment", "till-1", BODY)
-
-
-def test_a_received_sale_without_defaults_takes_the_fast_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[object] = []
-    fast = cbor.encode_decoded
-
-    def spy(value: object) -> bytes:
-        taken.append(value)
-        return fast(value)
-
-    monkeypatch.setattr(cbor, "encode_decoded", spy)
-    signed = decode_signed(sign_cose(TILL, claims(SHORT)), Encoding.COSE, size_max=10_000)
-    authenticated(signed, PaymentBody, key=KEY, terminal=terminal_id("till-1"), now_ms=NOW_MS)
-    assert taken == [SHORT]

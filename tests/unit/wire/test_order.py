@@ -1,0 +1,24 @@
+"""Owns the promise that wire shapes are encoded in order: what makes `cbor.encode_ordered` right for them."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from appliance.wire import answers, entries, requests
+from appliance.wire.requests import Wire
+
+SHAPES: list[type[Wire]] = [
+    shape
+    for module in (requests, entries, answers)
+    for shape in vars(module).values()
+    if isinstance(shape, type) and issubclass(shape, Wire) and shape is not Wire
+]
+
+
+@pytest.mark.parametrize(
+    "shape", sorted(set(SHAPES), key=lambda shape: shape.__name__), ids=lambda shape: shape.__name__
+)
+def test_members_are_declared_in_the_order_of_their_cbor_keys(shape: type[Wire]) -> None:
+    names = [field.encode_name for field in msgspec.structs.fields(shape)]
+    assert names == sorted(names, key=lambda name: (len(name.encode()), name.encode()))
