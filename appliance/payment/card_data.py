@@ -14,6 +14,7 @@ from typing import Final
 
 from appliance.model.errors import Rejected
 
+_CARD_DIGITS_MIN: Final = 13
 _DIGIT_RUN: Final = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
 # Visa 4; Mastercard 51-55, 2221-2720; American Express, JCB, Diners 3; Discover, UnionPay 6; Maestro 50, 56-58.
 _ISSUER: Final = re.compile(r"4|5[0-8]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[0-9]|6")
@@ -25,8 +26,9 @@ _DOUBLED: Final = bytes(2 * digit - 9 * (digit > 4) for digit in range(10)).ljus
 
 def refuse_card_numbers(texts: Iterable[str]) -> None:
     """Raise Rejected `card_number_refused` if any text holds a likely card number; the text itself is not repeated."""
-    for text in texts:
-        if len(text) >= 13 and any(_is_card_number(run.group()) for run in _DIGIT_RUN.finditer(text)):
+    # One search over all: a line feed joins no run.
+    for run in _DIGIT_RUN.findall("\n".join([text for text in texts if len(text) >= _CARD_DIGITS_MIN])):
+        if _is_card_number(run):
             raise Rejected(
                 "card_number_refused", "a text holds what looks like a card number; card data must not reach this box"
             )
