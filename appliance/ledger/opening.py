@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.ledger.database import connect_reader, connect_writer
+from appliance.ledger.database import connect_reader, connect_writer, wal_file
 from appliance.ledger.disclosures import DisclosureVault, ErasedKeys
 from appliance.ledger.draft import Draft
 from appliance.ledger.entry import decode
@@ -59,7 +59,7 @@ def open_folder(
     folder.mkdir(mode=0o700, exist_ok=True)
     lock = lock_folder(folder)
     try:
-        rewrite_wal(folder)
+        rewrite_wal(wal_file(folder))
         connection = connect_writer(folder)
         try:
             # The names of new files are durable before anything in them is promised.

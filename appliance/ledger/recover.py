@@ -18,7 +18,6 @@ import os
 import sqlite3
 from pathlib import Path
 
-from appliance.ledger.database import wal_file
 from appliance.ledger.entry import EntryHash
 from appliance.ledger.group import Tail, empty_tail
 from appliance.ledger.merkle import HASH_BYTES, TILE_HEIGHT, TILE_WIDTH, frontier_from
@@ -45,28 +44,30 @@ def lock_folder(folder: Path) -> int:
     return descriptor
 
 
-def rewrite_wal(folder: Path) -> None:
+def rewrite_wal(wal: Path) -> None:
     """Make sure that what SQLite will read is what the disk holds; call before any connection.
+
+    Args:
+        wal: the database's file name with `-wal` behind it.
 
     Raises:
         Unavailable: `disk_full`, no room for the copy: nothing was changed.
         OSError: the disk fails; nothing may be believed.
     """
-    wal = wal_file(folder)
     copy = wal.with_name(wal.name + ".copy")
-    shm = wal.with_name("ledger.db-shm")
+    shm = wal.with_name(wal.name.removesuffix("-wal") + "-shm")
     if wal.exists():
         try:
             _copy_durably(wal, copy)
         except OSError as error:
             copy.unlink(missing_ok=True)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Unavailable("disk_full", "the disk is full; the ledger cannot be recovered yet") from error
+                raise Unavailable("disk_full", "the disk is full; what is recorded cannot be recovered yet") from error
             raise
         # A crash before the rename leaves the old WAL and a stray copy, after it the new WAL: the same bytes.
         os.rename(copy, wal)
     shm.unlink(missing_ok=True)
-    fsync_folder(folder)
+    fsync_folder(wal.parent)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -53,6 +53,23 @@ class Metrics:
         self._device_up = _Labelled(
             Gauge("tillstone_device_up", "1 while the device answers, else 0.", ("device",), registry=registry)
         )
+        self._follower_lag = _Labelled(
+            Gauge("tillstone_follower_lag_entries", "Entries not dealt with.", ("follower",), registry=registry)
+        )
+        self._follower_success = _Labelled(
+            Gauge(
+                "tillstone_follower_success_timestamp_seconds",
+                "Unix time at which a step last worked; 0 for never.",
+                ("follower",),
+                registry=registry,
+            )
+        )
+        self._follower_late = _Labelled(
+            Gauge("tillstone_follower_late", "1 when somebody must look, else 0.", ("follower",), registry=registry)
+        )
+        self._follower_failures = _Labelled(
+            Counter("tillstone_follower_failures", "Steps that failed.", ("follower",), registry=registry)
+        )
 
         self.ledger_group_entries = Histogram(
             "tillstone_ledger_group_entries", "Entries in one commit.", registry=registry, buckets=_ENTRIES
@@ -101,6 +118,15 @@ class Metrics:
     def device_up(self, device: str, is_up: bool) -> None:
         """`device` is `hsm` or `tpm`."""
         self._device_up.at(device).set(is_up)
+
+    def follower_stands(self, follower: str, *, lag_entries: int, success_seconds: float, is_late: bool) -> None:
+        """`follower` is `witness`, `timestamp` or `publish`."""
+        self._follower_lag.at(follower).set(lag_entries)
+        self._follower_success.at(follower).set(success_seconds)
+        self._follower_late.at(follower).set(is_late)
+
+    def follower_failed(self, follower: str) -> None:
+        self._follower_failures.at(follower).inc()
 
     def render(self) -> bytes:
         """The exposition in Prometheus text format (`CONTENT_TYPE`)."""
