@@ -19,7 +19,7 @@ from typing import Final, NoReturn, TypeAlias, Union
 
 import cbor2
 
-from appliance.model.errors import Bug, Rejected
+from appliance.model.errors import Bug, Corrupt, Rejected
 from appliance.model.invariants import ensure
 
 Value: TypeAlias = Union[bool, int, bytes, str, "list[Value]", "dict[str | int, Value]", None]
@@ -94,6 +94,19 @@ def decode(data: bytes, *, size_max: int, depth_max: int = DEPTH_MAX) -> Value:
     if (type(value) in _SCALARS or _is_plain_and_ordered(value)) and cbor2.dumps(value) == data:
         return value
     _explain(data, depth_max, None)
+
+
+def decode_ours(data: bytes) -> Value:
+    """The same, a third of the time, for bytes that `encode` wrote and a hash protects: their form is not proven again.
+
+    Raises:
+        Corrupt: `cbor_unreadable`.
+    """
+    try:
+        value: Value = cbor2.loads(data, max_depth=DEPTH_MAX, tag_hook=_refuse_tag, semantic_decoders=_REFUSED_TAGS)
+    except (cbor2.CBORError, _TagSeen) as cause:
+        raise Corrupt("cbor_unreadable", "expected CBOR that this box wrote") from cause
+    return value
 
 
 def head(major: int, argument: int) -> bytes:

@@ -16,7 +16,6 @@ from appliance.crypto import cbor
 from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.rows import insert_rows
 from appliance.model.invariants import ensure
-from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.operation import OperationKind, OperationState, advance
 from appliance.model.payment import PaymentState
 from appliance.wire import entries
@@ -94,8 +93,8 @@ class PaymentProjection:
 
 
 def body_of(entry: RecordedEntry, shape: type[WireT]) -> WireT:
-    """The typed body of `entry`."""
-    return msgspec.convert(cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX), shape)
+    """The typed body of `entry`; that it is canonical was the encoder's care, and is `ledger/verify.py`'s."""
+    return msgspec.convert(cbor.decode_ours(entry.body), shape)
 
 
 def terminal_of(entry: RecordedEntry) -> str:

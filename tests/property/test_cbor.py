@@ -28,6 +28,7 @@ def test_a_value_survives_the_round_trip(value: object) -> None:
     encoded = cbor.encode(value)
     assert cbor.decode(encoded, size_max=SIZE_MAX) == value
     assert cbor2.loads(encoded) == value
+    assert cbor.decode_ours(encoded) == value
 
 
 @given(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.crypto import cbor
-from appliance.model.errors import Bug, Rejected
+from appliance.model.errors import Bug, Corrupt, Rejected
 
 # RFC 8949 appendix A, as far as it lies in the subset, and docs/formats/cbor.md.
 EXAMPLES = [
@@ -156,3 +156,9 @@ def test_heads_are_what_the_encoder_writes() -> None:
         assert cbor.integer(size) == cbor.encode(size)
         assert cbor.integer(-size) == cbor.encode(-size)
     assert cbor.map_head(2) == b"\xa2"
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xa1\x61", b"\xc0\x60", b"\xff"], ids=bytes.hex)
+def test_our_own_bytes_when_damaged_are_corrupt(damaged: bytes) -> None:
+    with pytest.raises(Corrupt, match="cbor_unreadable"):
+        cbor.decode_ours(damaged)
