@@ -26,7 +26,7 @@ class Stages:
         return _Stage(stage, self._tracer.span(stage, key), self._metrics)
 
 
-class _Stage(AbstractContextManager[None]):
+class _Stage:
     __slots__ = ("_metrics", "_span", "_stage", "_started")
 
     def __init__(self, stage: str, span: AbstractContextManager[None], metrics: Metrics) -> None:
@@ -42,7 +42,5 @@ class _Stage(AbstractContextManager[None]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        try:
-            return self._span.__exit__(kind, error, trace)
-        finally:
-            self._metrics.stage_took(self._stage, time.perf_counter() - self._started)
+        self._metrics.stage_took(self._stage, time.perf_counter() - self._started)
+        return self._span.__exit__(kind, error, trace)
