@@ -12,13 +12,19 @@ from appliance.model.errors import Corrupt, OutcomeUnknown, Rejected, TillstoneE
 from appliance.wire.answers import Problem
 
 _STATUS: Final[dict[str, int]] = {
+    "auditor_unknown": 401,
     "signature_wrong": 401,
     "terminal_unknown": 401,
     "terminal_mismatch": 401,
+    "auditor_expired": 403,
+    "auditor_revoked": 403,
     "terminal_revoked": 403,
     "wrong_audience": 403,
     "pairing_refused": 403,
     "payment_unknown": 404,
+    "entry_unknown": 404,
+    "size_unknown": 404,
+    "tile_unknown": 404,
     "not_found": 404,
     "method_not_allowed": 405,
     "already_undone": 409,
@@ -31,11 +37,22 @@ _STATUS: Final[dict[str, int]] = {
     "cbor_too_large": 413,
     "json_too_large": 413,
     "media_type_unsupported": 415,
+    "too_many_reads": 429,
     "too_many_streams": 429,
+    "verified_just_now": 429,
 }
 _UNREADABLE: Final = ("cbor_", "json_", "cose_", "jws_", "claims_", "body_", "key_", "base64url_", "public_key_")
 """Codes that begin so are about the request's form: 400. What is left is about the sale: 422."""
-_FORM: Final = frozenset({"clock_skew", "wrong_verb", "algorithm_unsupported", "algorithm_key_mismatch"})
+_FORM: Final = frozenset(
+    {
+        "algorithm_key_mismatch",
+        "algorithm_unsupported",
+        "clock_skew",
+        "question_malformed",
+        "tile_path_malformed",
+        "wrong_verb",
+    }
+)
 
 
 def status_of(error: TillstoneError) -> int:

@@ -102,25 +102,33 @@ class CheckpointMaker:
 
     async def current(self) -> bytes:
         """A checkpoint at most a second old: what the public door serves."""
+        return (await self.current_head())[1]
+
+    async def current_head(self) -> tuple[Head, bytes]:
+        """As `current`, with the head that the note is about."""
         async with self._making:
             made = self._made
             if made is not None and self._clock.monotonic_ms() - self._made_ms < EVERY_MS:
-                return made[1]
+                return made
             return await self._make()
+
+    async def of(self, head: Head) -> bytes:
+        """A checkpoint of an older durable head: true for ever, so it may be signed at any time. For operators only,
+        because each costs two signatures."""
+        checkpoint = Checkpoint(origin=self._origin, size=head.size, root=head.root)
+        return await sign_checkpoint(checkpoint, note=self._note, post_quantum=self._post_quantum)
 
     async def now(self) -> bytes:
         """A checkpoint over everything durable at this moment: for an anchor or a day close."""
         async with self._making:
-            return await self._make()
+            return (await self._make())[1]
 
-    async def _make(self) -> bytes:
+    async def _make(self) -> tuple[Head, bytes]:
         head = self._newest()
         if self._made is None or self._made[0] != head:
-            checkpoint = Checkpoint(origin=self._origin, size=head.size, root=head.root)
-            note = await sign_checkpoint(checkpoint, note=self._note, post_quantum=self._post_quantum)
-            self._made = (head, note)
+            self._made = (head, await self.of(head))
         self._made_ms = self._clock.monotonic_ms()
-        return self._made[1]
+        return self._made
 
 
 def _line(name: str, algorithm: int, public_key: bytes, signed: bytes) -> bytes:
@@ -150,7 +158,7 @@ def _read(encoded: bytes) -> tuple[Checkpoint, bytes, list[tuple[str, bytes]]]:
     origin, size, root_text = body
     if not size.isascii() or not size.isdecimal() or len(size) > 19 or size != str(int(size)):
         raise _malformed("the size as a decimal number")
-    root = _from_base64(root_text)
+    root = from_base64(root_text)
     if not origin or len(root) != 32:
         raise _malformed("an origin and a root of 32 bytes")
     return (
@@ -163,13 +171,14 @@ def _read(encoded: bytes) -> tuple[Checkpoint, bytes, list[tuple[str, bytes]]]:
 def _read_line(line: str) -> tuple[str, bytes]:
     mark, _, rest = line.partition(" ")
     name, _, encoded = rest.partition(" ")
-    raw = _from_base64(encoded)
+    raw = from_base64(encoded)
     if mark != "\u2014" or not name or len(raw) < 5:
         raise _malformed("signature lines of dash, name and signature")
     return name, raw
 
 
-def _from_base64(text: str) -> bytes:
+def from_base64(text: str) -> bytes:
+    """The bytes of standard base64 in its one form. Raises Rejected `checkpoint_malformed`."""
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as cause:

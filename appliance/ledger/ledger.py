@@ -23,7 +23,7 @@ from appliance.ledger.draft import Disclosure, Draft, Purpose, Recorded
 from appliance.ledger.genesis import ACTOR as GENESIS_ACTOR
 from appliance.ledger.genesis import KIND as GENESIS_KIND
 from appliance.ledger.genesis import GenesisStatement, LogId
-from appliance.ledger.group import Append
+from appliance.ledger.group import Append, Tail
 from appliance.ledger.guard import Guard
 from appliance.ledger.head import Head, HeadSigner, LogSigners, SigningLag
 from appliance.ledger.opening import Beginning, Opened, open_folder
@@ -117,6 +117,11 @@ class Ledger:
     def head(self) -> Head:
         """The newest durable head."""
         return Head(size=self._prover.tail.size, root=self._prover.tail.root)
+
+    @property
+    def tail(self) -> Tail:
+        """Where the log ends, durable; never changed, so any thread may read it."""
+        return self._prover.tail
 
     @property
     def signed_head(self) -> SignedHead | None:

@@ -24,8 +24,9 @@ _T = TypeVar("_T")
 class Reader:
     """Runs queries one after the other."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, waiting_max: int = READS_WAITING_MAX) -> None:
         self._connection = connection
+        self._waiting_max = waiting_max
         self._connection.set_progress_handler(self._count_steps, _STEPS_PER_CALL)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-reader")
         self._waiting = 0
@@ -38,8 +39,8 @@ class Reader:
             Unavailable: `ledger_busy`, too many reads wait.
             Bug: `read_too_long`.
         """
-        if self._waiting >= READS_WAITING_MAX:
-            raise Unavailable("ledger_busy", f"expected at most {READS_WAITING_MAX} reads waiting")
+        if self._waiting >= self._waiting_max:
+            raise Unavailable("ledger_busy", f"expected at most {self._waiting_max} reads waiting")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, query)

@@ -42,6 +42,15 @@ class TileCache:
         for tile in tiles:
             self.put(tile.level, tile.index, tile.hashes)
 
+    def hashes(self, tile_level: int, number: int) -> bytes:
+        """The 8,192 bytes of a full tile; raises TileMissing."""
+        with self._lock:
+            heights = self._tiles.get((tile_level, number))
+            if heights is None:
+                raise TileMissing
+            self._tiles.move_to_end((tile_level, number))
+            return heights[0]
+
     def node(self, level: int, index: int) -> bytes:
         """A `TileSource`; raises TileMissing."""
         tile_level, height = divmod(level, TILE_HEIGHT)
