@@ -1,8 +1,10 @@
-"""What every command says the same way: exit codes, and the error that names the next step."""
+"""What every command says the same way: exit codes, JSON for programs, and the error that names the next step."""
 
 from __future__ import annotations
 
 from typing import Final
+
+import msgspec
 
 DONE: Final = 0
 NO: Final = 1
@@ -21,3 +23,8 @@ class CannotDo(Exception):
         super().__init__(sentence)
         self.sentence = sentence
         self.next_step = next_step
+
+
+def print_json(value: object) -> None:
+    """The answer of a command that was asked with `--json`: one value, indented, keys in the order they were put."""
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

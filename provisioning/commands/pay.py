@@ -12,16 +12,15 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.limits import AMOUNT_MINOR_MAX
 from appliance.model.money import Money, exponent
 from appliance.wire.answers import PaymentAnswer
 from appliance.wire.requests import PaymentBody, TenderBody
-from provisioning.commands.outcome import DONE, NO, CannotDo
+from provisioning.commands.folder import add_sandbox
+from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
 from provisioning.sandbox.background import sandbox_for_a_while
-from provisioning.sandbox.layout import FOLDER_DEFAULT, TILLS, SandboxFolder
+from provisioning.sandbox.layout import TILLS, SandboxFolder
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.sandbox.tills import open_till
 from provisioning.terminal.durable import write_durably
@@ -40,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--source", help="the card: a payment method of Stripe, such as pm_card_visa_chargeDeclined")
     parser.add_argument("--amount", default="12.50", help="in the shop's currency (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--dir", type=Path, default=FOLDER_DEFAULT, help="the sandbox's folder (default: %(default)s)")
+    add_sandbox(parser)
     parser.set_defaults(run=run, tender="cash")
 
 
@@ -59,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         took_ms = (time.monotonic() - began) * 1000
     is_kept = _keep(answer, home)
     if arguments.json:
-        print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+        print_json(answer)
     else:
         _tell(answer, took_ms, is_kept, home)
     return DONE if answer.state == "approved" else NO

@@ -1,13 +1,11 @@
 """`tillstone replay`: a file of real purchases through two tills, then the whole log verified and added up.
 
-Owns the wording and the verdict: exit code 1 unless every row is accepted or refused by a rule, and every day total
-equals the file's.
+Owns the wording. Exit code 1 unless every row is accepted or refused by a rule, and every day total equals the file's.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,13 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from appliance.ledger.trust import load_trust
 from appliance.ledger.verify import BadEntry
-from appliance.model.money import Money
-from provisioning.commands.outcome import DONE, NO, CannotDo
+from provisioning.commands.folder import add_sandbox
+from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.layout import TILLS, SandboxFolder
 from provisioning.sandbox.log_copy import last_seq
-from provisioning.sandbox.replay.account import totals_of_file, totals_of_log
+from provisioning.sandbox.replay.account import totals_of_log
 from provisioning.sandbox.replay.purchases import Purchase, read_purchases
+from provisioning.sandbox.replay.result import Account, Speed, account_of, speed_of
 from provisioning.sandbox.replay.sending import Handed, hand_over
 
 FILE_DEFAULT: Final = Path("../shared/data/cdnow_purchases.txt.gz")
@@ -32,27 +31,39 @@ CURRENCY: Final = "USD"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`replay [FILE] [--limit] [--dir]`."""
+    """`replay [FILE] [--limit] [--json] [--dir]`."""
     parser = subparsers.add_parser(
         "replay", description="Send a file of purchases through two tills in signed batches and check every total."
     )
     parser.add_argument("file", nargs="?", type=Path, default=FILE_DEFAULT, help="default: %(default)s")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N purchases")
-    parser.add_argument("--dir", type=Path, default=FOLDER, help="a sandbox of its own (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    add_sandbox(parser, default=FOLDER)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay into a sandbox that runs for this alone."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, quiet=arguments.json)
     purchases = read_purchases(arguments.file, arguments.limit)
     console.print(f"{len(purchases):,} purchases in {arguments.file.name}, from {TILLS[0]} and {TILLS[1]}.")
     folder = SandboxFolder.at(arguments.dir)
     with sandbox_for_a_while(folder, "--ports-from", "0", "--currency", CURRENCY):
         before = last_seq(folder.data)
         handed, seconds = _send(folder, purchases, console)
-        _tell_speed(console, folder, handed, seconds)
-        return _account(console, folder, purchases, handed, before)
+        speed = speed_of(handed, seconds, _resident_mb(folder))
+        _tell_speed(console, speed)
+        trust = load_trust(folder.till(TILLS[0]).trust_file.read_bytes())
+        try:
+            with console.status("verifying the whole log"):
+                logged, size = totals_of_log(folder.data, trust, after=before)
+        except BadEntry as bad:
+            return _tell_bad(console, bad, is_json=arguments.json)
+    account = account_of(purchases, handed, logged, size, CURRENCY)
+    _tell_account(console, account)
+    if arguments.json:
+        print_json({"ok": account.is_kept, "code": None, "speed": speed, "account": account})
+    return DONE if account.is_kept else NO
 
 
 def _send(folder: SandboxFolder, purchases: Sequence[Purchase], console: Console) -> tuple[list[Handed], float]:
@@ -66,60 +77,29 @@ def _send(folder: SandboxFolder, purchases: Sequence[Purchase], console: Console
     return handed, seconds
 
 
-def _tell_speed(console: Console, folder: SandboxFolder, handed: Sequence[Handed], seconds: float) -> None:
-    batches = [batch for each in handed for batch in each.batches]
-    per_batch = sorted(took * 1000 for took, _ in batches)
-    per_sale = sorted(took * 1000 / count for took, count in batches)
-    sales = sum(count for _, count in batches)
+def _tell_speed(console: Console, speed: Speed) -> None:
     console.print(
-        f"  throughput   {sales / seconds:,.0f} sales/s: {sales:,} in {seconds:.1f} s, {len(batches)} signed batches\n"
-        f"  per batch    p50 {_quantile(per_batch, 0.50):,.0f} ms, p99 {_quantile(per_batch, 0.99):,.0f} ms,"
+        f"  throughput   {speed.sales_per_second:,.0f} sales/s: {speed.sales:,} in {speed.seconds:.1f} s,"
+        f" {speed.batches} signed batches\n"
+        f"  per batch    p50 {speed.batch_ms.p50:,.0f} ms, p99 {speed.batch_ms.p99:,.0f} ms,"
         " from signing at the till to a checked receipt\n"
-        f"  per sale     p50 {_quantile(per_sale, 0.50):.2f} ms, p99 {_quantile(per_sale, 0.99):.2f} ms\n"
-        f"  memory       {_resident_mb(folder):,.0f} MB at most in the appliance"
+        f"  per sale     p50 {speed.sale_ms.p50:.2f} ms, p99 {speed.sale_ms.p99:.2f} ms\n"
+        f"  memory       {speed.memory_mb:,.0f} MB at most in the appliance"
     )
 
 
-def _account(
-    console: Console, folder: SandboxFolder, purchases: Sequence[Purchase], handed: Sequence[Handed], before: int
-) -> int:
-    trust = load_trust(folder.till(TILLS[0]).trust_file.read_bytes())
-    with console.status("verifying the whole log"):
-        try:
-            logged, size = totals_of_log(folder.data, trust, after=before)
-        except BadEntry as bad:
-            console.print(f"[red]✗[/] the log is not whole: {bad}")
-            return NO
-    expected = totals_of_file(purchases)
-    accepted = sum(each.accepted for each in handed)
-    refused = sum((each.refused for each in handed), Counter[str]())
-    empty = sum(1 for purchase in purchases if not purchase.amount_minor)
-    days = sum(1 for day, minor in expected.minor_by_day.items() if logged.minor_by_day[day] == minor)
-    reasons = ", ".join(f"{count} {code}" for code, count in sorted(refused.items())) or "none"
-    promises = (
-        (f"the whole log verifies: {size:,} entries, each follows from the one before it", True),
-        (
-            f"{accepted:,} accepted + {refused.total():,} refused = {len(purchases):,} purchases ({reasons})",
-            accepted + refused.total() == len(purchases),
-        ),
-        (f"what was refused are the {empty} rows of 0.00", refused.total() == empty),
-        (f"every accepted purchase is in the log exactly once: {logged.count:,}", logged.rows == expected.rows),
-        (
-            f"{days:,} of {len(expected.minor_by_day):,} day totals equal the file's, to the cent",
-            logged.minor_by_day == expected.minor_by_day,
-        ),
-        (f"together {Money(logged.minor, CURRENCY)}", logged.minor == expected.minor),
-    )
-    for sentence, is_kept in promises:
-        console.print(f"  {'[green]✓[/]' if is_kept else '[red]✗[/]'} {sentence}")
-    late = sum(each.without_receipt for each in handed)
-    if late:
-        console.print(f"  [yellow]![/] {late:,} accepted sales got their receipt after the answer")
-    return DONE if all(is_kept for _, is_kept in promises) else NO
+def _tell_bad(console: Console, bad: BadEntry, *, is_json: bool) -> int:
+    console.print(f"[red]✗[/] the log is not whole: {bad}")
+    if is_json:
+        print_json({"ok": False, "code": bad.code, "detail": bad.detail, "first_bad_entry": bad.seq})
+    return NO
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+def _tell_account(console: Console, account: Account) -> None:
+    for promise in account.promises:
+        console.print(f"  {'[green]✓[/]' if promise.is_kept else '[red]✗[/]'} {promise.sentence}")
+    if account.receipts_late:
+        console.print(f"  [yellow]![/] {account.receipts_late:,} accepted sales got their receipt after the answer")
 
 
 def _resident_mb(folder: SandboxFolder) -> float:

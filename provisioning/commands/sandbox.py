@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
+from provisioning.commands.folder import add_sandbox
 from provisioning.commands.outcome import DONE, CannotDo
-from provisioning.sandbox.layout import FOLDER_DEFAULT, SandboxFolder
+from provisioning.sandbox.layout import SandboxFolder
 
 if TYPE_CHECKING:
     from provisioning.box import ShopFacts
@@ -31,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="run a whole simulated shop, or break one thing in it",
         description="Make or resume a whole shop in a folder: token, TPM, Stripe twin, two tills and the appliance.",
     )
-    add_folder(parser)
+    add_sandbox(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing but trouble")
     parser.add_argument(
         "--ports-from",
@@ -48,13 +49,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Break one thing and heal it.",
     )
     breaking.add_argument("what", choices=BREAKS)
-    breaking.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    # Also behind the word; without a default, which would hide the one given before it.
+    breaking.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
     breaking.set_defaults(run=run_break)
-
-
-def add_folder(parser: argparse.ArgumentParser) -> None:
-    """`--dir`, the same everywhere."""
-    parser.add_argument("--dir", type=Path, default=FOLDER_DEFAULT, help="the sandbox's folder (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,40 +6,27 @@ Owns the wording of the table. The checks themselves are the box's (`appliance/d
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from appliance.model.errors import Unavailable
-from provisioning.commands.outcome import DONE, NO, CannotDo
+from provisioning.commands.folder import add_box, log_folder
+from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
 from provisioning.local_door import LocalDoor
-from provisioning.sandbox.layout import FOLDER_DEFAULT, SandboxFolder
 
 _MARKS: Final = {"ok": "[green]✓[/]", "coping": "[yellow]![/]", "stopped": "[red]✗[/]"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`status [--json] [--dir | --data]`."""
+    """`status [--json] [--dir]`."""
     parser = subparsers.add_parser("status", description="Say how the box is; exit code 1 when it does not sell.")
     add_box(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run)
 
 
-def add_box(parser: argparse.ArgumentParser) -> None:
-    """Which box: that of a sandbox, or any by the folder of its log."""
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--dir", type=Path, default=FOLDER_DEFAULT, help="a sandbox's folder (default: %(default)s)")
-    which.add_argument("--data", type=Path, help="the folder storage.path of a box, instead of a sandbox")
-
-
 def box_of(arguments: argparse.Namespace) -> LocalDoor:
-    """The local door that `add_box` let the caller choose. Raises CannotDo when there is no such box."""
-    data: Path = arguments.data or SandboxFolder.at(arguments.dir).data
-    if not data.is_dir():
-        raise CannotDo(f"there is no box in {data}", "start one: tillstone sandbox; or name its folder with --data")
-    return LocalDoor(data)
+    """The local door of the box in `--dir`. Raises CannotDo when there is no such box."""
+    return LocalDoor(log_folder(arguments.dir))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     except Unavailable as cause:
         raise CannotDo(f"the box is not running: {cause.detail}", "start it: tillstone sandbox") from cause
     if arguments.json:
-        print(msgspec.json.format(msgspec.json.encode(health), indent=2).decode())
+        print_json(health)
     else:
         show(health)
     return NO if health["level"] == "stopped" else DONE

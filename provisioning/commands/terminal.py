@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-import msgspec
-
-from provisioning.commands.outcome import DONE
-from provisioning.commands.status import add_box, box_of
+from provisioning.commands.folder import add_box
+from provisioning.commands.outcome import DONE, print_json
+from provisioning.commands.status import box_of
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,7 +35,7 @@ def invite(arguments: argparse.Namespace) -> int:
     """Show the code, and as a QR code where there is a screen."""
     invitation = box_of(arguments).invite(arguments.name)
     if arguments.json:
-        _print_json(invitation)
+        print_json(invitation)
         return DONE
     code = invitation["code"]
     print(f"Type this at {arguments.name} within ten minutes, or let it read the QR code:\n")
@@ -53,7 +52,7 @@ def list_all(arguments: argparse.Namespace) -> int:
     """One line per terminal."""
     terminals = box_of(arguments).terminals()
     if arguments.json:
-        _print_json(terminals)
+        print_json(terminals)
         return DONE
     for terminal in terminals:
         print(f"{terminal['terminal']:<32}  {terminal['state']:<8}  key {terminal['key_id'][:16]}")
@@ -66,11 +65,7 @@ def revoke(arguments: argparse.Namespace) -> int:
     """Revoke, and say in which entry that stands."""
     answer = box_of(arguments).revoke(arguments.name, arguments.reason)
     if arguments.json:
-        _print_json(answer)
+        print_json(answer)
     else:
         print(f"{arguments.name} is revoked by entry {answer['seq']}: nothing it signs is accepted from now on.")
     return DONE
-
-
-def _print_json(value: object) -> None:
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, TypeAlias
 
 from appliance.ledger.receipt import RECEIPT_BYTES_MAX
 from appliance.model.errors import TillstoneError
-from provisioning.commands.outcome import DONE, NO, CannotDo
-from provisioning.sandbox.layout import FOLDER_DEFAULT
+from provisioning.commands.folder import add_box, log_folder
+from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
 from provisioning.verify.wording import printable
 
 if TYPE_CHECKING:
@@ -24,53 +24,64 @@ if TYPE_CHECKING:
     from provisioning.exports.source import Source
     from provisioning.verify.progress import Progress
 
-
-LEDGER_DEFAULT: Final = FOLDER_DEFAULT / "box" / "data"
+Facts: TypeAlias = dict[str, str | int]
+"""What was written: entries, log and root, for programs."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`export log [--ledger DIR] -o FILE` and `export sqlite [--ledger DIR | --log FILE] -o FILE`."""
+    """`export log [--dir DIR] -o FILE` and `export sqlite [--dir DIR | --log FILE] -o FILE`."""
     parser = subparsers.add_parser("export", description="Give the log to others: as a file that proves, or as tables.")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     to_prove = "Write the whole log as one file that `tillstone verify log` checks."
     log = kinds.add_parser("log", help="one file that proves", description=to_prove)
-    of_ledger = "the folder of a ledger; the box may be running (default: %(default)s)"
-    log.add_argument("--ledger", type=Path, metavar="DIR", default=LEDGER_DEFAULT, help=of_ledger)
+    add_box(log)
     log.add_argument("--receipt", type=Path, metavar="FILE", help="end at this receipt's head; else the box is asked")
-    log.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new file")
+    _add_output(log)
     log.set_defaults(run=run_log)
     to_read = "Write the log as typed tables with full-text search."
     sqlite = kinds.add_parser("sqlite", help="tables for an auditor", description=to_read)
     source = sqlite.add_mutually_exclusive_group()
-    source.add_argument("--ledger", type=Path, metavar="DIR", default=LEDGER_DEFAULT, help=of_ledger)
+    add_box(source)
     source.add_argument("--log", type=Path, metavar="FILE", help="an exported log; needs --trust")
     sqlite.add_argument("--trust", type=Path, metavar="FILE", help="trust.json: the owner that you pin")
-    sqlite.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new file")
+    _add_output(sqlite)
     sqlite.set_defaults(run=run_sqlite)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new file")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run_log(arguments: argparse.Namespace) -> int:
     """Write one exported log."""
     from provisioning.exports.log_file import export_log
     from provisioning.exports.signed_head import head_of, newest_head
-    from provisioning.verify.progress import watch
 
+    folder = log_folder(arguments.dir)
     receipt: bytes | None = None if arguments.receipt is None else _read(arguments.receipt)
 
     def find_head(entry_0: bytes) -> SignedHead:
-        return newest_head(arguments.ledger, entry_0) if receipt is None else head_of(receipt, entry_0)
+        return newest_head(folder, entry_0) if receipt is None else head_of(receipt, entry_0)
 
-    with watch("exporting", is_shown=sys.stderr.isatty()) as progress:
-        return _told(lambda: export_log(arguments.ledger, arguments.output, find_head, progress).size, arguments.output)
+    def export(progress: Progress) -> Facts:
+        head = export_log(folder, arguments.output, find_head, progress)
+        return {"entries": head.size, "log": head.log_id.hex(), "root": head.root.hex()}
+
+    return _told(export, arguments)
 
 
 def run_sqlite(arguments: argparse.Namespace) -> int:
     """Write one auditor's file."""
     from provisioning.exports.sqlite_file import export_sqlite
-    from provisioning.verify.progress import watch
 
-    with watch("exporting", is_shown=sys.stderr.isatty()) as progress:
-        return _told(lambda: export_sqlite(arguments.output, *_source(arguments, progress)).log.size, arguments.output)
+    def export(progress: Progress) -> Facts:
+        written = export_sqlite(arguments.output, *_source(arguments, progress))
+        log = written.log
+        log_id = "" if log.log_id is None else log.log_id.hex()
+        return {"entries": log.size, "log": log_id, "root": log.root.hex(), "problems": written.problems}
+
+    return _told(export, arguments)
 
 
 def _source(arguments: argparse.Namespace, progress: Progress) -> tuple[Source, str]:
@@ -80,23 +91,32 @@ def _source(arguments: argparse.Namespace, progress: Progress) -> tuple[Source, 
 
     trust = None if arguments.trust is None else load_trust(_read(arguments.trust))
     if arguments.log is None:
-        return from_folder(arguments.ledger, trust, progress), proof_of_folder(trust)
+        return from_folder(log_folder(arguments.dir), trust, progress), proof_of_folder(trust)
     if trust is None:
         raise CannotDo("an exported log is read with the owner that you pin", "name the trust file: --trust FILE")
     return from_file(arguments.log, trust, progress), proof_of_file(trust)
 
 
-def _told(export: Callable[[], int], output: Path) -> int:
+def _told(export: Callable[[Progress], Facts], arguments: argparse.Namespace) -> int:
+    from provisioning.verify.progress import watch
+
     started = time.perf_counter()
     try:
-        size = export()
+        with watch("exporting", is_shown=sys.stderr.isatty() and not arguments.json) as progress:
+            facts = export(progress)
     except TillstoneError as refusal:
-        print(f"nothing was written: {printable(refusal.detail)} ({refusal.code})", file=sys.stderr)
+        if arguments.json:
+            print_json({"ok": False, "code": refusal.code, "detail": printable(refusal.detail)})
+        else:
+            print(f"nothing was written: {printable(refusal.detail)} ({refusal.code})", file=sys.stderr)
         return NO
     except OSError as cause:
         raise CannotDo(f"a file cannot be read: {cause}", "check the names of the files") from cause
-    seconds = time.perf_counter() - started
-    print(f"{output}: {size:,} entries, verified, in {seconds:.1f} s")
+    seconds = round(time.perf_counter() - started, 3)
+    if arguments.json:
+        print_json({"ok": True, "code": None, "output": str(arguments.output), **facts, "seconds": seconds})
+    else:
+        print(f"{arguments.output}: {facts['entries']:,} entries, verified, in {seconds:.1f} s")
     return DONE
 
 

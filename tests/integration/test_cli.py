@@ -68,3 +68,22 @@ def test_a_purchase_that_cannot_be_read_names_its_row(tmp_path: Path, capsys: py
 
     assert code == 2
     assert "row 2 cannot be read" in capsys.readouterr().err
+
+
+def test_one_option_names_the_folder_everywhere() -> None:
+    for words in (
+        ("sandbox",),
+        ("sandbox", "break"),
+        ("pay",),
+        ("status",),
+        ("terminal", "list"),
+        ("replay",),
+        ("export", "log"),
+        ("export", "sqlite"),
+    ):
+        helped = subprocess.run(
+            [sys.executable, "-m", "provisioning.cli", *words, "--help"], capture_output=True, text=True, check=False
+        )
+        assert "--dir DIR" in helped.stdout, words
+        assert "--data" not in helped.stdout + helped.stderr
+        assert "--ledger" not in helped.stdout + helped.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def shop(tmp_path: Path) -> Path:
 
 def export_log(shop: Path) -> int:
     ledger, receipt, output = (str(shop / name) for name in ("ledger", "receipt.cbor", "shop.log"))
-    return main(["export", "log", "--ledger", ledger, "--receipt", receipt, "-o", output])
+    return main(["export", "log", "--dir", ledger, "--receipt", receipt, "-o", output])
 
 
 def export_sqlite(shop: Path, *source: str) -> int:
@@ -56,7 +57,7 @@ def test_an_export_never_replaces_a_file(shop: Path) -> None:
 def test_without_a_box_and_a_receipt_there_is_no_head_to_end_with(
     shop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["export", "log", "--ledger", str(shop / "ledger"), "-o", str(shop / "shop.log")]) == 2
+    assert main(["export", "log", "--dir", str(shop / "ledger"), "-o", str(shop / "shop.log")]) == 2
     assert "--receipt" in capsys.readouterr().err
 
 
@@ -64,13 +65,13 @@ def test_a_damaged_ledger_is_not_exported(shop: Path) -> None:
     with closing(sqlite3.connect(database_file(shop / "ledger"))) as connection, connection:
         connection.execute("UPDATE entries SET entry = zeroblob(9) WHERE seq = 6")
     assert export_log(shop) == 1
-    assert export_sqlite(shop, "--ledger", str(shop / "ledger")) == 1
+    assert export_sqlite(shop, "--dir", str(shop / "ledger")) == 1
     assert sorted(path.name for path in shop.iterdir()) == ["ledger", "receipt.cbor", "trust.json"]
 
 
 def test_tables_say_what_the_log_says(shop: Path) -> None:
     trust = str(shop / "trust.json")
-    assert export_sqlite(shop, "--ledger", str(shop / "ledger"), "--trust", trust) == 0
+    assert export_sqlite(shop, "--dir", str(shop / "ledger"), "--trust", trust) == 0
     with auditor(shop) as connection:
         readme = dict(connection.execute("SELECT item, value FROM readme"))
         assert (readme["log"], readme["size"]) == (genesis().log_id.hex(), "15")
@@ -105,7 +106,7 @@ def shop_log_root(shop: Path) -> str:
 
 
 def test_references_skus_and_codes_are_found_by_full_text(shop: Path) -> None:
-    assert export_sqlite(shop, "--ledger", str(shop / "ledger")) == 0
+    assert export_sqlite(shop, "--dir", str(shop / "ledger")) == 0
     with auditor(shop) as connection:
         for table, words, seq in (
             ("sales", '"receipt-2"', 5),
@@ -130,9 +131,29 @@ def test_an_exported_log_gives_the_same_tables_and_needs_an_owner(shop: Path) ->
         assert "signed by both keys" in proof
 
 
+def test_programs_read_what_was_written_and_what_was_not(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = str(shop / "ledger")
+    assert export_sqlite(shop, "--dir", ledger, "--json") == 0
+    written = json.loads(capsys.readouterr().out)
+    assert (written["ok"], written["entries"], written["problems"]) == (True, 15, 0)
+    assert (written["root"], written["log"]) == (shop_log_root(shop), genesis().log_id.hex())
+    (shop / "auditor.sqlite").unlink()
+    with closing(sqlite3.connect(database_file(shop / "ledger"))) as connection, connection:
+        connection.execute("UPDATE entries SET entry = zeroblob(9) WHERE seq = 6")
+    assert export_sqlite(shop, "--dir", ledger, "--json") == 1
+    refused = json.loads(capsys.readouterr().out)
+    assert (refused["ok"], refused["code"]) == (False, "entry_malformed")
+
+
+def test_a_sandbox_is_found_by_its_own_folder(shop: Path) -> None:
+    (shop / "sandbox" / "box").mkdir(parents=True)
+    (shop / "ledger").rename(shop / "sandbox" / "box" / "data")
+    assert export_sqlite(shop, "--dir", str(shop / "sandbox")) == 0
+
+
 def test_disclosures_are_never_exported(shop: Path) -> None:
     assert export_log(shop) == 0
-    assert export_sqlite(shop, "--ledger", str(shop / "ledger")) == 0
+    assert export_sqlite(shop, "--dir", str(shop / "ledger")) == 0
     for name in ("shop.log", "auditor.sqlite"):
         assert CASHIER not in (shop / name).read_bytes()
 
@@ -143,7 +164,7 @@ def test_a_large_log_becomes_tables_in_bounded_memory(tmp_path: Path) -> None:
         shop = tmp_path / str(count)
         shop.mkdir()
         asyncio.run(write_sales(shop / "ledger", count))
-        peaks.append(peak_bytes(["export", "sqlite", "--ledger", str(shop / "ledger"), "-o", f"{shop}/auditor.sqlite"]))
+        peaks.append(peak_bytes(["export", "sqlite", "--dir", str(shop / "ledger"), "-o", f"{shop}/auditor.sqlite"]))
         with auditor(shop) as connection:
             total = sum(100 + number % 900 for number in range(count))
             assert connection.execute("SELECT sum(sales), sum(total_minor) FROM days").fetchone() == (count, total)

@@ -214,3 +214,18 @@ def test_replay_accounts_for_every_row(tmp_path: Path, made: Path) -> None:
     assert "3 accepted + 1 refused = 4 purchases" in replayed.stdout
     assert "2 of 2 day totals" in replayed.stdout
     assert "100.77 USD" in replayed.stdout
+
+
+def test_replay_tells_programs_the_same(tmp_path: Path, made: Path) -> None:
+    purchases = tmp_path / "purchases.txt"
+    purchases.write_text("customer date pieces price\n1 19970101 1 11.77\n2 19970102 1 0.00\n")
+
+    replayed = tillstone(tmp_path / "replay", "replay", str(purchases), "--json")
+
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    told: dict[str, Any] = json.loads(replayed.stdout)
+    account = told["account"]
+    assert (told["ok"], account["accepted"], account["refused"]) == (True, 1, {"amount_not_positive": 1})
+    assert (account["total_minor"], account["currency"], account["days_equal"]) == (1177, "USD", 1)
+    assert all(promise["is_kept"] for promise in account["promises"])
+    assert told["speed"]["sales"] == 2
