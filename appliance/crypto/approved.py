@@ -98,6 +98,13 @@ USES: Final = (
         self_test="SLH-DSA-SHA2-256s",
     ),
     Use(
+        algorithm="HPKE ML-KEM-1024 with P-384",
+        used_for="what is published for the auditor alone; its parts are approved, their combination is a draft yet",
+        standard="RFC 9180, draft-ietf-hpke-pq (KEM 0x0051), FIPS 203, SP 800-56A Rev. 3",
+        is_approved=False,
+        self_test="HPKE ML-KEM-1024 with P-384",
+    ),
+    Use(
         algorithm="scrypt",
         used_for="owner key file under a passphrase, on the owner's own computer: memory-hard, which PBKDF2 is not",
         standard="RFC 7914",

@@ -6,7 +6,8 @@ a sign and verify pair is added. All together take about 20 ms.
 
 Sources: FIPS 180-4 examples ("abc"), RFC 4231 case 2, RFC 5869 case 1, Wycheproof aes_gcm 100, RFC 6979 A.2.5 and A.2.6
 ("sample"), RFC 8032 section 7.1 test 1, Wycheproof mldsa_87_sign_seed 1; SLH-DSA-SHA2-256s was signed by
-noble-post-quantum 0.7.1 (deterministic, seeds 00 01 .. 5f). The two long signatures lie in `known_answers.bin`.
+noble-post-quantum 0.7.1 (deterministic, seeds 00 01 .. 5f); draft-ietf-hpke-pq, KEM 0x0051 with KDF 2 and AEAD 2.
+The two long signatures and the encapsulated key lie in `known_answers.bin`.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from appliance.crypto import cose, signature, signing_key
+from appliance.crypto import cose, hpke, signature, signing_key
 from appliance.model.errors import Corrupt
 
 _ML_DSA_87_SIGNATURE_SIZE: Final = 4627
-_KNOWN_ANSWERS_SHA256: Final = "7728a461cb2edafd7824d842fb6e7ae31a9d7ff39f6ef7e314c699b41af18749"
+_SLH_DSA_SIGNATURE_END: Final = _ML_DSA_87_SIGNATURE_SIZE + 29_792
+_KNOWN_ANSWERS_SHA256: Final = "4007db8e6401a025b863fb054d6ddc98d1afea66960a121dd2115d14fc06e30c"
 _PAIRWISE_MESSAGE: Final = b"tillstone self-test"
 
 
@@ -161,6 +163,18 @@ def _slh_dsa_sha2_256s(answer: bytes) -> None:
     _verifies_only_this(signature.SLH_DSA_SHA2_256S, public_key, b"tillstone known answer", answer)
 
 
+def _hpke(answer: bytes) -> None:
+    # The published messages carry AAD, which our one-shot form has not; under the published key (the answer's first 32
+    # bytes) and nonce, a message without it is AES-256-GCM, which has passed by now.
+    seed = bytes.fromhex("dbdae0423ba0e5db3d6322601b8dc302d3051d4677142079c7bdf441f4c448dd")
+    encapsulated = _known_answers()[_SLH_DSA_SIGNATURE_END:]
+    ciphertext = AESGCM(answer[:32]).encrypt(answer[32:], _PAIRWISE_MESSAGE, None)
+    info = b"4f6465206f6e2061204772656369616e2055726e"
+    _equal(hpke.open_sealed(seed, encapsulated + ciphertext, info), _PAIRWISE_MESSAGE)
+    sealed = hpke.Recipient(hpke.public_key_of(seed)).seal(_PAIRWISE_MESSAGE, info)
+    _equal(hpke.open_sealed(seed, sealed, info), _PAIRWISE_MESSAGE)
+
+
 def _verifies_only_this(algorithm: int, public_key: bytes, message: bytes, answer: bytes) -> None:
     _true(signature.verify(algorithm, public_key, message, answer))
     # A verifier that says yes to everything would pass the line above.
@@ -242,7 +256,12 @@ TESTS: Final = (
     SelfTest(name="ML-DSA-87", answer=lambda: _known_answers()[:_ML_DSA_87_SIGNATURE_SIZE], run=_ml_dsa_87),
     SelfTest(
         name="SLH-DSA-SHA2-256s",
-        answer=lambda: _known_answers()[_ML_DSA_87_SIGNATURE_SIZE:],
+        answer=lambda: _known_answers()[_ML_DSA_87_SIGNATURE_SIZE:_SLH_DSA_SIGNATURE_END],
         run=_slh_dsa_sha2_256s,
+    ),
+    SelfTest(
+        name="HPKE ML-KEM-1024 with P-384",
+        answer=_hex("6f5b0a62d262c2cc2026a8f38b3879abea8042823ca193573e7154953d22dd64b057357da81f0102a835a35d"),
+        run=_hpke,
     ),
 )
