@@ -7,12 +7,12 @@ backups is noise, and the commitment stays provable. Must never see where keys o
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from appliance.crypto.random import random_piece
 from appliance.model.errors import Corrupt
 from appliance.model.invariants import ensure
 
@@ -40,7 +40,7 @@ def seal_value(subject_key: bytes, aad: bytes, value: bytes) -> bytes:
         aad: says which field of which entry this is, so that sealed values cannot be exchanged.
     """
     ensure(len(subject_key) == SUBJECT_KEY_SIZE, f"a subject key has {SUBJECT_KEY_SIZE} bytes")
-    nonce = os.urandom(_NONCE_SIZE)
+    nonce = random_piece()[:_NONCE_SIZE]
     return nonce + AESGCM(subject_key).encrypt(nonce, value, aad)
 
 

@@ -5,11 +5,10 @@ Owns encoding and sealing. Must never know the tail: what depends on the place i
 
 from __future__ import annotations
 
-import secrets
-
+from appliance.crypto.random import random_piece
 from appliance.ledger.disclosures import DisclosureVault
 from appliance.ledger.draft import Draft
-from appliance.ledger.entry import SALT_BYTES, encode_stem
+from appliance.ledger.entry import encode_stem
 from appliance.ledger.group import Append, SealedDisclosure
 from appliance.ledger.guard import Guard
 from appliance.model.errors import Unavailable
@@ -17,17 +16,10 @@ from appliance.model.errors import Unavailable
 
 async def prepare(drafts: tuple[Draft, ...], guard: Guard | None, vault: DisclosureVault | None) -> Append:
     """Encode each draft up to its place and seal its disclosures; waits only for the key of a new subject."""
-    salts = secrets.token_bytes(SALT_BYTES * len(drafts))
     stems = tuple(
         [
-            encode_stem(
-                time_ms=draft.time_ms,
-                kind=draft.kind,
-                actor=draft.actor,
-                body=draft.body,
-                salt=salts[at * SALT_BYTES : (at + 1) * SALT_BYTES],
-            )
-            for at, draft in enumerate(drafts)
+            encode_stem(time_ms=draft.time_ms, kind=draft.kind, actor=draft.actor, body=draft.body, salt=random_piece())
+            for draft in drafts
         ]
     )
     sealed = await _seal(drafts, vault)

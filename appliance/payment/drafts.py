@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from appliance.crypto import cbor
-from appliance.crypto.disclosure import SALT_SIZE
+from appliance.crypto.random import random_piece
 from appliance.ledger.draft import Disclosure, Draft
 from appliance.model.operation import Operation, OperationKind, OperationState
 from appliance.model.payment import Identity, ValidPayment
@@ -90,7 +90,7 @@ def ask(identity: Identity, personal: tuple[tuple[str, str], ...]) -> tuple[entr
     person's key, so that erasing either erases it. A request that names nobody lies under a key shared by its day.
     """
     disclosures = tuple(
-        Disclosure(name=name, subject=f"{name}:{value}", salt=os.urandom(SALT_SIZE), value=value.encode())
+        Disclosure(name=name, subject=f"{name}:{value}", salt=random_piece(), value=value.encode())
         for name, value in personal
     ) + tuple(_request_shares(identity.signed, [f"{name}:{value}" for name, value in personal]))
     # In the order of CBOR keys, as every map of an entry.
@@ -104,9 +104,9 @@ def _request_shares(signed: bytes, subjects: list[str]) -> Iterator[Disclosure]:
     for number, subject in enumerate(subjects[1:], start=1):
         pad = os.urandom(len(signed))
         signed = bytes(left ^ right for left, right in zip(signed, pad, strict=True))
-        yield Disclosure(name=f"request.{number}", subject=subject, salt=os.urandom(SALT_SIZE), value=pad)
+        yield Disclosure(name=f"request.{number}", subject=subject, salt=random_piece(), value=pad)
     first = subjects[0] if subjects else None
-    yield Disclosure(name="request", subject=first, salt=os.urandom(SALT_SIZE), value=signed)
+    yield Disclosure(name="request", subject=first, salt=random_piece(), value=signed)
 
 
 def draft(kind: str, terminal: str, now_ms: int, body: Wire, disclosures: tuple[Disclosure, ...]) -> Draft:
