@@ -29,7 +29,11 @@ _INTEGER_MAX: Final = (1 << 64) - 1
 _SCALARS: Final = frozenset({int, str, bytes, bool, type(None)})
 # The smallest number that may use an argument of that many bytes (RFC 8949 section 4.2.1: shortest form).
 _SMALLEST_ARGUMENT: Final = {1: 24, 2: 1 << 8, 4: 1 << 16, 8: 1 << 32}
-_CACHED_KEYS_SIZE_MAX: Final = 512
+# Names of members that stood in order: the same few sets arrive all day. Bounded in count and size, because a caller
+# need not be who it says.
+_REMEMBERED_MAX: Final = 1024
+_REMEMBERED_KEYS_SIZE_MAX: Final = 512
+_ordered_texts: Final[set[tuple[str, ...]]] = set()
 _SHORT_HEADS: Final = tuple(bytes((initial,)) for initial in range(256))
 
 
@@ -186,23 +190,20 @@ def _is_plain_and_ordered(value: object) -> bool:
 
 
 def _has_ordered_keys(mapping: dict[str, object]) -> bool:
-    try:
-        text = "".join(mapping)
-    except TypeError:  # not all text
-        pass
-    else:
-        if len(text) <= _CACHED_KEYS_SIZE_MAX:
-            return _is_ordered_text(tuple(mapping))
-    keys: list[object] = list(mapping)
+    keys: tuple[object, ...] = tuple(mapping)
+    if keys in _ordered_texts:
+        return True
     if any(type(key) is not str and type(key) is not int for key in keys):
         return False
-    return keys == sorted(keys, key=_encoded_key)
-
-
-# The same few sets of member names arrive all day. Bounded in count and size: a caller need not be who it says.
-@lru_cache(maxsize=1024)
-def _is_ordered_text(keys: tuple[str, ...]) -> bool:
-    return list(keys) == sorted(keys, key=_encoded_key)
+    if list(keys) != sorted(keys, key=_encoded_key):
+        return False
+    # Text only: True equals 1 and would be found in its place.
+    texts = tuple([key for key in keys if isinstance(key, str)])
+    if len(texts) == len(keys) and sum(map(len, texts)) <= _REMEMBERED_KEYS_SIZE_MAX:
+        if len(_ordered_texts) >= _REMEMBERED_MAX:
+            _ordered_texts.clear()
+        _ordered_texts.add(texts)
+    return True
 
 
 def _refuse_tag(*_: object) -> NoReturn:

@@ -144,15 +144,21 @@ def frontier_from(size: int, tile_roots: Sequence[Sequence[bytes]], leaves: Sequ
     return frontier
 
 
-class Tree:
-    """Nodes of everything up to a frontier, and the proofs made of them. Remembers ragged right ends it has hashed."""
+_KNOWN_MAX = 8_192  # subtrees a tree remembers, about 1 MB
 
-    __slots__ = ("_frontier", "_ragged", "_tiles")
+
+class Tree:
+    """Nodes of everything up to a frontier, and the proofs made of them.
+
+    Remembers the subtrees it was asked for: the proofs of one group share most of them.
+    """
+
+    __slots__ = ("_frontier", "_known", "_tiles")
 
     def __init__(self, frontier: Frontier, tiles: TileSource) -> None:
         self._frontier = frontier
         self._tiles = tiles
-        self._ragged: dict[tuple[int, int], bytes] = {}
+        self._known: dict[tuple[int, int], bytes] = {}
 
     def root(self, size: int) -> bytes:
         """Root of the first `size` leaves."""
@@ -196,16 +202,22 @@ class Tree:
 
     def _subtree(self, start: int, end: int) -> bytes:
         """MTH over leaves [start, end): a node when complete, else a ragged right end."""
+        known = self._known.get((start, end))
+        if known is None:
+            known = self._hash_subtree(start, end)
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[start, end] = known
+        return known
+
+    def _hash_subtree(self, start: int, end: int) -> bytes:
         width = end - start
         if width & (width - 1) == 0:
             level = width.bit_length() - 1
             node = self._frontier.node(level, start >> level)
             return node if node is not None else self._tiles.node(level, start >> level)
-        known = self._ragged.get((start, end))
-        if known is None:
-            split = start + _largest_power_below(width)
-            known = self._ragged[start, end] = node_hash(self._subtree(start, split), self._subtree(split, end))
-        return known
+        split = start + _largest_power_below(width)
+        return node_hash(self._subtree(start, split), self._subtree(split, end))
 
 
 def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
