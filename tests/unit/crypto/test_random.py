@@ -18,8 +18,7 @@ def test_threads_never_get_the_same_piece() -> None:
 
 
 _FORK = """
-import subprocess
-import sys
+import os
 from appliance.crypto.random import random_piece
 random_piece()  # leaves most of a fetched page behind
 child = os.fork()
