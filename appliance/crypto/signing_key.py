@@ -20,7 +20,11 @@ from appliance.model.invariants import ensure
 ML_DSA_SEED_SIZE: Final = 32
 
 _PrivateKey: TypeAlias = (
-    ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
+    ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | mldsa.MLDSA44PrivateKey
+    | mldsa.MLDSA65PrivateKey
+    | mldsa.MLDSA87PrivateKey
 )
 
 
@@ -53,12 +57,13 @@ class SigningKey:
 
 
 def generate(algorithm: int) -> SigningKey:
-    """A new key for a COSE algorithm: ESP256, ES256, ESP384, ES384, Ed25519, EdDSA, ML-DSA-65 or ML-DSA-87."""
+    """A new key for a COSE algorithm: ESP256, ES256, ESP384, ES384, Ed25519, EdDSA or ML-DSA."""
     key_type = signature.algorithm(algorithm).key_type
     makers: dict[str, Callable[[], _PrivateKey]] = {
         "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
         "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
         "Ed25519": ed25519.Ed25519PrivateKey.generate,
+        "ML-DSA-44": mldsa.MLDSA44PrivateKey.generate,
         "ML-DSA-65": mldsa.MLDSA65PrivateKey.generate,
         "ML-DSA-87": mldsa.MLDSA87PrivateKey.generate,
     }
