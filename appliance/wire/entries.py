@@ -22,6 +22,10 @@ TERMINAL_REVOKED: Final = "terminal_revoked"
 BOOT: Final = "boot"
 CLOCK_STEP: Final = "clock_step"
 REFUSALS: Final = "refusals"
+AUDITOR_ADMITTED: Final = "auditor_admitted"
+AUDITOR_REVOKED: Final = "auditor_revoked"
+AUDITOR_READ: Final = "auditor_read"
+VERIFIED: Final = "verified"
 
 
 class SaleFacts(Wire, frozen=True, kw_only=True):
@@ -155,3 +159,37 @@ class RefusalsEntry(Wire, frozen=True, kw_only=True):
 
     codes: dict[str, int]
     terminal: str
+
+
+class AuditorAdmittedEntry(Wire, frozen=True, kw_only=True):
+    """kind `auditor_admitted`: whoever shows the credential (SHA-256 of it: `token`) may read entries until it expires."""
+
+    token: bytes
+    auditor: str
+    credential: str
+    expires_ms: int
+
+
+class AuditorRevokedEntry(Wire, frozen=True, kw_only=True):
+    """kind `auditor_revoked`: the credential opens nothing from here on."""
+
+    reason: str
+    credential: str
+
+
+class AuditorReadEntry(Wire, frozen=True, kw_only=True):
+    """kind `auditor_read`: entries shown to one credential in the last minute, the lowest and highest among them."""
+
+    last: int
+    first: int
+    entries: int
+    requests: int
+    credential: str
+
+
+class VerifiedEntry(Wire, frozen=True, kw_only=True):
+    """kind `verified`: every byte of the first `size` entries was read again and is what it must be."""
+
+    root: bytes
+    size: int
+    took_ms: int

@@ -30,6 +30,10 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     entries.BOOT: entries.BootEntry,
     entries.CLOCK_STEP: entries.ClockStepEntry,
     entries.REFUSALS: entries.RefusalsEntry,
+    entries.AUDITOR_ADMITTED: entries.AuditorAdmittedEntry,
+    entries.AUDITOR_REVOKED: entries.AuditorRevokedEntry,
+    entries.AUDITOR_READ: entries.AuditorReadEntry,
+    entries.VERIFIED: entries.VerifiedEntry,
 }
 
 
@@ -55,28 +59,31 @@ class UnknownBody:
 Body: TypeAlias = Wire | genesis.GenesisStatement | EpochBody | ErasedBody | UnknownBody
 
 
-def read_body(entry: Entry) -> Body:
-    """The body of `entry`. Raises Rejected `entry_body_malformed` when it is not what its kind promises."""
+def read_body(entry: Entry) -> tuple[Body, dict[str, object]]:
+    """The body of `entry`, and the same for JSON with bytes in hexadecimal.
+
+    Raises:
+        Rejected: `entry_body_malformed`: it is not what its kind promises.
+    """
     try:
-        if entry.kind == genesis.KIND:
-            return genesis.read_body(entry.body).read()
-        if entry.kind == epoch.KIND:
-            return EpochBody(epoch=epoch.read_epoch(entry.body))
-        if entry.kind == disclosures.KIND_ERASED:
-            return ErasedBody(keys=len(disclosures.read_erased(entry.body)))
         value = cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)
-        shape = SHAPES.get(entry.kind)
-        return UnknownBody() if shape is None else msgspec.convert(value, shape)
+        body = _shaped(entry, value)
     except (Rejected, Corrupt, msgspec.ValidationError) as cause:
         detail = f"entry {entry.seq} is not what its kind {entry.kind!r} promises: {cause}"
         raise Rejected("entry_body_malformed", detail) from cause
-
-
-def plain_body(entry: Entry) -> dict[str, object]:
-    """The body for JSON, bytes in hexadecimal, of an entry that `read_body` accepts."""
-    value = cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)
     plain = _plain(value)
-    return plain if isinstance(plain, dict) else {}
+    return body, plain if isinstance(plain, dict) else {}
+
+
+def _shaped(entry: Entry, value: object) -> Body:
+    if entry.kind == genesis.KIND:
+        return genesis.read_body(entry.body).read()
+    if entry.kind == epoch.KIND:
+        return EpochBody(epoch=epoch.read_epoch(entry.body))
+    if entry.kind == disclosures.KIND_ERASED:
+        return ErasedBody(keys=len(disclosures.read_erased(entry.body)))
+    shape = SHAPES.get(entry.kind)
+    return UnknownBody() if shape is None else msgspec.convert(value, shape)
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,76 @@
+"""A payment's history: every entry that concerns it, in the order of the log.
+
+Owns one narrow table, for entries about a payment that exists already or is being asked for: a cash sale is found
+through `payments` and costs no row here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from appliance.crypto import cbor
+from appliance.ledger.draft import RecordedEntry
+from appliance.model.errors import Rejected
+from appliance.model.ids import RequestKey
+from appliance.model.invariants import ensure
+from appliance.model.limits import ENTRY_BYTES_MAX
+from appliance.wire import entries
+
+HISTORY_ENTRIES_MAX: Final = 1_000
+"""A payment tried anew every few minutes for days has fewer."""
+
+
+class HistoryProjection:
+    """Which entries are about which payment."""
+
+    name: Final = "history"
+    tables: Final = ("payment_entries",)
+    schema: Final = (
+        "CREATE TABLE payment_entries (payment BLOB NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (payment, seq))"
+        " WITHOUT ROWID",
+    )
+    kinds: Final = frozenset(
+        {
+            entries.INTENT,
+            entries.OUTCOME,
+            entries.REFUND,
+            entries.REVERSAL,
+            entries.TOMBSTONE,
+            entries.REVERSAL_WANTED,
+        }
+    )
+
+    def apply(self, connection: sqlite3.Connection, recorded: Sequence[RecordedEntry]) -> None:
+        """One row per entry; each of these kinds names its payment in `payment`."""
+        connection.executemany(
+            "INSERT INTO payment_entries VALUES (?, ?)", [(_payment_of(entry), entry.seq) for entry in recorded]
+        )
+
+
+def history_seqs(connection: sqlite3.Connection, key: RequestKey) -> tuple[bytes, tuple[int, ...]]:
+    """The payment that `key` is about (16 bytes), and the entries that concern it; `key` may be that of a refund.
+
+    Raises:
+        Rejected: `payment_unknown`.
+    """
+    row = connection.execute("SELECT payment FROM requests WHERE key = ?", (key.octets,)).fetchone()
+    if row is None:
+        raise Rejected("payment_unknown", f"no entry concerns {key}")
+    payment: bytes = row[0]
+    seqs = {seq for (seq,) in connection.execute("SELECT first FROM payments WHERE key = ?", (payment,))}
+    seqs.update(
+        seq
+        for (seq,) in connection.execute(
+            "SELECT seq FROM payment_entries WHERE payment = ? ORDER BY seq LIMIT ?", (payment, HISTORY_ENTRIES_MAX)
+        )
+    )
+    return payment, tuple(sorted(seqs))
+
+
+def _payment_of(entry: RecordedEntry) -> bytes:
+    body = cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)
+    payment = body.get("payment") if isinstance(body, dict) else None
+    ensure(isinstance(payment, bytes), "entries about a payment name it")
+    return payment if isinstance(payment, bytes) else b""
