@@ -15,7 +15,7 @@ from appliance.model.operation import OperationKind, OperationState
 from appliance.model.payment import PaymentState
 from appliance.wire import entries
 from appliance.wire.requests import Wire
-from provisioning.verify.bodies import Body, plain_body, read_body
+from provisioning.verify.bodies import Body, read_body
 from provisioning.verify.wording import key_text, time_text
 
 Cell: TypeAlias = str | int | None
@@ -53,10 +53,11 @@ class Change:
 def rows_of(entry: Entry) -> list[Row | Change]:
     """The entry's own row first. A body that breaks its kind's promise is told in `problem`, the bytes stay proven."""
     try:
-        made = list(_rows(entry, read_body(entry)))
+        body, plain = read_body(entry)
+        made = list(_rows(entry, body))
         if not all(_fits(row.cells) for row in made):
             raise Rejected("entry_body_malformed", "a number is beyond 63 bits")
-        return [_entry_row(entry, plain_body(entry), None), *made]
+        return [_entry_row(entry, plain, None), *made]
     except Rejected as refusal:
         return [_entry_row(entry, {"bytes": entry.body.hex()}, refusal.detail)]
 

@@ -6,6 +6,7 @@ its code tells which step failed. Needs no box, no network and no driver.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from appliance.ledger.receipt import VerifiedReceipt, head_protected, head_to_be
 from appliance.ledger.trust import Trust, load_trust
 from appliance.model.errors import Rejected, TillstoneError
 from appliance.wire import entries
-from provisioning.verify.bodies import Body, plain_body, read_body
+from provisioning.verify.bodies import Body, read_body
 from provisioning.verify.hints import receipt_hint, trust_hint
 from provisioning.verify.report import Report, Step
 from provisioning.verify.second_opinion import Verify
@@ -77,8 +78,8 @@ def check_receipt(file: bytes, trust_file: bytes, second_opinion: Verify | None 
         verified = verify_receipt(file, trust.keys)
         if second_opinion is not None:
             _require_agreement(file, verified, trust, second_opinion)
-        bodies = [read_body(entry) for entry in verified.entries]
-        _check_outcomes(verified.entries, bodies)
+        read = [(entry, *read_body(entry)) for entry in verified.entries]
+        _check_outcomes(read)
     except TillstoneError as refusal:
         failed = _Failed(
             step=_step_of(refusal.code),
@@ -93,8 +94,8 @@ def check_receipt(file: bytes, trust_file: bytes, second_opinion: Verify | None 
     steps += tuple([Step(name=name, ok=True, detail=facts[name]) for name in wanted[len(steps) :]])
     return Report(
         steps=steps,
-        entries=tuple([_plain_entry(entry, body) for entry, body in zip(verified.entries, bodies, strict=True)]),
-        sentences=tuple([_spoken(entry, body) for entry, body in zip(verified.entries, bodies, strict=True)]),
+        entries=tuple([_plain_entry(entry, body, plain) for entry, body, plain in read]),
+        sentences=tuple([_spoken(entry, body) for entry, body, _ in read]),
     )
 
 
@@ -169,28 +170,26 @@ def _require_agreement(file: bytes, verified: VerifiedReceipt, trust: Trust, sec
     raise Rejected("second_opinion_differs", "liboqs does not accept the post-quantum signature")
 
 
-def _check_outcomes(proven: tuple[Entry, ...], bodies: list[Body]) -> None:
+def _check_outcomes(read: Sequence[tuple[Entry, Body, object]]) -> None:
     """An outcome shown together with intents answers one of them."""
     intents = {
-        (entry_hash(entry.encoded), body.payment)
-        for entry, body in zip(proven, bodies, strict=True)
-        if isinstance(body, entries.IntentEntry)
+        (entry_hash(entry.encoded), body.payment) for entry, body, _ in read if isinstance(body, entries.IntentEntry)
     }
-    for entry, body in zip(proven, bodies, strict=True):
+    for entry, body, _ in read:
         if isinstance(body, entries.OutcomeEntry) and intents and (body.intent, body.payment) not in intents:
             raise Rejected(
                 "outcome_of_another_intent", f"the outcome in entry {entry.seq} answers no intent shown here"
             )
 
 
-def _plain_entry(entry: Entry, body: Body) -> dict[str, object]:
+def _plain_entry(entry: Entry, body: Body, plain: dict[str, object]) -> dict[str, object]:
     return {
         "seq": entry.seq,
         "time": time_text(entry.time_ms),
         "kind": entry.kind,
         "actor": entry.actor,
         "says": sentence(entry, body),
-        "body": plain_body(entry),
+        "body": plain,
     }
 
 
