@@ -67,7 +67,8 @@ class LocalDoor:
         decoded = _decode(answer)
         if response.status >= 400:
             problem = decoded if isinstance(decoded, dict) else {}
-            raise Rejected(str(problem.get("code", f"http_{response.status}")), str(problem.get("detail", path)))
+            kind = Unavailable if response.status >= 500 else Rejected
+            raise kind(str(problem.get("code", f"http_{response.status}")), str(problem.get("detail", path)))
         return decoded
 
 

@@ -23,8 +23,8 @@ def newest_head(folder: Path, entry_0: bytes) -> SignedHead:
         receipt = LocalDoor(folder).newest_receipt()
     except Unavailable as cause:
         raise CannotDo(
-            f"an exported log ends with a signed head, and the box does not answer: {cause.detail}",
-            "start the box, or give a receipt that it made: --receipt FILE",
+            f"an exported log ends with a signed head, and the box gives none: {cause.detail} ({cause.code})",
+            "tillstone status says how the box is; or end at a receipt that it made: --receipt FILE",
         ) from cause
     return head_of(receipt, entry_0)
 

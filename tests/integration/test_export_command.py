@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from appliance.ledger.database import database_file
+from provisioning import local_door
 from provisioning.cli import main
 from tests.fakes.log import CASHIER, key, write_sales, write_shop_log
 from tests.unit.ledger.shop import genesis
@@ -59,6 +63,54 @@ def test_without_a_box_and_a_receipt_there_is_no_head_to_end_with(
 ) -> None:
     assert main(["export", "log", "--dir", str(shop / "ledger"), "-o", str(shop / "shop.log")]) == 2
     assert "--receipt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"", "box_unreachable"),
+        (b"HTTP/1.1 503 -\r\nContent-Length: 23\r\n\r\n" + b'{"code":"signing_down"}', "signing_down"),
+        (b"HTTP/1.1 200 -\r\nContent-Length: 9\r\n\r\nno answer", "answer_unreadable"),
+    ],
+    ids=["silent", "cannot_sign", "nonsense"],
+)
+def test_a_box_that_gives_no_head_in_time_leaves_no_file(
+    shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: bytes, code: str
+) -> None:
+    monkeypatch.setattr(local_door, "TIMEOUT_S", 0.05)
+    with answering(shop / "ledger", answer):
+        assert main(["export", "log", "--dir", str(shop / "ledger"), "-o", str(shop / "shop.log")]) == 2
+    said = capsys.readouterr().err
+    assert f"({code})" in said
+    assert "--receipt FILE" in said
+    assert sorted(path.name for path in shop.iterdir()) == ["ledger", "receipt.cbor", "trust.json"]
+
+
+@contextmanager
+def answering(folder: Path, answer: bytes) -> Iterator[None]:
+    """A local door that says `answer` to the first question, or nothing at all."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory = os.open(folder, os.O_RDONLY)
+    listener.bind(f"/proc/self/fd/{directory}/{local_door.SOCKET_NAME}")
+    os.close(directory)
+    listener.listen()
+    held: list[socket.socket] = []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        held.append(connection)
+        connection.recv(4096)
+        connection.sendall(answer)
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        yield
+    finally:
+        server.join()
+        for each in (*held, listener):
+            each.close()
+        (folder / local_door.SOCKET_NAME).unlink()
 
 
 def test_a_damaged_ledger_is_not_exported(shop: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from provisioning.box import find_module, make_box
+from provisioning.cli import main
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.layout import SandboxFolder
 from provisioning.swtpm import missing_programs
@@ -114,6 +115,18 @@ def test_status_and_terminals_are_told_in_words_and_in_json(running: Path) -> No
         ("till-1", "paired"),
         ("till-2", "paired"),
     }
+
+
+def test_a_live_box_gives_its_log_to_a_stranger(running: Path, tmp_path: Path) -> None:
+    sold = json.loads(tillstone(running, "pay", "--json").stdout)
+    log, trust = tmp_path / "log.bin", running / "till-1" / "trust.json"
+
+    exported = tillstone(running, "export", "log", "-o", str(log), "--json")
+
+    assert exported.returncode == 0, exported.stderr
+    assert json.loads(exported.stdout)["entries"] > sold["seq"]
+    assert main(["verify", "log", str(log), "--trust", str(trust)]) == 0
+    assert SandboxFolder.at(running).is_running()
 
 
 def test_an_invited_terminal_gets_a_code_and_a_qr_text(running: Path) -> None:

@@ -7,12 +7,15 @@ import uuid
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from appliance.crypto import cbor
 from appliance.crypto.disclosure import commit
+from appliance.ledger.entry import Entry, EntryHash
 from appliance.wire import entries
 from appliance.wire.requests import LineBody, TenderBody, Wire
-from provisioning.verify.bodies import SHAPES
+from provisioning.exports.rows import rows_of
+from provisioning.verify.bodies import SHAPES, read_body
 
 PAGE = Path(__file__).parents[3] / "appliance" / "docs" / "formats" / "entry-kinds.md"
 
@@ -45,3 +48,37 @@ def test_the_example_on_the_page_is_the_encoding() -> None:
     # Bytes stand before the first word of explanation: two blanks or a quotation mark.
     written = "".join(re.split(r"\s{2,}|\"|[g-z]", line.strip())[0].replace(" ", "") for line in example.splitlines())
     assert written == cbor.encode(msgspec.to_builtins(body, builtin_types=(bytes,))).hex()
+
+
+def test_a_body_is_read_as_its_shape_and_as_plain_values_at_once() -> None:
+    asked = entries.Asked(key=bytes(range(16)), payload=bytes(32), commitments={})
+    body = entries.TombstoneEntry(asked=asked, payment=bytes(16))
+
+    read, plain = read_body(entry_of(entries.TOMBSTONE, body))
+
+    assert read == body
+    assert plain["payment"] == "00" * 16
+    assert msgspec.json.encode(plain)
+
+
+def test_an_auditors_row_decodes_its_body_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = entries.Asked(key=bytes(range(16)), payload=bytes(32), commitments={})
+    sale = entries.SaleFacts(currency="EUR", total=1, lines=(), tenders=(), sold_at_ms=0)
+    entry = entry_of(entries.SALE, entries.SaleEntry(asked=asked, sale=sale))
+    decoded: list[bytes] = []
+    decode = cbor.decode
+
+    def counted(octets: bytes, *, size_max: int) -> object:
+        decoded.append(octets)
+        return decode(octets, size_max=size_max)
+
+    monkeypatch.setattr(cbor, "decode", counted)
+    assert len(rows_of(entry)) == 2
+    assert decoded == [entry.body]
+
+
+def entry_of(kind: str, body: Wire) -> Entry:
+    encoded = cbor.encode(msgspec.to_builtins(body, builtin_types=(bytes,)))
+    return Entry(
+        seq=4, time_ms=0, kind=kind, actor="box", body=encoded, salt=bytes(16), prev=EntryHash(bytes(32)), encoded=b""
+    )
