@@ -162,7 +162,7 @@ class RefusalsEntry(Wire, frozen=True, kw_only=True):
 
 
 class AuditorAdmittedEntry(Wire, frozen=True, kw_only=True):
-    """kind `auditor_admitted`: whoever shows the credential (SHA-256 of it: `token`) may read entries until it expires."""
+    """kind `auditor_admitted`: who shows the bearer token of SHA-256 `token` may read entries until it expires."""
 
     token: bytes
     auditor: str

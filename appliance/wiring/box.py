@@ -15,21 +15,19 @@ from appliance.api.local.door import LocalDoor
 from appliance.api.middleware import make_middleware
 from appliance.api.pos.door import PosDoor
 from appliance.api.pos.events import EventDoor
-from appliance.api.public.door import PublicDoor
 from appliance.config.load import read_secret
 from appliance.config.schema import Settings
-from appliance.crypto import cose
 from appliance.device.admission import BoxAdmission, LogWatermark, Quarantine
 from appliance.device.boot import begin_epoch, record_boot, renew_epochs, self_test
-from appliance.device.epochs import EpochProjection, epoch_draft
+from appliance.device.epochs import epoch_draft
 from appliance.device.harden import harden
 from appliance.device.health import Health, examine
 from appliance.device.upkeep import Upkeep
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.pairing import Pairing
 from appliance.identity.refusals import Refusals
-from appliance.identity.terminals import TerminalProjection, Terminals
-from appliance.ledger.checkpoint import CheckpointMaker
+from appliance.identity.terminals import Terminals
+from appliance.ledger.archive import Archive
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.opening import Beginning
 from appliance.ledger.room import Room
@@ -37,7 +35,6 @@ from appliance.model.errors import Corrupt, Unavailable
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
-from appliance.payment.projection import PaymentProjection
 from appliance.payment.resolve import Resolver
 from appliance.payment.respond import Respond
 from appliance.payment.undo import Undo
@@ -52,6 +49,8 @@ from appliance.runtime.tracing import Tracer
 from appliance.runtime.watchdog import ServiceManager, Watchdog
 from appliance.wiring.checks import checks
 from appliance.wiring.doors import authority_pem, certificate_sha256, open_local, open_tcp, tell_doors, tls_context
+from appliance.wiring.projections import projections
+from appliance.wiring.public import PublicParts, checkpoint_maker
 from appliance.wiring.trust import Trust, open_trust
 
 VERSION: Final = installed_version("tillstone")
@@ -72,6 +71,8 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
         trust = await stack.enter_async_context(open_trust(settings, clock))
         ledger = await _open_ledger(settings, trust, clock)
         stack.push_async_callback(ledger.close)
+        archive = await Archive.open(settings.storage.path, lambda: ledger.tail)
+        stack.push_async_callback(archive.close)
         provider = await _open_provider(settings, clock)
         if provider is not None:
             stack.push_async_callback(provider.close)
@@ -83,6 +84,7 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
                 settings=settings,
                 trust=trust,
                 ledger=ledger,
+                archive=archive,
                 provider=provider,
                 supervisor=supervisor,
                 log=log,
@@ -92,6 +94,7 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
             await box.begin(self_tests)
             await box.open_doors()
             await supervisor.stopped()
+            await box.end()
 
 
 class Box:
@@ -103,6 +106,7 @@ class Box:
         settings: Settings,
         trust: Trust,
         ledger: Ledger,
+        archive: Archive,
         provider: Provider | None,
         supervisor: Supervisor,
         log: Log,
@@ -151,6 +155,17 @@ class Box:
             is_test_token="softhsm" in str(settings.hsm.module_path).lower(),
         )
 
+        self._public = PublicParts(
+            settings=settings,
+            trust=trust,
+            ledger=ledger,
+            archive=archive,
+            checkpoints=checkpoint_maker(trust, ledger, clock),
+            clock=clock,
+            log=log,
+            on_corrupt=self._quarantine.set,
+        )
+
     async def begin(self, self_tests: int) -> None:
         """The start becomes a fact, and the services behind the doors run."""
         epoch = 0
@@ -172,6 +187,11 @@ class Box:
         )
         await self._terminals.load()
         self._start_services()
+        await self._public.begin(self._supervisor)
+
+    async def end(self) -> None:
+        """An orderly stop, while the services still run."""
+        await self._public.end()
 
     def _start_services(self) -> None:
         upkeep = Upkeep(
@@ -232,7 +252,9 @@ class Box:
             tls=tls_context(settings),
         )
         public = await open_tcp(
-            self._public_door(trust_text).application(middleware), host=settings.public.host, port=settings.public.port
+            self._public.door(trust=trust_text, metrics=self._metrics, health=self.health).application(middleware),
+            host=settings.public.host,
+            port=settings.public.port,
         )
         local_door = LocalDoor(
             pairing=pairing,
@@ -241,6 +263,7 @@ class Box:
             health=self.health,
             pos_url=lambda: f"https://{settings.pos.host}:{pos.port}",
             about={"shop": settings.shop.name, "origin": self._audience, "version": VERSION},
+            log=self._public.routes(),
         )
         local = await open_local(local_door.application(middleware), settings.storage.path)
         for name, door in (("pos", pos), ("public", public), ("local", local)):
@@ -307,23 +330,6 @@ class Box:
             stages=self._stages,
         )
 
-    def _public_door(self, trust_text: str) -> PublicDoor:
-        signers = self._trust.signers
-        is_note_key = signers.classical.algorithm == cose.ED25519
-        checkpoints = CheckpointMaker(
-            origin=self._audience,
-            note=signers.classical,
-            post_quantum=signers.post_quantum,
-            newest=lambda: self._ledger.head,
-            clock=self._clock,
-        )
-        return PublicDoor(
-            checkpoints=checkpoints if is_note_key else None,
-            trust=trust_text,
-            metrics=self._metrics,
-            health=self.health,
-        )
-
     async def _announce(self, port: int) -> None:
         shop = self._settings.shop
         announcement = Announcement(
@@ -356,7 +362,7 @@ async def _open_ledger(settings: Settings, trust: Trust, clock: Clock) -> Ledger
     return await Ledger.open(
         settings.storage.path,
         signers=trust.signers,
-        projections=[PaymentProjection(), TerminalProjection(), EpochProjection()],
+        projections=projections(),
         clock=clock,
         store_key=trust.store_key,
         beginning=Beginning(genesis=trust.genesis, created_ms=now_ms, first=epoch_draft(epoch, now_ms)),

@@ -78,7 +78,7 @@ _USES: Final = (
     Attribute.DERIVE,
     Attribute.DECAPSULATE,
 )
-_STAYS_INSIDE: Final[Mapping[Attribute, bool]] = {
+STAYS_INSIDE: Final[Mapping[Attribute, bool]] = {
     Attribute.TOKEN: True,
     Attribute.PRIVATE: True,
     Attribute.SENSITIVE: True,
@@ -228,7 +228,7 @@ def _exactly_one(raw: Pkcs11Session, object_class: ObjectClass, key_id: bytes) -
 
 
 def _refuse_unsafe(handle: Any, purpose: Purpose, key_id: bytes) -> None:
-    expected = dict(_STAYS_INSIDE) | {use: use in purpose.value for use in _USES}
+    expected = dict(STAYS_INSIDE) | {use: use in purpose.value for use in _USES}
     for attribute, value in expected.items():
         # A token that does not know an attribute cannot grant the use either; what must be true must be known.
         try:

@@ -1,19 +1,22 @@
 """The door of the command line on the box itself: a Unix socket that only the box's own user can open.
 
-It invites and revokes terminals, tells the status, lists recent sales and proves the newest entry. Whoever can open it
-owns the box anyway, so the file's mode is the authentication; nothing here moves money.
+It invites and revokes terminals, tells the status, lists recent sales and proves the newest entry; `ledger.py` adds
+what operators ask of the log. Whoever can open it owns the box anyway, so the file's mode is the authentication;
+nothing here moves money.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from appliance.api.local.exchange import json_answer, read_body
+from appliance.api.local.ledger import LedgerRoutes
 from appliance.device.health import Health
 from appliance.identity.pairing import Pairing
 from appliance.identity.terminals import Terminals
@@ -22,10 +25,7 @@ from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import terminal_id
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.payment.story import news
-from appliance.wire.faults import explain
 from appliance.wire.requests import Name, Text, Wire
-
-BodyT = TypeVar("BodyT", bound=Wire)
 
 _BODY_BYTES_MAX = 4096
 _AFTER = re.compile(r"\A(?:-1|[0-9]{1,18})\Z")
@@ -53,6 +53,7 @@ class LocalDoor:
         health: Callable[[], Health],
         pos_url: Callable[[], str],
         about: dict[str, str],
+        log: LedgerRoutes,
     ) -> None:
         self._pairing = pairing
         self._terminals = terminals
@@ -60,6 +61,7 @@ class LocalDoor:
         self._health = health
         self._pos_url = pos_url
         self._about = about
+        self._log = log
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of the socket."""
@@ -70,11 +72,12 @@ class LocalDoor:
         application.router.add_get("/receipt", self._newest_receipt, name="local_receipt")
         application.router.add_post("/invite", self._invite, name="local_invite")
         application.router.add_post("/revoke", self._revoke, name="local_revoke")
+        self._log.add_to(application.router)
         return application
 
     async def _status(self, _request: web.Request) -> web.Response:
         health = self._health()
-        return _json(
+        return json_answer(
             {
                 **self._about,
                 "level": health.level,
@@ -92,7 +95,7 @@ class LocalDoor:
         )
 
     async def _list(self, _request: web.Request) -> web.Response:
-        return _json(
+        return json_answer(
             [
                 {
                     "terminal": terminal.terminal_id,
@@ -108,33 +111,22 @@ class LocalDoor:
         limit = request.query.get("limit", "100")
         if not _AFTER.match(after) or not _LIMIT.match(limit):
             raise Rejected("body_invalid", "expected whole numbers for `after` and `limit`")
-        return _json(await news(self._ledger, int(after), min(int(limit), 500)))
+        return json_answer(await news(self._ledger, int(after), min(int(limit), 500)))
 
     async def _newest_receipt(self, _request: web.Request) -> web.Response:
         """A receipt of the newest entry: whoever exports the log takes its signed head from it."""
         receipt = await self._ledger.receipts((self._ledger.head.size - 1,), SIGNATURE_WAIT_MS)
         if receipt is None:
             raise Unavailable("signing_down", "no head could be signed in time")
-        return _json({"receipt": receipt.encode()})
+        return json_answer({"receipt": receipt.encode()})
 
     async def _invite(self, request: web.Request) -> web.Response:
-        invite = await _read(request, _Invite)
+        invite = await read_body(request, _Invite)
         code = self._pairing.invite(invite.terminal)
         certificate = self._pairing.certificate_sha256.hex()
-        return _json({"code": code, "qr": f"tillstone:pair?url={self._pos_url()}&code={code}&cert={certificate}"})
+        return json_answer({"code": code, "qr": f"tillstone:pair?url={self._pos_url()}&code={code}&cert={certificate}"})
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        revoke = await _read(request, _Revoke)
+        revoke = await read_body(request, _Revoke)
         seq = await self._terminals.revoke(terminal_id(revoke.terminal), revoke.reason)
-        return _json({"seq": seq})
-
-
-async def _read(request: web.Request, shape: type[BodyT]) -> BodyT:
-    try:
-        return msgspec.json.decode(await request.read(), type=shape)
-    except (msgspec.ValidationError, msgspec.DecodeError) as fault:
-        raise Rejected("body_invalid", explain(fault)) from None
-
-
-def _json(value: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+        return json_answer({"seq": seq})

@@ -1,8 +1,9 @@
-"""The read-only door: what auditors and monitoring may have without a credential. Plain HTTP, loopback by default."""
+"""The read-only door: what auditors, strangers and monitoring may have. Plain HTTP, loopback by default."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -12,16 +13,31 @@ from appliance.ledger.checkpoint import CheckpointMaker
 from appliance.runtime.metrics import CONTENT_TYPE, Metrics
 
 
+class Pages(Protocol):
+    """Some routes of the door."""
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Register them."""
+        ...
+
+
 class PublicDoor:
     """Routes of the read-only door."""
 
     def __init__(
-        self, *, checkpoints: CheckpointMaker | None, trust: str, metrics: Metrics, health: Callable[[], Health]
+        self,
+        *,
+        checkpoints: CheckpointMaker | None,
+        trust: str,
+        metrics: Metrics,
+        health: Callable[[], Health],
+        pages: Sequence[Pages],
     ) -> None:
         self._checkpoints = checkpoints
         self._trust = trust
         self._metrics = metrics
         self._health = health
+        self._pages = tuple(pages)
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of the read-only door."""
@@ -30,6 +46,8 @@ class PublicDoor:
         application.router.add_get("/trust.json", self._trust_file, name="trust")
         application.router.add_get("/metrics", self._metrics_page, name="metrics")
         application.router.add_get("/health", self._health_page, name="health")
+        for pages in self._pages:
+            pages.add_to(application.router)
         return application
 
     async def _checkpoint(self, _request: web.Request) -> web.Response:

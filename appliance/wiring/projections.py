@@ -1,0 +1,23 @@
+"""Every projection of the log that a box keeps."""
+
+from __future__ import annotations
+
+from appliance.device.epochs import EpochProjection
+from appliance.device.scrubber import VerificationProjection
+from appliance.identity.auditors import AuditorProjection
+from appliance.identity.terminals import TerminalProjection
+from appliance.ledger.projection import Projection
+from appliance.payment.history import HistoryProjection
+from appliance.payment.projection import PaymentProjection
+
+
+def projections() -> tuple[Projection, ...]:
+    """All of them; one that is added is built from the log at the next start."""
+    return (
+        PaymentProjection(),
+        HistoryProjection(),
+        TerminalProjection(),
+        AuditorProjection(),
+        EpochProjection(),
+        VerificationProjection(),
+    )

@@ -1,0 +1,154 @@
+"""Builds what lets others check the log: archive, credentials, scrub, integrity, and the read-only door over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from appliance.anchor.follower import Standing
+from appliance.api.integrity import Integrity, KeyHome, TokenFacts
+from appliance.api.ledger_answers import LedgerAnswers
+from appliance.api.local.ledger import LedgerRoutes
+from appliance.api.public.access import Access
+from appliance.api.public.door import PublicDoor
+from appliance.api.public.integrity import IntegrityPages
+from appliance.api.public.proofs import ProofPages
+from appliance.api.public.tiles import TilePages
+from appliance.config.schema import Settings
+from appliance.crypto import cose, signature
+from appliance.device.health import Health
+from appliance.device.scrubber import Scrubber
+from appliance.identity.auditor_reads import AuditorReads
+from appliance.identity.auditors import Auditors
+from appliance.ledger.archive import Archive
+from appliance.ledger.checkpoint import CheckpointMaker
+from appliance.ledger.ledger import Ledger
+from appliance.ports.clock import Clock
+from appliance.ports.signer import Signer
+from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
+from appliance.runtime.supervise import Restart, Supervisor
+from appliance.wiring.trust import Trust
+from drivers.hsm.keys import STAYS_INSIDE
+
+_ABOUT_TEST_HSM: Final = "A test token: its keys lie in files, and whoever owns this machine can copy them."
+_ABOUT_HSM: Final = (
+    "Keys were refused unless the token asserted these attributes; nobody here can prove what a token says of itself."
+)
+
+
+class PublicParts:
+    """All that strangers, auditors and operators ask of the log."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        trust: Trust,
+        ledger: Ledger,
+        archive: Archive,
+        checkpoints: CheckpointMaker | None,
+        clock: Clock,
+        log: Log,
+        on_corrupt: Callable[[str], None],
+        followers: Callable[[], Sequence[Standing]] = tuple,
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._archive = archive
+        self._auditors = Auditors(ledger=ledger, clock=clock)
+        self._reads = AuditorReads(ledger=ledger, clock=clock)
+        self._scrubber = Scrubber(
+            ledger=ledger, folder=settings.storage.path, clock=clock, log=log, on_corrupt=on_corrupt
+        )
+        self._access = Access(auditors=self._auditors, reads=self._reads, clock=clock)
+        self._answers = LedgerAnswers(archive=archive, checkpoints=checkpoints)
+        self._integrity = Integrity(
+            scrubber=self._scrubber, followers=followers, token=token_facts(settings), keys=key_homes(settings, trust)
+        )
+
+    async def begin(self, supervisor: Supervisor) -> None:
+        """Read the tables, start the services."""
+        await self._auditors.load()
+        await self._scrubber.load()
+        supervisor.start("auditor reads", self._reads.run, restart=Restart.ON_CRASH)
+        supervisor.start("scrub", self._scrubber.run, restart=Restart.ON_CRASH)
+        supervisor.start("scrub time", self._scrubber.keep_time, restart=Restart.ON_CRASH)
+
+    async def end(self) -> None:
+        """An orderly stop: what auditors read in the last minute goes into the log."""
+        await self._reads.flush()
+
+    def door(self, *, trust: str, metrics: Metrics, health: Callable[[], Health]) -> PublicDoor:
+        """The read-only door."""
+        return PublicDoor(
+            checkpoints=self._checkpoints,
+            trust=trust,
+            metrics=metrics,
+            health=health,
+            pages=(
+                TilePages(archive=self._archive, access=self._access),
+                ProofPages(answers=self._answers, access=self._access),
+                IntegrityPages(integrity=self._integrity, access=self._access),
+            ),
+        )
+
+    def routes(self) -> LedgerRoutes:
+        """The operator's questions, for the local door."""
+        return LedgerRoutes(answers=self._answers, integrity=self._integrity, auditors=self._auditors)
+
+
+def checkpoint_maker(trust: Trust, ledger: Ledger, clock: Clock) -> CheckpointMaker | None:
+    """None where the token has no Ed25519: such a log signs no notes yet."""
+    signers = trust.signers
+    if signers.classical.algorithm != cose.ED25519:
+        return None
+    return CheckpointMaker(
+        origin=trust.statement.origin,
+        note=signers.classical,
+        post_quantum=signers.post_quantum,
+        newest=lambda: ledger.head,
+        clock=clock,
+    )
+
+
+def token_facts(settings: Settings) -> TokenFacts:
+    """The HSM, and what is not claimed about it."""
+    is_test_token = "softhsm" in str(settings.hsm.module_path).lower()
+    return TokenFacts(
+        module=settings.hsm.module_path.name,
+        label=settings.hsm.token_label,
+        is_test_token=is_test_token,
+        sentence=_ABOUT_TEST_HSM if is_test_token else _ABOUT_HSM,
+    )
+
+
+def key_homes(settings: Settings, trust: Trust) -> tuple[KeyHome, ...]:
+    """The log's keys and the key over secrets. What is asserted was asserted when the key was opened, or it was not."""
+    kek = settings.hsm.kek
+    return (
+        _key_home("log_classical", trust.signers.classical, "token"),
+        _key_home("log_post_quantum", trust.signers.post_quantum, trust.post_quantum_home),
+        KeyHome(
+            purpose="kek",
+            algorithm="AES-256-GCM" if kek.public_key_sha256 is None else "ECDH P-384",
+            key_id=kek.public_key_sha256 or kek.id,
+            public_key="",
+            home="token",
+            asserted=_asserted(),
+        ),
+    )
+
+
+def _key_home(purpose: str, signer: Signer, home: str) -> KeyHome:
+    return KeyHome(
+        purpose=purpose,
+        algorithm=signature.algorithm(signer.algorithm).name,
+        key_id=signer.key_id.hex(),
+        public_key=signer.public_key.hex(),
+        home=home,
+        asserted=_asserted() if home == "token" else (),
+    )
+
+
+def _asserted() -> tuple[str, ...]:
+    return tuple([f"CKA_{attribute.name}={str(value).lower()}" for attribute, value in STAYS_INSIDE.items()])
