@@ -18,6 +18,10 @@ TENDERS_MAX: Final = 8
 CARD_TENDERS_MAX: Final = 1  # two cards on one sale are two linked sales until split tender lands
 TEXT_CHARACTERS_MAX: Final = 200
 EVENT_STREAMS_MAX: Final = 256
+CONNECTIONS_MAX: Final = 1_024  # of one door: 256 tills with a stream each, and as much again twice over
+CONNECTIONS_PER_ADDRESS_MAX: Final = 256  # tills behind one router share an address; a stranger gets no more than they
+TLS_HANDSHAKE_MS_MAX: Final = 5_000
+SILENCE_MS_MAX: Final = 75_000  # a connection without a whole request head; the HTTP library would wait an hour
 
 # Money. 10 million major units of a two-digit currency: above it somebody leaned on a key.
 AMOUNT_MINOR_MAX: Final = 1_000_000_000

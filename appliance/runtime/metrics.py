@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import Final, Generic, TypeVar
 
@@ -42,6 +42,9 @@ class Metrics:
         )
         self._refusals = _Labelled(
             Counter("tillstone_refusals", "Requests refused, by problem code.", ("code",), registry=registry)
+        )
+        self._connections = _Labelled(
+            Gauge("tillstone_connections", "Open connections, by door.", ("door",), registry=registry)
         )
         self._stage = _Timings("tillstone_stage_seconds", "Time in a stage.", "stage", registry)
         self._operations = _Labelled(
@@ -86,6 +89,9 @@ class Metrics:
         self.free_bytes = Gauge("tillstone_free_bytes", "Free space where the log lives.", registry=registry)
         self.clock_steps = Counter("tillstone_clock_steps", "Steps of the wall clock.", registry=registry)
         self.terminals = Gauge("tillstone_terminals", "Terminals that may sell.", registry=registry)
+        self.connections_displaced = Counter(
+            "tillstone_connections_displaced", "Idle connections closed to make room.", registry=registry
+        )
         self.event_streams = Gauge("tillstone_event_streams", "Event streams (SSE) that are open.", registry=registry)
         self.loop_blocked = Counter(
             "tillstone_loop_blocked", "Times the event loop stood still for over 50 ms.", registry=registry
@@ -103,6 +109,10 @@ class Metrics:
     def refusal(self, code: str) -> None:
         """Count one refusal, authenticated or not."""
         self._refusals.at(code).inc()
+
+    def door_opened(self, door: str, count: Callable[[], float]) -> None:
+        """`count` tells the open connections of `door`: `pos`, `public` or `local`."""
+        self._connections.at(door).set_function(count)
 
     def stage_took(self, stage: str, seconds: float) -> None:
         """Event loop only; `stage` is a name of ours."""

@@ -1,4 +1,4 @@
-"""The one place where tasks are born: each has a name, an owner and an end.
+"""Where tasks are born (but for a door's handshakes, `accept.py`): each has a name, an owner and an end.
 
 Two kinds of task live here. A *service* runs as long as the process does: a door, or a part of the core behind it. A
 *work* is a short irreversible stretch (`commit.py`) that must end by itself, whoever waits for it.
@@ -63,7 +63,7 @@ class _Service:
 
 @asynccontextmanager
 async def supervised(*, log: Log, clock: Clock, stop_ms_max: int = STOP_MS_MAX) -> AsyncIterator[Supervisor]:
-    """The process's only task group. The body starts services, then waits for `stopped()`.
+    """The process's task group. The body starts services, then waits for `stopped()`.
 
     Raises:
         ExceptionGroup: an essential service crashed; everything else was cancelled.

@@ -48,7 +48,7 @@ from appliance.runtime.supervise import Restart, Supervisor, Tier, supervised
 from appliance.runtime.tracing import Tracer
 from appliance.runtime.watchdog import ServiceManager, Watchdog
 from appliance.wiring.checks import checks
-from appliance.wiring.doors import authority_pem, certificate_sha256, open_local, open_tcp, tell_doors, tls_context
+from appliance.wiring.doors import Doors, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.projections import projections
 from appliance.wiring.public import PublicParts, checkpoint_maker
 from appliance.wiring.trust import Trust, open_trust
@@ -245,13 +245,16 @@ class Box:
             authority=authority_pem(settings.pos.tls_certificate_path),
             certificate_sha256=certificate_sha256(settings.pos.tls_certificate_path),
         )
-        pos = await open_tcp(
+        doors = Doors(clock=self._clock, log=self._log, metrics=self._metrics)
+        pos = await doors.open_tcp(
+            "pos",
             self._pos_door(pairing).application(middleware),
             host=settings.pos.host,
             port=settings.pos.port,
             tls=tls_context(settings),
         )
-        public = await open_tcp(
+        public = await doors.open_tcp(
+            "public",
             self._public.door(trust=trust_text, metrics=self._metrics, health=self.health).application(middleware),
             host=settings.public.host,
             port=settings.public.port,
@@ -265,11 +268,11 @@ class Box:
             about={"shop": settings.shop.name, "origin": self._audience, "version": VERSION},
             log=self._public.routes(),
         )
-        local = await open_local(local_door.application(middleware), settings.storage.path)
+        local = await doors.open_local(local_door.application(middleware), settings.storage.path)
         for name, door in (("pos", pos), ("public", public), ("local", local)):
             self._supervisor.start(f"{name} door", door.run, tier=Tier.DOOR)
         tell_doors(settings.storage.path, {"pos": pos.port, "public": public.port})
-        if settings.pos.is_announced and pos.port is not None:
+        if settings.pos.is_announced:
             await self._announce(pos.port)
         self._manager.ready()
         self._log.info("box.ready", pos=pos.port, public=public.port, entries=self._ledger.head.size)

@@ -3,55 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import resource
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
+from appliance.api.crowd import Crowd
+from appliance.api.open_door import OpenDoor
 from appliance.config.schema import Settings
+from appliance.model.limits import CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX
+from appliance.ports.clock import Clock
+from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
 
-LOCAL_SOCKET = "local.sock"
-DOORS_FILE = "doors.json"
-_SHUTDOWN_S = 5.0
-_SILENCE_S = 75.0
-"""A connection without a whole request head for this long is closed; by itself the library waits an hour."""
-
-
-class OpenDoor:
-    """A listening application; `run` is its service, from now to the stop."""
-
-    def __init__(self, runner: web.AppRunner, port: int | None) -> None:
-        self._runner = runner
-        self.port = port
-
-    async def run(self) -> None:
-        """Serve until cancelled, then let requests in flight end."""
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await self._runner.cleanup()
+LOCAL_SOCKET: Final = "local.sock"
+DOORS_FILE: Final = "doors.json"
+_SHUTDOWN_S: Final = 5.0
+_BACKLOG: Final = 1_024
 
 
-async def open_tcp(
-    application: web.Application, *, host: str, port: int, tls: ssl.SSLContext | None = None
-) -> OpenDoor:
-    """Listen on a TCP port; 0 takes a free one."""
-    runner = await _runner(application)
-    await web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024).start()
-    return OpenDoor(runner, int(runner.addresses[0][1]))
+class Doors:
+    """Opens doors that share a clock, a log and metrics."""
 
+    def __init__(self, *, clock: Clock, log: Log, metrics: Metrics) -> None:
+        self._clock = clock
+        self._log = log
+        self._metrics = metrics
 
-async def open_local(application: web.Application, folder: Path) -> OpenDoor:
-    """Listen on the Unix socket that only the box's own user may open."""
-    path = folder / LOCAL_SOCKET
-    path.unlink(missing_ok=True)
-    runner = await _runner(application)
-    await web.UnixSite(runner, str(path)).start()
-    path.chmod(0o600)
-    return OpenDoor(runner, None)
+    async def open_tcp(
+        self, name: str, application: web.Application, *, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> OpenDoor:
+        """Listen on a TCP port; 0 takes a free one."""
+        return await self._open(name, application, await _listen_tcp(host, port), tls)
+
+    async def open_local(self, application: web.Application, folder: Path) -> OpenDoor:
+        """Listen on the Unix socket that only the box's own user may open."""
+        path = folder / LOCAL_SOCKET
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(_BACKLOG)
+        return await self._open("local", application, [listener], None)
+
+    async def _open(
+        self, name: str, application: web.Application, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None
+    ) -> OpenDoor:
+        runner = web.AppRunner(application, shutdown_timeout=_SHUTDOWN_S, handler_cancellation=False)
+        await runner.setup()
+        for listener in listeners:
+            listener.setblocking(False)
+        total_max = _connections_max()
+        crowd = Crowd(
+            total_max=total_max,
+            address_max=min(CONNECTIONS_PER_ADDRESS_MAX, total_max // 4),
+            on_displaced=self._metrics.connections_displaced.inc,
+        )
+        self._metrics.door_opened(name, lambda: len(crowd))
+        return OpenDoor(runner, listeners, crowd=crowd, tls=tls, clock=self._clock, log=self._log)
 
 
 def tell_doors(folder: Path, doors: Mapping[str, int | None]) -> None:
@@ -85,14 +101,19 @@ def _chain(certificate_path: Path) -> list[str]:
     return [part.lstrip() + end for part in certificate_path.read_text().split(end)[:-1]]
 
 
-async def _runner(application: web.Application) -> web.AppRunner:
-    # No access log: the middleware counts requests, and paths of strangers do not belong in a log.
-    runner = web.AppRunner(
-        application,
-        access_log=None,
-        keepalive_timeout=_SILENCE_S,
-        shutdown_timeout=_SHUTDOWN_S,
-        handler_cancellation=False,
-    )
-    await runner.setup()
-    return runner
+async def _listen_tcp(host: str, port: int) -> list[socket.socket]:
+    """One listener for each address that `host` stands for."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    with contextlib.ExitStack() as opened:
+        listeners = [
+            opened.enter_context(socket.create_server(address, family=family, backlog=_BACKLOG))
+            for family, address in addresses
+        ]
+        opened.pop_all()
+    return listeners
+
+
+def _connections_max() -> int:
+    """Well below the limit of open files: the log, the token and the TPM need descriptors too, and doors are three."""
+    return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)

@@ -106,6 +106,11 @@ class RunningBox:
         return self.box.shop.origin
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         return f"https://127.0.0.1:{self.port}"
 
