@@ -269,6 +269,8 @@ def _refusal(status: int, error: _ErrorBody) -> Refused:
     state = error.payment_intent.status if error.payment_intent else ""
     if error.code == "payment_intent_unexpected_state" and state == "succeeded":
         return Refused(code="payment_already_captured", detail="the payment took the money; it can be refunded")
+    if error.code == "resource_missing" and error.param == "payment_method":
+        return Refused(code="source_unknown", detail="the provider knows no such card: look at the tender's source")
     fallback = {401: "credentials_refused", 403: "permission_refused", 404: "not_found"}.get(status, "request_refused")
     parameter = _snake(error.param, "none")
     return Refused(

@@ -188,7 +188,8 @@ async def test_a_revoked_key_is_refused_and_never_shown(twin: TwinProcess) -> No
 async def test_an_unknown_card_source_is_refused(twin: TwinProcess, provider: StripeProvider) -> None:
     answer = await provider.authorise(authorisation(source="pm_card_of_nobody"))
     assert isinstance(answer, Refused)
-    assert answer.code == "resource_missing"
+    assert answer.code == "source_unknown"
+    assert "source" in answer.detail
     assert await twin.charges() == []
 
 

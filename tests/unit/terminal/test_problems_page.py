@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from appliance.api.problem import status_of
+from appliance.crypto.hybrid import KEY_CLASSES
 from appliance.model.errors import Corrupt, OutcomeUnknown, Rejected, TillstoneError, Unavailable
+from provisioning.sandbox.stripe_twin_api import DECLINING
 from provisioning.terminal import verdict
+from provisioning.terminal.reasons import REASONS, reason
 from provisioning.terminal.verdict import Verdict
 
 PROJECT = Path(__file__).resolve().parents[3]
 PAGE = (PROJECT / "appliance/docs/formats/problems.md").read_text()
+LISTED = set(re.findall(r"`([a-z0-9_]+)`", PAGE))
+CARD_ANSWERS = {"Refused", "NotSent", "Unknown", "Declined", "Settled"}
 KINDS: dict[str, type[TillstoneError]] = {
     "Rejected": Rejected,
     "Unavailable": Unavailable,
@@ -35,6 +40,45 @@ def _raised(folder: str) -> Iterator[tuple[str, str]]:
                     "Bug",
                 }:
                     yield kind, code
+                case ast.Call(func=ast.Name(id="BadEntry" as kind), args=[_, ast.Constant(value=str(code)), *_]):
+                    yield kind, code
+                case _:
+                    pass
+
+
+def _shown(folder: str) -> Iterator[str]:
+    """Codes that have a hint or a step, or that a report carries."""
+    for path in sorted((PROJECT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict(keys=keys))
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict(keys=keys))
+                ) if name.endswith(("_HINTS", "_STEP_OF")):
+                    yield from _texts(keys)
+                case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
+                    yield code
+                case _:
+                    pass
+
+
+def _card_codes() -> Iterator[str]:
+    """What stands behind `code=` or `reason=` where Stripe's answers are read and where an operation is settled."""
+    files = [*sorted((PROJECT / "appliance/adapters").glob("stripe*.py"))]
+    files += [PROJECT / "appliance/payment" / name for name in ("operate.py", "resolve.py")]
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Name(id=kind), keywords=keywords) if kind in CARD_ANSWERS:
+                    yield from _texts(keyword.value for keyword in keywords if keyword.arg in ("code", "reason"))
+                case ast.Return(value=ast.Constant(value=str(code))) if code.endswith("_differs"):
+                    yield code
+                case _:
+                    pass
+
+
+def _texts(expressions: Iterable[ast.expr | None]) -> Iterator[str]:
+    return (each.value for each in expressions if isinstance(each, ast.Constant) and isinstance(each.value, str))
 
 
 def _rows() -> list[tuple[int, str, str]]:
@@ -47,10 +91,33 @@ def _rows() -> list[tuple[int, str, str]]:
     ]
 
 
-@pytest.mark.parametrize("folder", ["appliance", "provisioning/terminal"])
+@pytest.mark.parametrize(
+    "folder", ["appliance", "provisioning/terminal", "provisioning/verify", "provisioning/exports"]
+)
 def test_every_code_that_can_be_raised_is_on_the_page(folder: str) -> None:
-    listed = set(re.findall(r"`([a-z0-9_]+)`", PAGE))
-    assert sorted({code for _, code in _raised(folder)} - listed) == []
+    assert sorted({code for _, code in _raised(folder)} - LISTED) == []
+
+
+def test_every_code_that_a_verifier_shows_is_on_the_page() -> None:
+    """Also those that are composed below it: each has a hint, a step of its own, or stands in a report."""
+    nouns, faults = ("receipt", "signature", "head"), ("missing", "wrong", "repeated")
+    signed = {f"{key_class}_{noun}_{fault}" for key_class in KEY_CLASSES for noun in nouns for fault in faults}
+    shown = set(_shown("provisioning/verify"))
+    assert {"outcome_of_another_intent", "entry_body_malformed", "second_opinion_differs", "head_mismatch"} <= shown
+    assert sorted((shown | {f"{noun}_key_unknown" for noun in nouns}) - signed - LISTED) == []
+
+
+def test_why_a_card_was_declined_is_on_the_page_and_has_words() -> None:
+    """Every code that our side can put beside a payment's state; the provider's own pass through."""
+    codes = set(_card_codes()) | {code for code, *_ in DECLINING.values()} | {fine for _, fine, _ in DECLINING.values()}
+    assert len(codes) > 30
+    assert sorted(codes - REASONS.keys()) == []
+    assert sorted(REASONS.keys() - LISTED) == []
+
+
+def test_a_code_that_nobody_knows_is_told_by_its_state() -> None:
+    assert reason("declined", "brand_new") == "the card's side said no"
+    assert reason("being_checked", "brand_new").endswith("never charges twice")
 
 
 def test_status_on_the_page_is_the_status_that_the_box_sends() -> None:
