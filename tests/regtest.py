@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from appliance.evidence.block import REGTEST, Header, decode_header, double_sha256, merkle_root
 from appliance.model.errors import Rejected
-from appliance.ports.chain import BlockHash, TransactionId
+from appliance.ports.chain import BlockHash, Coin, Outpoint, TransactionId
 
 BITS = 0x207FFFFF
 GENESIS_TIME_S = 1_296_688_602
@@ -28,7 +28,7 @@ class Mined:
     encoded: bytes
     header: bytes
     transaction_ids: tuple[TransactionId, ...]
-    coinbase_value_sat: int
+    subsidy: Coin
 
     @property
     def decoded(self) -> Header:
@@ -58,7 +58,8 @@ def mine(
     time = GENESIS_TIME_S + height * 600 if time_s is None else time_s
     header = mined_header(previous, merkle_root(ids), time)
     encoded = header + bytes([1 + len(transactions)]) + raw + b"".join(each for each, _ in transactions)
-    return Mined(height=height, encoded=encoded, header=header, transaction_ids=ids, coinbase_value_sat=value_sat)
+    subsidy = Coin(outpoint=Outpoint(transaction_id=ids[0], index=0), value_sat=value_sat, script=script)
+    return Mined(height=height, encoded=encoded, header=header, transaction_ids=ids, subsidy=subsidy)
 
 
 def mined_header(previous: BlockHash, root: bytes, time_s: int) -> bytes:

@@ -49,7 +49,8 @@ class Chain(Protocol):
     """One node, on one network.
 
     Every verb raises Unavailable when the node cannot be asked now (`chain_away`) and when it answers what cannot be
-    true (`chain_answer_unreadable`), Rejected when it does not let us in (`chain_credential_refused`).
+    true (`chain_answer_unreadable`), Rejected when it does not let us in (`chain_credential_refused`) or belongs to
+    another network (`chain_other_network`).
     """
 
     async def tip(self) -> Tip:
@@ -62,7 +63,7 @@ class Chain(Protocol):
         """The block with this hash, also one that lost; None if the node has never seen or has pruned it."""
 
     async def coin(self, outpoint: Outpoint) -> Coin | None:
-        """The output, if it exists and neither chain nor waiting transactions spend it."""
+        """The output, if it is in the best chain and nothing there spends it."""
 
     async def is_waiting(self, transaction_id: TransactionId) -> bool:
         """Whether the transaction waits in the node for a block."""
@@ -70,7 +71,7 @@ class Chain(Protocol):
     async def fee_rate(self, blocks: int) -> int | None:
         """Satoshi per 1,000 virtual bytes for a place within `blocks` blocks; None while the node cannot tell."""
 
-    async def broadcast(self, transaction: bytes) -> None:
+    async def broadcast(self, transaction: bytes, transaction_id: TransactionId) -> None:
         """Hand a signed transaction to the network; handing it in again changes nothing.
 
         On return the node holds it, waiting or in a block.
