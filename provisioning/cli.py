@@ -33,6 +33,7 @@ _COMMANDS: Final = (
     _Command("terminal", "provisioning.commands.terminal", "invite, list or revoke terminals"),
     _Command("replay", "provisioning.commands.replay", "send a file of real purchases and check every total"),
     _Command("verify", "provisioning.verify.command", "check a receipt or a whole log, without the box"),
+    _Command("upstream", "provisioning.upstream.command", "run a service of a head office: the witness of its boxes"),
     _Command("export", "provisioning.exports.command", "give an auditor the log as tables"),
     _Command("conform", "provisioning.commands.conform", "score a terminal client on retry, clock and replay"),
 )

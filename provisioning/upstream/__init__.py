@@ -1,0 +1,1 @@
+"""What a head office runs for its boxes."""
