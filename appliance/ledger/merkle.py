@@ -169,16 +169,15 @@ class Tree:
         """PATH(index, D_size) of RFC 9162 section 2.1.3.1, the leaf's sibling first."""
         ensure(0 <= index < size <= self._frontier.size, "an inclusion proof is asked for a leaf inside a reached size")
         path: list[bytes] = []
-        start, end = 0, size
-        while end - start > 1:
-            split = start + _largest_power_below(end - start)
-            if index < split:
-                path.append(self._subtree(split, end))
-                end = split
-            else:
-                path.append(self._subtree(start, split))
-                start = split
-        path.reverse()
+        known = self._known
+        width = 1
+        while width < size:
+            # The sibling at this height, if the tree has one: whole, or what there is of it at the right end.
+            start = (index // width ^ 1) * width
+            if start < size:
+                end = min(start + width, size)
+                path.append(known.get((start, end)) or self._subtree(start, end))
+            width <<= 1
         return tuple(path)
 
     def consistency_proof(self, size1: int, size2: int) -> tuple[bytes, ...]:
