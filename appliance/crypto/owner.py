@@ -102,6 +102,30 @@ class OwnerPublic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedStatement:
+    """What the owner hands over: a statement and his word for it; nothing is believed before `verify`."""
+
+    statement: bytes
+    owner_signature: bytes
+
+    def encode(self) -> bytes:
+        """The file, and the body of the entry that carries it."""
+        return cbor.encode({"owner_signature": self.owner_signature, "statement": self.statement})
+
+    @classmethod
+    def decode(cls, data: bytes) -> SignedStatement:
+        """Raises Rejected `owner_statement_malformed` and every `cbor_*` code."""
+        match cbor.decode(data, size_max=STATEMENT_SIZE_MAX):
+            case {"statement": bytes(statement), "owner_signature": bytes(owner_signature), **rest} if not rest:
+                return cls(statement=statement, owner_signature=owner_signature)
+        raise Rejected("owner_statement_malformed", "expected a map of `statement` and `owner_signature`")
+
+    def verify(self, owner: OwnerPublic, kind: str) -> None:
+        """Return if `owner` signed this as one of `kind`; raises Rejected as `verify_statement`."""
+        verify_statement(owner, kind, self.statement, OwnerSignature.decode(self.owner_signature))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerKey:
     """The private pair."""
 
@@ -113,6 +137,10 @@ class OwnerKey:
     def generate(cls) -> OwnerKey:
         _, secret = slh_dsa_sha2_256s.keygen()
         return _pair(signing_key.generate(cose.ESP384), secret)
+
+    def sign(self, kind: str, statement: bytes) -> SignedStatement:
+        """As `sign_statement`, in the form that is handed over."""
+        return SignedStatement(statement=statement, owner_signature=self.sign_statement(kind, statement).encode())
 
     def sign_statement(self, kind: str, statement: bytes) -> OwnerSignature:
         """Sign `statement` as one of `kind`; blocks for about 0.6 s."""

@@ -9,7 +9,7 @@ Source: docs/formats/export.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -17,8 +17,9 @@ from appliance.crypto import cbor, hybrid
 from appliance.crypto.hybrid import Signed
 from appliance.ledger.entry import ENTRY_BYTES_MAX
 from appliance.ledger.genesis import LogId
+from appliance.ledger.log_keys import VouchedHead
 from appliance.ledger.receipt import HeadSignature, SignedHead, head_protected, head_to_be_signed
-from appliance.ledger.trust import Trust
+from appliance.ledger.trust import Evidence, Trust, listening
 from appliance.ledger.verify import VerifiedLog, verify_log
 from appliance.model.errors import Rejected
 
@@ -54,22 +55,28 @@ def write_log(file: BinaryIO, entries: Iterable[bytes], head: SignedHead) -> Non
     file.write(bytes(_LENGTH_BYTES) + len(end).to_bytes(_LENGTH_BYTES, "big") + end)
 
 
-def verify_export(file: BinaryIO, trust: Trust, *, check_bodies: bool = False) -> VerifiedExport:
-    """Read and verify a whole file.
+def verify_export(
+    file: BinaryIO, trust: Trust, *, check_bodies: bool = False, vouched: Collection[VouchedHead] = ()
+) -> VerifiedExport:
+    """Read and verify a whole file, with the log's name and keys as the owner signed them in its entries.
 
+    Args:
+        vouched: heads proven to be cosigned or anchored; they decide where the owner distrusts a key.
     Raises:
         BadEntry: the first bad entry, as `verify_log`.
-        Rejected: `export_malformed`, `export_truncated`, `export_log_unknown`, `export_head_mismatch`, and the codes of
-            `hybrid.require_both` with noun "head".
+        Rejected: `export_malformed`, `export_truncated`, `export_log_unknown`, `export_head_mismatch`,
+            `log_key_distrusted`, the codes of `Rotation.extend`, and those of `hybrid.require_both` with noun "head".
     """
     reader = _Reader(file)
-    log = verify_log(reader.entries(), owner=trust.owner, check_bodies=check_bodies)
+    said: list[Evidence] = []
+    log = verify_log(listening(reader.entries(), said), owner=trust.owner, check_bodies=check_bodies)
     head = reader.head()
-    if log.log_id is None or log.log_id != head.log_id or log.log_id not in trust.logs:
-        raise Rejected("export_log_unknown", "the file's log is not among the trusted ones")
+    if log.log_id is None or log.log_id != head.log_id:
+        raise Rejected("export_log_unknown", "the signed head is another log's than the entries are")
     if (head.size, head.root) != (log.size, log.root):
         raise Rejected("export_head_mismatch", f"the head says {head.size} entries, the file holds {log.size}")
-    keys = trust.logs[log.log_id].keys
+    log_keys = trust.learn(sum(said, Evidence())).keys[log.log_id]
+    keys = log_keys.at(head.size).keys
     claims: list[Signed] = []
     for pinned, half in ((keys.classical, head.classical), (keys.post_quantum, head.post_quantum)):
         expected = head_protected(algorithm=pinned.algorithm, key_id=pinned.key_id, log_id=head.log_id, size=head.size)
@@ -84,6 +91,7 @@ def verify_export(file: BinaryIO, trust: Trust, *, check_bodies: bool = False) -
             )
         )
     hybrid.require_both(keys, claims, noun="head")
+    log_keys.require_trusted(head.size, head.root, vouched)
     return VerifiedExport(log=log, head=head)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from appliance.crypto.hybrid import HybridPublic
 from appliance.ledger.disclosures import KIND_ERASED, erased_body
 from appliance.ledger.draft import Disclosure, Draft, Purpose, Recorded
 from appliance.ledger.genesis import ACTOR as GENESIS_ACTOR
@@ -89,7 +90,7 @@ class Ledger:
         )
         ledger = cls(folder, opened, signers, clock, room if room is not None else Room(folder=folder, clock=clock))
         try:
-            _check_keys(opened.statement, signers)
+            _check_keys(opened.keys.newest.keys, signers)
             ledger._wal.start()
             ledger._writer.start()
             if opened.tail.size == 0 and beginning is not None:
@@ -371,11 +372,11 @@ class Ledger:
             raise Unavailable("ledger_failed", "the disk failed; the box restarts")
 
 
-def _check_keys(statement: GenesisStatement, signers: LogSigners) -> None:
+def _check_keys(keys: HybridPublic, signers: LogSigners) -> None:
     """The keys at hand are those that the owner vouched for; another token's receipts would convince nobody."""
     for pinned, signer in (
-        (statement.keys.classical, signers.classical),
-        (statement.keys.post_quantum, signers.post_quantum),
+        (keys.classical, signers.classical),
+        (keys.post_quantum, signers.post_quantum),
     ):
         if (signer.algorithm, signer.public_key) != (pinned.algorithm, pinned.public_key):
             raise Corrupt(

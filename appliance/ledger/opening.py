@@ -17,9 +17,11 @@ from appliance.ledger.draft import Draft
 from appliance.ledger.entry import decode
 from appliance.ledger.genesis import GenesisStatement, LogId, SignedGenesis, read_body
 from appliance.ledger.group import Tail
+from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.projection import Projection, Projector
 from appliance.ledger.rebuild import rebuild_changed
 from appliance.ledger.recover import fsync_folder, load_tail, lock_folder, rewrite_wal
+from appliance.ledger.spoken import Spoken, read_log_keys
 from appliance.model.errors import Corrupt, Rejected
 
 
@@ -44,6 +46,7 @@ class Opened:
     tail: Tail
     log_id: LogId
     statement: GenesisStatement
+    keys: LogKeys
 
 
 def open_folder(
@@ -86,10 +89,11 @@ def _open_database(
     signed = _genesis_of(connection, tail, beginning)
     vault = None if store_key is None else DisclosureVault(folder, store_key)
     try:
-        projector = Projector((ErasedKeys(), *projections))
+        projector = Projector((ErasedKeys(), Spoken(), *projections))
         rebuild_changed(connection, projector.projections, vault)
         if vault is not None:
             vault.finish_erasures(connection)
+        statement = signed.read()
         return Opened(
             lock=lock,
             connection=connection,
@@ -98,7 +102,8 @@ def _open_database(
             projector=projector,
             tail=tail,
             log_id=signed.log_id,
-            statement=signed.read(),
+            statement=statement,
+            keys=read_log_keys(connection, LogKeys.of(signed.log_id, statement)),
         )
     except BaseException:
         if vault is not None:

@@ -12,15 +12,16 @@ Source: docs/formats/receipt.md; RFC 9942 sections 4 and 5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from appliance.crypto import cbor, cose, hybrid
 from appliance.crypto.disclosure import SALT_SIZE, commit
-from appliance.crypto.hybrid import HybridPublic, Signed
+from appliance.crypto.hybrid import Signed
 from appliance.ledger.draft import Disclosure
 from appliance.ledger.entry import HASH_BYTES, Entry, decode
 from appliance.ledger.genesis import LogId
+from appliance.ledger.log_keys import LogKeys, VouchedHead
 from appliance.ledger.merkle import leaf_hash, root_from_inclusion
 from appliance.model.errors import Corrupt, Rejected
 
@@ -122,13 +123,18 @@ def head_to_be_signed(protected: bytes, root: bytes) -> bytes:
     return cose.sign1_to_be_signed(protected, root)
 
 
-def verify_receipt(file: bytes, logs: dict[LogId, HybridPublic]) -> VerifiedReceipt:
+def verify_receipt(
+    file: bytes, logs: Mapping[LogId, LogKeys], vouched: Collection[VouchedHead] = ()
+) -> VerifiedReceipt:
     """What the receipt file proves, given the keys of known logs (`trust.py`).
 
+    Args:
+        vouched: heads proven to be cosigned or anchored; they decide where the owner distrusts a key.
     Raises:
         Rejected: `receipt_malformed`, `receipt_log_unknown`, `receipt_log_mismatch`, `receipt_size_mismatch`,
-            `receipt_index_mismatch`, `receipt_proof_wrong`, `receipt_entry_malformed`, `receipt_disclosure_wrong`, the
-            codes of `hybrid.require_both` with noun "receipt", every `cbor_*` and `cose_*` code.
+            `receipt_index_mismatch`, `receipt_proof_wrong`, `receipt_entry_malformed`, `receipt_disclosure_wrong`,
+            `log_key_distrusted`, the codes of `hybrid.require_both` with noun "receipt", every `cbor_*` and `cose_*`
+            code.
     """
     encoded, encoded_receipts, encoded_disclosures = _read_file(file)
     entries = tuple([_read_entry(item) for item in encoded])
@@ -143,7 +149,9 @@ def verify_receipt(file: bytes, logs: dict[LogId, HybridPublic]) -> VerifiedRece
     keys = logs.get(first.log_id)
     if keys is None:
         raise Rejected("receipt_log_unknown", f"log {first.log_id.hex()[:16]} is not among {len(logs)} trusted logs")
-    hybrid.require_both(keys, [receipt.claim(root) for receipt in receipts], noun="receipt")
+    hybrid.require_both(keys.at(first.size).keys, [receipt.claim(root) for receipt in receipts], noun="receipt")
+    leaves = [(entry.seq, leaf_hash(entry.encoded)) for entry in entries]
+    keys.require_trusted(first.size, root, vouched, leaves)
     return VerifiedReceipt(
         log_id=first.log_id,
         size=first.size,

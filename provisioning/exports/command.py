@@ -20,6 +20,7 @@ from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
 from provisioning.verify.wording import printable
 
 if TYPE_CHECKING:
+    from appliance.ledger.log_keys import LogKeys
     from appliance.ledger.receipt import SignedHead
     from provisioning.exports.source import Source
     from provisioning.verify.progress import Progress
@@ -61,8 +62,8 @@ def run_log(arguments: argparse.Namespace) -> int:
     folder = log_folder(arguments.dir)
     receipt: bytes | None = None if arguments.receipt is None else _read(arguments.receipt)
 
-    def find_head(entry_0: bytes) -> SignedHead:
-        return newest_head(folder, entry_0) if receipt is None else head_of(receipt, entry_0)
+    def find_head(keys: LogKeys) -> SignedHead:
+        return newest_head(folder, keys) if receipt is None else head_of(receipt, keys)
 
     def export(progress: Progress) -> Facts:
         head = export_log(folder, arguments.output, find_head, progress)

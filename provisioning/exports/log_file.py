@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from appliance.ledger.export import write_log
+from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.receipt import SignedHead
 from appliance.ledger.verify import verify_log
 from appliance.model.errors import Corrupt
@@ -18,15 +19,17 @@ from provisioning.verify.progress import Progress, counted
 from provisioning.verify.wording import short
 
 
-def export_log(folder: Path, output: Path, find_head: Callable[[bytes], SignedHead], progress: Progress) -> SignedHead:
-    """Write the entries below the head that `find_head` returns for entry 0.
+def export_log(
+    folder: Path, output: Path, find_head: Callable[[LogKeys], SignedHead], progress: Progress
+) -> SignedHead:
+    """Write the entries below the head that `find_head` returns for the log's keys.
 
     Raises:
         BadEntry: the ledger is damaged; nothing was written.
         Corrupt: `head_mismatch`: the entries do not give the signed root.
     """
     with open_folder(folder) as ledger:
-        head = find_head(next(ledger.entries(1)))
+        head = find_head(ledger.log_keys())
         progress.begin(2 * head.size)
         log = verify_log(counted(ledger.entries(head.size), progress), owner=None)
         if (log.log_id, log.size, log.root) != (head.log_id, head.size, head.root):

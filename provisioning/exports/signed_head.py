@@ -1,6 +1,6 @@
 """The head that an exported log ends with: asked of the running box, or taken out of a receipt.
 
-Owns nothing but the way there. Must never sign: a head is a receipt's, verified under the keys of the log's genesis.
+Owns nothing but the way there. Must never sign: a head is a receipt's, verified under the log's keys.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from pathlib import Path
 
 from appliance.crypto import cbor, cose
 from appliance.crypto.hybrid import PinnedKey
-from appliance.ledger import genesis
-from appliance.ledger.entry import decode
+from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.receipt import RECEIPT_BYTES_MAX, HeadSignature, SignedHead, verify_receipt
 from appliance.model.errors import Rejected, Unavailable
 from provisioning.commands.outcome import CannotDo
 from provisioning.local_door import LocalDoor
 
 
-def newest_head(folder: Path, entry_0: bytes) -> SignedHead:
+def newest_head(folder: Path, log_keys: LogKeys) -> SignedHead:
     """The head of a receipt for the newest entry, from the box that runs on `folder`."""
     try:
         receipt = LocalDoor(folder).newest_receipt()
@@ -26,18 +25,17 @@ def newest_head(folder: Path, entry_0: bytes) -> SignedHead:
             f"an exported log ends with a signed head, and the box gives none: {cause.detail} ({cause.code})",
             "tillstone status says how the box is; or end at a receipt that it made: --receipt FILE",
         ) from cause
-    return head_of(receipt, entry_0)
+    return head_of(receipt, log_keys)
 
 
-def head_of(receipt: bytes, entry_0: bytes) -> SignedHead:
-    """The head of `receipt`, which must be of the log that begins with `entry_0`.
+def head_of(receipt: bytes, log_keys: LogKeys) -> SignedHead:
+    """The head of `receipt`, which must be of the log with these keys.
 
     Raises:
         Rejected: the codes of `verify_receipt`; another log's receipt is `receipt_log_unknown`.
     """
-    signed = genesis.read_body(decode(entry_0).body)
-    keys = signed.read().keys
-    verified = verify_receipt(receipt, {signed.log_id: keys})
+    verified = verify_receipt(receipt, {log_keys.log_id: log_keys})
+    keys = log_keys.at(verified.size).keys
     return SignedHead(
         log_id=verified.log_id,
         size=verified.size,

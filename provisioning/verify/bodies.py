@@ -11,8 +11,10 @@ from typing import Final, TypeAlias
 import msgspec
 
 from appliance.crypto import cbor
-from appliance.ledger import disclosures, epoch, genesis
+from appliance.crypto.owner import SignedStatement
+from appliance.ledger import disclosures, epoch, genesis, succession
 from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
+from appliance.ledger.log_keys import Distrust
 from appliance.model.errors import Corrupt, Rejected
 from appliance.wire import entries
 from appliance.wire.requests import Wire
@@ -56,7 +58,9 @@ class UnknownBody:
     """A kind from a newer release: proven to be in the log, not understood here."""
 
 
-Body: TypeAlias = Wire | genesis.GenesisStatement | EpochBody | ErasedBody | UnknownBody
+Body: TypeAlias = (
+    Wire | genesis.GenesisStatement | succession.RotationStatement | Distrust | EpochBody | ErasedBody | UnknownBody
+)
 
 
 def read_body(entry: Entry) -> tuple[Body, dict[str, object]]:
@@ -82,6 +86,10 @@ def _shaped(entry: Entry, value: object) -> Body:
         return EpochBody(epoch=epoch.read_epoch(entry.body))
     if entry.kind == disclosures.KIND_ERASED:
         return ErasedBody(keys=len(disclosures.read_erased(entry.body)))
+    if entry.kind == succession.ROTATION:
+        return succession.read_rotation_statement(succession.read_rotation(entry.body).by_owner.statement)
+    if entry.kind == succession.DISTRUST:
+        return succession.read_distrust(SignedStatement.decode(entry.body).statement)
     shape = SHAPES.get(entry.kind)
     return UnknownBody() if shape is None else msgspec.convert(value, shape)
 

@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from appliance.ledger.database import SCHEMA_VERSION, database_file
+from appliance.ledger.entry import decode
+from appliance.ledger.genesis import read_body
 from appliance.ledger.head import Head
+from appliance.ledger.log_keys import LogKeys
+from appliance.ledger.succession import ROTATION, read_rotation
 from appliance.model.errors import Corrupt
 from provisioning.commands.outcome import CannotDo
 
@@ -39,6 +43,15 @@ class LedgerFolder:
             ).fetchall()
             for (entry,) in rows:
                 yield entry
+
+    def log_keys(self) -> LogKeys:
+        """The keys that the log itself names, unverified. Raises Rejected as `read_body` and `read_rotation`."""
+        signed = read_body(decode(next(self.entries(1))).body)
+        keys = LogKeys.of(signed.log_id, signed.read())
+        # Reads the whole table, for who reads all of it anyway: nothing of the box's own tables is believed here.
+        for (entry,) in self._connection.execute("SELECT entry FROM entries WHERE kind = ? ORDER BY seq", (ROTATION,)):
+            keys = keys.then(read_rotation(decode(entry).body).period())
+        return keys
 
     def stored_tile(self, level: int, number: int) -> bytes:
         """The stored hashes of a full tile; empty when it is missing."""

@@ -36,6 +36,7 @@ _STEP_OF: Final = {
     "receipt_log_mismatch": LOG,
     "receipt_log_unknown": LOG,
     "receipt_key_unknown": POST_QUANTUM,
+    "log_key_distrusted": POST_QUANTUM,
     "receipt_disclosure_wrong": VALUES,
     "second_opinion_differs": SECOND_OPINION,
     "entry_body_malformed": MEANING,
@@ -135,7 +136,8 @@ def _trust_steps(trust: Trust) -> tuple[Step, ...]:
 
 def _facts(verified: VerifiedReceipt, trust: Trust) -> dict[str, str]:
     statement = trust.logs[verified.log_id]
-    classical, post_quantum = statement.keys.classical, statement.keys.post_quantum
+    keys = trust.keys[verified.log_id].at(verified.size).keys
+    classical, post_quantum = keys.classical, keys.post_quantum
     seqs = [entry.seq for entry in verified.entries]
     which = f"entry {seqs[0]} is" if len(seqs) == 1 else f"{len(seqs)} entries from {min(seqs)} to {max(seqs)} are"
     names = ", ".join(printable(disclosure.name) for _, disclosure in verified.disclosures)
@@ -153,7 +155,7 @@ def _facts(verified: VerifiedReceipt, trust: Trust) -> dict[str, str]:
 
 
 def _require_agreement(file: bytes, verified: VerifiedReceipt, trust: Trust, second_opinion: Verify) -> None:
-    pinned = trust.logs[verified.log_id].keys.post_quantum
+    pinned = trust.keys[verified.log_id].at(verified.size).keys.post_quantum
     protected = head_protected(
         algorithm=pinned.algorithm, key_id=pinned.key_id, log_id=verified.log_id, size=verified.size
     )

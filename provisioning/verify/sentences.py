@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from appliance.ledger.entry import Entry
 from appliance.ledger.genesis import GenesisStatement
+from appliance.ledger.log_keys import Distrust
+from appliance.ledger.succession import RotationStatement
 from appliance.model.operation import OperationKind, OperationState
 from appliance.wire import entries
 from provisioning.verify.bodies import Body, EpochBody, ErasedBody
-from provisioning.verify.wording import key_text, money_text, printable, time_text
+from provisioning.verify.wording import key_text, money_text, printable, short, time_text
 
 _OUTCOMES = {
     (OperationKind.AUTHORISE, OperationState.CONFIRMED): "the provider charged the card: approved",
@@ -54,6 +56,21 @@ def _about_the_box(body: Body) -> str:
             return f"the clock was moved by {body.step_ms} ms"
         case entries.RefusalsEntry():
             return f"{sum(body.codes.values())} requests of terminal {printable(body.terminal)} were refused"
+        case entries.AuditorAdmittedEntry():
+            named = f"auditor {printable(body.auditor)}, credential {printable(body.credential)}"
+            return f"{named}, may read entries until {time_text(body.expires_ms)}"
+        case entries.AuditorRevokedEntry():
+            return f"the credential {printable(body.credential)} was revoked: {printable(body.reason)}"
+        case entries.AuditorReadEntry():
+            reads = f"{body.entries} entries in {body.requests} requests, {body.first} to {body.last}"
+            return f"the credential {printable(body.credential)} was shown {reads}"
+        case entries.VerifiedEntry():
+            return f"the first {body.size} entries were read again and are right, in {body.took_ms} ms"
+        case RotationStatement():
+            return f"the log goes on under new keys, named by its owner: rotation {body.number}"
+        case Distrust():
+            shown = f"key {short(body.key_id)} of log {short(body.log_id)}"
+            return f"the owner no longer trusts {shown} for heads of more than {body.size} entries"
         case EpochBody():
             return f"epoch {body.epoch} began"
         case ErasedBody():

@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[3] / "appliance" / "docs" / "formats" / "entry-kin
 
 def test_every_kind_and_every_member_is_on_the_page() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    names = {*SHAPES, "genesis", "epoch", "erased"}
+    names = {*SHAPES, "genesis", "epoch", "erased", "rotation", "distrust"}
     shapes: list[type[Wire]] = [*SHAPES.values(), entries.Asked, entries.SaleFacts, entries.OperationFacts]
     for shape in shapes:
         names.update(field.encode_name for field in msgspec.structs.fields(shape))
