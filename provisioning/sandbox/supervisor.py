@@ -28,6 +28,8 @@ LOOK_S: Final = 0.25
 RESTART_PAUSE_S: Final = 0.5
 RESTART_PAUSE_S_MAX: Final = 16.0
 SALES_SHOWN_MAX: Final = 100
+NAMES: Final[dict[ChildName, str]] = {"tpm": "the TPM", "stripe": "the Stripe twin", "appliance": "the box"}
+_DONE: Final = {"kill": "was killed", "stop": "was stopped", "start": "was started"}
 _ORDER_S_MAX: Final = 2.0
 
 
@@ -75,7 +77,7 @@ class Supervisor:
                     self._shop.start(order.what, mounts_of=order.mounts_of)
         except (ChildFailed, SwtpmError) as trouble:
             return Done(fault=str(trouble))
-        self._screen.note(f"{order.what}: {order.do} by order")
+        self._screen.note(f"{NAMES[order.what]} {_DONE[order.do]}, as another window asked")
         return Done()
 
     def _raise_fallen(self) -> None:
@@ -85,7 +87,7 @@ class Supervisor:
             if now < due:
                 continue
             del self._start_at[name]
-            self._screen.note(f"{name} had ended by itself; starting it again")
+            self._screen.note(f"{NAMES[name]} had ended by itself; starting it again")
             try:
                 self._shop.stop(name)
                 self._shop.start(name)

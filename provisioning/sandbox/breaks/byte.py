@@ -13,6 +13,7 @@ from appliance.model.errors import Rejected
 from provisioning.sandbox.breaks.scene import Scene
 from provisioning.sandbox.layout import TILLS
 from provisioning.sandbox.log_copy import stored_entries
+from provisioning.verify.hints import log_hint, receipt_hint
 
 _FLIP: Final = 0x01
 
@@ -42,7 +43,7 @@ def play(scene: Scene) -> None:
     bad = size // 2
     scene.act(f"One bit changes in entry {bad} of a copy")
     named = _first_bad(data, bad, trust)
-    scene.promise(f"verification names the first bad entry: {named}", named is not None)
+    scene.promise(f"verification names the first bad entry: {named or 'nobody noticed'}", named is not None)
     scene.tell("The shop's own log was not touched.")
 
 
@@ -50,7 +51,7 @@ def _fault_of_receipt(receipt: bytes, trust: Trust) -> str:
     try:
         verify_receipt(receipt, trust.keys)
     except Rejected as refusal:
-        return str(refusal)
+        return f"{receipt_hint(refusal.code, receipt, trust)} ({refusal.code})"
     return ""
 
 
@@ -59,7 +60,7 @@ def _first_bad(data: Path, bad: int, trust: Trust) -> str | None:
     try:
         verify_log(_with_flip(data, bad), owner=trust.owner)
     except BadEntry as fault:
-        return str(fault) if fault.seq in (bad, bad + 1) else None
+        return f"{fault.seq}. {log_hint(fault.code)} ({fault.code})" if fault.seq in (bad, bad + 1) else None
     return None
 
 

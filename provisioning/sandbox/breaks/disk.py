@@ -60,7 +60,7 @@ def _fill_and_free(scene: Scene, inside: Path) -> None:
     ballast = inside / "ballast"
     scene.act(f"The disk fills up until {_LEFT_BYTES >> 20} MB are left")
     _fill(ballast)
-    scene.wait("the shop says so", lambda: not scene.is_well(), seconds_max=NOTICE_S_MAX)
+    scene.wait("the shop notices", lambda: not scene.is_well(), seconds_max=NOTICE_S_MAX)
     time.sleep(_LOOK_S)
     sold = scene.sell()
     scene.promise("a new sale is refused because of the disk", sold.code in ("disk_low", "disk_full"))

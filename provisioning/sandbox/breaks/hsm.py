@@ -15,14 +15,14 @@ def play(scene: Scene) -> None:
     away = store.with_name("store.pulled-out")
     scene.act("First a sale with everything in place")
     scene.promise("sold, with a receipt", scene.sell().has_receipt)
-    scene.act(f"The HSM is pulled out: {store.name}/ of the token is moved away")
+    scene.act("The HSM is pulled out")
     store.rename(away)
     try:
         sold = scene.sell()
-        scene.promise(
-            "either recorded with the receipt still to come, or refused; never an unsigned receipt",
-            (sold.state == "approved" and not sold.has_receipt) or sold.state in ("not sold", "refused"),
-        )
+        if sold.state == "approved":
+            scene.promise("recorded, and nobody got an unsigned receipt", not sold.has_receipt)
+        else:
+            scene.promise("refused: nothing was recorded and nobody paid", sold.state in ("not sold", "refused"))
         health = scene.status()
         scene.promise("the shop says that something is wrong", health is None or health["level"] != "ok")
     finally:

@@ -36,7 +36,7 @@ def play(scene: Scene) -> None:
 
     scene.wait("the card sale is approved", is_resolved, seconds_max=RESOLVE_S_MAX)
     made = len(twin.charges()) - before
-    scene.promise(f"Stripe's own books show one charge for it (saw {made})", made == 1)
+    scene.promise(f"Stripe's own books show {'one charge' if made == 1 else f'{made} charges'} for it", made == 1)
 
 
 class _Twin:

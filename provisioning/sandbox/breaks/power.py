@@ -36,7 +36,9 @@ def play(scene: Scene) -> None:
     _wait_for(sellers, SALES_BEFORE_CUT)
     scene.act("The power fails: the box's process is killed in the middle of that")
     scene.control.kill("appliance")
-    scene.tell(f"{_count(sellers)} sales were acknowledged so far; the tills keep on trying with the same keys")
+    scene.tell(
+        f"the tills were told of {_count(sellers)} sales so far; they keep asking about the open one, under its own key"
+    )
     began = time.monotonic()
     scene.control.start("appliance")
     scene.tell(f"the box is back after {time.monotonic() - began:.1f} s")
@@ -50,8 +52,8 @@ def play(scene: Scene) -> None:
     keys = [key for seller in sellers for key in seller.acknowledged]
     lost = [key for key in keys if found[key] == 0]
     doubled = [key for key in keys if found[key] > 1]
-    scene.promise(f"{len(keys)} acknowledged, {len(keys) - len(lost)} found, {len(lost)} lost", not lost)
-    scene.promise(f"{len(doubled)} recorded twice", not doubled)
+    scene.promise(f"of {len(keys)} sales that a till was told about, {len(keys) - len(lost)} are in the log", not lost)
+    scene.promise(f"{len(doubled) or 'none'} of them stands there twice", not doubled)
     for trouble in (seller.trouble for seller in sellers if seller.trouble):
         scene.promise(f"a till could not go on: {trouble}", False)
     scene.status()

@@ -24,6 +24,7 @@ from provisioning.local_door import LocalDoor
 from provisioning.sandbox.control import Control
 from provisioning.sandbox.layout import TILLS, SandboxFolder
 from provisioning.sandbox.tills import open_till
+from provisioning.terminal.reasons import reason
 
 LOOK_S: Final = 0.5
 
@@ -42,10 +43,11 @@ class Sold:
     @property
     def sentence(self) -> str:
         """For people."""
-        receipt = ", with its receipt" if self.has_receipt else ""
-        pending = ", its receipt is still to come" if self.answer is not None and not self.has_receipt else ""
-        because = f": {self.detail or self.code} ({self.code})" if self.code else ""
-        return f"{self.state.replace('_', ' ')}{receipt}{pending}{because}"
+        if self.answer is None:
+            return f"{self.state}: {self.detail or 'no reason was given'} ({self.code})"
+        receipt = "with its receipt" if self.has_receipt else "its receipt is still to come"
+        because = f": {reason(self.state, self.code)} ({self.code})" if self.code else ""
+        return f"{self.state.replace('_', ' ')}, {receipt}{because}"
 
 
 class Scene:
@@ -77,9 +79,8 @@ class Scene:
     def close(self) -> bool:
         """The last line; whether every promise was kept."""
         if self._broken_promises:
-            self._console.print(
-                f"\n[red]{self._broken_promises} promise(s) not kept.[/] Read {self.folder.appliance_log}\n"
-            )
+            count = "A promise was" if self._broken_promises == 1 else f"{self._broken_promises} promises were"
+            self._console.print(f"\n[red]{count} not kept.[/] Read {escape(str(self.folder.appliance_log))}\n")
         else:
             self._console.print("\n[green]Nothing was lost, and the shop is whole again.[/]\n")
         return not self._broken_promises
@@ -101,9 +102,9 @@ class Scene:
         try:
             health = self.local.status()
         except TillstoneError:
-            self.tell("status: nobody answers at the local door")
+            self.tell("the shop says nothing: nobody answers")
             return None
-        self.tell(f"status: {health['sentence']}")
+        self.tell(f"the shop says: {health['sentence']}")
         return health
 
     def wait(self, what: str, is_so: Callable[[], bool], *, seconds_max: float) -> bool:

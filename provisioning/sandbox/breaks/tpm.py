@@ -15,7 +15,9 @@ def play(scene: Scene) -> None:
     scene.act("The TPM dies: its process is killed")
     scene.control.kill("tpm")
     try:
-        scene.promise("sales go on: the PIN was unsealed at the start", scene.sell().state == "approved")
+        scene.promise(
+            "sales go on: only a start needs the TPM, to open the HSM's PIN", scene.sell().state == "approved"
+        )
         scene.wait("the shop notices", lambda: not scene.is_well(), seconds_max=NOTICE_S_MAX)
         scene.status()
     finally:

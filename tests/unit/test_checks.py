@@ -1,0 +1,48 @@
+"""Health in plain words: what a person reads first holds no code of a device."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from appliance.adapters.hsm_link import HsmState
+from appliance.adapters.tpm_sealer import SealerState
+from appliance.device.health import Level
+from appliance.ledger.head import SigningLag
+from appliance.wiring.checks import LATE_MS, signing_finding, tpm_finding
+
+RAW = "C_Initialize: 0x5"
+
+
+@pytest.mark.parametrize(
+    ("kind", "entries", "level", "sentence"),
+    [
+        ("degraded", 0, Level.COPING, "The HSM does not answer; no entry waits for a signature."),
+        ("degraded", 1, Level.COPING, "The HSM does not answer; 1 entry waits for a signature."),
+        ("away", 2, Level.STOPPED, "The HSM refused the PIN or a key; 2 entries wait for a signature."),
+    ],
+)
+def test_a_lost_hsm_is_told_without_its_codes(
+    kind: Literal["degraded", "away"], entries: int, level: Level, sentence: str
+) -> None:
+    finding = signing_finding(HsmState(kind=kind, reason=RAW), SigningLag(entries=entries, age_ms=9))
+    assert (finding.level, finding.sentence) == (level, sentence)
+    assert RAW in finding.next_step
+
+
+def test_late_signatures_of_a_token_that_answers_are_told_after_five_seconds() -> None:
+    well = HsmState(kind="ok", reason="")
+    assert signing_finding(well, SigningLag(entries=3, age_ms=LATE_MS - 1)).level is Level.OK
+    assert signing_finding(well, SigningLag(entries=3, age_ms=LATE_MS)).sentence.startswith("Signatures are late; 3")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("away", "The TPM does not answer;"), ("degraded", "The TPM answers, but refuses to work;")]
+)
+def test_a_lost_tpm_never_stops_sales(kind: Literal["degraded", "away"], words: str) -> None:
+    finding = tpm_finding(SealerState(kind=kind, reason="tpm_away: tcti:IO failure"))
+    assert finding.level is Level.COPING
+    assert finding.sentence.startswith(words)
+    assert "tcti" not in finding.sentence
+    assert "tcti" in finding.next_step
