@@ -31,6 +31,8 @@ _COMMANDS: Final = (
     _Command("pay", "provisioning.commands.pay", "sell once and keep the receipt"),
     _Command("status", "provisioning.commands.status", "say how the box is, in plain words"),
     _Command("terminal", "provisioning.commands.terminal", "invite, list or revoke terminals"),
+    _Command("ledger", "provisioning.commands.ledger", "history, digest, proof and verification of the log"),
+    _Command("auditor", "provisioning.commands.auditor", "let an auditor read entries for some days"),
     _Command("replay", "provisioning.commands.replay", "send a file of real purchases and check every total"),
     _Command("verify", "provisioning.verify.command", "check a receipt or a whole log, without the box"),
     _Command("upstream", "provisioning.upstream.command", "run a service of a head office: the witness of its boxes"),

@@ -54,6 +54,51 @@ class LocalDoor:
         answer: dict[str, Any] = self._ask("POST", "/revoke", {"terminal": terminal, "reason": reason})
         return answer
 
+    def history(self, key: str) -> dict[str, Any]:
+        """Every entry that concerns a payment."""
+        answer: dict[str, Any] = self._ask("GET", f"/ledger/history?{urlencode({'key': key})}")
+        return answer
+
+    def digest(self, at: str | None) -> dict[str, Any]:
+        """The tree head as of a time, None for now."""
+        answer: dict[str, Any] = self._ask(
+            "GET", "/ledger/digest" + ("" if at is None else f"?{urlencode({'at': at})}")
+        )
+        return answer
+
+    def proof(self, seq: int, size: int | None) -> bytes:
+        """A tlog-proof of an entry, with the entry inside."""
+        query = {"seq": seq} if size is None else {"seq": seq, "size": size}
+        return str(self._ask("GET", f"/ledger/proof?{urlencode(query)}")["proof"]).encode()
+
+    def consistency(self, size1: int, size2: int) -> dict[str, Any]:
+        """Proof that the log of `size2` extends the one of `size1`."""
+        answer: dict[str, Any] = self._ask("GET", f"/ledger/consistency?{urlencode({'from': size1, 'to': size2})}")
+        return answer
+
+    def integrity(self) -> dict[str, Any]:
+        """Last verification, followers' lag, keys."""
+        answer: dict[str, Any] = self._ask("GET", "/integrity")
+        return answer
+
+    def verify_now(self) -> dict[str, Any]:
+        """Start a verification; answers as `integrity`."""
+        answer: dict[str, Any] = self._ask("POST", "/integrity/verify")
+        return answer
+
+    def auditors(self) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = self._ask("GET", "/auditors")
+        return answer
+
+    def admit_auditor(self, name: str, days: int) -> dict[str, Any]:
+        """A new credential; its `token` is in this answer and nowhere else."""
+        answer: dict[str, Any] = self._ask("POST", "/auditors/admit", {"auditor": name, "days": days})
+        return answer
+
+    def revoke_auditor(self, credential: str, reason: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self._ask("POST", "/auditors/revoke", {"credential": credential, "reason": reason})
+        return answer
+
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         connection = _UnixConnection(self._data)
         try:

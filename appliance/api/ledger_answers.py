@@ -16,10 +16,10 @@ from typing import Any, Final
 from appliance.crypto import cbor
 from appliance.ledger.archive import Archive
 from appliance.ledger.checkpoint import CheckpointMaker
-from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.entry import Entry
+from appliance.ledger.merkle import leaf_hash
 from appliance.ledger.tlog import TlogProof
-from appliance.model.errors import Rejected
+from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import request_key
 from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.payment.history import history_seqs
@@ -72,10 +72,10 @@ class LedgerAnswers:
         """
         asked = request_key(key)
         payment, seqs = await self._archive.read(lambda connection: history_seqs(connection, asked))
-        recorded = await self._archive.entries(seqs)
+        found = await self._archive.entries(seqs)
         return History(
             seqs=seqs,
-            body={"payment": str(uuid.UUID(bytes=payment)), "entries": [_entry_fields(entry) for entry in recorded]},
+            body={"payment": str(uuid.UUID(bytes=payment)), "entries": [_entry_fields(entry) for entry in found]},
         )
 
     async def digest(self, at: str | None) -> dict[str, Any]:
@@ -111,20 +111,19 @@ class LedgerAnswers:
 
         Raises:
             Rejected: `not_found`: this log has no Ed25519 key; `entry_unknown`.
+            Unavailable: `checkpoint_pending`: it is newer than the newest checkpoint. Signing one for each stranger who
+                asks would let strangers spend the HSM's time.
         """
         head, note = await self._maker().current_head()
+        if head.size <= seq < self._archive.size:
+            raise Unavailable("checkpoint_pending", f"entry {seq} comes under the next checkpoint, within a second")
         proof = await self._archive.inclusion(seq, head.size)
         return TlogProof(index=seq, path=proof.path, checkpoint=note).encode()
 
     async def operators_proof_file(self, seq: int, size: int | None) -> bytes:
-        """The same with the entry inside and under a size of one's choice, whose checkpoint is signed for it."""
-        maker = self._maker()
-        if size is None:
-            head, note = await maker.current_head()
-            proof = await self._archive.inclusion(seq, head.size)
-        else:
-            proof = await self._archive.inclusion(seq, size)
-            note = await maker.of(proof.head)
+        """The same with the entry inside and under any size (None: all), whose checkpoint is signed for it."""
+        proof = await self._archive.inclusion(seq, self._archive.size if size is None else size)
+        note = await self._maker().of(proof.head)
         entry = await self._archive.entry(seq)
         return TlogProof(index=seq, path=proof.path, checkpoint=note, extra=entry).encode()
 
@@ -134,7 +133,8 @@ class LedgerAnswers:
         return self._checkpoints
 
 
-def _entry_fields(entry: RecordedEntry) -> dict[str, Any]:
+def _entry_fields(entry: Entry) -> dict[str, Any]:
+    """`entry` is all of its bytes: whoever has them needs to believe no other member."""
     return {
         "seq": entry.seq,
         "time_ms": entry.time_ms,
@@ -142,6 +142,8 @@ def _entry_fields(entry: RecordedEntry) -> dict[str, Any]:
         "kind": entry.kind,
         "actor": entry.actor,
         "body": _plain("", cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)),
+        "leaf": leaf_hash(entry.encoded).hex(),
+        "entry": entry.encoded.hex(),
     }
 
 

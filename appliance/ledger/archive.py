@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from appliance.ledger.database import connect_reader
-from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.entry import Entry, decode
 from appliance.ledger.group import Tail
 from appliance.ledger.head import Head
 from appliance.ledger.merkle import HASH_BYTES, TILE_HEIGHT, TILE_WIDTH, Tree, leaf_hash
 from appliance.ledger.reader import Reader
-from appliance.ledger.rebuild import recorded_entry
 from appliance.ledger.tiles import StoredTiles, TileCache, TileMissing, read_tile
 from appliance.ledger.tlog import TilePath, encode_bundle
 from appliance.model.errors import Corrupt, Rejected
@@ -70,6 +68,11 @@ class Archive:
         """End the thread; before the ledger closes."""
         await asyncio.to_thread(self._reader.close)
 
+    @property
+    def size(self) -> int:
+        """How many entries are durable."""
+        return self._tail().size
+
     async def read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run `query` in a short read transaction. Raises Unavailable `ledger_busy`."""
         return await self._reader.read(query)
@@ -100,11 +103,9 @@ class Archive:
         first = path.number * TILE_WIDTH
         return await self.read(lambda connection: encode_bundle(_entries(connection, first, path.end)))
 
-    async def entries(self, seqs: tuple[int, ...]) -> tuple[RecordedEntry, ...]:
+    async def entries(self, seqs: tuple[int, ...]) -> tuple[Entry, ...]:
         """The entries `seqs`, which must exist, in this order."""
-        return await self.read(
-            lambda connection: tuple([recorded_entry(_entries(connection, seq, seq + 1)[0]) for seq in seqs])
-        )
+        return await self.read(lambda connection: tuple([_decoded(connection, seq) for seq in seqs]))
 
     async def entry(self, seq: int) -> bytes:
         """The bytes of one entry. Raises Rejected `entry_unknown`."""

@@ -64,6 +64,11 @@ async def sign_checkpoint(checkpoint: Checkpoint, *, note: Signer, post_quantum:
     return text + b"\n" + b"".join(lines)
 
 
+def read_checkpoint(encoded: bytes) -> Checkpoint:
+    """What a note says, nothing of it verified. Raises Rejected `checkpoint_malformed`."""
+    return _read(encoded)[0]
+
+
 def verify_checkpoint(encoded: bytes, *, origin: str, note_key: bytes, post_quantum: PinnedKey) -> Checkpoint:
     """The checkpoint, if both keys of the log signed it; other lines (witnesses) are skipped.
 
