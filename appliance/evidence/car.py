@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.evidence import dag_cbor
-from appliance.evidence.cid import CID_BYTES, Cid, cid_text, dag_cbor_cid, is_of, raw_cid, read_cid
+from appliance.evidence.cid import CID_BYTES, cid_text, dag_cbor_cid, is_of, raw_cid, read_cid
 from appliance.evidence.dag_cbor import Link
 from appliance.model.errors import Rejected
+from appliance.model.ids import Cid
 
 BLOCK_BYTES_MAX: Final = 1 << 20
 """What every node accepts from every other; larger blocks are not exchanged."""

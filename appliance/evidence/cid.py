@@ -11,15 +11,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from typing import Final, NewType
+from typing import Final
 
 from appliance.model.errors import Rejected
-
-Cid = NewType("Cid", bytes)
-"""version 1, codec, 0x12 0x20 (SHA-256 of 32 bytes), digest."""
+from appliance.model.ids import Cid
 
 CID_BYTES: Final = 36
-_CID_TEXT_CHARACTERS: Final = 59
+_TEXT_CHARACTERS_MAX: Final = 64
+_BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _VERSION_1: Final = b"\x01"
 _RAW: Final = b"\x55"
 _DAG_CBOR: Final = b"\x71"
@@ -60,13 +59,25 @@ def cid_text(cid: Cid) -> str:
 
 
 def parse_cid(text: str) -> Cid:
-    """The CID of its base32 text, in its one form. Raises Rejected `cid_malformed`."""
+    """The CID of a text, whichever base a node writes it in: base32 (b) or base58btc (z).
+
+    Raises:
+        Rejected: `cid_malformed`; also for a second way to write the same CID in that base.
+    """
     try:
-        if len(text) != _CID_TEXT_CHARACTERS or text[0] != "b":
+        if len(text) > _TEXT_CHARACTERS_MAX or text[:1] not in ("b", "z"):
             raise ValueError
-        cid = read_cid(base64.b32decode(text[1:].upper() + "======"))
+        cid = read_cid(_from_base58(text[1:]) if text[0] == "z" else base64.b32decode(text[1:].upper() + "======"))
     except (ValueError, binascii.Error) as cause:
-        raise Rejected("cid_malformed", f"expected b and 58 characters of base32, saw {text[:80]!r}") from cause
-    if cid_text(cid) != text:
+        raise Rejected("cid_malformed", f"expected a CIDv1 in base32 or base58btc, saw {text[:80]!r}") from cause
+    if text[0] == "b" and cid_text(cid) != text:
         raise Rejected("cid_malformed", "expected base32 in lower case without stray bits")
     return cid
+
+
+def _from_base58(text: str) -> bytes:
+    # A CIDv1 begins with 0x01, so its number has one text: no leading "1" stands for a zero byte.
+    number = 0
+    for character in text:
+        number = number * 58 + _BASE58.index(character)
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, Union
 
 from appliance.crypto import cbor
-from appliance.evidence.cid import CID_BYTES, Cid, read_cid
+from appliance.evidence.cid import CID_BYTES, read_cid
 from appliance.model.errors import Bug, Rejected
+from appliance.model.ids import Cid
 
 DEPTH_MAX: Final = 8
 # Tag 42 around a byte string of 37: the identity multibase prefix 0x00, then the CID.

@@ -9,6 +9,8 @@ from typing import NewType
 
 from appliance.model.errors import Rejected
 
+Cid = NewType("Cid", bytes)
+"""CIDv1 of a block, 36 bytes: version 1, codec, 0x12 0x20 (SHA-256 of 32 bytes), digest (formats/publication.md)."""
 TerminalId = NewType("TerminalId", str)
 KeyId = NewType("KeyId", bytes)
 """SHA-256 of a SubjectPublicKeyInfo, 32 bytes."""

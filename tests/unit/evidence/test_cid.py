@@ -1,4 +1,4 @@
-"""CIDs: published addresses, one text form, nothing but raw and dag-cbor by SHA-256."""
+"""CIDs: published addresses, texts of nodes, nothing but raw and dag-cbor by SHA-256."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def test_text_and_bytes_come_back() -> None:
     assert read_cid(bytes(cid)) == cid
 
 
+def test_both_bases_of_nodes_name_the_same_bytes() -> None:
+    # As a js-ipfs node answers to an import and to a pin listing.
+    of_import = parse_cid("bafyreiddpylvmhww4ugy6jiusknbhsrdyvpjf76idd7j25dwrndvou4icq")
+    assert parse_cid("zdpuAs7pMqCrMbwmeR9NnnMoHC2cgj3RV5ub8E51iNKfxFzpB") == of_import
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -40,10 +46,23 @@ def test_text_and_bytes_come_back() -> None:
         EMPTY_RAW[:-1] + "v",  # stray bits behind the last byte
         EMPTY_RAW[:-1] + "1",
         "z" + EMPTY_RAW[1:],
+        "k" + EMPTY_RAW[1:],
+        "z" + "2" * 100,
         "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn",
         "bafybeihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
     ],
-    ids=["empty", "upper case", "short", "stray bits", "not base32", "another base", "version 0", "dag-pb"],
+    ids=[
+        "empty",
+        "upper case",
+        "short",
+        "stray bits",
+        "not base32",
+        "not base58",
+        "another base",
+        "long",
+        "version 0",
+        "dag-pb",
+    ],
 )
 def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(Rejected) as refusal:
