@@ -3,6 +3,7 @@
 Owns the file's shape. Must never believe a statement because it stands in the file: each is evidence, verified against
 the owner on every load. The owner's keys are the only pin; compare their fingerprint by another way.
 
+* Witnesses in the file are a pin too, by whoever hands it over: no statement of the owner names them.
 * A file with the pin alone is enough for whoever gets the statements with an export or a bundle.
 
 Source: docs/formats/genesis.md, "trust.json".
@@ -21,6 +22,7 @@ import msgspec
 
 from appliance.crypto import cbor
 from appliance.crypto.owner import OwnerPublic, SignedStatement
+from appliance.evidence.cosignature import WitnessKey, WitnessPolicy
 from appliance.ledger.entry import decode
 from appliance.ledger.genesis import KIND as GENESIS
 from appliance.ledger.genesis import GenesisStatement, LogId, SignedGenesis, read_body
@@ -52,6 +54,11 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     owner: _Owner
     logs: Annotated[list[_Log], msgspec.Meta(max_length=64)]
     distrusted: Annotated[list[_Signed], msgspec.Meta(max_length=64)] = []
+    witnesses: Annotated[list[Annotated[str, msgspec.Meta(max_length=4096)]], msgspec.Meta(max_length=64)] = []
+    witnesses_needed: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+
+
+NO_WITNESSES: Final = WitnessPolicy(keys=(), needed=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +85,18 @@ class Trust:
     Attributes:
         keys: for each log which keys sign heads of which size, as `verify_receipt` wants them.
         evidence: the statements from which all this follows.
+        witnesses: who may vouch that everybody is shown the same log, and how many must.
     """
 
     owner: OwnerPublic
     logs: dict[LogId, GenesisStatement]
     keys: dict[LogId, LogKeys]
     evidence: Evidence
+    witnesses: WitnessPolicy = NO_WITNESSES
 
     def learn(self, evidence: Evidence) -> Trust:
         """With more of what the owner said: a newer trust file, an export; raises Rejected as `trust_in`."""
-        return trust_in(self.owner, self.evidence + evidence)
+        return replace(trust_in(self.owner, self.evidence + evidence), witnesses=self.witnesses)
 
 
 def trust_in(owner: OwnerPublic, evidence: Evidence) -> Trust:
@@ -150,7 +159,7 @@ def encode_trust(owner: OwnerPublic, logs: Sequence[SignedGenesis]) -> bytes:
     return encode_evidence(owner, Evidence(logs=tuple(logs)))
 
 
-def encode_evidence(owner: OwnerPublic, evidence: Evidence) -> bytes:
+def encode_evidence(owner: OwnerPublic, evidence: Evidence, witnesses: WitnessPolicy = NO_WITNESSES) -> bytes:
     """The file."""
     file = _File(
         version=1,
@@ -167,6 +176,8 @@ def encode_evidence(owner: OwnerPublic, evidence: Evidence) -> bytes:
             _Signed(statement=_to_text(signed.statement), owner_signature=_to_text(signed.owner_signature))
             for signed in evidence.distrusted
         ],
+        witnesses=[key.vkey for key in witnesses.keys],
+        witnesses_needed=witnesses.needed,
     )
     return msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
 
@@ -175,7 +186,8 @@ def load_trust(file: bytes) -> Trust:
     """Read the file and verify every statement in it.
 
     Raises:
-        Rejected: `trust_malformed`, and the codes of `OwnerPublic.decode` and `trust_in`.
+        Rejected: `trust_malformed`, and the codes of `OwnerPublic.decode`, `trust_in`, `WitnessKey.from_vkey` and
+            `WitnessPolicy`.
     """
     if len(file) > TRUST_BYTES_MAX:
         raise Rejected("trust_malformed", f"expected at most {TRUST_BYTES_MAX} bytes, saw {len(file)}")
@@ -196,7 +208,9 @@ def load_trust(file: bytes) -> Trust:
     except (msgspec.DecodeError, binascii.Error, ValueError) as cause:
         raise Rejected("trust_malformed", f"expected a trust file of version 1: {cause}") from cause
     owner = OwnerPublic.decode(owner.encode())  # checks that the keys are of the owner's two types
-    return trust_in(owner, replace(evidence, rotations=tuple(read_rotation(body) for body in bodies)))
+    keys = tuple(WitnessKey.from_vkey(vkey) for vkey in read.witnesses)
+    trust = trust_in(owner, replace(evidence, rotations=tuple(read_rotation(body) for body in bodies)))
+    return replace(trust, witnesses=WitnessPolicy(keys=keys, needed=read.witnesses_needed))
 
 
 def _to_text(value: bytes) -> str:
