@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from appliance.ledger.genesis import GenesisStatement
+from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
 from appliance.model.errors import Rejected
 from provisioning.commands.outcome import DONE, CannotDo
@@ -48,7 +48,7 @@ def run_witness(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-async def _serve(arguments: argparse.Namespace, signer: WitnessSigner, logs: dict[str, GenesisStatement]) -> None:
+async def _serve(arguments: argparse.Namespace, signer: WitnessSigner, logs: dict[str, LogKeys]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -69,15 +69,16 @@ async def _serve(arguments: argparse.Namespace, signer: WitnessSigner, logs: dic
         await store.close()
 
 
-def _logs(files: list[Path]) -> dict[str, GenesisStatement]:
-    logs: dict[str, GenesisStatement] = {}
+def _logs(files: list[Path]) -> dict[str, LogKeys]:
+    logs: dict[str, LogKeys] = {}
     for file in files:
         try:
             trust = load_trust(file.read_bytes()[: TRUST_BYTES_MAX + 1])
         except (OSError, Rejected) as cause:
             raise CannotDo(f"{file} cannot be used: {cause}", "name a trust.json of the boxes' owner") from cause
-        for statement in trust.logs.values():
-            if logs.setdefault(statement.origin, statement) != statement:
+        for log_id, statement in trust.logs.items():
+            known = trust.keys[log_id]
+            if logs.setdefault(statement.origin, known) != known:
                 raise CannotDo(
                     f"{file}: another log is called {statement.origin}", "one name, one log: check the files"
                 )

@@ -15,8 +15,8 @@ from typing import Final
 from aiohttp import web
 
 from appliance.evidence.add_checkpoint import BODY_BYTES_MAX, SIZE_TYPE, AddCheckpoint, encode_size
-from appliance.ledger.checkpoint import Checkpoint, verify_checkpoint
-from appliance.ledger.genesis import GenesisStatement
+from appliance.ledger.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
+from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.merkle import is_consistent
 from appliance.model.errors import Rejected, Unavailable
 from provisioning.upstream.witness_keys import WitnessSigner
@@ -40,7 +40,7 @@ class WitnessDoor:
         self,
         *,
         signer: WitnessSigner,
-        logs: Mapping[str, GenesisStatement],
+        logs: Mapping[str, LogKeys],
         store: WitnessStore,
         now_s: Callable[[], int],
     ) -> None:
@@ -72,14 +72,21 @@ class WitnessDoor:
             return web.Response(status=503)
 
     def _verified(self, note: bytes) -> Checkpoint:
-        log = self._logs.get(note.partition(b"\n")[0].decode(errors="replace"))
-        if log is None:
-            raise _Refused(404, b"this witness does not know that log\n")
         try:
-            return verify_checkpoint(note, origin=log.origin, note_key=log.note_key, post_quantum=log.keys.post_quantum)
+            said = read_checkpoint(note)
+            log = self._logs.get(said.origin)
+            if log is None:
+                raise _Refused(404, b"this witness does not know that log\n")
+            period = log.at(said.size)
+            checkpoint = verify_checkpoint(
+                note, origin=said.origin, note_key=period.note_key, post_quantum=period.keys.post_quantum
+            )
+            # What a thief of the keys signs after the owner's word is not vouched for.
+            log.require_trusted(checkpoint.size, checkpoint.root, vouched=())
         except Rejected as cause:
             status = 400 if cause.code == "checkpoint_malformed" else 403
             raise _Refused(status, f"{cause.detail}\n".encode()) from cause
+        return checkpoint
 
     async def _cosign(self, asked: AddCheckpoint, checkpoint: Checkpoint) -> bytes:
         refusal: _Refused | None = None
