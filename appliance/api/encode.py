@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 from aiohttp import web
+from typing_extensions import override
 
 from appliance.crypto import cbor
 from appliance.identity.signed import Encoding
@@ -25,16 +26,25 @@ def answer(body: Wire, encoding: Encoding, *, status: int = 200) -> web.Response
     return web.Response(status=status, body=_JSON.encode(body), content_type="application/json")
 
 
+class Unnamed(web.Response):
+    """A response that does not name the software behind the door."""
+
+    @override
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.pop("Server", None)
+
+
 def refusal(problem: Problem, encoding: Encoding) -> web.Response:
     """A problem in kind; 503 says when to come back."""
     headers = {"Retry-After": _RETRY_AFTER_S} if problem.status == 503 else {}
     if encoding is Encoding.COSE:
-        return web.Response(
+        return Unnamed(
             status=problem.status,
             body=cbor.encode_ordered(msgspec.to_builtins(problem)),
             content_type="application/cbor",
             headers=headers,
         )
-    return web.Response(
+    return Unnamed(
         status=problem.status, body=_JSON.encode(problem), content_type="application/problem+json", headers=headers
     )

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from appliance.api.connection import Connection
 from appliance.api.crowd import Crowd
+from appliance.api.failures import Failures
 from appliance.model.limits import SILENCE_MS_MAX, TLS_HANDSHAKE_MS_MAX
 from appliance.ports.clock import Clock
 from appliance.runtime.accept import accept_each
@@ -27,6 +28,7 @@ class OpenDoor:
         *,
         crowd: Crowd,
         tls: ssl.SSLContext | None,
+        failures: Failures,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -34,6 +36,7 @@ class OpenDoor:
         self._listeners = listeners
         self._crowd = crowd
         self._tls = tls
+        self._failures = failures
         self._clock = clock
         self._log = log
         address = listeners[0].getsockname()
@@ -58,6 +61,7 @@ class OpenDoor:
             accepted=accepted,
             address=address,
             silence_s_max=SILENCE_MS_MAX / 1_000,
+            failures=self._failures,
             left=self._crowd.leave,
         )
         if not self._crowd.admit(connection):

@@ -37,6 +37,8 @@ _STATUS: Final[dict[str, int]] = {
     "cbor_too_large": 413,
     "json_too_large": 413,
     "media_type_unsupported": 415,
+    "head_malformed": 400,
+    "head_too_large": 431,
     "too_many_reads": 429,
     "too_many_streams": 429,
     "verified_just_now": 429,

@@ -11,6 +11,7 @@ from typing import Final
 from appliance.adapters.dns_sd import Announcement, Announcer
 from appliance.adapters.stripe import StripeProvider
 from appliance.adapters.stripe_session import StripeSettings
+from appliance.api.failures import Failures
 from appliance.api.local.door import LocalDoor
 from appliance.api.middleware import make_middleware
 from appliance.api.pos.door import PosDoor
@@ -232,9 +233,8 @@ class Box:
         """Listen, tell where, say READY."""
         settings = self._settings
         trust_text = settings.storage.trust_path.read_text()
-        middleware = make_middleware(
-            clock=self._clock, log=self._log, metrics=self._metrics, on_corrupt=self._quarantine.set
-        )
+        failures = Failures(clock=self._clock, log=self._log, metrics=self._metrics, on_corrupt=self._quarantine.set)
+        middleware = make_middleware(failures=failures, metrics=self._metrics)
         pairing = Pairing(
             terminals=self._terminals,
             authenticate=self._authenticate,
@@ -245,7 +245,7 @@ class Box:
             authority=authority_pem(settings.pos.tls_certificate_path),
             certificate_sha256=certificate_sha256(settings.pos.tls_certificate_path),
         )
-        doors = Doors(clock=self._clock, log=self._log, metrics=self._metrics)
+        doors = Doors(failures=failures, clock=self._clock, log=self._log, metrics=self._metrics)
         pos = await doors.open_tcp(
             "pos",
             self._pos_door(pairing).application(middleware),

@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 
 from appliance.api.crowd import Crowd
+from appliance.api.failures import Failures
 from appliance.api.open_door import OpenDoor
 from appliance.config.schema import Settings
 from appliance.model.limits import CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX
@@ -30,9 +31,10 @@ _BACKLOG: Final = 1_024
 
 
 class Doors:
-    """Opens doors that share a clock, a log and metrics."""
+    """Opens doors that share all but their routes."""
 
-    def __init__(self, *, clock: Clock, log: Log, metrics: Metrics) -> None:
+    def __init__(self, *, failures: Failures, clock: Clock, log: Log, metrics: Metrics) -> None:
+        self._failures = failures
         self._clock = clock
         self._log = log
         self._metrics = metrics
@@ -56,6 +58,7 @@ class Doors:
     async def _open(
         self, name: str, application: web.Application, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None
     ) -> OpenDoor:
+        application.on_response_prepare.append(_withhold_name)
         runner = web.AppRunner(application, shutdown_timeout=_SHUTDOWN_S, handler_cancellation=False)
         await runner.setup()
         for listener in listeners:
@@ -67,7 +70,9 @@ class Doors:
             on_displaced=self._metrics.connections_displaced.inc,
         )
         self._metrics.door_opened(name, lambda: len(crowd))
-        return OpenDoor(runner, listeners, crowd=crowd, tls=tls, clock=self._clock, log=self._log)
+        return OpenDoor(
+            runner, listeners, crowd=crowd, tls=tls, failures=self._failures, clock=self._clock, log=self._log
+        )
 
 
 def tell_doors(folder: Path, doors: Mapping[str, int | None]) -> None:
@@ -99,6 +104,11 @@ def authority_pem(certificate_path: Path) -> str:
 def _chain(certificate_path: Path) -> list[str]:
     end = "-----END CERTIFICATE-----\n"
     return [part.lstrip() + end for part in certificate_path.read_text().split(end)[:-1]]
+
+
+async def _withhold_name(_request: web.Request, response: web.StreamResponse) -> None:
+    """Which library in which version stands behind a door is nobody's business."""
+    response.headers.pop("Server", None)
 
 
 async def _listen_tcp(host: str, port: int) -> list[socket.socket]:

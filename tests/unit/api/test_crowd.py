@@ -10,6 +10,10 @@ from aiohttp import web
 
 from appliance.api.connection import Connection
 from appliance.api.crowd import Crowd
+from appliance.api.failures import Failures
+from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
+from tests.fakes.clock import FakeClock
 
 
 class Guest(Connection):
@@ -27,6 +31,8 @@ class Hall:
         self.displaced = 0
         self.crowd = Crowd(total_max=4, address_max=2, on_displaced=self._count)
         self._server = web.Server(_never_asked)
+        clock = FakeClock()
+        self._failures = Failures(clock=clock, log=Log(sink=_drop, clock=clock), metrics=Metrics(), on_corrupt=_drop)
         self._ends: list[socket.socket] = []
 
     def guest(
@@ -35,7 +41,14 @@ class Hall:
         near, far = socket.socketpair()
         self._ends += [near, far]
         far.setblocking(False)
-        guest = Guest(self._server, accepted=near, address=address, silence_s_max=75, left=self.crowd.leave)
+        guest = Guest(
+            self._server,
+            accepted=near,
+            address=address,
+            silence_s_max=75,
+            failures=self._failures,
+            left=self.crowd.leave,
+        )
         guest.is_idle = is_idle
         guest.has_spoken = spoke_at is not None
         guest.silent_since = spoke_at or 0.0
@@ -47,6 +60,10 @@ class Hall:
 
     def _count(self) -> None:
         self.displaced += 1
+
+
+def _drop(_text: str) -> None:
+    pass
 
 
 async def _never_asked(_request: web.BaseRequest) -> web.StreamResponse:

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from appliance.api.failures import Failures
 from appliance.api.middleware import make_middleware
 from appliance.model.errors import Bug, Corrupt, OutcomeUnknown, Rejected, Unavailable
 from appliance.runtime.log import Log
@@ -30,8 +31,9 @@ class Answered:
 
         clock = FakeClock()
         log = Log(sink=self.lines.append, clock=clock)
-        middleware = make_middleware(clock=clock, log=log, metrics=Metrics(), on_corrupt=self.corrupt.append)
-        application = web.Application(middlewares=[middleware])
+        metrics = Metrics()
+        failures = Failures(clock=clock, log=log, metrics=metrics, on_corrupt=self.corrupt.append)
+        application = web.Application(middlewares=[make_middleware(failures=failures, metrics=metrics)])
         application.router.add_get("/", handler, name="payment")
         async with TestClient(TestServer(application)) as client:
             response = await client.get("/")
