@@ -185,6 +185,7 @@ class Scrubber:
 
     async def _in_thread(self) -> VerifiedLog:
         stop, ended = threading.Event(), threading.Event()
+        ended.set()  # until it begins
         try:
             return await asyncio.to_thread(self._blocking, stop, ended)
         finally:
@@ -204,7 +205,10 @@ class Scrubber:
                 raise _Stopped
             worked_from = time.monotonic()
 
+        ended.clear()
         try:
+            if stop.is_set():
+                raise _Stopped
             with closing(connect_reader(self._folder)) as connection:
                 connection.set_progress_handler(stop.is_set, 100_000)
                 return scrub(connection, log_id=self._ledger.log_id, turn=turn)

@@ -49,6 +49,7 @@ def scrub(connection: sqlite3.Connection, *, log_id: LogId, turn: Turn) -> Verif
     reading = _Reading(connection, stored.size, turn)
     try:
         log = verify_log(reading.entries(), owner=None, stored_tile=reading.tile)
+        reading.check_roots()
         _compare(log, stored, log_id)
         _check_structure(connection, lambda: turn(stored.size, stored.size))
     except sqlite3.DatabaseError as damage:
@@ -67,6 +68,7 @@ class _Reading:
         self._connection = connection
         self._size = size
         self._turn = turn
+        self._seen: list[tuple[int, int, bytes, bytes]] = []
         self.checked = 0
 
     def entries(self) -> Iterator[bytes]:
@@ -87,20 +89,24 @@ class _Reading:
             self._turn(self.checked, self._size)
 
     def tile(self, level: int, number: int) -> bytes:
+        """Hashes for the verifier to compare; the root beside them is checked once they were found right."""
+        self.check_roots()
         row = self._connection.execute(
             "SELECT hashes, root FROM tiles WHERE level = ? AND number = ?", (level, number)
         ).fetchone()
         if row is None:
             return b""
-        hashes, root = bytes(row[0]), bytes(row[1])
-        # A wrong hash is the verifier's to name; the root beside right hashes is ours.
-        if len(hashes) == HASH_BYTES << TILE_HEIGHT and _root_of(hashes) != root:
-            raise BadEntry(
-                ((number + 1) << (TILE_HEIGHT * (level + 1))) - 1,
-                "tile_root_mismatch",
-                f"tile {number} of level {level} and the root stored beside it differ",
-            )
-        return hashes
+        self._seen.append((level, number, bytes(row[0]), bytes(row[1])))
+        return bytes(row[0])
+
+    def check_roots(self) -> None:
+        """Of the tiles that were given out and not refused."""
+        for level, number, hashes, root in self._seen:
+            if _root_of(hashes) != root:
+                last_seq = ((number + 1) << (TILE_HEIGHT * (level + 1))) - 1
+                detail = f"the root stored beside tile {number} of level {level} is not the tile's"
+                raise BadEntry(last_seq, "tile_root_mismatch", detail)
+        self._seen.clear()
 
 
 def _read_head(connection: sqlite3.Connection) -> _StoredHead:
