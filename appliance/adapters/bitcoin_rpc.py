@@ -82,16 +82,22 @@ class BitcoinRpc:
         answer = await self._ask("getblockhash", [height])
         return None if answer is None else BlockHash(_hash(answer))
 
-    async def block(self, block_hash: BlockHash) -> Block | None:
+    async def header(self, block_hash: BlockHash) -> bytes | None:
         encoded = await self._ask("getblockheader", [shown(block_hash), False])
-        answer = None if encoded is None else await self._ask("getblock", [shown(block_hash), True])
-        if answer is None:
+        if encoded is None:
             return None
         header = _octets(encoded)
-        ids = tuple(TransactionId(_hash(each)) for each in _listed(_member(answer, "tx")))
-        if len(header) != HEADER_BYTES or double_sha256(header) != block_hash or not ids:
+        if len(header) != HEADER_BYTES or double_sha256(header) != block_hash:
             raise _unreadable("another block than the one that was asked for")
-        if merkle_root(ids) != header[36:68]:
+        return header
+
+    async def block(self, block_hash: BlockHash) -> Block | None:
+        header = await self.header(block_hash)
+        answer = None if header is None else await self._ask("getblock", [shown(block_hash), True])
+        if header is None or answer is None:
+            return None
+        ids = tuple(TransactionId(_hash(each)) for each in _listed(_member(answer, "tx")))
+        if not ids or merkle_root(ids) != header[36:68]:
             raise _unreadable("transactions that are not the block's")
         return Block(header=header, transaction_ids=ids)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from appliance.anchor.anchors import TABLES as ANCHOR_TABLES
 from appliance.ledger.recover import rewrite_wal
 from appliance.model.errors import Corrupt, Unavailable
 
@@ -38,6 +39,7 @@ _SCHEMA: Final = (
     " detail BLOB, updated_ms INTEGER NOT NULL)",
     # `size`: entries that the follower has dealt with; `success_ms`: wall time of its last step that worked.
     "CREATE TABLE cursors (follower TEXT PRIMARY KEY, size INTEGER NOT NULL, success_ms INTEGER NOT NULL)",
+    *ANCHOR_TABLES,
 )
 
 _T = TypeVar("_T")

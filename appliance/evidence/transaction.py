@@ -87,12 +87,6 @@ class AnchorTransaction:
     change: Coin
     fee_sat: int
 
-    def steps_from(self, digest: bytes) -> list[Step]:
-        """From the digest inside to the transaction id."""
-        before, found, after = self.stripped.partition(digest)
-        ensure(bool(found), "the transaction holds the digest")
-        return [prepend(before), append(after), SHA256, SHA256]
-
 
 def anchor_transaction(digest: bytes, coins: Sequence[Coin], *, fee_sat: int, key: AnchorKey) -> AnchorTransaction:
     """The transaction that spends `coins`, all of `key`'s address, and carries `digest` (32 bytes).
@@ -129,6 +123,13 @@ def anchor_transaction(digest: bytes, coins: Sequence[Coin], *, fee_sat: int, ke
         ),
         fee_sat=fee_sat,
     )
+
+
+def steps_to_id(stripped: bytes, digest: bytes) -> list[Step]:
+    """From the digest inside a transaction, without its witness, to the transaction's id."""
+    before, found, after = stripped.partition(digest)
+    ensure(bool(found), "the transaction holds the digest")
+    return [prepend(before), append(after), SHA256, SHA256]
 
 
 def virtual_bytes(coin_count: int) -> int:

@@ -59,8 +59,11 @@ class Chain(Protocol):
     async def block_hash(self, height: int) -> BlockHash | None:
         """The best chain's block at `height`; None above the tip."""
 
+    async def header(self, block_hash: BlockHash) -> bytes | None:
+        """The header (80 bytes) of a block, also of one that lost; None if the node has never seen it."""
+
     async def block(self, block_hash: BlockHash) -> Block | None:
-        """The block with this hash, also one that lost; None if the node has never seen or has pruned it."""
+        """The same with its transactions; None also when the node has pruned it."""
 
     async def coin(self, outpoint: Outpoint) -> Coin | None:
         """The output, if it is in the best chain and nothing there spends it."""

@@ -100,7 +100,7 @@ def _answers(node: BitcoinNode) -> bool:
     token = base64.b64encode(node.credential.encode()).decode()
     request = urllib.request.Request(node.url, data=body, headers={"Authorization": f"Basic {token}"})  # noqa: S310 - the address is our own, on loopback
     try:
-        with urllib.request.urlopen(request, timeout=START_S_MAX) as answer:  # noqa: S310 - the same
+        with urllib.request.urlopen(request, timeout=START_S_MAX) as answer:  # noqa: S310 - our own address again
             return bool(answer.status == 200)
     except (urllib.error.URLError, ConnectionError):
         return False

@@ -138,6 +138,8 @@ async def test_blocks_follow_each_other_down_to_the_first(rig: Rig) -> None:
     assert block is not None
     header = decode_header(block.header)
     assert header.block_hash == tip.block_hash
+    assert await rig.chain.header(tip.block_hash) == block.header
+    assert await rig.chain.header(BlockHash(b"\x07" * 32)) is None
     assert header.previous == await rig.chain.block_hash(tip.height - 1)
     assert merkle_root(block.transaction_ids) == header.merkle_root
     assert await rig.chain.block(BlockHash(b"\x07" * 32)) is None
@@ -216,6 +218,7 @@ async def test_a_node_that_is_away_is_unavailable_for_every_verb(rig: Rig) -> No
     for ask in (
         chain.tip(),
         chain.block_hash(1),
+        chain.header(REGTEST.genesis),
         chain.block(REGTEST.genesis),
         chain.coin(anchor.change.outpoint),
         chain.is_waiting(anchor.transaction_id),

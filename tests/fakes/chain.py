@@ -19,7 +19,8 @@ class FakeChain:
     """Blocks, coins and waiting transactions.
 
     Switches: `is_away` (nothing is answered), `loses_answers` (a broadcast happens and fails), `hangs` (never answers),
-    `refuses` (no broadcast is taken), `rate` (what `fee_rate` says).
+    `refuses` (no broadcast is taken), `replaces` (a higher fee takes a waiting transaction's place), `rate` (what
+    `fee_rate` says).
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class FakeChain:
         self.loses_answers = False
         self.hangs = False
         self.refuses = False
+        self.replaces = True
         self.rate: int | None = 2_000
 
     # --- the port ---
@@ -44,6 +46,10 @@ class FakeChain:
     async def block_hash(self, height: int) -> BlockHash | None:
         await self._answer()
         return self._best[height] if height < len(self._best) else None
+
+    async def header(self, block_hash: BlockHash) -> bytes | None:
+        block = await self.block(block_hash)
+        return None if block is None else block.header
 
     async def block(self, block_hash: BlockHash) -> Block | None:
         await self._answer()
@@ -97,10 +103,19 @@ class FakeChain:
         """The coin that the block at `height` made."""
         return self._blocks[self._best[height]].subsidy
 
+    def forget(self, depth: int) -> None:
+        """Know `depth` blocks less, as a node that starts over does."""
+        del self._best[len(self._best) - depth :]
+
     @property
     def anchors(self) -> list[bytes]:
         """The digests that transactions of the best chain carry, oldest first."""
         return [each.digest for each in self._confirmed() if each.digest is not None]
+
+    @property
+    def confirmed_anchors(self) -> list[RawTransaction]:
+        """Those transactions."""
+        return [each for each in self._confirmed() if each.digest is not None]
 
     # --- inside ---
 
@@ -140,6 +155,8 @@ class FakeChain:
             sum(out[0] for out in known.outputs) <= sum(out[0] for out in transaction.outputs) for _, known in rivals
         ):
             return False  # a replacement pays more, so it leaves less
+        if rivals and not self.replaces:
+            return False
         for known_id, _ in rivals:
             del self.waiting[known_id]
         self.waiting[transaction_id] = transaction

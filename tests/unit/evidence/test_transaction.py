@@ -7,7 +7,14 @@ import hashlib
 import pytest
 
 from appliance.evidence.block import MAINNET, REGTEST, double_sha256
-from appliance.evidence.transaction import DUST_SAT, AnchorKey, AnchorTransaction, anchor_transaction, virtual_bytes
+from appliance.evidence.transaction import (
+    DUST_SAT,
+    AnchorKey,
+    AnchorTransaction,
+    anchor_transaction,
+    steps_to_id,
+    virtual_bytes,
+)
 from appliance.model.errors import Bug, Rejected
 from appliance.ports.chain import Coin, Outpoint, TransactionId
 
@@ -41,7 +48,7 @@ def test_its_size_is_known_before_it_is_signed(coins: int) -> None:
 def test_the_digest_leads_to_the_transaction_id() -> None:
     transaction = anchor_transaction(DIGEST, [_coin(5_000)], fee_sat=300, key=KEY)
     message = DIGEST
-    for step in transaction.steps_from(DIGEST):
+    for step in steps_to_id(transaction.stripped, DIGEST):
         message = step.apply(message)
     assert message == transaction.transaction_id == double_sha256(transaction.stripped)
     assert transaction.change.value_sat == 4_700
