@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from pqcrypto.sign import slh_dsa_sha2_256s
@@ -30,13 +32,15 @@ SIGNATURE_SIZE_MAX: Final = 31_000  # 96 + 29,792 bytes of signatures, two key i
 _PUBLIC_SIZE_MAX: Final = 512
 _FILE_SIZE_MAX: Final = 4096
 _KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_SCALAR_SIZE: Final = 48
 _SLH_DSA_SECRET_SIZE: Final = 128
 _SLH_DSA_PUBLIC_SIZE: Final = 64
 
 # The file format fixes the cost, so that a file cannot ask for 100 GB: 128 MB and about half a second.
 _SCRYPT_N: Final = 1 << 17
 _SCRYPT_R: Final = 8
-_FILE_AAD: Final = b"tillstone/owner-file/v1"
+_FILE_AAD: Final = b"tillstone/owner-file/v2"
+_FILE_BEGINS: Final[list[cbor.Value]] = ["tillstone owner key", 2]
 _SALT_SIZE: Final = 32
 _NONCE_SIZE: Final = 12
 
@@ -155,26 +159,34 @@ class OwnerKey:
         verify_statement(self.public, kind, statement, result)
         return result
 
+    def to_bytes(self, passphrase: bytes | None) -> bytes:
+        """Both private keys, short enough to be typed from paper; without a passphrase they are plain."""
+        secret = self._classical_scalar() + self._post_quantum
+        if passphrase is None:
+            return cbor.encode([*_FILE_BEGINS, secret])
+        salt, nonce = os.urandom(_SALT_SIZE), os.urandom(_NONCE_SIZE)
+        sealed = AESGCM(_file_key(passphrase, salt)).encrypt(nonce, secret, _FILE_AAD)
+        return cbor.encode([*_FILE_BEGINS, salt, nonce, sealed])
+
     def save(self, path: Path, passphrase: bytes | None) -> None:
-        """Write a new file of mode 0600; an existing file is never replaced. Without a passphrase it is plain."""
-        secret = cbor.encode([self._classical.to_pem(), self._post_quantum])
-        body: list[object] = ["tillstone owner key", 1, secret]
-        if passphrase is not None:
-            salt, nonce = os.urandom(_SALT_SIZE), os.urandom(_NONCE_SIZE)
-            sealed = AESGCM(_file_key(passphrase, salt)).encrypt(nonce, secret, _FILE_AAD)
-            body = ["tillstone owner key", 1, salt, nonce, sealed]
+        """Write a new file of mode 0600; an existing file is never replaced."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(cbor.encode(body))
+            file.write(self.to_bytes(passphrase))
             file.flush()
             os.fsync(file.fileno())
 
     @classmethod
     def load(cls, path: Path, passphrase: bytes | None) -> OwnerKey:
+        """As `from_bytes`, of a file."""
+        return cls.from_bytes(path.read_bytes(), passphrase)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, passphrase: bytes | None) -> OwnerKey:
         """Raises Rejected `owner_file_malformed`, or `owner_passphrase_wrong` (also for a changed file)."""
-        body = cbor.decode(path.read_bytes(), size_max=_FILE_SIZE_MAX)
-        if not isinstance(body, list) or body[:2] != ["tillstone owner key", 1]:
-            raise Rejected("owner_file_malformed", "expected an owner key file of version 1")
+        body = cbor.decode(data, size_max=_FILE_SIZE_MAX)
+        if not isinstance(body, list) or body[:2] != _FILE_BEGINS:
+            raise Rejected("owner_file_malformed", "expected an owner key file of version 2")
         if (len(body) == 3) != (passphrase is None):
             raise Rejected("owner_passphrase_wrong", "expected a passphrase exactly when the file is encrypted")
         if passphrase is None:
@@ -185,8 +197,16 @@ class OwnerKey:
                 secret = AESGCM(_file_key(passphrase, salt)).decrypt(nonce, sealed, _FILE_AAD)
             except (InvalidTag, ValueError):
                 raise Rejected("owner_passphrase_wrong", "the passphrase does not open the file") from None
-        pem, post_quantum = _byte_strings(cbor.decode(secret, size_max=_FILE_SIZE_MAX), 2, "owner_file_malformed")
-        return _pair(signing_key.from_pem(cose.ESP384, pem), post_quantum)
+        if len(secret) != _SCALAR_SIZE + _SLH_DSA_SECRET_SIZE:
+            raise Rejected("owner_file_malformed", f"expected 176 bytes of keys, saw {len(secret)}")
+        scalar = int.from_bytes(secret[:_SCALAR_SIZE], "big")
+        return _pair(signing_key.p384_from_scalar(scalar), secret[_SCALAR_SIZE:])
+
+    def _classical_scalar(self) -> bytes:
+        key = serialization.load_pem_private_key(self._classical.to_pem(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise Rejected("owner_file_malformed", "expected a key on a curve")
+        return key.private_numbers().private_value.to_bytes(_SCALAR_SIZE, "big")
 
 
 def statement_to_be_signed(kind: str, statement: bytes) -> bytes:

@@ -95,6 +95,15 @@ def ed25519_from_seed(seed: bytes) -> SigningKey:
     return _wrap(cose.ED25519, ed25519.Ed25519PrivateKey.from_private_bytes(seed))
 
 
+def p384_from_scalar(scalar: int) -> SigningKey:
+    """The P-384 key of a private scalar; Rejected `private_key_malformed` when it is not of the group."""
+    try:
+        key = ec.derive_private_key(scalar, ec.SECP384R1())
+    except ValueError as cause:
+        raise Rejected("private_key_malformed", "expected a scalar of the P-384 group") from cause
+    return _wrap(cose.ESP384, key)
+
+
 class TerminalKey:
     """The key of a terminal: P-256, signs raw r || s. It is in a file here; a platform key store is better."""
 

@@ -86,7 +86,7 @@ class SignedGenesis:
 
     def read(self) -> GenesisStatement:
         """Raises Rejected `genesis_malformed`, every `cbor_*` code and those of public keys."""
-        return _read_statement(self.statement)
+        return read_statement(self.statement)
 
     def verify(self, owner: OwnerPublic) -> GenesisStatement:
         """The statement, if `owner` signed it; raises Rejected with the codes of `owner.verify_statement` too."""
@@ -104,7 +104,8 @@ def read_body(body: bytes) -> SignedGenesis:
     raise Rejected("genesis_malformed", "expected a map of `statement` and `owner_signature`, both byte strings")
 
 
-def _read_statement(encoded: bytes) -> GenesisStatement:
+def read_statement(encoded: bytes) -> GenesisStatement:
+    """A statement, signed or not. Raises Rejected `genesis_malformed`, every `cbor_*` code and those of public keys."""
     match cbor.decode(encoded, size_max=ENTRY_BYTES_MAX):
         case {
             "version": 1,

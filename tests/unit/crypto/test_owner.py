@@ -76,7 +76,7 @@ def test_the_key_survives_its_file(key: OwnerKey, tmp_path: Path, passphrase: by
 
 def test_another_file_is_no_owner_key(tmp_path: Path) -> None:
     path = tmp_path / "other"
-    path.write_bytes(cbor.encode(["tillstone owner key", 2, b""]))
+    path.write_bytes(cbor.encode(["tillstone owner key", 1, b""]))
     with pytest.raises(Rejected) as refusal:
         OwnerKey.load(path, None)
     assert refusal.value.code == "owner_file_malformed"

@@ -1,0 +1,313 @@
+"""`tillstone owner`: makes the owner's offline key and uses it, on a computer without a network.
+
+Owns arguments, the printed ceremony and the files that come out. Must never take a secret as an argument, print one, or
+write over a file: shares and passphrases come from files of mode 0600 or the keyboard.
+
+* Every action that signs shows in words what will be signed and goes on when a person says that he has compared it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import getpass
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from appliance.config.load import read_secret
+from appliance.config.secret import Secret
+from appliance.crypto.owner import OwnerKey
+from appliance.crypto.self_test import run_all
+from appliance.device.harden import harden
+from appliance.evidence.cosignature import WitnessKey, WitnessPolicy
+from appliance.ledger.genesis import GenesisStatement, LogId
+from appliance.ledger.log_keys import Distrust
+from appliance.ledger.succession import RotationStatement
+from appliance.ledger.trust import TRUST_BYTES_MAX, Evidence, Trust, encode_evidence, load_trust
+from appliance.model.errors import TillstoneError
+from provisioning.commands.outcome import DONE, CannotDo, print_json
+from provisioning.owner import statements
+from provisioning.owner.shares import join, read_share, split
+from provisioning.verify.wording import printable
+
+_REQUEST_BYTES_MAX: Final = 64 << 10
+_Run: TypeAlias = Callable[[argparse.Namespace], int]
+_CEREMONY: Final = """\
+The owner's key is made. It is the one thing that everybody who checks a receipt believes in, for ever.
+
+  fingerprint  {fingerprint}
+
+ 1. Print {first} and {second}, on a printer without a network and without a memory.
+    Each alone is worthless; both together are the key{passphrase}.
+ 2. Prove that they can be read: tillstone owner show {first} {second}
+ 3. Put the sheets into two envelopes, to two people, in two buildings. Write the fingerprint on both.
+ 4. Erase this folder's two share files for good (they are files of mode 0600; better, they never left a RAM disk).
+ 5. Take {trust} along: it holds no secret. Whoever pins it compares the fingerprint by another way
+    (telephone, letter, the sign at the till).
+ 6. To use the key: both sheets, typed or scanned into two files, and one of: tillstone owner genesis,
+    succeed, rotate, distrust. Each shows what it signs. Erase the two files afterwards.
+
+A lost share is a lost key: logs go on, but no new log, rotation or distrust can be signed. Make a new owner key
+then and have it pinned anew everywhere.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`owner new|show|genesis|succeed|rotate|distrust`."""
+    parser = subparsers.add_parser("owner", description="Make the owner's offline key, and sign with it.")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    new = actions.add_parser("new", help="a new key in two shares, and the trust file that pins it")
+    new.add_argument("-o", "--output", type=Path, metavar="DIR", required=True, help="a new folder")
+    new.add_argument("--passphrase", action="store_true", help="ask for a passphrase: both shares then need it too")
+    _add_passphrase_file(new)
+    new.set_defaults(run=_in_words(run_new))
+    show = actions.add_parser("show", help="the owner's fingerprint, and what a trust file says; or prove two shares")
+    show.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a trust file, or both shares")
+    _add_passphrase_file(show)
+    show.set_defaults(run=_in_words(run_show))
+    for name, meaning, run in (
+        ("genesis", "name a new log and its keys", run_genesis),
+        ("succeed", "name the log that takes over from a lost or restored box", run_succeed),
+        ("rotate", "name the next keys of a running log", run_rotate),
+    ):
+        action = actions.add_parser(name, help=meaning)
+        action.add_argument("request", type=Path, metavar="REQUEST", help="what the box asks for")
+        _add_signing(action, run)
+        if run is run_succeed:
+            action.add_argument("--head", type=Path, required=True, help="the old log's last cosigned checkpoint")
+            action.add_argument("--witness", action="append", default=[], metavar="VKEY", help="a witness's key")
+            action.add_argument("--needed", type=int, metavar="N", help="how many witnesses must vouch (default: all)")
+    distrust = actions.add_parser("distrust", help="take the trust from a key that was in wrong hands")
+    distrust.add_argument("--log", required=True, metavar="HEX", help="the log's id")
+    distrust.add_argument("--key", required=True, metavar="HEX", help="SHA-256 of the public key")
+    distrust.add_argument("--after", type=int, required=True, metavar="SIZE", help="the last head that is good")
+    distrust.add_argument("--before", required=True, metavar="TIME", help="ISO 8601: what others saw earlier counts")
+    _add_signing(distrust, run_distrust)
+    for action in actions.choices.values():
+        action.add_argument("--json", action="store_true", help="for programs")
+
+
+def _in_words(run: _Run) -> _Run:
+    """Refusals with a next step for a computer that knows no box."""
+
+    def told(arguments: argparse.Namespace) -> int:
+        try:
+            return run(arguments)
+        except TillstoneError as refusal:
+            raise CannotDo(
+                f"{printable(refusal.detail)} ({refusal.code})", "nothing was signed; docs/succession.md says what fits"
+            ) from refusal
+
+    return told
+
+
+def run_new(arguments: argparse.Namespace) -> int:
+    """Make key, shares and pin, then print the ceremony."""
+    _make_ready()
+    passphrase = _passphrase(arguments) or (_ask_twice() if arguments.passphrase else None)
+    key = OwnerKey.generate()
+    folder = _new_folder(arguments.output)
+    first, second = split(key, passphrase)
+    shares = [folder / f"share-{share.number}.txt" for share in (first, second)]
+    for path, share in zip(shares, (first, second), strict=True):
+        _write_new(path, share.text().encode())
+    trust = folder / "trust.json"
+    _write_new(trust, encode_evidence(key.public, Evidence()))
+    # Read back from the disk, not from memory: this is the last moment at which a mistake costs nothing.
+    if _joined(shares, passphrase).public != key.public:
+        raise CannotDo("the shares on the disk do not give the key", "use another disk")
+    if arguments.json:
+        print_json({"fingerprint": key.public.fingerprint, "shares": [str(path) for path in shares]})
+        return DONE
+    said = " with your passphrase" if passphrase else ""
+    print(
+        _CEREMONY.format(
+            fingerprint=key.public.fingerprint, first=shares[0], second=shares[1], trust=trust, passphrase=said
+        )
+    )
+    return DONE
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """What a trust file says; or that two shares give a key."""
+    if len(arguments.files) == 2:
+        _make_ready()
+        public = _joined(arguments.files, _passphrase(arguments)).public
+        lines: tuple[str, ...] = (f"both shares give the key of owner {public.fingerprint}",)
+        fingerprint = public.fingerprint
+    else:
+        trust = load_trust(_read(arguments.files[0], TRUST_BYTES_MAX))
+        lines, fingerprint = statements.describe_trust(trust), trust.owner.fingerprint
+    if arguments.json:
+        print_json({"fingerprint": fingerprint, "says": list(lines)})
+    else:
+        print("\n".join(printable(line) for line in lines))
+    return DONE
+
+
+def run_genesis(arguments: argparse.Namespace) -> int:
+    """Sign a first log's genesis."""
+    return _sign(arguments, lambda trust: statements.genesis_request(_request(arguments), trust), "genesis.cbor")
+
+
+def run_succeed(arguments: argparse.Namespace) -> int:
+    """Sign a successor's genesis."""
+    keys = tuple(WitnessKey.from_vkey(text) for text in arguments.witness)
+    names = len({key.name for key in keys})
+    witnesses = WitnessPolicy(keys=keys, needed=names if arguments.needed is None else arguments.needed)
+    head = _read(arguments.head, _REQUEST_BYTES_MAX)
+    return _sign(
+        arguments,
+        lambda trust: statements.succession_request(_request(arguments), trust, head, witnesses),
+        "genesis.cbor",
+    )
+
+
+def run_rotate(arguments: argparse.Namespace) -> int:
+    """Sign a log's next keys; the box puts the rotation into its log and into its trust file."""
+    return _sign(arguments, lambda trust: statements.rotation_request(_request(arguments), trust), "rotation.cbor")
+
+
+def run_distrust(arguments: argparse.Namespace) -> int:
+    """Take the trust from a key."""
+    try:
+        moment = datetime.datetime.fromisoformat(arguments.before)
+        distrust = Distrust(
+            log_id=LogId(bytes.fromhex(arguments.log)),
+            key_id=bytes.fromhex(arguments.key),
+            size=arguments.after,
+            before_ms=round(moment.timestamp() * 1000) if moment.tzinfo else -1,
+        )
+    except ValueError as cause:
+        raise CannotDo(f"an argument cannot be read: {cause}", "give hexadecimal ids and an ISO time") from cause
+    if distrust.before_ms < 0 or distrust.size < 0:
+        raise CannotDo("expected a size from 0 on and a time with its zone", "for example 2026-11-24T12:00:00+00:00")
+    return _sign(arguments, lambda trust: statements.distrust_request(distrust, trust), "distrust.cbor")
+
+
+def _sign(
+    arguments: argparse.Namespace,
+    asked: Callable[[Trust], GenesisStatement | RotationStatement | Distrust],
+    name: str,
+) -> int:
+    _make_ready()
+    trust = load_trust(_read(arguments.trust, TRUST_BYTES_MAX))
+    statement = asked(trust)
+    shown = tuple(printable(line) for line in statements.describe(statement))
+    _confirm(shown, arguments)
+    owner = _owner(arguments)
+    statements.require_owner(owner.public, trust)
+    signed = statements.sign(owner, statement)
+    learnt = trust.learn(signed.evidence)
+    folder = _new_folder(arguments.output)
+    _write_new(folder / name, signed.file)
+    _write_new(folder / "trust.json", encode_evidence(learnt.owner, learnt.evidence))
+    if arguments.json:
+        print_json({"signed": str(folder / name), "trust": str(folder / "trust.json"), "says": list(shown)})
+    else:
+        print(f"Signed. Take {folder / name} and {folder / 'trust.json'} to the box; erase the shares' files here.")
+    return DONE
+
+
+def _make_ready() -> None:
+    """Known answers first, as the box does, and no core dump of what comes."""
+    run_all()
+    harden()
+
+
+def _confirm(shown: tuple[str, ...], arguments: argparse.Namespace) -> None:
+    if arguments.yes:
+        return
+    if not sys.stdin.isatty():
+        raise CannotDo("nobody is here to compare what will be signed", "add --yes when it was compared before")
+    print("This will be signed:\n")
+    print("\n".join(f"  {line}" for line in shown))
+    if input("\nCompare it with the screen of the box. Type yes when every digit is the same: ").strip() != "yes":
+        raise CannotDo("you did not say yes; nothing was signed", "ask the box for a new request")
+
+
+def _owner(arguments: argparse.Namespace) -> OwnerKey:
+    passphrase = _passphrase(arguments)
+    if arguments.owner_key is not None:
+        return OwnerKey.from_bytes(_secret(arguments.owner_key).reveal(), passphrase)
+    if len(arguments.share) != 2:
+        raise CannotDo("the key is in two shares", "name both: --share FILE --share FILE")
+    return _joined(arguments.share, passphrase)
+
+
+def _joined(paths: list[Path], passphrase: bytes | None) -> OwnerKey:
+    shares = [read_share(_secret(path).reveal().decode(errors="replace")) for path in paths]
+    try:
+        return join(shares[0], shares[1], passphrase)
+    except TillstoneError as refusal:
+        if refusal.code != "owner_passphrase_wrong" or passphrase is not None or not sys.stdin.isatty():
+            raise
+    return join(shares[0], shares[1], getpass.getpass("Passphrase of the owner's key: ").encode())
+
+
+def _passphrase(arguments: argparse.Namespace) -> bytes | None:
+    return None if arguments.passphrase_file is None else _secret(arguments.passphrase_file).reveal().rstrip(b"\n")
+
+
+def _ask_twice() -> bytes:
+    if not sys.stdin.isatty():
+        raise CannotDo("a passphrase is asked at a keyboard", "use --passphrase-file FILE, of mode 0600")
+    first = getpass.getpass("New passphrase: ")
+    if not first or getpass.getpass("Again: ") != first:
+        raise CannotDo("the two passphrases differ, or are empty; nothing was made", "run the same command again")
+    return first.encode()
+
+
+def _secret(path: Path) -> Secret:
+    return read_secret(path)
+
+
+def _request(arguments: argparse.Namespace) -> bytes:
+    return _read(arguments.request, _REQUEST_BYTES_MAX)
+
+
+def _read(path: Path, size_max: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size_max + 1)
+    except OSError as cause:
+        raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the name of the file") from cause
+
+
+def _new_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as cause:
+        raise CannotDo(f"{folder} cannot be made: {cause.strerror}", "name another folder") from cause
+    if any(folder.iterdir()):
+        raise CannotDo(f"{folder} holds files already", "name a new folder: nothing is written over")
+    folder.chmod(0o700)
+    return folder
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """A new file of mode 0600, on the disk when this returns."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _add_signing(action: argparse.ArgumentParser, run: _Run) -> None:
+    action.add_argument("--trust", type=Path, required=True, metavar="FILE", help="trust.json as it stands today")
+    action.add_argument("--share", type=Path, action="append", default=[], metavar="FILE", help="give both shares")
+    action.add_argument(
+        "--owner-key", type=Path, metavar="FILE", help="instead of shares, the whole key (of a sandbox)"
+    )
+    action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    action.add_argument("--yes", action="store_true", help="what will be signed was compared already")
+    _add_passphrase_file(action)
+    action.set_defaults(run=_in_words(run))
+
+
+def _add_passphrase_file(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--passphrase-file", type=Path, metavar="FILE", help="of mode 0600, instead of the keyboard")
