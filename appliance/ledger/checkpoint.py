@@ -90,6 +90,15 @@ def verify_checkpoint(encoded: bytes, *, origin: str, note_key: bytes, post_quan
     return checkpoint
 
 
+def claimed_size(encoded: bytes) -> int:
+    """The size that a note speaks of, before anything is believed: it tells whose keys must have signed it.
+
+    Raises:
+        Rejected: `checkpoint_malformed`.
+    """
+    return _read(encoded)[0].size
+
+
 class CheckpointMaker:
     """The newest checkpoint, made when asked and at most once a second for each asker that can wait."""
 

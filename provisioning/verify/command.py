@@ -1,4 +1,4 @@
-"""`tillstone verify receipt|log`: for a stranger with the file, the trust file and nothing else.
+"""`tillstone verify receipt|log|bundle`: for a stranger with the file, the trust file and nothing else.
 
 Owns arguments and exit codes: 0 genuine, 1 not, 2 it could not be looked at. Must never import a driver, a door of the
 appliance or a vendor's library (tests/integration/test_verify_command.py proves it).
@@ -15,13 +15,16 @@ from appliance.ledger.receipt import RECEIPT_BYTES_MAX
 from appliance.ledger.trust import TRUST_BYTES_MAX
 from provisioning.commands.outcome import DONE, NO, CannotDo
 
+_PARTS = {"witnesses": "witnesses", "block": "Bitcoin block", "publication": "publication"}
+"""What may be demanded of a bundle, and its name in the report."""
+
 if TYPE_CHECKING:
     from provisioning.verify.report import Report
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`verify receipt FILE --trust FILE` and `verify log PATH --trust FILE`."""
-    parser = subparsers.add_parser("verify", description="Check a receipt or a whole log, without the box.")
+    """`verify receipt FILE`, `verify bundle FILE` and `verify log PATH`, each with `--trust FILE`."""
+    parser = subparsers.add_parser("verify", description="Check a receipt, a bundle or a whole log, without the box.")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     receipt = kinds.add_parser("receipt", description="Check a receipt and say what it proves.")
     receipt.add_argument("file", type=Path, metavar="FILE", help="the receipt, as the terminal got it")
@@ -35,6 +38,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_trust(log)
     log.add_argument("--bodies", action="store_true", help="also read the body of every entry (slower)")
     log.set_defaults(run=run_log)
+    _add_bundle(kinds)
+
+
+def _add_bundle(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bundle = kinds.add_parser("bundle", description="Check an evidence bundle and tell its story in order of time.")
+    bundle.add_argument("file", type=Path, metavar="FILE", help="the bundle, as `tillstone evidence` made it")
+    _add_trust(bundle)
+    bundle.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        choices=tuple(_PARTS),
+        help="fail when this part is missing; may be repeated",
+    )
+    bundle.add_argument(
+        "--witness", action="append", default=[], metavar="VKEY", help="believe this witness too (C2SP verifier key)"
+    )
+    bundle.add_argument("--needed", type=int, default=None, metavar="N", help="how many witnesses must have signed")
+    bundle.add_argument(
+        "--network", choices=("mainnet", "testnet", "regtest"), default="mainnet", help="chain of the block headers"
+    )
+    bundle.set_defaults(run=run_bundle)
 
 
 def run_receipt(arguments: argparse.Namespace) -> int:
@@ -57,6 +82,21 @@ def run_log(arguments: argparse.Namespace) -> int:
     with watch("verifying", is_shown=sys.stderr.isatty() and not arguments.json) as progress:
         report = check_log(arguments.path, trust_file, progress, check_bodies=arguments.bodies)
     return _answer(report, "The log", is_json=arguments.json)
+
+
+def run_bundle(arguments: argparse.Namespace) -> int:
+    """Check one evidence bundle."""
+    from appliance.evidence.block import NETWORKS
+    from appliance.evidence.bundle import BUNDLE_BYTES_MAX
+    from appliance.ledger.evidence import Demand
+    from provisioning.verify.bundle_check import check_bundle, policy_of
+
+    trust_file = _read(arguments.trust, TRUST_BYTES_MAX)
+    policy = policy_of(arguments.witness, arguments.needed)
+    demand = Demand(witnesses=policy, network=NETWORKS[arguments.network])
+    file = _read(arguments.file, BUNDLE_BYTES_MAX)
+    report = check_bundle(file, trust_file, demand, [_PARTS[name] for name in arguments.require])
+    return _answer(report, "The evidence", is_json=arguments.json)
 
 
 def _answer(report: Report, title: str, *, is_json: bool) -> int:

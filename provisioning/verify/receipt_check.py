@@ -6,12 +6,13 @@ its code tells which step failed. Needs no box, no network and no driver.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from appliance.crypto import cbor, cose, signature
 from appliance.ledger.entry import Entry, entry_hash
+from appliance.ledger.log_keys import VouchedHead
 from appliance.ledger.receipt import VerifiedReceipt, head_protected, head_to_be_signed, verify_receipt
 from appliance.ledger.trust import Trust, load_trust
 from appliance.model.errors import Rejected, TillstoneError
@@ -63,8 +64,14 @@ class _Failed:
     hint: str
 
 
-def check_receipt(file: bytes, trust_file: bytes, second_opinion: Verify | None = None) -> Report:
-    """Check and explain; a fault of any kind is in the report, nothing is raised for any bytes."""
+def check_receipt(
+    file: bytes, trust_file: bytes, second_opinion: Verify | None = None, vouched: Collection[VouchedHead] = ()
+) -> Report:
+    """Check and explain; a fault of any kind is in the report, nothing is raised for any bytes.
+
+    Args:
+        vouched: heads that others are proven to have seen: what a key that the owner distrusts needs.
+    """
     wanted = tuple([name for name in ORDER if name != SECOND_OPINION or second_opinion is not None])
     try:
         trust = load_trust(trust_file)
@@ -76,7 +83,7 @@ def check_receipt(file: bytes, trust_file: bytes, second_opinion: Verify | None 
         )
     steps = _trust_steps(trust)
     try:
-        verified = verify_receipt(file, trust.keys)
+        verified = verify_receipt(file, trust.keys, vouched)
         if second_opinion is not None:
             _require_agreement(file, verified, trust, second_opinion)
         read = [(entry, *read_body(entry)) for entry in verified.entries]

@@ -33,6 +33,7 @@ class Report:
         sentences: the same for people.
         facts: further members for programs.
         verdict: what is said of it when all is well.
+        absent: parts that are not there, with the reason; nothing was proven by them.
     """
 
     steps: tuple[Step, ...]
@@ -43,6 +44,7 @@ class Report:
     sentences: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
     verdict: str = "is genuine"
+    absent: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -69,6 +71,8 @@ def show(report: Report, title: str, stream: TextIO | None = None) -> None:
         grid.add_row("[green]✓[/]" if step.ok else "[red]✗[/]", f"[bold]{escape(step.name)}[/]: {escape(step.detail)}")
     for name in report.not_reached:
         grid.add_row("[dim]–[/]", f"[dim]{escape(name)}: not reached[/]")
+    for name, reason in report.absent.items():
+        grid.add_row("[yellow]○[/]", f"[bold]{escape(name)}[/]: [yellow]missing[/], {escape(reason)}")
     for sentence in report.sentences[:SENTENCES_SHOWN_MAX]:
         grid.add_row("[bold]→[/]", escape(sentence))
     if len(report.sentences) > SENTENCES_SHOWN_MAX:

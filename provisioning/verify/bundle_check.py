@@ -1,0 +1,300 @@
+"""Checks an evidence bundle part by part and tells its story in order of time.
+
+Owns the order of the explanation and what counts as missing. Must never decide about a proof itself: that is done by
+`ledger/evidence.py` and the formats. Needs no box, no network and no driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from appliance.evidence.bundle import EvidenceBundle, HeadEvidence, read_bundle
+from appliance.evidence.cid import cid_text
+from appliance.evidence.cosignature import Cosignature, WitnessKey, WitnessPolicy
+from appliance.evidence.timestamp import Attested
+from appliance.ledger.checkpoint import Checkpoint
+from appliance.ledger.evidence import (
+    Demand,
+    Published,
+    verify_block,
+    verify_head,
+    verify_publication,
+    verify_witnesses,
+)
+from appliance.ledger.log_keys import LogKeys, VouchedHead
+from appliance.ledger.receipt import VerifiedReceipt, verify_receipt
+from appliance.ledger.trust import load_trust
+from appliance.model.errors import TillstoneError
+from provisioning.verify.receipt_check import check_receipt
+from provisioning.verify.report import Report, Step
+from provisioning.verify.wording import printable, short, time_text
+
+BUNDLE, CHECKPOINT, WITNESSES, BLOCK, PUBLICATION = "bundle", "checkpoint", "witnesses", "Bitcoin block", "publication"
+PARTS: Final = (WITNESSES, BLOCK, PUBLICATION)
+"""What a bundle may lack; `--require` names them."""
+
+_T = TypeVar("_T")
+_HINTS: Final = {
+    "evidence_malformed": "These bytes are no evidence bundle: another kind of file, or one damaged or cut short.",
+    "evidence_path_wrong": "The entry is not in the log that this checkpoint is about, or the path was changed.",
+    "evidence_paths_missing": "The bundle was put together from parts of others.",
+    "evidence_publication_wrong": "The published data is about another state of the log.",
+    "evidence_missing": "What the bundle holds is genuine. Ask the shop for a newer one: evidence gathers with time.",
+    "checkpoint_origin_unknown": "The checkpoint is another log's than the receipt's: the bundle was put together.",
+    "checkpoint_signature_missing": "A checkpoint needs a signature by each of the log's two keys.",
+    "cosignature_wrong": "A line that bears a known witness's name was not made by that witness.",
+    "timestamp_of_another_digest": "The timestamp belongs to another checkpoint.",
+    "timestamp_pending": "A calendar promised this timestamp, and no block holds it yet. Ask for a newer bundle.",
+    "timestamp_other_network": "The timestamp is of another block chain than the one asked for: see --network.",
+    "block_other_network": "The block headers are of another network: see --network.",
+    "block_work_low": "Too little work stands behind these headers: anybody could have made them.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """One head with what was proven of it."""
+
+    checkpoint: Checkpoint
+    cosignatures: tuple[Cosignature, ...]
+    witnessed: tuple[str, ...]
+    needed: int
+    block: Attested | None
+    published: Published | None
+
+
+class _Failed(Exception):
+    def __init__(self, step: str, error: TillstoneError) -> None:
+        super().__init__(error.code)
+        self.step = step
+        self.error = error
+
+
+def check_bundle(file: bytes, trust_file: bytes, demand: Demand, required: Sequence[str] = ()) -> Report:
+    """Check and explain; a fault of any kind is in the report, nothing is raised for any bytes.
+
+    Args:
+        required: of PARTS; a bundle without one of them fails with `evidence_missing`.
+    """
+    try:
+        bundle = read_bundle(file)
+    except TillstoneError as error:
+        return _refused(Report(steps=()), _Failed(BUNDLE, error))
+    try:
+        trust = load_trust(trust_file)
+        # Whom the owner distrusts is asked below, when it is known what others saw.
+        receipt = verify_receipt(bundle.receipt, {log_id: keys.without(()) for log_id, keys in trust.keys.items()})
+    except TillstoneError:
+        return check_receipt(bundle.receipt, trust_file)  # explains it
+    keys, heads = trust.keys[receipt.log_id], list[_Head]()
+    origin = trust.logs[receipt.log_id].origin
+    failed: _Failed | None = None
+    for head in bundle.heads:
+        try:
+            heads.append(_checked(head, receipt, origin, keys.without(()), demand))
+        except _Failed as fault:
+            failed = fault
+            break
+    vouched = [
+        each for head, known in zip(bundle.heads, heads, strict=False) for each in _vouched(head, known, receipt)
+    ]
+    report = check_receipt(bundle.receipt, trust_file, vouched=vouched)
+    if not report.ok:
+        return report
+    if failed is None:
+        failed = _distrusted(keys, heads, vouched)
+    if failed is not None:
+        return _refused(replace(report, steps=(*report.steps, *_steps(heads, demand))), failed)
+    return _told(report, bundle, receipt, heads, demand, required)
+
+
+def policy_of(vkeys: Sequence[str], needed: int | None) -> WitnessPolicy:
+    """The witnesses to believe; all of them must have signed unless `needed` says fewer.
+
+    Raises:
+        Rejected: `witness_key_malformed`, `witness_policy_invalid`.
+    """
+    keys = tuple([WitnessKey.from_vkey(vkey) for vkey in vkeys])
+    return WitnessPolicy(keys=keys, needed=len({key.name for key in keys}) if needed is None else needed)
+
+
+def _checked(head: HeadEvidence, receipt: VerifiedReceipt, origin: str, keys: LogKeys, demand: Demand) -> _Head:
+    checkpoint = _at(CHECKPOINT, lambda: verify_head(head, receipt, origin=origin, keys=keys))
+    cosignatures = _at(WITNESSES, lambda: verify_witnesses(head, checkpoint, demand))
+    return _Head(
+        checkpoint=checkpoint,
+        cosignatures=cosignatures,
+        witnessed=demand.witnesses.witnessed(cosignatures),
+        needed=demand.witnesses.needed,
+        block=_at(BLOCK, lambda: verify_block(head, demand)),
+        published=_at(PUBLICATION, lambda: verify_publication(head, checkpoint)),
+    )
+
+
+def _vouched(head: HeadEvidence, known: _Head, receipt: VerifiedReceipt) -> list[VouchedHead]:
+    """What others are proven to have seen of this head, and when at the latest."""
+    times_ms = []
+    if known.witnessed and len(known.witnessed) >= max(1, known.needed):
+        # The moment at which the last witness that is needed had signed with its last key.
+        signed_s = sorted(max(c.time_s for c in known.cosignatures if c.key.name == name) for name in known.witnessed)
+        times_ms.append(1_000 * signed_s[max(1, known.needed) - 1])
+    if known.block is not None:
+        times_ms.append(1_000 * known.block.time_s)
+    checkpoint = known.checkpoint
+    return [
+        VouchedHead(
+            log_id=receipt.log_id, size=checkpoint.size, root=checkpoint.root, time_ms=time_ms, paths=head.paths
+        )
+        for time_ms in times_ms
+    ]
+
+
+def _distrusted(keys: LogKeys, heads: Sequence[_Head], vouched: Sequence[VouchedHead]) -> _Failed | None:
+    for head in heads:
+        try:
+            keys.require_trusted(head.checkpoint.size, head.checkpoint.root, vouched)
+        except TillstoneError as error:
+            return _Failed(CHECKPOINT, error)
+    return None
+
+
+def _at(step: str, check: Callable[[], _T]) -> _T:
+    try:
+        return check()
+    except TillstoneError as error:
+        raise _Failed(step, error) from error
+
+
+def _told(
+    report: Report,
+    bundle: EvidenceBundle,
+    receipt: VerifiedReceipt,
+    heads: Sequence[_Head],
+    demand: Demand,
+    required: Sequence[str],
+) -> Report:
+    absent = _absent(heads, demand)
+    steps = (Step(name=BUNDLE, ok=True, detail=f"a receipt and {_count(len(bundle.heads), 'head')}"), *report.steps)
+    steps += _steps(heads, demand)
+    facts: dict[str, object] = {"missing": list(absent), "heads": [_plain(head) for head in heads]}
+    told = replace(report, steps=steps, absent=absent, facts=facts, sentences=_timeline(report, receipt, heads))
+    unmet = [part for part in PARTS if part in required and part in absent]
+    if unmet:
+        detail = f"expected evidence by {', '.join(unmet)}, and there is none: {absent[unmet[0]]}"
+        failure = Step(name=unmet[0], ok=False, detail=detail)
+        return replace(told, steps=(*steps, failure), code="evidence_missing", hint=_HINTS["evidence_missing"])
+    if absent:
+        return replace(told, verdict=f"is genuine, without evidence by {', '.join(absent)}")
+    return told
+
+
+def _absent(heads: Sequence[_Head], demand: Demand) -> dict[str, str]:
+    """The parts that nothing in the bundle proves, and why."""
+    absent: dict[str, str] = {}
+    needed, known = demand.witnesses.needed, len(demand.witnesses.names)
+    most = max([len(head.witnessed) for head in heads], default=0)
+    if not known:
+        absent[WITNESSES] = "the trust file names no witness, so none can be believed"
+    elif most < max(1, needed):
+        absent[WITNESSES] = f"{max(1, needed)} of {known} known witnesses are needed, at most {most} signed one head"
+    if not any(head.block for head in heads):
+        absent[BLOCK] = "no head in the bundle is anchored in a block yet"
+    if not any(head.published for head in heads):
+        absent[PUBLICATION] = "no head in the bundle was published"
+    return absent
+
+
+def _steps(heads: Sequence[_Head], demand: Demand) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for head in heads:
+        size = head.checkpoint.size
+        steps.append(
+            Step(
+                name=CHECKPOINT,
+                ok=True,
+                detail=f"{size} entries, root {short(head.checkpoint.root)}, signed by both keys; covers the receipt",
+            )
+        )
+        if head.cosignatures:
+            names = ", ".join(head.witnessed) or "nobody in full"
+            steps.append(
+                Step(name=WITNESSES, ok=True, detail=f"{names} saw this head; {demand.witnesses.needed} needed")
+            )
+        if head.block is not None:
+            steps.append(Step(name=BLOCK, ok=True, detail=_block_text(head.block, demand)))
+        if head.published is not None:
+            steps.append(Step(name=PUBLICATION, ok=True, detail=f"{cid_text(head.published.cid)} names this head"))
+    return tuple(steps)
+
+
+def _block_text(block: Attested, demand: Demand) -> str:
+    shown = block.block_hash[::-1].hex()
+    return f"block {block.height} of {demand.network.name}, {shown}, {block.confirmations} headers with their work"
+
+
+def _timeline(report: Report, receipt: VerifiedReceipt, heads: Sequence[_Head]) -> tuple[str, ...]:
+    """What happened, in order; each time says whose clock it is."""
+    moments: list[tuple[int, str]] = []
+    for head in heads:
+        size = head.checkpoint.size
+        for name in head.witnessed:
+            time_ms = 1_000 * min(item.time_s for item in head.cosignatures if item.key.name == name)
+            moments.append((time_ms, f"{time_text(time_ms)} by its own clock: {name} saw the log of {size} entries"))
+        if head.block is not None:
+            time_ms = 1_000 * head.block.time_s
+            text = (
+                f"{time_text(time_ms)} by the miner's clock: the log of {size} entries is fixed by block"
+                f" {head.block.height}, with {head.block.confirmations - 1} blocks on top"
+            )
+            moments.append((time_ms, text))
+    signed = f"signed by both keys of {short(receipt.log_id)} as part of a log of {receipt.size} entries"
+    published = [
+        f"to be read back as {cid_text(head.published.cid)}: entries {head.published.first} to {head.published.end - 1}"
+        for head in heads
+        if head.published is not None
+    ]
+    return (*report.sentences, signed, *[text for _, text in sorted(moments)], *published)
+
+
+def _plain(head: _Head) -> dict[str, object]:
+    block = head.block
+    return {
+        "size": head.checkpoint.size,
+        "root": head.checkpoint.root.hex(),
+        "witnesses": {
+            item.key.name: time_text(1_000 * item.time_s)
+            for item in head.cosignatures
+            if item.key.name in head.witnessed
+        },
+        "block": None
+        if block is None
+        else {
+            "height": block.height,
+            "hash": block.block_hash[::-1].hex(),
+            "time": time_text(1_000 * block.time_s),
+            "confirmations": block.confirmations,
+        },
+        "publication": None if head.published is None else cid_text(head.published.cid),
+    }
+
+
+def _refused(report: Report, failed: _Failed) -> Report:
+    error = failed.error
+    hint = _HINTS.get(error.code, "This part of the bundle was changed, cut, or belongs to something else.")
+    step = Step(name=failed.step, ok=False, detail=printable(error.detail))
+    parts = (BUNDLE, CHECKPOINT, *PARTS)
+    return replace(
+        report,
+        steps=(*report.steps, step),
+        code=error.code,
+        hint=hint,
+        not_reached=parts[parts.index(failed.step) + 1 :],
+        entries=(),
+        sentences=(),
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
