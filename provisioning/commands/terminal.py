@@ -1,33 +1,57 @@
-"""`tillstone terminal invite|list|revoke`: who may sell at this box.
+"""`tillstone terminal invite|pair|list|revoke`: who may sell at this box.
 
-Owns the words and the QR code on the screen. Must never show or keep a terminal's key.
+Owns the words and the QR code on the screen. Must never show a terminal's key.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
+from pathlib import Path
 
-from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, print_json
+import msgspec
+
+from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
+from appliance.model.ids import terminal_id
+from appliance.runtime.clock import SystemClock
+from appliance.runtime.deadline import Deadline
+from provisioning.commands.folder import add_box, add_sandbox
+from provisioning.commands.outcome import DONE, CannotDo, print_json
 from provisioning.commands.status import box_of
+from provisioning.sandbox.layout import SandboxFolder
+from provisioning.sandbox.screen import PROGRAM
+from provisioning.sandbox.tills import PAIR_MS_MAX
+from provisioning.terminal import pairing as protocol
+from provisioning.terminal.home import Profile, TerminalHome
+from provisioning.terminal.pairing import Invitation, read_code, read_qr
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Three actions, each with `--json`."""
-    parser = subparsers.add_parser("terminal", description="Invite, list or revoke terminals.")
+    """Four actions, each with `--json`."""
+    parser = subparsers.add_parser("terminal", description="Invite, pair, list or revoke terminals.")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     inviting = actions.add_parser("invite", help="a one-time code for a new terminal, valid for ten minutes")
     inviting.add_argument("name", help="1 to 32 of a-z, 0-9 and inner hyphens")
     inviting.set_defaults(run=invite)
+    pairing = actions.add_parser("pair", help="make this machine the terminal that was invited")
+    pairing.add_argument("name", help="as it was invited")
+    pairing.add_argument("invitation", help="the code, or the text of the QR code (tillstone:pair?...)")
+    pairing.add_argument("--url", help="the box's door for terminals, beside a code (default: the running sandbox's)")
+    pairing.add_argument(
+        "--home", type=Path, metavar="FOLDER", help="for its key, profile and trust (default: NAME in the sandbox)"
+    )
+    pairing.set_defaults(run=pair)
     listing = actions.add_parser("list", help="every terminal that was ever paired")
     listing.set_defaults(run=list_all)
     revoking = actions.add_parser("revoke", help="from now on nothing it signs is accepted")
     revoking.add_argument("name")
-    revoking.add_argument("--reason", required=True, help="goes into the log, for ever")
+    revoking.add_argument("--reason", required=True, help="why, such as lost: goes into the log, for ever; no names")
     revoking.set_defaults(run=revoke)
+    add_sandbox(pairing)
     for action in (inviting, listing, revoking):
         add_box(action)
+    for action in (inviting, pairing, listing, revoking):
         action.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -37,15 +61,58 @@ def invite(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(invitation)
         return DONE
-    code = invitation["code"]
-    print(f"Type this at {arguments.name} within ten minutes, or let it read the QR code:\n")
+    code, qr = invitation["code"], invitation["qr"]
+    print(f"Type this at {arguments.name} within ten minutes:\n")
     print(f"    {'-'.join(code[at : at + 4] for at in range(0, len(code), 4)) if '-' not in code else code}\n")
     if sys.stdout.isatty():
         import segno
 
-        segno.make(invitation["qr"], error="m").terminal(compact=True)
-    print(f"    {invitation['qr']}")
+        print("or let it read this QR code:\n")
+        segno.make(qr, error="m").terminal(compact=True)
+    print(f"or, with a shell as the terminal:\n\n    {PROGRAM} terminal pair {arguments.name} '{qr}'")
     return DONE
+
+
+def pair(arguments: argparse.Namespace) -> int:
+    """Pair and say where the terminal now lies."""
+    home = TerminalHome(folder=arguments.home or SandboxFolder.at(arguments.dir).path / arguments.name)
+    if (home.folder / "terminal.json").exists():
+        raise CannotDo(f"{home.folder} is a paired terminal already", "name another folder: --home FOLDER")
+    try:
+        profile = _pair(home, arguments)
+    except Rejected as refusal:
+        next_step = f"ask for a new code: {PROGRAM} terminal invite {arguments.name}"
+        raise CannotDo(f"not paired: {refusal.detail} ({refusal.code})", next_step) from refusal
+    except (Unavailable, OutcomeUnknown) as trouble:
+        next_step = f"is the box running, and is this its address? Then {PROGRAM} terminal invite {arguments.name}"
+        raise CannotDo(f"not paired: {trouble.detail} ({trouble.code})", next_step) from trouble
+    if arguments.json:
+        print_json({**msgspec.to_builtins(profile), "home": str(home.folder)})
+        return DONE
+    print(f"{profile.terminal} is paired with {profile.audience}; its key never leaves {home.folder}.\n")
+    print(f"    {PROGRAM} pay --home {home.folder}")
+    return DONE
+
+
+def _pair(home: TerminalHome, arguments: argparse.Namespace) -> Profile:
+    text: str = arguments.invitation
+    is_qr = text.startswith("tillstone:")
+    invitation = read_qr(text) if is_qr else Invitation(url=_url_of(arguments), code=read_code(text))
+    name, clock = terminal_id(arguments.name), SystemClock()
+    home.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    deadline = Deadline.after(clock, PAIR_MS_MAX)
+    return asyncio.run(protocol.pair(home, invitation, terminal=name, clock=clock, deadline=deadline))
+
+
+def _url_of(arguments: argparse.Namespace) -> str:
+    if arguments.url is not None:
+        return str(arguments.url)
+    found = SandboxFolder.at(arguments.dir).read_run() if arguments.dir.exists() else None
+    if found is None:
+        raise CannotDo(
+            "a code alone does not say where the box is", "add --url https://..., or give the QR code's text"
+        )
+    return found.pos_url
 
 
 def list_all(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ def test_help_names_every_command_without_importing_any() -> None:
     helped = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
 
     assert helped.returncode == 0, helped.stderr
-    for command in ("sandbox", "pay", "status", "terminal", "replay", "verify", "export", "conform"):
+    for command in ("sandbox", "pay", "refund", "status", "terminal", "replay", "verify", "export", "conform"):
         assert f"    {command} " in helped.stdout
 
 
@@ -70,13 +70,50 @@ def test_a_purchase_that_cannot_be_read_names_its_row(tmp_path: Path, capsys: py
     assert "row 2 cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence", "next_step"),
+    [
+        (["refund", "4711"], "'4711' is no payment's key", "pay prints the key"),
+        (["refund", "01a0c450-6c00-7000-8000-000000000001", "--home", "none"], "pair first", "terminal pair --help"),
+        (["pay", "--home", "none"], "pair first", "terminal pair --help"),
+        (["terminal", "pair", "till-9", "K3QF"], "a code alone does not say where the box is", "--url https://"),
+        (
+            ["terminal", "pair", "till-9", "K3QF", "--url", "https://127.0.0.1:1"],
+            "three groups of four",
+            "invite till-9",
+        ),
+        (["terminal", "pair", "till-9", "tillstone:pair?url=x"], "pairing_qr_malformed", "terminal invite till-9"),
+        (["terminal", "pair", "Till 9", "K3QF7M2Z9XHD", "--url", "https://127.0.0.1:1"], "inner hyphens", "invite"),
+        (["terminal", "pair", "till-9", "K3QF7M2Z9XHD", "--url", "https://127.0.0.1:1"], "not paired", "running"),
+    ],
+)
+def test_a_terminal_that_cannot_start_says_what_to_do(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    sentence: str,
+    next_step: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    code = main(words)
+
+    said, _, following = capsys.readouterr().err.partition("\n  next: ")
+    assert code == 2
+    assert sentence in said
+    assert next_step in following
+
+
 def test_one_option_names_the_folder_everywhere() -> None:
     for words in (
         ("sandbox",),
         ("sandbox", "break"),
         ("pay",),
+        ("refund",),
         ("status",),
         ("terminal", "list"),
+        ("terminal", "pair"),
         ("replay",),
         ("export", "log"),
         ("export", "sqlite"),

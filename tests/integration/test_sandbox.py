@@ -146,6 +146,57 @@ def test_an_invited_terminal_gets_a_code_and_a_qr_text(running: Path) -> None:
     assert len(invitation["code"].replace("-", "")) == 12
 
 
+def test_an_invitation_shows_a_picture_only_on_a_screen(running: Path) -> None:
+    invited = tillstone(running, "terminal", "invite", "till-4")
+
+    assert "read this QR code" not in invited.stdout
+    assert "terminal pair till-4 'tillstone:pair?url=" in invited.stdout
+
+
+def test_a_terminal_of_ones_own_pairs_sells_gives_back_and_ends(running: Path) -> None:
+    home = running.parent / "own till"
+    invitation = json.loads(tillstone(running, "terminal", "invite", "till-5", "--json").stdout)
+
+    paired = tillstone(running, "terminal", "pair", "till-5", invitation["code"], "--home", str(home), "--json")
+    sold = tillstone(running, "pay", "--card", "--home", str(home), "--json")
+    key = json.loads(sold.stdout)["key"]
+    refunded = tillstone(running, "refund", key, "--reason", "returned", "--home", str(home), "--json")
+    again = tillstone(running, "refund", key)
+    by_eye = tillstone(running, "terminal", "pair", "till-5", invitation["qr"], "--home", str(home))
+    revoked = tillstone(running, "terminal", "revoke", "till-5", "--reason", "test is over")
+    refused = tillstone(running, "pay", "--home", str(home))
+
+    assert paired.returncode == 0, paired.stderr
+    assert json.loads(paired.stdout)["terminal"] == "till-5"
+    assert (refunded.returncode, json.loads(refunded.stdout)["state"]) == (0, "refunded"), refunded.stderr
+    assert (again.returncode, "already_undone" in again.stderr) == (2, True)
+    assert "the money went back before" in again.stderr
+    assert "is a paired terminal already" in by_eye.stderr
+    assert revoked.returncode == 0
+    assert (refused.returncode, "terminal_revoked" in refused.stderr) == (2, True)
+
+
+def test_a_sale_for_eyes_shows_the_refund_that_undoes_it(running: Path) -> None:
+    sold = tillstone(running, "pay")
+    (line,) = (line for line in sold.stdout.splitlines() if " refund " in line)
+    key = line.split()[2]
+
+    refunded = tillstone(running, "refund", key)
+
+    assert (refunded.returncode, refunded.stdout.count("refunded")) == (0, 1), refunded.stderr
+    verified = main(
+        ["verify", "receipt", str(running.parent / "build" / "refund.cbor"), "--trust", f"{running}/till-1/trust.json"]
+    )
+    assert verified == 0
+
+
+def test_a_card_that_nobody_knows_is_a_sentence(running: Path) -> None:
+    sold = tillstone(running, "pay", "--card", "--source", "pm_of_nobody")
+
+    assert sold.returncode == 1
+    assert "declined: the card provider knows no such card: look at the tender's source (source_unknown)" in sold.stdout
+
+
 def test_a_second_start_says_that_one_runs_already(running: Path) -> None:
     second = tillstone(running, "sandbox")
 

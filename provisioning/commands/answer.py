@@ -1,0 +1,154 @@
+"""One question of a till and its answer, as `pay` and `refund` share it: who asks, what is kept, what is told.
+
+Owns the wording and `build/trust.json`. Must never say that something failed when it may have happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
+from appliance.model.ids import RequestKey
+from appliance.model.money import Money
+from appliance.runtime.clock import SystemClock
+from appliance.runtime.deadline import Deadline
+from appliance.wire.answers import PaymentAnswer
+from provisioning.commands.folder import add_sandbox
+from provisioning.commands.outcome import CannotDo, print_json
+from provisioning.sandbox.background import sandbox_for_a_while
+from provisioning.sandbox.layout import FOLDER_DEFAULT, TILLS, SandboxFolder
+from provisioning.sandbox.screen import PROGRAM
+from provisioning.terminal.client import TerminalClient, open_terminal
+from provisioning.terminal.durable import write_durably
+from provisioning.terminal.home import TerminalHome
+from provisioning.terminal.reasons import reason
+
+BUILD: Final = Path("build")
+ASK_MS_MAX: Final = 45_000
+Question: TypeAlias = Callable[[TerminalClient, RequestKey, Deadline], Awaitable[PaymentAnswer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What the box said, how long it took, and where its receipt was kept; None while that is to come."""
+
+    answer: PaymentAnswer
+    home: TerminalHome
+    took_ms: float
+    receipt_file: Path | None
+
+
+def add_till(parser: argparse.ArgumentParser) -> None:
+    """`--home`, `--dir` and `--json`."""
+    parser.add_argument(
+        "--home", type=Path, metavar="FOLDER", help="folder of a paired terminal (default: till-1 of the sandbox)"
+    )
+    add_sandbox(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+@contextmanager
+def till_of(arguments: argparse.Namespace) -> Iterator[TerminalHome]:
+    """The terminal in `--home`; else till-1, whose sandbox is opened for this alone when it does not run."""
+    if arguments.home is not None:
+        yield TerminalHome(folder=arguments.home)
+        return
+    folder = SandboxFolder.at(arguments.dir)
+    began = time.monotonic()
+    with sandbox_for_a_while(folder, "--ports-from", "0") as was_running:
+        if not was_running and not arguments.json:
+            print(f"No sandbox was running: one was opened for this alone ({time.monotonic() - began:.1f} s).")
+        yield folder.till(TILLS[0])
+
+
+def ask(home: TerminalHome, question: Question, *, receipt_file: Path, when_in_doubt: str) -> Answered:
+    """Ask until the answer is final and proven, or the time is up, and keep its receipt and the trust file.
+
+    Args:
+        when_in_doubt: the next step when it may have happened.
+    Raises:
+        CannotDo: the box refused, could not be asked, or nobody knows.
+    """
+    began = time.monotonic()
+    answer = asyncio.run(_ask(home, question, when_in_doubt))
+    took_ms = (time.monotonic() - began) * 1000
+    receipt_file.parent.mkdir(exist_ok=True)
+    write_durably(BUILD / "trust.json", home.trust())
+    if answer.receipt is not None:
+        write_durably(receipt_file, answer.receipt)
+    return Answered(
+        answer=answer, home=home, took_ms=took_ms, receipt_file=None if answer.receipt is None else receipt_file
+    )
+
+
+async def _ask(home: TerminalHome, question: Question, when_in_doubt: str) -> PaymentAnswer:
+    try:
+        async with open_terminal(home, clock=SystemClock()) as client:
+            key = client.new_key()
+            try:
+                return await question(client, key, client.deadline(ASK_MS_MAX))
+            except OutcomeUnknown as doubt:
+                sentence = f"it may have happened under key {key}: {doubt.detail} ({doubt.code})"
+                raise CannotDo(sentence, when_in_doubt) from doubt
+    except Rejected as refusal:
+        is_unpaired = refusal.code in ("profile_missing", "trust_missing", "key_file_missing")
+        next_step = f"{PROGRAM} terminal pair --help" if is_unpaired else _NEXT.get(refusal.code, f"{PROGRAM} status")
+        raise CannotDo(f"refused: {refusal.detail} ({refusal.code})", next_step) from refusal
+    except Unavailable as trouble:
+        raise CannotDo(f"no money moved: {trouble.detail} ({trouble.code})", f"{PROGRAM} status") from trouble
+
+
+_NEXT: Final = {
+    "payment_unknown": f"look at the key: {PROGRAM} pay prints it, and an auditor's tables list it",
+    "already_undone": "nothing to do: the money went back before",
+    "payment_took_no_money": "nothing to do: no money was taken",
+    "payment_open": "wait until it is found out, then the same command again",
+}
+
+
+def show(answered: Answered, arguments: argparse.Namespace) -> None:
+    """The answer for programs, or for eyes with what proves it."""
+    if arguments.json:
+        print_json(answered.answer)
+        return
+    answer = answered.answer
+    because = f": {reason(answer.state, answer.code)} ({answer.code})" if answer.code else ""
+    print(
+        f"\n{Money(answer.total_minor, answer.currency)}: {answer.state.replace('_', ' ')}{because}."
+        f" {answered.took_ms:.0f} ms from till to receipt and back.\n"
+    )
+    if answer.receipt is None or answered.receipt_file is None:
+        print("The result is durable; its signature is still to come. Ask again later: the key is", answer.key)
+        return
+    _show_proof(answer.receipt, answered.receipt_file, answered.home)
+    if answer.verb == "payment" and answer.state == "approved":
+        print("To give the money back:\n")
+        print(f"    {PROGRAM} refund {answer.key}{_same_till(arguments)}\n")
+
+
+def _same_till(arguments: argparse.Namespace) -> str:
+    if arguments.home is not None:
+        return f" --home {arguments.home}"
+    return "" if arguments.dir == FOLDER_DEFAULT else f" --dir {arguments.dir}"
+
+
+def _show_proof(receipt: bytes, receipt_file: Path, home: TerminalHome) -> None:
+    from appliance.ledger.receipt import verify_receipt
+    from appliance.ledger.trust import load_trust
+
+    trust = load_trust(home.trust())
+    verified = verify_receipt(receipt, trust.keys)
+    print(f"  recorded   as entry {max(entry.seq for entry in verified.entries)} of log {verified.log_id.hex()[:16]}")
+    print(f"  proven     by a path of hashes to the root over all {verified.size} entries: {verified.root.hex()[:16]}")
+    print("  signed     that root twice: by a key inside the HSM, and by ML-DSA-87 against quantum computers")
+    print(f"  pinned     to the owner's key {trust.owner.fingerprint[:16]}, which signed the log's first entry")
+    print(f"\nKept: {receipt_file} ({len(receipt)} bytes) and {BUILD / 'trust.json'}.")
+    print("Whoever has these two files can check it, without this machine or a network:\n")
+    print(f"    {PROGRAM} verify receipt {receipt_file} --trust {BUILD / 'trust.json'}\n")
