@@ -78,12 +78,12 @@ def verify_witnesses(head: HeadEvidence, checkpoint: Checkpoint, demand: Demand)
 
 
 def verify_block(head: HeadEvidence, demand: Demand) -> Attested | None:
-    """The block that the checkpoint's timestamp leads to; None without a timestamp.
+    """The block that the checkpoint's timestamp leads to; None without a timestamp, or without the block's header.
 
     Raises:
         Rejected: as `verify_timestamp`.
     """
-    if head.timestamp is None:
+    if head.timestamp is None or not head.headers:
         return None
     digest = hashlib.sha256(head.note).digest()
     return verify_timestamp(head.timestamp, digest, head.headers, network=demand.network, work_min=demand.work_min)

@@ -61,6 +61,7 @@ class _Head:
     cosignatures: tuple[Cosignature, ...]
     witnessed: tuple[str, ...]
     needed: int
+    has_timestamp: bool
     block: Attested | None
     published: Published | None
 
@@ -128,6 +129,7 @@ def _checked(head: HeadEvidence, receipt: VerifiedReceipt, origin: str, keys: Lo
         cosignatures=cosignatures,
         witnessed=demand.witnesses.witnessed(cosignatures),
         needed=demand.witnesses.needed,
+        has_timestamp=head.timestamp is not None,
         block=_at(BLOCK, lambda: verify_block(head, demand)),
         published=_at(PUBLICATION, lambda: verify_publication(head, checkpoint)),
     )
@@ -200,7 +202,11 @@ def _absent(heads: Sequence[_Head], demand: Demand) -> dict[str, str]:
     elif most < max(1, needed):
         absent[WITNESSES] = f"{max(1, needed)} of {known} known witnesses are needed, at most {most} signed one head"
     if not any(head.block for head in heads):
-        absent[BLOCK] = "no head in the bundle is anchored in a block yet"
+        absent[BLOCK] = (
+            "a timestamp is there, and no header of its block: nothing shows the work behind it"
+            if any(head.has_timestamp for head in heads)
+            else "no head in the bundle is anchored in a block yet"
+        )
     if not any(head.published for head in heads):
         absent[PUBLICATION] = "no head in the bundle was published"
     return absent

@@ -141,6 +141,13 @@ def test_what_is_missing_is_named_and_can_be_demanded() -> None:
         assert (demanded.ok, demanded.code, demanded.steps[-1].name) == (False, "evidence_missing", "Bitcoin block")
 
 
+def test_a_timestamp_without_its_block_is_missing_work() -> None:
+    report = check(bundle(replace(whole_head(), headers=())))
+    assert report.ok
+    assert list(report.absent) == ["Bitcoin block"]
+    assert "no header of its block" in report.absent["Bitcoin block"]
+
+
 def test_lines_of_strangers_and_half_a_witness_count_for_nothing() -> None:
     stranger = Witness("w9.example").lines(checkpoint().text())
     half = witness().lines(checkpoint().text()).splitlines(keepends=True)[0]
