@@ -17,16 +17,15 @@ import uvloop
 
 from appliance.config.load import load
 from appliance.crypto import cbor
-from appliance.device.epochs import EpochProjection, epoch_draft
-from appliance.identity.terminals import TerminalProjection
+from appliance.device.epochs import epoch_draft
 from appliance.ledger.draft import Draft, Purpose
 from appliance.ledger.head import LogSigners
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.opening import Beginning
 from appliance.model.ids import new_request_key
-from appliance.payment.projection import PaymentProjection
 from appliance.runtime.clock import SystemClock
 from appliance.wire import entries
+from appliance.wiring.projections import projections
 from appliance.wiring.trust import Trust, open_trust
 from tests.bench.part import serve_part
 from tests.bench.sales import sale_body
@@ -139,7 +138,7 @@ async def _open(folder: Path, trust: Trust, clock: SystemClock) -> Ledger:
     return await Ledger.open(
         folder,
         signers=LogSigners(classical=trust.signers.classical, post_quantum=trust.signers.post_quantum),
-        projections=[PaymentProjection(), TerminalProjection(), EpochProjection()],
+        projections=projections(),
         clock=clock,
         store_key=trust.store_key,
         beginning=Beginning(genesis=trust.genesis, created_ms=now_ms, first=epoch_draft(epoch, now_ms)),

@@ -13,19 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from appliance.crypto import cbor
-from appliance.device.epochs import EpochProjection
-from appliance.identity.terminals import TerminalProjection
 from appliance.ledger.entry import ENTRY_BYTES_MAX, decode
 from appliance.ledger.opening import open_folder
 from appliance.ledger.projection import tables_digest
 from appliance.ledger.rebuild import rebuild
 from appliance.ledger.trust import load_trust
 from appliance.ledger.verify import verify_log
-from appliance.payment.projection import PaymentProjection
 from appliance.wire import entries
+from appliance.wiring.projections import projections
 from tests.crash.shop import CrashShop
 
-PROJECTIONS = (PaymentProjection(), TerminalProjection(), EpochProjection())
+PROJECTIONS = projections()
 FINAL = frozenset({"approved", "declined", "not_charged", "refunded", "reversed", "cancelled"})
 AFTER: dict[str, frozenset[str]] = {
     "approved": frozenset({"approved", "being_checked", "refunded", "reversed"}),

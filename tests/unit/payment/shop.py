@@ -14,19 +14,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance.crypto.signing_key import TerminalKey
-from appliance.device.epochs import EpochProjection
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.pairing import Pairing
 from appliance.identity.refusals import Refusals
 from appliance.identity.signed import Encoding, SignedRequest, decode_signed
-from appliance.identity.terminals import TerminalProjection, Terminals
+from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
 from appliance.model.ids import TerminalId, new_request_key
 from appliance.model.limits import BATCH_BYTES_MAX
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
-from appliance.payment.projection import PaymentProjection
 from appliance.payment.resolve import Resolver
 from appliance.payment.respond import Respond
 from appliance.payment.undo import Undo
@@ -37,13 +35,14 @@ from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import supervised
 from appliance.runtime.tracing import open_tracer
 from appliance.wire.requests import Claims
+from appliance.wiring.projections import projections
 from provisioning.terminal.signing import sign_cose
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import FakeProvider
 from tests.unit.ledger.shop import genesis, open_ledger, running
 
 CERTIFICATE: Final = bytes(range(32))
-PROJECTIONS: Final = (PaymentProjection(), TerminalProjection(), EpochProjection())
+PROJECTIONS: Final = projections()
 SETTLE_MS: Final = 60_000
 ROUNDS_MAX: Final = 24
 
