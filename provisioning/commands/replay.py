@@ -84,7 +84,8 @@ def _tell_speed(console: Console, speed: Speed) -> None:
         f"  per batch    p50 {speed.batch_ms.p50:,.0f} ms, p99 {speed.batch_ms.p99:,.0f} ms,"
         " from signing at the till to a checked receipt\n"
         f"  per sale     p50 {speed.sale_ms.p50:.2f} ms, p99 {speed.sale_ms.p99:.2f} ms\n"
-        f"  memory       {speed.memory_mb:,.0f} MB at most in the appliance"
+        f"  memory       {speed.memory_mb:,.0f} MB at most in the appliance",
+        soft_wrap=True,
     )
 
 

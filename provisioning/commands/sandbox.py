@@ -48,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="break one thing, show what the shop says, and heal it",
         description="Break one thing and heal it.",
     )
-    breaking.add_argument("what", choices=BREAKS)
+    breaking.add_argument("what", choices=BREAKS, metavar="|".join(BREAKS))
     # Also behind the word; without a default, which would hide the one given before it.
     breaking.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
     breaking.set_defaults(run=run_break)

@@ -44,8 +44,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     pairing.set_defaults(run=pair)
     listing = actions.add_parser("list", help="every terminal that was ever paired")
     listing.set_defaults(run=list_all)
-    revoking = actions.add_parser("revoke", help="from now on nothing it signs is accepted")
-    revoking.add_argument("name")
+    revoking = actions.add_parser(
+        "revoke",
+        help="from now on nothing it signs is accepted",
+        description="Shut a terminal out, for ever: its name is paired anew only with a new key.",
+    )
+    revoking.add_argument("name", help="as `terminal list` shows it")
     revoking.add_argument("--reason", required=True, help="why, such as lost: goes into the log, for ever; no names")
     revoking.set_defaults(run=revoke)
     add_sandbox(pairing)

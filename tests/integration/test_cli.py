@@ -42,6 +42,16 @@ def test_status_without_a_box_says_how_to_start_one(tmp_path: Path, capsys: pyte
     assert not (tmp_path / "none").exists()
 
 
+def test_revoking_asks_for_the_reason_that_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["terminal", "revoke", "till-1"])
+    assert ended.value.code == 2
+    assert "--reason" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["terminal", "revoke", "--help"])
+    assert "goes into the log, for ever" in " ".join(capsys.readouterr().out.split())
+
+
 def test_breaking_without_a_sandbox_says_how_to_start_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["sandbox", "break", "hsm", "--dir", str(tmp_path / "none")])
 
