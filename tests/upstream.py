@@ -30,25 +30,35 @@ _STOP_S_MAX: Final = 20.0
 class WitnessProcess:
     """`tillstone upstream witness`, started, killed and started again on the same keys and database."""
 
-    def __init__(self, folder: Path, dsn: str, name: str = NAME) -> None:
+    def __init__(self, folder: Path, dsn: str, name: str = NAME, trust: bytes | None = None) -> None:
+        """`trust` names the logs it knows; by default that of `tests/unit/ledger/shop.py`."""
         self._folder = folder
         self._dsn = dsn
         self._name = name
         self._process: subprocess.Popen[str] | None = None
+        self._port = 0
         self.url = ""
         self.keys: tuple[WitnessKey, ...] = ()
         folder.mkdir(exist_ok=True)
-        (folder / "trust.json").write_bytes(encode_trust(owner().public, [genesis()]))
+        (folder / "trust.json").write_bytes(trust or encode_trust(owner().public, [genesis()]))
         self.start()
 
     def start(self) -> None:
-        """Start, and wait for the line that says where it is."""
-        command = [sys.executable, "-m", "provisioning.cli", "upstream", "witness", "--name", self._name, "--port", "0"]
-        files = ["--keys", str(self._folder / "keys"), "--trust", str(self._folder / "trust.json")]
+        """Start, and wait for the line that says where it is; the second time where it was."""
+        command = [sys.executable, "-m", "provisioning.cli", "upstream", "witness", "--name", self._name]
+        files = [
+            "--keys",
+            str(self._folder / "keys"),
+            "--trust",
+            str(self._folder / "trust.json"),
+            "--port",
+            str(self._port),
+        ]
         self._process = subprocess.Popen([*command, *files, "--postgres", self._dsn], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         said = msgspec.json.decode(self._process.stdout.readline())
         self.url = said["url"]
+        self._port = int(self.url.rpartition(":")[2])
         self.keys = tuple(WitnessKey.from_vkey(text) for text in said["vkeys"])
 
     def kill(self) -> None:

@@ -178,6 +178,11 @@ def _across(settings: Settings) -> tuple[Fault, ...]:
             "post_quantum",
             "needs exactly one of envelope_path and token",
         ),
+        (
+            settings.witnesses.needed <= len(settings.witnesses.named),
+            "witnesses.needed",
+            "is more than witnesses.named has",
+        ),
     )
     return tuple(Fault(place=place, reason=reason) for holds, place, reason in rules if not holds)
 

@@ -12,7 +12,14 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from appliance.model.limits import AMOUNT_MINOR_MAX, BATCH_SALES_MAX, DAY_MS, MINUTE_MS, PROVIDER_DEADLINE_MS
+from appliance.model.limits import (
+    AMOUNT_MINOR_MAX,
+    BATCH_SALES_MAX,
+    DAY_MS,
+    MINUTE_MS,
+    PROVIDER_DEADLINE_MS,
+    WITNESSES_MAX,
+)
 
 SECRET_FILE: Final = {"secret_file": True}
 """Marks a path whose file holds a secret: `load.py` insists on mode 0600 or stricter."""
@@ -260,6 +267,38 @@ class Provider(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stripe: Annotated[Stripe | None, Meta(description="Cards through Stripe.")] = None
 
 
+class Witnesses(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who outside remembers this log's heads; they prove that everybody is shown the same one."""
+
+    named: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"\Ahttps?://[^\s?#@]{1,200}(?: [^\s+]{1,255}\+[^\s]{1,4000}){1,2}\Z")], ...],
+        Meta(
+            max_length=WITNESSES_MAX,
+            description="Each: submission prefix and verifier keys (C2SP), one or two, all of one name, with single"
+            " spaces between. Whoever is named here can stop the sales by claiming a fork. None by default.",
+        ),
+    ] = ()
+    needed: Annotated[
+        int, Meta(ge=0, le=WITNESSES_MAX, description="How many of them must vouch for a head; 0 asks without waiting.")
+    ] = 0
+    every_ms: Annotated[
+        int,
+        Meta(
+            ge=1_000,
+            le=DAY_MS,
+            description="Pause between two rounds, give or take a quarter; each asks about the newest head.",
+        ),
+    ] = 5 * MINUTE_MS
+    late_after_ms: Annotated[
+        int,
+        Meta(
+            ge=1_000,
+            le=30 * DAY_MS,
+            description="Without enough witnesses for this long, health says that somebody must look; sales go on.",
+        ),
+    ] = DAY_MS
+
+
 class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds a shop may tighten."""
 
@@ -331,6 +370,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     note: Annotated[Note | None, Meta(description="Key of checkpoints.")] = None
     tpm: Annotated[Tpm | None, Meta(extra=IN_EXAMPLE, description="Root of trust.")] = None
     provider: Annotated[Provider, Meta(description="Card money.")] = Provider()
+    witnesses: Annotated[Witnesses, Meta(description="Who vouches for heads.")] = Witnesses()
     limits: Annotated[Limits, Meta(description="Bounds.")] = Limits()
     otlp: Annotated[Otlp | None, Meta(description="Spans.")] = None
     log: Annotated[Log, Meta(description="Lines.")] = Log()

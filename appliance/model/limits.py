@@ -40,6 +40,9 @@ PROVIDER_DEADLINE_MS: Final = 30_000
 ENTRY_BYTES_MAX: Final = 64 * 1024
 DISCLOSURE_BYTES_MAX: Final = 64 * 1024
 
+# Evidence.
+WITNESSES_MAX: Final = 7  # with two lines each and the log's own two, a note has the 16 lines that every reader takes
+
 # Pairing.
 PAIRING_CODE_TRIES_MAX: Final = 5
 PAIRING_CODE_AGE_MAX_MS: Final = 10 * MINUTE_MS

@@ -50,8 +50,9 @@ from appliance.runtime.tracing import Tracer
 from appliance.runtime.watchdog import ServiceManager, Watchdog
 from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, authority_pem, certificate_sha256, tell_doors, tls_context
+from appliance.wiring.followers import Outside, open_outside
 from appliance.wiring.projections import projections
-from appliance.wiring.public import PublicParts, checkpoint_maker
+from appliance.wiring.public import PublicParts
 from appliance.wiring.trust import Trust, open_trust
 
 VERSION: Final = installed_version("tillstone")
@@ -77,6 +78,7 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
         provider = await _open_provider(settings, clock)
         if provider is not None:
             stack.push_async_callback(provider.close)
+        outside = await stack.enter_async_context(open_outside(settings.storage.path))
         async with supervised(log=log, clock=clock) as supervisor:
             supervisor.stop_on_signals()
             supervisor.start("head signing", ledger.sign_heads)
@@ -86,6 +88,7 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
                 trust=trust,
                 ledger=ledger,
                 archive=archive,
+                outside=outside,
                 provider=provider,
                 supervisor=supervisor,
                 log=log,
@@ -108,6 +111,7 @@ class Box:
         trust: Trust,
         ledger: Ledger,
         archive: Archive,
+        outside: Outside,
         provider: Provider | None,
         supervisor: Supervisor,
         log: Log,
@@ -147,6 +151,17 @@ class Box:
             cash_rounding_minor=settings.shop.cash_rounding_minor,
             amount_minor_max=settings.limits.amount_minor_max,
         )
+        self._public = PublicParts(
+            settings=settings,
+            trust=trust,
+            ledger=ledger,
+            archive=archive,
+            outside=outside,
+            clock=clock,
+            metrics=self._metrics,
+            log=log,
+            quarantine=self._quarantine.set,
+        )
         self._checks = checks(
             trust=trust,
             ledger=ledger,
@@ -154,17 +169,7 @@ class Box:
             folder=settings.storage.path,
             room_bytes_min=settings.storage.room_bytes_min,
             is_test_token="softhsm" in str(settings.hsm.module_path).lower(),
-        )
-
-        self._public = PublicParts(
-            settings=settings,
-            trust=trust,
-            ledger=ledger,
-            archive=archive,
-            checkpoints=checkpoint_maker(trust, ledger, clock),
-            clock=clock,
-            log=log,
-            on_corrupt=self._quarantine.set,
+            followers=self._public.followers.checks,
         )
 
     async def begin(self, self_tests: int) -> None:

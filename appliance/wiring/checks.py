@@ -20,7 +20,14 @@ LATE_MS: Final = 5_000
 
 
 def checks(
-    *, trust: Trust, ledger: Ledger, quarantine: Quarantine, folder: Path, room_bytes_min: int, is_test_token: bool
+    *,
+    trust: Trust,
+    ledger: Ledger,
+    quarantine: Quarantine,
+    folder: Path,
+    room_bytes_min: int,
+    is_test_token: bool,
+    followers: Sequence[Check],
 ) -> Sequence[Check]:
     """In the order in which a person should read them."""
 
@@ -58,7 +65,7 @@ def checks(
             next_step="Free some space on the data disk; sales start again by themselves.",
         )
 
-    return log, signing, token, tpm, disk
+    return log, signing, token, tpm, disk, *followers
 
 
 def signing_finding(state: HsmState, lag: SigningLag) -> Finding:

@@ -1,11 +1,11 @@
-"""Builds what lets others check the log: archive, credentials, scrub, integrity, and the read-only door over them."""
+"""Builds what lets others check the log: credentials, scrub, followers, integrity, and the read-only door over them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
-from appliance.anchor.follower import Standing
+from appliance.anchor.gather import Gatherer
 from appliance.api.integrity import Integrity, KeyHome, TokenFacts
 from appliance.api.ledger_answers import LedgerAnswers
 from appliance.api.local.ledger import LedgerRoutes
@@ -14,6 +14,7 @@ from appliance.api.public.door import PublicDoor
 from appliance.api.public.integrity import IntegrityPages
 from appliance.api.public.proofs import ProofPages
 from appliance.api.public.tiles import TilePages
+from appliance.api.public.witnessed import WitnessedPages
 from appliance.config.schema import Settings
 from appliance.crypto import cose, signature
 from appliance.device.health import Health
@@ -28,6 +29,7 @@ from appliance.ports.signer import Signer
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
+from appliance.wiring.followers import Followers, Outside
 from appliance.wiring.trust import Trust
 from drivers.hsm.keys import STAYS_INSIDE
 
@@ -47,29 +49,44 @@ class PublicParts:
         trust: Trust,
         ledger: Ledger,
         archive: Archive,
-        checkpoints: CheckpointMaker | None,
+        outside: Outside,
         clock: Clock,
+        metrics: Metrics,
         log: Log,
-        on_corrupt: Callable[[str], None],
-        followers: Callable[[], Sequence[Standing]] = tuple,
+        quarantine: Callable[[str], None],
     ) -> None:
-        self._checkpoints = checkpoints
+        self._checkpoints = checkpoint_maker(trust, ledger, clock)
         self._archive = archive
         self._auditors = Auditors(ledger=ledger, clock=clock)
         self._reads = AuditorReads(ledger=ledger, clock=clock)
         self._scrubber = Scrubber(
-            ledger=ledger, folder=settings.storage.path, clock=clock, log=log, on_corrupt=on_corrupt
+            ledger=ledger, folder=settings.storage.path, clock=clock, log=log, on_corrupt=quarantine
+        )
+        self.followers = Followers(
+            settings=settings,
+            outside=outside,
+            ledger=ledger,
+            checkpoints=self._checkpoints,
+            quarantine=quarantine,
+            clock=clock,
+            metrics=metrics,
+            log=log,
         )
         self._access = Access(auditors=self._auditors, reads=self._reads, clock=clock)
-        self._answers = LedgerAnswers(archive=archive, checkpoints=checkpoints)
+        self._answers = LedgerAnswers(archive=archive, checkpoints=self._checkpoints)
+        self._gatherer = Gatherer(ledger=ledger, archive=archive, store=outside.store, needed=settings.witnesses.needed)
         self._integrity = Integrity(
-            scrubber=self._scrubber, followers=followers, token=token_facts(settings), keys=key_homes(settings, trust)
+            scrubber=self._scrubber,
+            followers=self.followers.standings,
+            token=token_facts(settings),
+            keys=key_homes(settings, trust),
         )
 
     async def begin(self, supervisor: Supervisor) -> None:
         """Read the tables, start the services."""
         await self._auditors.load()
         await self._scrubber.load()
+        await self.followers.begin(supervisor)
         supervisor.start("auditor reads", self._reads.run, restart=Restart.ON_CRASH)
         supervisor.start("scrub", self._scrubber.run, restart=Restart.ON_CRASH)
         supervisor.start("scrub time", self._scrubber.keep_time, restart=Restart.ON_CRASH)
@@ -88,13 +105,16 @@ class PublicParts:
             pages=(
                 TilePages(archive=self._archive, access=self._access),
                 ProofPages(answers=self._answers, access=self._access),
+                WitnessedPages(newest=self.followers.witnessed, archive=self._archive, access=self._access),
                 IntegrityPages(integrity=self._integrity, access=self._access),
             ),
         )
 
     def routes(self) -> LedgerRoutes:
         """The operator's questions, for the local door."""
-        return LedgerRoutes(answers=self._answers, integrity=self._integrity, auditors=self._auditors)
+        return LedgerRoutes(
+            answers=self._answers, gatherer=self._gatherer, integrity=self._integrity, auditors=self._auditors
+        )
 
 
 def checkpoint_maker(trust: Trust, ledger: Ledger, clock: Clock) -> CheckpointMaker | None:

@@ -99,6 +99,7 @@ def test_empty_file_names_every_required_setting(tmp_path: Path) -> None:
         ('tls_key_path = "pos-key.pem"', 'tls_key_path = ""', "pos.tls_key_path"),
         ('#pin_path = "hsm-pin"', 'pin_path = "hsm-pin"', "hsm.pin_path"),
         ("[storage]", "[[storage]]", "storage"),
+        ("#needed = 0", "needed = 1", "witnesses.needed"),
     ],
 )
 def test_a_wrong_value_is_refused_at_its_place(tmp_path: Path, old: str, new: str, place: str) -> None:
