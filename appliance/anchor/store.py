@@ -35,8 +35,10 @@ _SCHEMA: Final = (
     # `way`: calendar address or `own`; `state`: the owner's word; `proof`: .ots bytes; `detail`: what the owner needs.
     "CREATE TABLE timestamps (size INTEGER NOT NULL REFERENCES checkpoints, way TEXT NOT NULL, state TEXT NOT NULL,"
     " proof BLOB, detail BLOB, updated_ms INTEGER NOT NULL, PRIMARY KEY (size, way)) WITHOUT ROWID",
-    "CREATE TABLE cars (size INTEGER PRIMARY KEY REFERENCES checkpoints, cid TEXT NOT NULL, state TEXT NOT NULL,"
-    " detail BLOB, updated_ms INTEGER NOT NULL)",
+    # `root`: the root block of a publication of entries first <= seq < end under the checkpoint of `size`; `kept_ms`:
+    # NULL until all of it was read back; `checked_ms`: when that was done last.
+    "CREATE TABLE cars (first INTEGER PRIMARY KEY, end INTEGER NOT NULL UNIQUE, size INTEGER NOT NULL"
+    " REFERENCES checkpoints, salt BLOB NOT NULL, root BLOB NOT NULL, kept_ms INTEGER, checked_ms INTEGER)",
     # `size`: entries that the follower has dealt with; `success_ms`: wall time of its last step that worked.
     "CREATE TABLE cursors (follower TEXT PRIMARY KEY, size INTEGER NOT NULL, success_ms INTEGER NOT NULL)",
     *ANCHOR_TABLES,

@@ -50,12 +50,17 @@ def dag_cbor_block(value: object) -> Block:
     return Block(dag_cbor_cid(content), content)
 
 
-def write_car(root: Cid, blocks: Iterable[Block]) -> bytes:
-    """The file of `blocks` under `root`; a block that comes twice is written once."""
-    header = dag_cbor.encode({"roots": [Link(root)], "version": 1})
+def car_of(root: Cid, blocks: Iterable[Block]) -> Car:
+    """`blocks` under `root`, a block that comes twice once."""
+    return Car(root, {block.cid: block.content for block in blocks})
+
+
+def write_car(car: Car) -> bytes:
+    """The file."""
+    header = dag_cbor.encode({"roots": [Link(car.root)], "version": 1})
     sections = [_varint(len(header)), header]
-    for block in {block.cid: block for block in blocks}.values():
-        sections += (_varint(CID_BYTES + len(block.content)), block.cid, block.content)
+    for cid, content in car.blocks.items():
+        sections += (_varint(CID_BYTES + len(content)), cid, content)
     return b"".join(sections)
 
 

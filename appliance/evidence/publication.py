@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.crypto import cbor, hpke
-from appliance.evidence.car import Car, raw_block, write_car
+from appliance.evidence.car import Car, car_of, raw_block
 from appliance.evidence.publication_root import (
     PURPOSE,
     ChunkAt,
@@ -83,8 +83,8 @@ def make_publication(
     sealing: Sealing,
     content_key: bytes,
     previous: Cid | None,
-) -> tuple[Cid, bytes]:
-    """The root's address and the CAR: a pure function of its arguments."""
+) -> Car:
+    """The blocks, the root first: a pure function of its arguments."""
     ensure(len(entries) == scope.end - scope.first, "a publication holds each entry of its range")
     cipher = AESGCM(content_key)
     checkpoint = raw_block(evidence.checkpoint)
@@ -103,7 +103,7 @@ def make_publication(
         tiles={at: block.cid for at, block in tile_blocks.items()},
         chunks={at: block.cid for at, block in chunk_blocks.items()},
     ).block()
-    return root.cid, write_car(root.cid, [root, checkpoint, *tile_blocks.values(), *chunk_blocks.values()])
+    return car_of(root.cid, [root, checkpoint, *tile_blocks.values(), *chunk_blocks.values()])
 
 
 def read_publication(car: Car) -> Publication:

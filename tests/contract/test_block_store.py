@@ -11,7 +11,7 @@ import pytest
 
 from appliance.adapters.ipfs_client import IpfsClient
 from appliance.adapters.ipfs_http import IpfsHttp
-from appliance.evidence.car import BLOCK_BYTES_MAX, Block, raw_block, write_car
+from appliance.evidence.car import BLOCK_BYTES_MAX, Block, car_of, raw_block, write_car
 from appliance.evidence.cid import raw_cid
 from appliance.evidence.publication_root import ChunkAt, Root, Scope, Sealing, TileAt
 from appliance.model.errors import Rejected, TillstoneError, Unavailable
@@ -37,7 +37,7 @@ class Sent:
 
     @property
     def car(self) -> bytes:
-        return write_car(self.root.cid, [self.root, self.note, self.chunk])
+        return write_car(car_of(self.root.cid, [self.root, self.note, self.chunk]))
 
 
 def blocks(name: str, size_bytes: int = 1000) -> Sent:
@@ -133,7 +133,7 @@ async def test_a_missing_block_is_an_answer_in_time(store: BlockStore) -> None:
 async def test_a_root_without_all_its_blocks_is_not_kept(store: BlockStore) -> None:
     sent = blocks("incomplete")
     with pytest.raises(TillstoneError) as refusal:
-        await store.keep(write_car(sent.root.cid, [sent.root, sent.note]))
+        await store.keep(write_car(car_of(sent.root.cid, [sent.root, sent.note])))
     assert refusal.value.code in ("block_store_refused", "block_store_away")
     assert not await store.is_kept(sent.root.cid)
 

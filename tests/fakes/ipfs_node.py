@@ -30,6 +30,7 @@ class FakeIpfsNode:
         cuts: verbs whose connection breaks in the middle of the body.
         redirects: verbs that send the asker elsewhere.
         floods: verbs whose body never ends.
+        forgets: the last block of each import is gone at once.
         asked: every verb in order.
     """
 
@@ -42,10 +43,17 @@ class FakeIpfsNode:
         self.cuts: set[str] = set()
         self.redirects: dict[str, str] = {}
         self.floods: set[str] = set()
+        self.forgets = False
         self.asked: list[str] = []
         self.api_base = ""
         self._runner: web.AppRunner | None = None
         self._let_go = asyncio.Event()
+
+    def heal(self) -> None:
+        """Answer again as a node should; what it holds stays."""
+        for switch in (self.hangs, self.says, self.fails, self.cuts, self.redirects, self.floods):
+            switch.clear()
+        self.forgets = False
 
     async def __aenter__(self) -> Self:
         application = web.Application(client_max_size=64 << 20)
@@ -95,6 +103,8 @@ class FakeIpfsNode:
         if any(cid not in self.blocks for cid in linked):
             return _error("Failed to import DAG: request timed out")
         self.pins.add(read.root)
+        if self.forgets:
+            del self.blocks[linked[-1]]
         root = {"Root": {"Cid": {"/": cid_text(read.root)}, "PinErrorMsg": ""}}
         return web.Response(body=json.dumps(root).encode() + b"\n", content_type="application/json")
 

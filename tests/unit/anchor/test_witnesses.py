@@ -221,7 +221,7 @@ async def test_old_checkpoints_are_forgotten_unless_other_evidence_rests_on_them
     for size in range(1, CHECKPOINTS_KEPT + 1):
         old = StoredCheckpoint(size=1000 + size, root=b"r", note=b"n", made_ms=1)
         await shop.store.add_checkpoint(old)
-    row = "INSERT INTO cars VALUES (1001, 'b', 'done', NULL, 1)"
+    row = "INSERT INTO cars VALUES (0, 1001, 1001, 'salt', 'root', NULL, NULL)"
     await shop.store.write(lambda connection: connection.execute(row))
     await shop.log.grow(2_000)
     await shop.follower().step()

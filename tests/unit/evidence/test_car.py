@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from appliance.evidence import dag_cbor
-from appliance.evidence.car import BLOCK_BYTES_MAX, dag_cbor_block, raw_block, read_car, write_car
+from appliance.evidence.car import BLOCK_BYTES_MAX, car_of, dag_cbor_block, raw_block, read_car, write_car
 from appliance.evidence.dag_cbor import Link
 from appliance.model.errors import Rejected
 
 LEAF = raw_block(b"leaf")
 LARGE = raw_block(bytes(300))
 ROOT = dag_cbor_block({"leaves": [Link(LEAF.cid), Link(LARGE.cid)]})
-CAR = write_car(ROOT.cid, [ROOT, LEAF, LARGE, LEAF])
+CAR = write_car(car_of(ROOT.cid, [ROOT, LEAF, LARGE, LEAF]))
 
 
 def test_a_file_is_its_header_and_each_block_once_behind_its_length() -> None:
@@ -46,7 +46,7 @@ def test_a_file_cut_short_is_refused_or_lacks_the_block(size: int) -> None:
 
 def test_a_file_without_its_root_is_refused() -> None:
     with pytest.raises(Rejected, match="the root"):
-        read_car(write_car(ROOT.cid, [LEAF]))
+        read_car(write_car(car_of(ROOT.cid, [LEAF])))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_another_header_is_refused(header: object) -> None:
 def test_lengths_are_bounded_and_in_their_one_form() -> None:
     too_large = raw_block(bytes(BLOCK_BYTES_MAX + 1))
     with pytest.raises(Rejected, match="at most"):
-        read_car(write_car(too_large.cid, [too_large]))
+        read_car(write_car(car_of(too_large.cid, [too_large])))
     with pytest.raises(Rejected) as refusal:
         read_car(b"\x80\x00")
     assert refusal.value.code == "car_malformed"
