@@ -75,6 +75,7 @@ missing_packages() {
   has_program swtpm_setup || echo swtpm-tools
   has_program gcc || echo gcc
   has_program pkg-config || echo pkg-config
+  has_postgres || echo postgresql
   has_program curl || echo curl
   has_program openssl || echo openssl
   [ -e /usr/include/stdlib.h ] || echo libc6-dev
@@ -86,6 +87,9 @@ missing_packages() {
 }
 
 has_program() { command -v "$1" >/dev/null; }
+
+# Debian keeps the server's programs off PATH, one folder per version.
+has_postgres() { has_program initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
 
 # --- the steps ---------------------------------------------------------------------------------------------------------
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
 
+from appliance.adapters.ipfs_client import IpfsClient
+from appliance.adapters.ipfs_http import IpfsHttp
 from appliance.adapters.witness_http import HttpWitness
-from appliance.anchor.follower import Follower, Schedule, Standing
+from appliance.anchor.cars import NAME as PUBLISH
+from appliance.anchor.follower import Follower, Progress, Schedule, Standing
+from appliance.anchor.publish import Publisher, secret_from
 from appliance.anchor.store import EvidenceStore
 from appliance.anchor.witnesses import NAME as WITNESS
 from appliance.anchor.witnesses import CosignedCheckpoint, Witnesses
 from appliance.config import schema
+from appliance.crypto.hpke import read_recipient
 from appliance.device.health import Check, Finding, Level
 from appliance.evidence.cosignature import WitnessKey, WitnessPolicy
+from appliance.ledger.archive import Archive
 from appliance.ledger.checkpoint import CheckpointMaker
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.limits import MINUTE_MS
+from appliance.ports.block_store import BlockStore
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
@@ -30,22 +36,33 @@ from appliance.runtime.supervise import Restart, Supervisor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """What followers remember, and how they reach their peers."""
+    """What followers remember, and how they reach their peers; `blocks` is None where nothing is published."""
 
     store: EvidenceStore
     http: aiohttp.ClientSession
+    blocks: BlockStore | None
 
 
 @asynccontextmanager
-async def open_outside(folder: Path) -> AsyncIterator[Outside]:
-    """Open `evidence.db` and the client; closed after every follower has ended."""
-    store = await EvidenceStore.open(folder)
-    try:
+async def open_outside(settings: schema.Settings) -> AsyncIterator[Outside]:
+    """Open `evidence.db` and the clients; closed after every follower has ended."""
+    async with AsyncExitStack() as stack:
+        store = await EvidenceStore.open(settings.storage.path)
+        stack.push_async_callback(store.close)
         # Nothing of one peer's is ever shown to another, and no proxy of the environment stands between.
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as http:
-            yield Outside(store=store, http=http)
-    finally:
-        await store.close()
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        )
+        blocks = None
+        if settings.publication is not None:
+            blocks = await _open_blocks(settings.publication)
+            stack.push_async_callback(blocks.close)
+        yield Outside(store=store, http=http, blocks=blocks)
+
+
+async def _open_blocks(settings: schema.Publication) -> BlockStore:
+    opening = IpfsClient if settings.client == "ipfshttpclient" else IpfsHttp
+    return await opening.open(api_base=settings.api_base, deadline_ms=settings.deadline_ms)
 
 
 class Followers:
@@ -57,6 +74,8 @@ class Followers:
         settings: schema.Settings,
         outside: Outside,
         ledger: Ledger,
+        archive: Archive,
+        store_key: bytes,
         checkpoints: CheckpointMaker | None,
         quarantine: Callable[[str], None],
         clock: Clock,
@@ -65,6 +84,7 @@ class Followers:
     ) -> None:
         self._outside = outside
         self._ledger = ledger
+        self._archive = archive
         self._clock = clock
         self._metrics = metrics
         self._log = log
@@ -72,6 +92,8 @@ class Followers:
         self._witnesses: Witnesses | None = None
         if settings.witnesses.named and checkpoints is not None:
             self._witnesses = self._add_witnesses(settings.witnesses, checkpoints, quarantine)
+        if settings.publication is not None and outside.blocks is not None and checkpoints is not None:
+            self._add_publisher(settings.publication, outside.blocks, checkpoints, store_key)
 
     async def begin(self, supervisor: Supervisor) -> None:
         """Compare the log with what was witnessed before anything is sold, then follow it."""
@@ -81,7 +103,6 @@ class Followers:
             except Unavailable as quarantined:
                 self._log.error("witness.fork_proven", reason=quarantined.detail)
         for name, follower in self._followers:
-            await follower.resume()
             supervisor.start(f"{name} follower", follower.run, restart=Restart.ON_CRASH)
 
     async def witnessed(self, size_min: int) -> CosignedCheckpoint | None:
@@ -122,9 +143,33 @@ class Followers:
         # A witness is asked at most twice a round, each time for 10 s.
         bound_ms = len(prefixes) * MINUTE_MS
         schedule = Schedule(every_ms=settings.every_ms, step_ms_max=bound_ms, late_after_ms=settings.late_after_ms)
+        self._add(WITNESS, witnesses.step, schedule)
+        return witnesses
+
+    def _add_publisher(
+        self, settings: schema.Publication, blocks: BlockStore, checkpoints: CheckpointMaker, store_key: bytes
+    ) -> None:
+        publisher = Publisher(
+            origin=self._ledger.statement.origin,
+            archive=self._archive,
+            checkpoints=checkpoints,
+            blocks=blocks,
+            recipient=read_recipient(settings.recipient_path.read_bytes()),
+            secret=secret_from(store_key),
+            store=self._outside.store,
+            clock=self._clock,
+            log=self._log,
+        )
+        # A publication has about 40 blocks; each is asked for once.
+        schedule = Schedule(
+            every_ms=settings.every_ms, step_ms_max=10 * MINUTE_MS, late_after_ms=settings.late_after_ms
+        )
+        self._add(PUBLISH, publisher.step, schedule)
+
+    def _add(self, name: str, step: Callable[[], Awaitable[Progress]], schedule: Schedule) -> None:
         follower = Follower(
-            name=WITNESS,
-            step=witnesses.step,
+            name=name,
+            step=step,
             schedule=schedule,
             store=self._outside.store,
             newest=lambda: self._ledger.head.size,
@@ -133,8 +178,7 @@ class Followers:
             log=self._log,
             jitter=random.Random(),  # noqa: S311 - spreads load, guards nothing
         )
-        self._followers.append((WITNESS, follower))
-        return witnesses
+        self._followers.append((name, follower))
 
 
 def read_witnesses(settings: schema.Witnesses) -> tuple[dict[str, str], WitnessPolicy]:
