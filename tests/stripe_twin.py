@@ -45,8 +45,10 @@ class TwinProcess:
             await self._http.close()
 
     def start(self) -> None:
+        token = self._state.with_name("control-token")
+        token.write_text(CONTROL)
         command = [sys.executable, "-m", "provisioning.sandbox.stripe_twin", "--port", "0"]
-        command += ["--state", str(self._state), "--control", CONTROL]
+        command += ["--state", str(self._state), "--control", str(token)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.base = f"http://127.0.0.1:{json.loads(self._process.stdout.readline())['port']}"

@@ -162,11 +162,10 @@ class RunningShop:
         for name, value in (("api-key", f"sk_test_{secrets.token_hex(12)}"), ("control-token", secrets.token_hex(16))):
             if not (folder / name).exists():
                 write_durably(folder / name, value.encode() + b"\n")
-        token = (folder / "control-token").read_text().strip()
         log = folder / "twin.log"
         log.unlink(missing_ok=True)
         command = [sys.executable, "-m", "provisioning.sandbox.stripe_twin", "--port", str(self._stripe_port)]
-        command += ["--state", str(folder / "state.sqlite"), "--control", token]
+        command += ["--state", str(folder / "state.sqlite"), "--control", str(folder / "control-token")]
         process = start_child(command, environment=dict(os.environ), log=log)
         self._children["stripe"] = process
         wait_ready(process, lambda: b"\n" in log.read_bytes(), name="the Stripe twin", log=log, seconds_max=START_S_MAX)

@@ -1,6 +1,6 @@
 """A faithful stand-in for Stripe in its own process, with faults on demand.
 
-    python -m provisioning.sandbox.stripe_twin --port 0 --state FILE --control TOKEN
+    python -m provisioning.sandbox.stripe_twin --port 0 --state FILE --control FILE
 
 It prints one JSON line with the port it took. The state file survives `kill -9`.
 
@@ -274,9 +274,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A stand-in for Stripe with faults on demand")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--state", type=Path, required=True, help="SQLite file, made when missing")
-    parser.add_argument("--control", required=True, help="token for /_twin/")
+    # A file, not the token: everybody on the machine can read a process list.
+    parser.add_argument("--control", type=Path, required=True, help="file with the token for /_twin/")
     arguments = parser.parse_args()
-    asyncio.run(serve(port=arguments.port, state=arguments.state, control_token=arguments.control))
+    token = arguments.control.read_text().strip()
+    asyncio.run(serve(port=arguments.port, state=arguments.state, control_token=token))
 
 
 if __name__ == "__main__":

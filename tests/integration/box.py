@@ -50,8 +50,10 @@ class Twin:
         self.key_file = folder / "api-key"
         self.key_file.touch(mode=0o600)
         self.key_file.write_text("sk_test_ofATest1\n")
+        token = folder / "control-token"
+        token.write_text(CONTROL)
         command = [sys.executable, "-m", "provisioning.sandbox.stripe_twin", "--port", "0"]
-        command += ["--state", str(folder / "twin.db"), "--control", CONTROL]
+        command += ["--state", str(folder / "twin.db"), "--control", str(token)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.port = int(json.loads(self._process.stdout.readline())["port"])
@@ -171,19 +173,21 @@ class RunningBox:
 
     def power_cycle(self) -> None:
         """Box and TPM lose power; the TPM is back, the box is not started yet."""
+        self.power_off()
+        self._tpm = start_tpm(self.box)
+
+    def power_off(self) -> None:
+        """Box and TPM lose power."""
         self.kill()
         self._tpm.process.kill()
         self._tpm.process.wait()
-        self._tpm = start_tpm(self.box)
 
     @property
     def tcti(self) -> str:
         return self._tpm.tcti
 
     def close(self) -> None:
-        self.kill()
-        self._tpm.process.kill()
-        self._tpm.process.wait()
+        self.power_off()
         if self.twin is not None:
             self.twin.close()
 

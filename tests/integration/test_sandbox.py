@@ -242,12 +242,14 @@ def test_nothing_in_the_folder_can_be_read_by_others(running: Path) -> None:
     assert stat.S_IMODE(running.stat().st_mode) == 0o700
 
 
-def test_the_pin_is_in_no_file_and_in_no_process_list(running: Path) -> None:
+def test_the_pin_is_in_no_file_and_no_secret_in_a_process_list(running: Path) -> None:
     names = {path.name for path in running.rglob("*")}
     command_lines = b" ".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids_of(running))
 
     assert "hsm-pin" not in names
     assert b"pin" not in command_lines.lower()
+    for name in ("control-token", "api-key"):
+        assert (running / "stripe" / name).read_bytes().strip() not in command_lines
 
 
 @pytest.mark.parametrize("what", ["byte", "hsm", "tpm", "power", "network", "disk"])
