@@ -33,11 +33,19 @@ _COMMANDS: Final = (
     _Command("status", "provisioning.commands.status", "say how the box is, in plain words"),
     _Command("terminal", "provisioning.commands.terminal", "invite, pair, list or revoke terminals"),
     _Command("ledger", "provisioning.commands.ledger", "history, digest, proof and verification of the log"),
+    _Command(
+        "evidence",
+        "provisioning.commands.evidence",
+        "one file that proves a payment to a stranger, with witnesses and blocks",
+    ),
     _Command("auditor", "provisioning.commands.auditor", "let an auditor read entries for some days"),
     _Command("replay", "provisioning.commands.replay", "send a file of real purchases and check every total"),
-    _Command("verify", "provisioning.verify.command", "check a receipt or a whole log, without the box"),
+    _Command(
+        "verify", "provisioning.verify.command", "check a receipt, an evidence bundle or a whole log, without the box"
+    ),
     _Command("upstream", "provisioning.upstream.command", "run a service of a head office: the witness of its boxes"),
     _Command("export", "provisioning.exports.command", "give an auditor the log as tables"),
+    _Command("succession", "provisioning.commands.succession", "new keys, or a new log in place of a lost one"),
     _Command("owner", "provisioning.owner.command", "make the owner's offline key, and sign with it"),
     _Command("conform", "provisioning.commands.conform", "score a terminal client on retry, clock and replay"),
 )

@@ -18,7 +18,7 @@ import msgspec
 from appliance.model.errors import Rejected, Unavailable
 
 SOCKET_NAME: Final = "local.sock"
-ANSWER_BYTES_MAX: Final = 4 * 2**20
+ANSWER_BYTES_MAX: Final = 16 * 2**20
 TIMEOUT_S: Final = 10.0
 
 
@@ -70,6 +70,11 @@ class LocalDoor:
         """A tlog-proof of an entry, with the entry inside."""
         query = {"seq": seq} if size is None else {"seq": seq, "size": size}
         return str(self._ask("GET", f"/ledger/proof?{urlencode(query)}")["proof"]).encode()
+
+    def evidence(self, *, key: str | None = None, seq: int | None = None) -> bytes:
+        """The evidence bundle of a payment, or of one entry."""
+        query = {"seq": seq} if key is None else {"key": key}
+        return base64.b64decode(self._ask("GET", f"/ledger/evidence?{urlencode(query)}")["bundle"])
 
     def consistency(self, size1: int, size2: int) -> dict[str, Any]:
         """Proof that the log of `size2` extends the one of `size1`."""

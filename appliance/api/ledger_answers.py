@@ -78,6 +78,10 @@ class LedgerAnswers:
             body={"payment": str(uuid.UUID(bytes=payment)), "entries": [_entry_fields(entry) for entry in found]},
         )
 
+    async def require_entry(self, seq: int) -> None:
+        """Return if entry `seq` exists. Raises Rejected `entry_unknown`."""
+        await self._archive.entry(seq)
+
     async def digest(self, at: str | None) -> dict[str, Any]:
         """The head as of a time; None is now."""
         at_ms = None if at is None else moment_ms(at)

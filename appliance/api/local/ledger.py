@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
+from appliance.anchor.gather import Gatherer
 from appliance.api.integrity import Integrity
 from appliance.api.ledger_answers import LedgerAnswers, whole_number
 from appliance.api.local.exchange import json_answer, read_body
@@ -28,8 +29,9 @@ class _Revoke(Wire, frozen=True, kw_only=True):
 class LedgerRoutes:
     """`/ledger/...`, `/integrity...` and `/auditors...`."""
 
-    def __init__(self, *, answers: LedgerAnswers, integrity: Integrity, auditors: Auditors) -> None:
+    def __init__(self, *, answers: LedgerAnswers, gatherer: Gatherer, integrity: Integrity, auditors: Auditors) -> None:
         self._answers = answers
+        self._gatherer = gatherer
         self._integrity = integrity
         self._auditors = auditors
 
@@ -39,6 +41,7 @@ class LedgerRoutes:
         router.add_get("/ledger/digest", self._digest, name="local_digest")
         router.add_get("/ledger/proof", self._proof, name="local_proof")
         router.add_get("/ledger/consistency", self._consistency, name="local_consistency")
+        router.add_get("/ledger/evidence", self._evidence, name="local_evidence")
         router.add_get("/integrity", self._report, name="local_integrity")
         router.add_post("/integrity/verify", self._verify, name="local_verify")
         router.add_get("/auditors", self._list, name="local_auditors")
@@ -56,6 +59,16 @@ class LedgerRoutes:
         size = whole_number(request.query, "size") if "size" in request.query else None
         proof = await self._answers.operators_proof_file(whole_number(request.query, "seq"), size)
         return json_answer({"proof": proof.decode()})
+
+    async def _evidence(self, request: web.Request) -> web.Response:
+        """Of a payment by its key, or of the one entry `seq`."""
+        if "seq" in request.query:
+            seqs: tuple[int, ...] = (whole_number(request.query, "seq"),)
+            await self._answers.require_entry(seqs[0])
+        else:
+            seqs = (await self._answers.history(request.query.get("key", ""))).seqs
+        bundle = await self._gatherer.bundle(seqs)
+        return json_answer({"bundle": bundle.encode(), "seqs": seqs})
 
     async def _consistency(self, request: web.Request) -> web.Response:
         size1, size2 = whole_number(request.query, "from"), whole_number(request.query, "to")
