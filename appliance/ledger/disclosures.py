@@ -113,6 +113,23 @@ class DisclosureVault:
                 )
         return tuple(opened)
 
+    async def check(self, rows: Sequence[tuple[int, str, int, bytes, bytes | None]]) -> None:
+        """Stored rows (seq, name, key id, ciphertext, its entry) open to what their entries commit to, or are erased.
+
+        Raises:
+            Corrupt: `disclosure_unreadable`, `disclosure_foreign`: the first that does not, with its place.
+        """
+        await _on(self._thread, lambda: self._check_now(rows))
+
+    def _check_now(self, rows: Sequence[tuple[int, str, int, bytes, bytes | None]]) -> None:
+        for seq, name, key_id, ciphertext, entry in rows:
+            try:
+                opened = self.open_now([(name, key_id, ciphertext)])
+            except Corrupt as damage:
+                raise Corrupt(damage.code, f"value {name:.40} of entry {seq}: {damage.detail}") from damage
+            if entry is None or any(disclosure.commitment not in entry for disclosure in opened):
+                raise Corrupt("disclosure_foreign", f"value {name:.40} of entry {seq} is not what the entry commits to")
+
     def close(self) -> None:
         """Stop the thread and close the file."""
         self._thread.shutdown(wait=True)

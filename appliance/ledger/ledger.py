@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from appliance.crypto.hybrid import HybridPublic
-from appliance.ledger.disclosures import KIND_ERASED, erased_body
+from appliance.ledger.disclosures import KIND_ERASED, DisclosureVault, erased_body
 from appliance.ledger.draft import Disclosure, Draft, Purpose, Recorded
 from appliance.ledger.genesis import ACTOR as GENESIS_ACTOR
 from appliance.ledger.genesis import KIND as GENESIS_KIND
@@ -118,6 +118,11 @@ class Ledger:
     def head(self) -> Head:
         """The newest durable head."""
         return Head(size=self._prover.tail.size, root=self._prover.tail.root)
+
+    @property
+    def vault(self) -> DisclosureVault | None:
+        """The values that can be erased; None without a store key."""
+        return self._opened.vault
 
     @property
     def tail(self) -> Tail:

@@ -58,7 +58,8 @@ class Reader:
         try:
             return query(self._connection)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            # The module's own errors (a text that is not UTF-8) carry no code of SQLite's.
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise Bug("read_too_long", f"a query took more than {STEPS_MAX} steps") from error
             raise
         finally:

@@ -5,17 +5,20 @@ Must never repair, and never hold a read transaction over more than a page of en
 
 * What `verify.py` computes from the entries is compared with every stored copy: one flipped bit in an entry, a tile or
   the head row is named with its place.
+* Values that may be erased are opened and compared with what their entries commit to.
 * Tables of projections are not compared here: they are thrown away and rebuilt, never believed.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from appliance.crypto.cbor import head as cbor_head
+from appliance.ledger.disclosures import DisclosureVault
 from appliance.ledger.entry import decode
 from appliance.ledger.genesis import LogId
 from appliance.ledger.merkle import HASH_BYTES, TILE_HEIGHT, node_hash
@@ -27,6 +30,7 @@ _TEXT: Final = 3
 
 Turn = Callable[[int, int], None]
 """Called between pages with (entries checked, entries in all): may wait, and may raise to stop."""
+_DisclosureRow = tuple[int, str, int, bytes, bytes | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +57,43 @@ def scrub(connection: sqlite3.Connection, *, log_id: LogId, turn: Turn) -> Verif
         _compare(log, stored, log_id)
         _check_structure(connection, lambda: turn(stored.size, stored.size))
     except sqlite3.DatabaseError as damage:
-        if damage.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-            turn(stored.size, stored.size)
+        if getattr(damage, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            turn(stored.size, stored.size)  # somebody wants us to stop: it raises
         raise Corrupt(
             "database_damaged", f"SQLite cannot read the file near entry {reading.checked}: {damage}"
         ) from damage
     return log
+
+
+Read = Callable[[Callable[[sqlite3.Connection], list[_DisclosureRow]]], Awaitable[list[_DisclosureRow]]]
+
+
+async def scrub_disclosures(read: Read, vault: DisclosureVault, rest: Callable[[], Awaitable[None]]) -> int:
+    """Open every value beside the log under its key and compare it with its entry; returns how many rows there were.
+
+    Args:
+        rest: awaited between pages.
+    Raises:
+        Corrupt: as `DisclosureVault.check`; `database_damaged`.
+    """
+    checked, seq, name = 0, -1, ""
+    try:
+        while rows := await read(partial(_disclosure_page, seq=seq, name=name)):
+            await vault.check(rows)
+            checked += len(rows)
+            seq, name = rows[-1][:2]
+            await rest()
+    except sqlite3.DatabaseError as damage:
+        raise Corrupt("database_damaged", f"SQLite cannot read the values behind entry {seq}: {damage}") from damage
+    return checked
+
+
+def _disclosure_page(connection: sqlite3.Connection, *, seq: int, name: str) -> list[_DisclosureRow]:
+    return connection.execute(
+        "SELECT d.seq, d.name, d.key_id, d.ciphertext, e.entry FROM disclosures AS d LEFT JOIN entries AS e USING (seq)"
+        " WHERE (d.seq, d.name) > (?, ?) ORDER BY d.seq, d.name LIMIT ?",
+        (seq, name, PAGE_ENTRIES),
+    ).fetchall()
 
 
 class _Reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import sqlite3
@@ -12,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from appliance.ledger.database import database_file
-from appliance.ledger.draft import Purpose
-from appliance.ledger.scrub import scrub
+from appliance.ledger.draft import Disclosure, Draft, Purpose
+from appliance.ledger.ledger import Ledger
+from appliance.ledger.scrub import scrub, scrub_disclosures
 from appliance.ledger.verify import BadEntry
 from appliance.model.errors import Corrupt
-from tests.unit.ledger.shop import genesis, open_ledger, running, sale
+from tests.unit.ledger.shop import draft, genesis, open_ledger, running, sale
 
 SIZE = 700
 
@@ -154,3 +156,56 @@ def test_damaged_page_is_a_sentence_with_a_place(folder: Path) -> None:
         file.write(bytes(4096))
     with pytest.raises(Corrupt):
         check(folder)
+
+
+async def check_values(ledger: Ledger) -> int:
+    async def no_rest() -> None:
+        await asyncio.sleep(0)
+
+    assert ledger.vault is not None
+    return await scrub_disclosures(ledger.read, ledger.vault, no_rest)
+
+
+def buyer(at: int) -> Draft:
+    value = Disclosure(name="buyer", salt=at.to_bytes(16, "big"), value=b"Erika", subject=f"person:{at % 3}")
+    return draft("sale", {"amount": 1, "key": f"k{at}", "buyer": value.commitment}, (value,))
+
+
+async def test_values_beside_the_log_open_to_what_their_entries_commit_to(tmp_path: Path) -> None:
+    async with running(await open_ledger(tmp_path)) as ledger:
+        await ledger.append([buyer(at) for at in range(600)], purpose=Purpose.OUTCOME)
+        assert await check_values(ledger) == 600
+        await ledger.erase("person:1", actor="operator:1")
+        assert await check_values(ledger) == 400
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("UPDATE disclosures SET ciphertext = zeroblob(60) WHERE seq = 500", "disclosure_unreadable"),
+        ("UPDATE disclosures SET ciphertext = zeroblob(3) WHERE seq = 500", "disclosure_unreadable"),
+        ("UPDATE disclosures SET name = 'seller' WHERE seq = 500", "disclosure_unreadable"),
+        (
+            "UPDATE disclosures SET (key_id, ciphertext) = (SELECT key_id, ciphertext FROM disclosures WHERE seq = 7)"
+            " WHERE seq = 500",
+            "disclosure_foreign",
+        ),
+    ],
+)
+async def test_value_that_is_not_its_entrys_is_located(tmp_path: Path, statement: str, code: str) -> None:
+    async with running(await open_ledger(tmp_path)) as ledger:
+        await ledger.append([buyer(at) for at in range(600)], purpose=Purpose.OUTCOME)
+        change(tmp_path, statement)
+        with pytest.raises(Corrupt, match=rf"{code}.*of entry 500"):
+            await check_values(ledger)
+
+
+async def test_column_of_another_type_is_damage_too(tmp_path: Path) -> None:
+    async with running(await open_ledger(tmp_path)) as ledger:
+        await ledger.append([buyer(at) for at in range(600)], purpose=Purpose.OUTCOME)
+        change(tmp_path, "UPDATE disclosures SET ciphertext = CAST(x'ff' || ciphertext AS TEXT) WHERE seq = 500")
+        with pytest.raises(Corrupt, match="database_damaged"):
+            await check_values(ledger)
+        change(tmp_path, "UPDATE entries SET entry = CAST(x'ff' AS TEXT) WHERE seq = 500")
+    with pytest.raises(Corrupt, match=r"database_damaged.*near entry 256"):
+        await asyncio.to_thread(check, tmp_path)
