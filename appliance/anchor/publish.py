@@ -37,7 +37,7 @@ from appliance.evidence.publication import (
     make_publication,
     seal_content_key,
 )
-from appliance.evidence.publication_root import ENTRIES_MAX, Scope, Sealing, TileAt
+from appliance.evidence.publication_root import ENTRIES_MAX, PURPOSE, Scope, Sealing, TileAt
 from appliance.ledger.archive import Archive
 from appliance.ledger.checkpoint import CheckpointMaker
 from appliance.ledger.publication import tiles_of
@@ -229,6 +229,12 @@ class Publisher:
     def _content_key(self, scope: Scope, salt: bytes) -> bytes:
         derive = HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=salt, info=scope.info())
         return derive.derive(self._secret)
+
+
+def secret_from(store_key: bytes) -> bytes:
+    """The secret of a box's publisher, from the key over its disclosures: the same at each start, on no disk."""
+    derive = HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=None, info=PURPOSE.encode())
+    return derive.derive(store_key)
 
 
 def _rows(connection: sqlite3.Connection, *, start: int, end: int) -> list[bytes]:

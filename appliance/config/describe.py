@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from appliance.config.fields import Field, fields_of
-from appliance.config.schema import Section, Settings
+from appliance.config.schema import Settings
+from appliance.config.section import Section
 from appliance.model.invariants import ensure
 
 _HEAD = """\

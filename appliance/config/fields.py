@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from appliance.config.schema import Section
+from appliance.config.section import Section
 from appliance.model.invariants import ensure
 
 

@@ -19,8 +19,9 @@ import msgspec
 from typing_extensions import override
 
 from appliance.config.fields import Field, fields_of
-from appliance.config.schema import Section, Settings
+from appliance.config.schema import Settings
 from appliance.config.secret import Secret
+from appliance.config.section import Section
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.money import EXPONENTS
 

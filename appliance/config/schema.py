@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 from msgspec import Meta
 
+from appliance.config.publication import Publication
+from appliance.config.section import IN_EXAMPLE, SECRET_FILE, Section, Url
 from appliance.model.limits import (
     AMOUNT_MINOR_MAX,
     BATCH_SALES_MAX,
@@ -21,22 +22,12 @@ from appliance.model.limits import (
     WITNESSES_MAX,
 )
 
-SECRET_FILE: Final = {"secret_file": True}
-"""Marks a path whose file holds a secret: `load.py` insists on mode 0600 or stricter."""
-IN_EXAMPLE: Final = {"in_example": True}
-"""Marks a setting that may be absent but that the example sets, because a shop needs it."""
-
 KeyIdHex = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{2}){1,32}\Z")]
 Sha256Hex = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Host = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z.:_-]{1,253}\Z")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Url = Annotated[str, Meta(pattern=r"\Ahttps?://[^\s?#@]{1,200}\Z")]
 
 _EXAMPLE_HASH: Final = "00" * 32
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table of the file."""
 
 
 class Shop(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -371,6 +362,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tpm: Annotated[Tpm | None, Meta(extra=IN_EXAMPLE, description="Root of trust.")] = None
     provider: Annotated[Provider, Meta(description="Card money.")] = Provider()
     witnesses: Annotated[Witnesses, Meta(description="Who vouches for heads.")] = Witnesses()
+    publication: Annotated[Publication | None, Meta(description="Where the log is published.")] = None
     limits: Annotated[Limits, Meta(description="Bounds.")] = Limits()
     otlp: Annotated[Otlp | None, Meta(description="Spans.")] = None
     log: Annotated[Log, Meta(description="Lines.")] = Log()

@@ -11,6 +11,8 @@ Source: docs/formats/publication.md; RFC 9180, draft-ietf-hpke-pq (KEM 0x0051), 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 from typing import Final
 
@@ -62,6 +64,14 @@ class Recipient:
     def seal(self, plaintext: bytes, info: bytes) -> bytes:
         """Encapsulated key || ciphertext || tag; `info` says what for and must be given again to open. 0.9 ms."""
         return _SUITE.encrypt(plaintext, self._key, info=info)
+
+
+def read_recipient(file: bytes) -> Recipient:
+    """The recipient in a file of base64, as `tillstone audit key` writes it. Raises Rejected."""
+    try:
+        return Recipient(base64.b64decode(file.strip(), validate=True))
+    except binascii.Error as cause:
+        raise Rejected("recipient_key_malformed", "expected a public key in base64") from cause
 
 
 def public_key_of(seed: bytes) -> bytes:

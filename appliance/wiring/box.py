@@ -78,7 +78,7 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
         provider = await _open_provider(settings, clock)
         if provider is not None:
             stack.push_async_callback(provider.close)
-        outside = await stack.enter_async_context(open_outside(settings.storage.path))
+        outside = await stack.enter_async_context(open_outside(settings))
         async with supervised(log=log, clock=clock) as supervisor:
             supervisor.stop_on_signals()
             supervisor.start("head signing", ledger.sign_heads)

@@ -19,6 +19,7 @@ from appliance.anchor.store import EvidenceStore
 from appliance.anchor.witnesses import NAME as WITNESS
 from appliance.anchor.witnesses import CosignedCheckpoint, Witnesses
 from appliance.config import schema
+from appliance.config.publication import Publication
 from appliance.crypto.hpke import read_recipient
 from appliance.device.health import Check, Finding, Level
 from appliance.evidence.cosignature import WitnessKey, WitnessPolicy
@@ -60,7 +61,7 @@ async def open_outside(settings: schema.Settings) -> AsyncIterator[Outside]:
         yield Outside(store=store, http=http, blocks=blocks)
 
 
-async def _open_blocks(settings: schema.Publication) -> BlockStore:
+async def _open_blocks(settings: Publication) -> BlockStore:
     opening = IpfsClient if settings.client == "ipfshttpclient" else IpfsHttp
     return await opening.open(api_base=settings.api_base, deadline_ms=settings.deadline_ms)
 
@@ -147,7 +148,7 @@ class Followers:
         return witnesses
 
     def _add_publisher(
-        self, settings: schema.Publication, blocks: BlockStore, checkpoints: CheckpointMaker, store_key: bytes
+        self, settings: Publication, blocks: BlockStore, checkpoints: CheckpointMaker, store_key: bytes
     ) -> None:
         publisher = Publisher(
             origin=self._ledger.statement.origin,

@@ -66,6 +66,8 @@ class PublicParts:
             settings=settings,
             outside=outside,
             ledger=ledger,
+            archive=archive,
+            store_key=trust.store_key,
             checkpoints=self._checkpoints,
             quarantine=quarantine,
             clock=clock,

@@ -1,0 +1,19 @@
+"""What every table of the settings file is made of: its base, its marks, and types that several tables use."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+SECRET_FILE: Final = {"secret_file": True}
+"""Marks a path whose file holds a secret: `load.py` insists on mode 0600 or stricter."""
+IN_EXAMPLE: Final = {"in_example": True}
+"""Marks a setting that may be absent but that the example sets, because a shop needs it."""
+
+Url = Annotated[str, Meta(pattern=r"\Ahttps?://[^\s?#@]{1,200}\Z")]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the file."""
