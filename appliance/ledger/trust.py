@@ -22,6 +22,7 @@ import msgspec
 
 from appliance.crypto import cbor
 from appliance.crypto.owner import OwnerPublic, SignedStatement
+from appliance.evidence.block import MAINNET, NETWORKS, Network
 from appliance.evidence.cosignature import WitnessKey, WitnessPolicy
 from appliance.ledger.entry import decode
 from appliance.ledger.genesis import KIND as GENESIS
@@ -56,6 +57,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     distrusted: Annotated[list[_Signed], msgspec.Meta(max_length=64)] = []
     witnesses: Annotated[list[Annotated[str, msgspec.Meta(max_length=4096)]], msgspec.Meta(max_length=64)] = []
     witnesses_needed: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    network: Annotated[str, msgspec.Meta(pattern=rf"\A(?:{'|'.join(NETWORKS)})\Z")] = MAINNET.name
 
 
 NO_WITNESSES: Final = WitnessPolicy(keys=(), needed=0)
@@ -86,6 +88,7 @@ class Trust:
         keys: for each log which keys sign heads of which size, as `verify_receipt` wants them.
         evidence: the statements from which all this follows.
         witnesses: who may vouch that everybody is shown the same log, and how many must.
+        network: the chain whose blocks count.
     """
 
     owner: OwnerPublic
@@ -93,10 +96,12 @@ class Trust:
     keys: dict[LogId, LogKeys]
     evidence: Evidence
     witnesses: WitnessPolicy = NO_WITNESSES
+    network: Network = MAINNET
 
     def learn(self, evidence: Evidence) -> Trust:
         """With more of what the owner said: a newer trust file, an export; raises Rejected as `trust_in`."""
-        return replace(trust_in(self.owner, self.evidence + evidence), witnesses=self.witnesses)
+        learnt = trust_in(self.owner, self.evidence + evidence)
+        return replace(learnt, witnesses=self.witnesses, network=self.network)
 
 
 def trust_in(owner: OwnerPublic, evidence: Evidence) -> Trust:
@@ -159,7 +164,9 @@ def encode_trust(owner: OwnerPublic, logs: Sequence[SignedGenesis]) -> bytes:
     return encode_evidence(owner, Evidence(logs=tuple(logs)))
 
 
-def encode_evidence(owner: OwnerPublic, evidence: Evidence, witnesses: WitnessPolicy = NO_WITNESSES) -> bytes:
+def encode_evidence(
+    owner: OwnerPublic, evidence: Evidence, witnesses: WitnessPolicy = NO_WITNESSES, network: Network = MAINNET
+) -> bytes:
     """The file."""
     file = _File(
         version=1,
@@ -178,6 +185,7 @@ def encode_evidence(owner: OwnerPublic, evidence: Evidence, witnesses: WitnessPo
         ],
         witnesses=[key.vkey for key in witnesses.keys],
         witnesses_needed=witnesses.needed,
+        network=network.name,
     )
     return msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
 
@@ -210,7 +218,8 @@ def load_trust(file: bytes) -> Trust:
     owner = OwnerPublic.decode(owner.encode())  # checks that the keys are of the owner's two types
     keys = tuple(WitnessKey.from_vkey(vkey) for vkey in read.witnesses)
     trust = trust_in(owner, replace(evidence, rotations=tuple(read_rotation(body) for body in bodies)))
-    return replace(trust, witnesses=WitnessPolicy(keys=keys, needed=read.witnesses_needed))
+    policy = WitnessPolicy(keys=keys, needed=read.witnesses_needed)
+    return replace(trust, witnesses=policy, network=NETWORKS[read.network])
 
 
 def _to_text(value: bytes) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+from appliance.evidence.block import MAINNET, NETWORKS
 from appliance.evidence.bundle import EvidenceBundle, HeadEvidence, read_bundle
 from appliance.evidence.cid import cid_text
 from appliance.evidence.cosignature import Cosignature, WitnessKey, WitnessPolicy
@@ -25,7 +26,7 @@ from appliance.ledger.evidence import (
 )
 from appliance.ledger.log_keys import LogKeys, VouchedHead
 from appliance.ledger.receipt import VerifiedReceipt, verify_receipt
-from appliance.ledger.trust import load_trust
+from appliance.ledger.trust import NO_WITNESSES, load_trust
 from appliance.model.errors import TillstoneError
 from provisioning.verify.receipt_check import check_receipt
 from provisioning.verify.report import Report, Step
@@ -111,14 +112,26 @@ def check_bundle(file: bytes, trust_file: bytes, demand: Demand, required: Seque
     return _told(report, bundle, receipt, heads, demand, required)
 
 
-def policy_of(vkeys: Sequence[str], needed: int | None) -> WitnessPolicy:
-    """The witnesses to believe; all of them must have signed unless `needed` says fewer.
+def demand_of(trust_file: bytes, vkeys: Sequence[str], needed: int | None, network: str | None) -> Demand:
+    """Whom the holder of the trust file believes, with what was said on the command line.
 
+    Args:
+        vkeys: further witnesses; with them, and no `needed`, all must have signed.
     Raises:
         Rejected: `witness_key_malformed`, `witness_policy_invalid`.
     """
-    keys = tuple([WitnessKey.from_vkey(vkey) for vkey in vkeys])
-    return WitnessPolicy(keys=keys, needed=len({key.name for key in keys}) if needed is None else needed)
+    try:
+        trust = load_trust(trust_file)
+        policy, chain = trust.witnesses, trust.network
+    except TillstoneError:
+        policy, chain = NO_WITNESSES, MAINNET  # the check says what is wrong with the file
+    keys = (*policy.keys, *[WitnessKey.from_vkey(vkey) for vkey in vkeys])
+    names = {key.name for key in keys}
+    if needed is None:
+        needed = len(names) if vkeys else policy.needed
+    return Demand(
+        witnesses=WitnessPolicy(keys=keys, needed=needed), network=chain if network is None else NETWORKS[network]
+    )
 
 
 def _checked(head: HeadEvidence, receipt: VerifiedReceipt, origin: str, keys: LogKeys, demand: Demand) -> _Head:

@@ -57,7 +57,9 @@ def _add_bundle(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     bundle.add_argument("--needed", type=int, default=None, metavar="N", help="how many witnesses must have signed")
     bundle.add_argument(
-        "--network", choices=("mainnet", "testnet", "regtest"), default="mainnet", help="chain of the block headers"
+        "--network",
+        choices=("mainnet", "testnet", "regtest"),
+        help="chain of the block headers (default: what the trust file says, else mainnet)",
     )
     bundle.set_defaults(run=run_bundle)
 
@@ -86,14 +88,11 @@ def run_log(arguments: argparse.Namespace) -> int:
 
 def run_bundle(arguments: argparse.Namespace) -> int:
     """Check one evidence bundle."""
-    from appliance.evidence.block import NETWORKS
     from appliance.evidence.bundle import BUNDLE_BYTES_MAX
-    from appliance.ledger.evidence import Demand
-    from provisioning.verify.bundle_check import check_bundle, policy_of
+    from provisioning.verify.bundle_check import check_bundle, demand_of
 
     trust_file = _read(arguments.trust, TRUST_BYTES_MAX)
-    policy = policy_of(arguments.witness, arguments.needed)
-    demand = Demand(witnesses=policy, network=NETWORKS[arguments.network])
+    demand = demand_of(trust_file, arguments.witness, arguments.needed, arguments.network)
     file = _read(arguments.file, BUNDLE_BYTES_MAX)
     report = check_bundle(file, trust_file, demand, [_PARTS[name] for name in arguments.require])
     return _answer(report, "The evidence", is_json=arguments.json)

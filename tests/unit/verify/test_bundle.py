@@ -28,7 +28,7 @@ from appliance.ledger.receipt import ReceiptBundle
 from appliance.ledger.succession import DISTRUST, distrust_statement
 from appliance.ledger.trust import Evidence, encode_evidence
 from appliance.ports.chain import BlockHash
-from provisioning.verify.bundle_check import PARTS, check_bundle
+from provisioning.verify.bundle_check import PARTS, check_bundle, demand_of
 from provisioning.verify.report import Report
 from tests.fakes.log import shop_log
 from tests.regtest import mined_header
@@ -288,3 +288,16 @@ def test_a_distrusted_key_counts_for_what_others_saw_before() -> None:
     assert (late.ok, late.code) == (False, "log_key_distrusted")
     alone = bundle(HeadEvidence(note=note(), paths=whole_head().paths))
     assert check_bundle(alone, _distrusting(seen_by_witness_ms + 1), demand()).code == "log_key_distrusted"
+
+
+def test_the_trust_file_names_witnesses_and_network_and_the_command_line_adds_to_them() -> None:
+    known, other = witness(), Witness("w2.example")
+    policy = WitnessPolicy(keys=known.keys, needed=1)
+    trust_file = encode_evidence(owner().public, Evidence(logs=(genesis(),)), policy, REGTEST)
+    named = demand_of(trust_file, [], None, None)
+    assert named == Demand(witnesses=policy, network=REGTEST)
+    assert check_bundle(bundle(whole_head()), trust_file, named, PARTS).ok
+    more = demand_of(trust_file, [key.vkey for key in other.keys], None, "mainnet")
+    assert (more.witnesses.names, more.witnesses.needed, more.network) == (("w1.example", "w2.example"), 2, MAINNET)
+    assert demand_of(trust_file, [], 0, None).witnesses.needed == 0
+    assert demand_of(b"no trust file", [], None, None).witnesses.names == ()
