@@ -27,9 +27,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from appliance.crypto import cose
 from appliance.crypto.hybrid import HybridPublic, PinnedKey
 from appliance.crypto.owner import OwnerKey
-from appliance.ledger.genesis import STATEMENT_KIND, GenesisStatement, SignedGenesis, read_body
+from appliance.ledger.genesis import GenesisStatement, read_body
 from appliance.ledger.trust import encode_trust
 from drivers.tpm.bundle import encode_bundle
+from provisioning.owner.statements import sign
 from provisioning.swtpm import RunningSwtpm, make_swtpm, start_swtpm
 from provisioning.terminal.durable import write_durably
 from provisioning.token import TokenKeys, TokenPlan, make_token, softhsm_environment, write_softhsm_configuration
@@ -59,10 +60,11 @@ class ShopFacts:
     currency: str = "EUR"
     country: str = "DE"
     timezone: str = "Europe/Berlin"
+    generation: int = 1
 
     @property
     def origin(self) -> str:
-        return f"{self.owner}/{self.serial}/1"
+        return f"{self.owner}/{self.serial}/{self.generation}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,17 +129,58 @@ def make_box(folder: Path, *, shop: ShopFacts | None = None, on_step: Step = lam
     marker = folder / "box.json"
     if not marker.exists():
         with _private_umask():
+            _make_owner(_owner_key_path(folder), on_step)
             _ceremony(folder, shop or ShopFacts(), on_step)
-    box = _read(folder, marker)
+    box = read_box(folder)
     owner = _owner_key_path(folder)
     if not (folder / "genesis.cbor").exists():
         on_step("the owner signs the log's genesis")
-        _make_genesis(box, OwnerKey.load(owner, None))
+        signed = sign(OwnerKey.load(owner, None), genesis_statement(box))
+        write_durably(folder / "genesis.cbor", signed.file)
     if not box.trust.exists():
         genesis = read_body((folder / "genesis.cbor").read_bytes())
         write_durably(box.trust, encode_trust(OwnerKey.load(owner, None).public, [genesis]))
     box.data.mkdir(mode=0o700, exist_ok=True)
     return box
+
+
+def renew_devices(box: Box, *, on_step: Step = lambda _step: None) -> Box:
+    """New token and TPM in place of lost ones, with new keys; what is left of the old ones is put aside.
+
+    The log does not start with them: its owner names them first (`provisioning/succession.py`).
+    """
+    for device in (box.token, box.tpm):
+        aside = device.with_name(f"{device.name}-{box.shop.generation}")
+        if device.exists() and not aside.exists():
+            device.rename(aside)
+    with _private_umask():
+        _ceremony(box.folder, box.shop, on_step)
+    return read_box(box.folder)
+
+
+def keep_box(box: Box) -> None:
+    """Write `box.json`: from here on these are the box's keys and its log's generation."""
+    made = _BoxFile(version=1, shop=box.shop, module=str(box.module), keys=box.keys)
+    write_durably(box.folder / "box.json", msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+
+
+def genesis_statement(box: Box) -> GenesisStatement:
+    """What the owner is asked to sign for the log that this box is about to begin."""
+    keys = box.keys
+    return GenesisStatement(
+        origin=box.shop.origin,
+        created_ms=time.time_ns() // 1_000_000,
+        keys=log_keys(keys),
+        note_key=keys.classical_public,
+    )
+
+
+def log_keys(keys: TokenKeys) -> HybridPublic:
+    """The pair that signs heads."""
+    return HybridPublic(
+        classical=PinnedKey(algorithm=keys.classical_algorithm, public_key=keys.classical_public),
+        post_quantum=PinnedKey(algorithm=cose.ML_DSA_87, public_key=keys.post_quantum_public),
+    )
 
 
 def start_tpm(box: Box) -> RunningSwtpm:
@@ -153,20 +196,23 @@ def find_module() -> Path:
     raise BoxFailed("SoftHSM is not installed; on Debian: apt-get install softhsm2 libsofthsm2")
 
 
+def _make_owner(path: Path, on_step: Step) -> None:
+    if path.exists():
+        return
+    on_step("the owner's key, ECDSA P-384 and SLH-DSA")
+    # Written beside and renamed: a key file cut short must not pass for one.
+    beside = path.with_name(".owner-key.new")
+    beside.unlink(missing_ok=True)
+    OwnerKey.generate().save(beside, None)
+    beside.rename(path)
+
+
 def _ceremony(folder: Path, shop: ShopFacts, on_step: Step) -> None:
     """Token, keys, envelope and sealed PIN: all of them, from the beginning."""
     module = find_module()
     on_step("a software TPM with an endorsement certificate")
     make_swtpm(folder / "tpm")
     _tighten(folder / "tpm")
-    owner = _owner_key_path(folder)
-    if not owner.exists():
-        on_step("the owner's key, ECDSA P-384 and SLH-DSA")
-        # Written beside and renamed: a key file cut short must not pass for one.
-        beside = owner.with_name(".owner-key.new")
-        beside.unlink(missing_ok=True)
-        OwnerKey.generate().save(beside, None)
-        beside.rename(owner)
     on_step("a SoftHSM token with the log's keys")
     token = folder / "token"
     shutil.rmtree(token, ignore_errors=True)
@@ -178,8 +224,7 @@ def _ceremony(folder: Path, shop: ShopFacts, on_step: Step) -> None:
     write_durably(folder / "ml-dsa.envelope", keys.envelope)
     on_step("the token's PIN, sealed in the TPM")
     _seal_pin(folder, pin.encode())
-    made = _BoxFile(version=1, shop=shop, module=str(module), keys=keys)
-    write_durably(folder / "box.json", msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+    keep_box(Box(folder=folder, shop=shop, module=module, keys=keys))
 
 
 def _seal_pin(folder: Path, pin: bytes) -> None:
@@ -192,24 +237,6 @@ def _seal_pin(folder: Path, pin: bytes) -> None:
         tpm.process.wait()
     write_durably(folder / "pcr-policy.json", msgspec.json.encode(bundle.policies[0]))
     write_durably(folder / "tpm-bundle.json", encode_bundle(bundle))
-
-
-def _make_genesis(box: Box, owner: OwnerKey) -> None:
-    keys = box.keys
-    statement = GenesisStatement(
-        origin=box.shop.origin,
-        created_ms=time.time_ns() // 1_000_000,
-        keys=HybridPublic(
-            classical=PinnedKey(algorithm=keys.classical_algorithm, public_key=keys.classical_public),
-            post_quantum=PinnedKey(algorithm=cose.ML_DSA_87, public_key=keys.post_quantum_public),
-        ),
-        note_key=keys.classical_public,
-    ).encode()
-    signed = SignedGenesis(
-        statement=statement, owner_signature=owner.sign_statement(STATEMENT_KIND, statement).encode()
-    )
-    signed.verify(owner.public)
-    write_durably(box.folder / "genesis.cbor", signed.encode_body())
 
 
 def _policy_key(folder: Path) -> ec.EllipticCurvePrivateKey:
@@ -259,10 +286,12 @@ def _private_umask() -> Iterator[None]:
         os.umask(before)
 
 
-def _read(folder: Path, marker: Path) -> Box:
+def read_box(folder: Path) -> Box:
+    """The box that was made in `folder`. Raises BoxFailed."""
+    marker = folder / "box.json"
     try:
         made = msgspec.json.decode(marker.read_bytes(), type=_BoxFile)
-    except msgspec.MsgspecError as cause:
+    except (OSError, msgspec.MsgspecError) as cause:
         raise BoxFailed(f"{marker} cannot be read ({cause}): remove {folder} to begin anew") from cause
     return Box(folder=folder, shop=made.shop, module=Path(made.module), keys=made.keys)
 

@@ -13,7 +13,7 @@ from appliance.config.load import load
 from provisioning.box import HSM_LABEL, Box, public_key_sha256
 from provisioning.certificate import DoorFiles
 from provisioning.terminal.durable import write_durably
-from provisioning.token import CLASSICAL_KEY_ID, WRAPPING_KEY_ID
+from provisioning.token import WRAPPING_KEY_ID
 
 Value = str | int | bool | Path
 
@@ -62,7 +62,7 @@ def write_settings(
             "room_bytes_min": room_bytes_min,
         },
         "hsm": {"module_path": box.module, "token_label": HSM_LABEL},
-        "hsm.classical": {"id": CLASSICAL_KEY_ID.hex(), "public_key_sha256": public_key_sha256(keys.classical_public)},
+        "hsm.classical": {"id": keys.classical_id.hex(), "public_key_sha256": public_key_sha256(keys.classical_public)},
         "hsm.kek": {"id": WRAPPING_KEY_ID.hex()},
         "post_quantum": {"envelope_path": box.folder / "ml-dsa.envelope"},
         "tpm": {

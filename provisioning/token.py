@@ -1,8 +1,8 @@
 """Make a token ready: initialise it, set both PINs, make the log's keys and seal the post-quantum seed.
 
 Runs as a process of its own (`python -m provisioning.token`), since PKCS#11 has one state per process: the caller's
-stays untouched. PINs come on stdin and go nowhere else, so they never stand in a process list. Must never be run on a
-token that holds keys: initialising erases it.
+stays untouched. PINs come on stdin and go nowhere else, so they never stand in a process list. Must never initialise a
+token that holds keys: that erases them.
 """
 
 from __future__ import annotations
@@ -48,32 +48,42 @@ class TokenFailed(Exception):
 
 
 class TokenPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to make, and with which PINs."""
+    """What to make, and with which PINs.
+
+    Attributes:
+        so_pin: for a new token, which is initialised; None for new log keys in the one that is there.
+        classical_id: under which CKA_ID the log's classical key is made.
+        wrapping_public: of a token that is there, as its `TokenKeys` say.
+    """
 
     module_path: str
     label: str
-    so_pin: str
+    so_pin: str | None
     user_pin: str
+    classical_id: bytes = CLASSICAL_KEY_ID
+    wrapping_public: bytes | None = None
 
 
 class TokenKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Public facts about the keys made.
 
     Attributes:
-        classical_algorithm: COSE id of the log's classical key.
+        classical_id: CKA_ID of the log's classical key; counts up with each rotation.
+        classical_algorithm: COSE id of that key.
         wrapping_public: SubjectPublicKeyInfo, only of an ECDH wrapping key.
         envelope: the ML-DSA-87 seed under the wrapping key.
     """
 
     classical_algorithm: int
     classical_public: bytes
+    classical_id: bytes = CLASSICAL_KEY_ID
     wrapping_public: bytes | None
     post_quantum_public: bytes
     envelope: bytes
 
 
 def make_token(plan: TokenPlan, *, environment: dict[str, str]) -> TokenKeys:
-    """Initialise the one free token of the library and make the log's keys in it, in a process of its own.
+    """Make the log's keys, in the one free token of the library or beside older keys, in a process of its own.
 
     Raises:
         TokenFailed: with the last thing that process said.
@@ -92,7 +102,7 @@ def make_token(plan: TokenPlan, *, environment: dict[str, str]) -> TokenKeys:
     return msgspec.json.decode(made.stdout, type=TokenKeys)
 
 
-def _initialise(plan: TokenPlan) -> None:
+def _initialise(plan: TokenPlan, so_pin: bytes) -> None:
     """C_InitToken and C_InitPIN: the binding has neither, and softhsm2-util wants PINs as arguments."""
     library: Any = ctypes.CDLL(plan.module_path)
     _call(library, "C_Initialize", None)
@@ -101,7 +111,7 @@ def _initialise(plan: TokenPlan) -> None:
     # A new SoftHSM store shows exactly one slot, whose token is not initialised.
     if count.value != 1:
         raise TokenFailed(f"expected one empty token in the store, saw {count.value} slots")
-    slot, so_pin, user_pin = ctypes.c_ulong(slots[0]), plan.so_pin.encode(), plan.user_pin.encode()
+    slot, user_pin = ctypes.c_ulong(slots[0]), plan.user_pin.encode()
     label = plan.label.encode().ljust(_LABEL_BYTES)
     _call(library, "C_InitToken", slot, so_pin, ctypes.c_ulong(len(so_pin)), label)
     session = ctypes.c_ulong()
@@ -129,14 +139,15 @@ def _make_keys(plan: TokenPlan) -> TokenKeys:
     token = Token.open(library=load(plan.module_path), label=plan.label, serial=None, pin=Pin(plan.user_pin))
     session = token.session(writable=True)
     algorithm = choose_classical(token.mechanisms)
-    classical = generate_signing_key(session, algorithm, key_id=CLASSICAL_KEY_ID, label="log, classical")
-    wrapping = _make_wrapping_key(session, token.mechanisms)
+    classical = generate_signing_key(session, algorithm, key_id=plan.classical_id, label="log, classical")
+    wrapping = plan.wrapping_public if plan.so_pin is None else _make_wrapping_key(session, token.mechanisms)
     # Drawn by the kernel and the token both: one broken generator alone does not give the key away.
     seed = hashlib.sha3_256(os.urandom(_SEED_BYTES) + session.random(_SEED_BYTES)).digest()
     cipher = _Cipher(session, wrapping)
     header = header_for(ENVELOPE_PURPOSE, cose.ML_DSA_87, seed)
     envelope = asyncio.run(seal(cipher, seed, header))
     return TokenKeys(
+        classical_id=plan.classical_id,
         classical_algorithm=_COSE_ALGORITHMS[algorithm],
         classical_public=classical,
         wrapping_public=wrapping,
@@ -173,7 +184,8 @@ class _Cipher:
 def main() -> None:
     """Read a plan from stdin, write the keys to stdout."""
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=TokenPlan)
-    _initialise(plan)
+    if plan.so_pin is not None:
+        _initialise(plan, plan.so_pin.encode())
     sys.stdout.buffer.write(msgspec.json.encode(_make_keys(plan)))
 
 

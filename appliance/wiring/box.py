@@ -23,6 +23,7 @@ from appliance.device.boot import begin_epoch, record_boot, renew_epochs, self_t
 from appliance.device.epochs import epoch_draft
 from appliance.device.harden import harden
 from appliance.device.health import Health, examine
+from appliance.device.statements import record_statements
 from appliance.device.upkeep import Upkeep
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.pairing import Pairing
@@ -191,6 +192,7 @@ class Box:
             epoch=epoch,
             post_quantum=self._trust.post_quantum_home,
         )
+        await record_statements(ledger=self._ledger, said=self._trust.said, clock=self._clock)
         await self._terminals.load()
         self._start_services()
         await self._public.begin(self._supervisor)

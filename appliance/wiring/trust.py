@@ -22,6 +22,7 @@ from appliance.crypto.hybrid import PinnedKey
 from appliance.ledger.genesis import GenesisStatement, SignedGenesis, read_body
 from appliance.ledger.head import LogSigners
 from appliance.ledger.recover import fsync_folder
+from appliance.ledger.trust import Evidence, load_trust
 from appliance.model.errors import Corrupt
 from appliance.ports.clock import Clock
 from appliance.ports.signer import Signer
@@ -44,11 +45,12 @@ class Trust:
     genesis: SignedGenesis
     statement: GenesisStatement
     post_quantum_home: str
+    said: Evidence = Evidence()
 
 
 @asynccontextmanager
 async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
-    """TPM, PIN, token and keys, each proven to be the one that the genesis names.
+    """TPM, PIN, token and keys, each proven to be the one that the genesis names, or the trust file's newest rotation.
 
     Raises:
         Unavailable: a device is away; the service manager starts us again.
@@ -69,9 +71,11 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
         stack.push_async_callback(link.close)
         genesis = read_body(settings.storage.genesis_path.read_bytes())
         statement = genesis.read()
+        said = load_trust(settings.storage.trust_path.read_bytes())
+        keys = said.keys[genesis.log_id].newest.keys if genesis.log_id in said.keys else statement.keys
         cipher = HsmCipher(link=link, kek=_kek(settings), deadline_ms=settings.hsm.deadline_ms)
-        classical = await _token_signer(settings, link, statement.keys.classical, settings.hsm.classical)
-        post_quantum, home = await _post_quantum(settings, link, cipher, statement.keys.post_quantum)
+        classical = await _token_signer(settings, link, keys.classical, settings.hsm.classical)
+        post_quantum, home = await _post_quantum(settings, link, cipher, keys.post_quantum)
         if isinstance(post_quantum, EnvelopedSigner):
             stack.push_async_callback(post_quantum.close)
         yield Trust(
@@ -81,6 +85,7 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
             store_key=await _store_key(settings.storage.path, cipher),
             genesis=genesis,
             statement=statement,
+            said=said.evidence,
             post_quantum_home=home,
         )
 

@@ -123,6 +123,14 @@ def describe(statement: GenesisStatement | RotationStatement | Distrust) -> tupl
     )
 
 
+def describe_request(request: bytes) -> tuple[str, ...]:
+    """What the box's screen shows: the same words as the owner's."""
+    try:
+        return describe(read_statement(request))
+    except Rejected:
+        return describe(read_rotation_statement(request))
+
+
 def describe_trust(trust: Trust) -> tuple[str, ...]:
     """Everything that the owner said, in words."""
     lines = [f"owner {trust.owner.fingerprint}"]

@@ -19,7 +19,7 @@ from appliance.ledger.entry import decode
 from appliance.ledger.genesis import read_body
 from appliance.ledger.head import Head
 from appliance.ledger.log_keys import LogKeys
-from appliance.ledger.succession import ROTATION, read_rotation
+from appliance.ledger.succession import ROTATION, Rotation, read_rotation
 from appliance.model.errors import Corrupt
 from provisioning.commands.outcome import CannotDo
 
@@ -48,10 +48,14 @@ class LedgerFolder:
         """The keys that the log itself names, unverified. Raises Rejected as `read_body` and `read_rotation`."""
         signed = read_body(decode(next(self.entries(1))).body)
         keys = LogKeys.of(signed.log_id, signed.read())
-        # Reads the whole table, for who reads all of it anyway: nothing of the box's own tables is believed here.
-        for (entry,) in self._connection.execute("SELECT entry FROM entries WHERE kind = ? ORDER BY seq", (ROTATION,)):
-            keys = keys.then(read_rotation(decode(entry).body).period())
+        for rotation in self.rotations():
+            keys = keys.then(rotation.period())
         return keys
+
+    def rotations(self) -> list[Rotation]:
+        """Every rotation in the log. Reads the whole table: nothing of the box's own tables is believed here."""
+        rows = self._connection.execute("SELECT entry FROM entries WHERE kind = ? ORDER BY seq", (ROTATION,))
+        return [read_rotation(decode(entry).body) for (entry,) in rows]
 
     def stored_tile(self, level: int, number: int) -> bytes:
         """The stored hashes of a full tile; empty when it is missing."""

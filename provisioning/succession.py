@@ -1,0 +1,278 @@
+"""When keys end, on the box's side: new keys for the same log, or a new log in place of a lost one.
+
+Owns the files of a box while that happens. Must never hold the owner's key: a request goes out, what he signed comes
+in. Every function may be run again after a crash at any line; the log itself says what has happened already.
+
+    planned          request_rotation -> `tillstone owner rotate`  -> rotate
+    lost, restored   request_successor -> `tillstone owner succeed` -> install_successor, carry_terminals
+
+Source: docs/succession.md, docs/formats/succession.md.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from appliance.adapters.tpm_sealer import TpmSealer
+from appliance.config.load import load
+from appliance.config.schema import Settings, TokenKey
+from appliance.crypto import cbor
+from appliance.crypto.owner import SignedStatement
+from appliance.device.epochs import epoch_draft
+from appliance.identity.terminals import TerminalProjection
+from appliance.ledger.draft import Draft, Purpose
+from appliance.ledger.genesis import PreviousHead, read_body
+from appliance.ledger.ledger import Ledger
+from appliance.ledger.opening import Beginning
+from appliance.ledger.projection import create_tables
+from appliance.ledger.rebuild import recorded_entry
+from appliance.ledger.succession import ROTATION, Rotation, RotationStatement, rotation_to_be_signed
+from appliance.ledger.trust import Evidence, encode_evidence, load_trust
+from appliance.ledger.trust import Trust as KnownTrust
+from appliance.ledger.verify import verify_log
+from appliance.ports.clock import Clock
+from appliance.wire import entries
+from appliance.wiring.trust import TPM_DEADLINE_MS, Trust, open_trust
+from drivers.tpm.bundle import decode_bundle
+from provisioning.box import HSM_LABEL, Box, genesis_statement, keep_box, log_keys, public_key_sha256
+from provisioning.commands.outcome import CannotDo
+from provisioning.terminal.durable import write_durably
+from provisioning.token import TokenKeys, TokenPlan, make_token
+from provisioning.verify.ledger_folder import open_folder
+
+REQUEST: Final = "owner.request"
+_NEXT_KEYS: Final = "next-keys.json"
+
+
+async def request_rotation(box: Box, settings: Settings) -> bytes:
+    """Make the log's next keys in the token that is there; returns what the owner is asked to sign.
+
+    Args:
+        settings: `settings_of` the box, as in every function here.
+    Raises:
+        Unavailable, Corrupt: the TPM does not give the PIN. TokenFailed: the token makes no keys.
+    """
+    file = box.folder / _NEXT_KEYS
+    if not file.exists():
+        plan = TokenPlan(
+            module_path=str(box.module),
+            label=HSM_LABEL,
+            so_pin=None,
+            user_pin=await _pin(settings),
+            classical_id=_next_id(box.keys.classical_id),
+            wrapping_public=box.keys.wrapping_public,
+        )
+        write_durably(file, msgspec.json.encode(make_token(plan, environment=box.environment)))
+    keys = _next_keys(box)
+    with open_folder(box.data) as folder:
+        known = folder.log_keys()
+    statement = RotationStatement(
+        log_id=known.log_id, number=len(known.periods), keys=log_keys(keys), note_key=keys.classical_public
+    ).encode()
+    write_durably(box.folder / REQUEST, statement)
+    return statement
+
+
+async def rotate(box: Box, settings: Settings, signed: SignedStatement, clock: Clock) -> Box:
+    """Let the log go on under the keys that the owner named; the box must be stopped.
+
+    Raises:
+        CannotDo: the owner signed other keys than the ones that were made here.
+        Rejected: the codes of `Rotation.extend`: the trust file's owner did not sign this.
+        Unavailable: `ledger_locked`: the box is running.
+    """
+    keys = _next_keys(box)
+    trust = load_trust(box.trust.read_bytes())
+    with open_folder(box.data) as folder:
+        rotations = folder.rotations()
+    if not rotations or rotations[-1].period().keys != log_keys(keys):
+        async with _opened(settings, clock) as (parts, ledger):
+            rotation = await _signed_by_old_keys(parts, signed, ledger.head.size)
+            period = rotation.extend(trust.keys[ledger.log_id], trust.owner).newest
+            if period.keys != log_keys(keys):
+                raise CannotDo("the owner signed other keys than this box has made", "sign the newest request")
+            draft = Draft(kind=ROTATION, actor="box", time_ms=clock.now_ms(), body=rotation.encode_body())
+            await ledger.append([draft], purpose=Purpose.OUTCOME)
+            rotations.append(rotation)
+    # From here on the log says that the keys are the new ones; the files follow, the newest fact last.
+    write_durably(box.folder / "ml-dsa.envelope", keys.envelope)
+    learnt = trust.learn(Evidence(rotations=tuple(rotations)))
+    write_durably(box.trust, encode_evidence(learnt.owner, learnt.evidence))
+    rotated = replace(box, keys=keys)
+    keep_box(rotated)
+    (box.folder / _NEXT_KEYS).unlink()
+    return rotated
+
+
+def request_successor(box: Box) -> bytes:
+    """What the owner is asked to sign for a new log of this box, under the keys that its token has now."""
+    statement = genesis_statement(_succeeding(box)).encode()
+    write_durably(box.folder / REQUEST, statement)
+    return statement
+
+
+def install_successor(box: Box, genesis: bytes, trust_file: bytes) -> Box:
+    """Put the old log aside as `data-<generation>` and make the box ready to begin the one that the owner signed.
+
+    Raises:
+        CannotDo: what was signed is not this box's request, or the trust file pins another owner.
+        Rejected: the codes of `load_trust`.
+    """
+    known = load_trust(box.trust.read_bytes())
+    trust = load_trust(trust_file)
+    signed = read_body(genesis)
+    statement = trust.logs.get(signed.log_id)
+    successor = _succeeding(box)
+    if statement is None or trust.owner != known.owner:
+        raise CannotDo("the trust file is not of this owner, or does not name the new log", "take both signed files")
+    if (statement.origin, statement.keys) != (successor.shop.origin, log_keys(box.keys)):
+        raise CannotDo(f"the owner signed {statement.origin}, not what this box asked for", "sign the newest request")
+    if statement.previous is None or statement.previous.log_id not in known.logs:
+        raise CannotDo("the new log names no log of this box before it", "sign with tillstone owner succeed")
+    # New genesis beside the old log is refused at a start; the old genesis beside an empty folder would fork the log.
+    learnt = known.learn(trust.evidence)
+    write_durably(box.trust, encode_evidence(learnt.owner, learnt.evidence))
+    write_durably(box.folder / "genesis.cbor", genesis)
+    old = _data_of(box, box.shop.generation)
+    if not old.exists():
+        box.data.rename(old)
+    box.data.mkdir(mode=0o700, exist_ok=True)
+    keep_box(successor)
+    return successor
+
+
+async def carry_terminals(box: Box, settings: Settings, clock: Clock) -> tuple[str, ...]:
+    """Begin the new log and pair in it, by their keys, the terminals that the old one knew; returns their names.
+
+    Raises:
+        CannotDo: the old data is not what its last cosigned head says.
+        BadEntry: the old data is damaged: terminals pair anew then, when nothing better is left.
+    """
+    trust = load_trust(box.trust.read_bytes())
+    async with _opened(settings, clock) as (parts, ledger):
+        old = _terminals_in(_data_of(box, box.shop.generation - 1), trust, parts.statement.previous)
+        known = await ledger.read(_terminal_keys)
+        drafts = [
+            Draft(
+                kind=entries.TERMINAL_PAIRED,
+                actor="box",
+                time_ms=clock.now_ms(),
+                body=cbor.encode({"public_key": public_key, "terminal": name}),
+            )
+            for public_key, name in old.items()
+            if public_key not in known
+        ]
+        if drafts:
+            await ledger.append(drafts, purpose=Purpose.OUTCOME)
+    return tuple(old.values())
+
+
+def settings_of(box: Box, tcti: str | None) -> Settings:
+    """The box's settings with the keys that it has now; its file may still name those before.
+
+    Args:
+        tcti: where the TPM is now; None when it is where the file says.
+    """
+    settings = load(box.settings)
+    classical = TokenKey(id=box.keys.classical_id.hex(), public_key_sha256=public_key_sha256(box.keys.classical_public))
+    wrapping = box.keys.wrapping_public
+    kek = msgspec.structs.replace(
+        settings.hsm.kek, public_key_sha256=None if wrapping is None else public_key_sha256(wrapping)
+    )
+    hsm = msgspec.structs.replace(settings.hsm, classical=classical, kek=kek)
+    tpm = settings.tpm if settings.tpm is None or tcti is None else msgspec.structs.replace(settings.tpm, tcti=tcti)
+    return msgspec.structs.replace(settings, hsm=hsm, tpm=tpm)
+
+
+async def _pin(settings: Settings) -> str:
+    if settings.tpm is None:
+        raise CannotDo("the settings name no TPM, so nothing gives the PIN", "name the TPM that seals it")
+    bundle = decode_bundle(settings.tpm.bundle_path.read_bytes())
+    sealer = TpmSealer(tcti=settings.tpm.tcti, bundle=bundle, deadline_ms=TPM_DEADLINE_MS)
+    try:
+        return (await sealer.unseal()).decode()
+    finally:
+        await sealer.close()
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, clock: Clock) -> AsyncIterator[tuple[Trust, Ledger]]:
+    """The box's devices and its log without the box, begun when it is empty."""
+    async with open_trust(settings, clock) as parts:
+        now_ms = clock.now_ms()
+        epoch = 1 if parts.sealer is None else await parts.sealer.epoch()
+        ledger = await Ledger.open(
+            settings.storage.path,
+            signers=parts.signers,
+            projections=(TerminalProjection(),),
+            clock=clock,
+            store_key=parts.store_key,
+            beginning=Beginning(genesis=parts.genesis, created_ms=now_ms, first=epoch_draft(epoch, now_ms)),
+        )
+        try:
+            yield parts, ledger
+        finally:
+            await ledger.close()
+
+
+async def _signed_by_old_keys(parts: Trust, signed: SignedStatement, size: int) -> Rotation:
+    to_be_signed = rotation_to_be_signed(signed.statement, size)
+    return Rotation(
+        by_owner=signed,
+        size=size,
+        classical=await parts.signers.classical.sign(to_be_signed),
+        post_quantum=await parts.signers.post_quantum.sign(to_be_signed),
+    )
+
+
+def _terminals_in(folder: Path, trust: KnownTrust, previous: PreviousHead | None) -> dict[bytes, str]:
+    """Names by public key, replayed from verified entries: nothing of the old box's tables is believed."""
+    projection = TerminalProjection()
+    with open_folder(folder) as old, closing(sqlite3.connect(":memory:")) as connection:
+        if verify_log(old.entries(), owner=trust.owner).root != old.head.root:
+            raise CannotDo("the old data is not what its own head says", "restore another backup")
+        if previous is not None and old.head.size >= previous.size:
+            cosigned = verify_log(old.entries(previous.size), owner=trust.owner)
+            if (cosigned.log_id, cosigned.root) != (previous.log_id, previous.root):
+                raise CannotDo("the old data is not the log that witnesses have seen", "restore another backup")
+        create_tables(connection, projection)
+        for encoded in old.entries():
+            if (entry := recorded_entry(encoded)).kind in projection.kinds:
+                projection.apply(connection, [entry])
+        return {key: name for key, name, is_revoked in _rows(connection) if not is_revoked}
+
+
+def _terminal_keys(connection: sqlite3.Connection) -> frozenset[bytes]:
+    return frozenset(key for key, _, _ in _rows(connection))
+
+
+def _rows(connection: sqlite3.Connection) -> list[tuple[bytes, str, int]]:
+    return connection.execute("SELECT public_key, terminal, is_revoked FROM terminals").fetchall()
+
+
+def _next_keys(box: Box) -> TokenKeys:
+    try:
+        return msgspec.json.decode((box.folder / _NEXT_KEYS).read_bytes(), type=TokenKeys)
+    except FileNotFoundError as cause:
+        raise CannotDo("no next keys were made here", "make a request first") from cause
+
+
+def _next_id(key_id: bytes) -> bytes:
+    """1 is the first classical key's, 2 the wrapping key's."""
+    return bytes([max(key_id[0], 2) + 1])
+
+
+def _succeeding(box: Box) -> Box:
+    return replace(box, shop=replace(box.shop, generation=box.shop.generation + 1))
+
+
+def _data_of(box: Box, generation: int) -> Path:
+    """Where the data of an older log of this box lies."""
+    return box.folder / f"data-{generation}"
