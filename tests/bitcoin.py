@@ -5,6 +5,7 @@ Owns nothing that production uses; it speaks RPC by itself, so that a mistake of
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,8 @@ from tests.regtest import Mined, mine
 
 SEGWIT_HEIGHT = 432
 """From this block on bcoin's regtest looks at witnesses; its fee estimator never speaks."""
-KEY = AnchorKey(bytes(31) + b"\x07")
+KEY_NUMBER = bytes(31) + b"\x07"
+KEY = AnchorKey(KEY_NUMBER)
 
 
 @contextmanager
@@ -35,6 +37,10 @@ def running_node(folder: Path) -> Iterator[BitcoinNode]:
             yield node
     except ChildFailed as failure:
         pytest.skip(f"the Bitcoin node is missing: {failure}")
+
+
+# Of all nodes together, which is harmless: each begins with more than 300 coins that may be spent.
+_fresh_heights = itertools.count(1)
 
 
 class Miner:
@@ -110,3 +116,12 @@ class Miner:
         out = await self.rpc("gettxout", block["tx"][0], 0)
         value_sat = round(float(out["value"]) * 100_000_000)
         return Coin(outpoint=Outpoint(transaction_id=transaction_id, index=0), value_sat=value_sat, script=KEY.script)
+
+    async def fresh_coin(self) -> Coin:
+        """One that no test has had."""
+        return await self.coin(next(_fresh_heights))
+
+    async def block_size(self, height: int) -> int:
+        """How many transactions a block holds."""
+        block = await self.rpc("getblock", shown(await self.hash_at(height)))
+        return len(block["tx"])

@@ -13,7 +13,7 @@ Source: docs/formats/timestamp.md; https://opentimestamps.org and its reference 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
@@ -123,12 +123,14 @@ class Proof:
         return self.timestamp.message
 
 
-def timestamp_through(message: bytes, steps: Sequence[Step], attestation: Attestation) -> Timestamp:
-    """The unbranched timestamp from `message` through `steps` to what vouches for the last message."""
+def timestamp_through(message: bytes, steps: Sequence[Step], end: Attestation | Timestamp) -> Timestamp:
+    """The timestamp from `message` through `steps` to what vouches for the last message, or to that one's timestamp."""
     messages = [message]
     for step in steps:
         messages.append(step.apply(messages[-1]))
-    timestamp = Timestamp(message=messages.pop(), attestations=frozenset({attestation}))
+    last = messages.pop()
+    timestamp = end if isinstance(end, Timestamp) else Timestamp(message=last, attestations=frozenset({end}))
+    ensure(timestamp.message == last, "the steps lead to the message of the timestamp behind them")
     for step in reversed(steps):
         timestamp = Timestamp(message=messages.pop(), branches=(Branch(step=step, rest=timestamp),))
     return timestamp
@@ -146,6 +148,16 @@ def merged(one: Timestamp, other: Timestamp) -> Timestamp:
         attestations=one.attestations | other.attestations,
         branches=tuple(Branch(step=step, rest=rests[step]) for step in sorted(rests)),
     )
+
+
+def without(timestamp: Timestamp, is_unwanted: Callable[[Attestation], bool]) -> Timestamp | None:
+    """`timestamp` without some attestations and the paths that led to them alone; None when nothing is left."""
+    attestations = frozenset(each for each in timestamp.attestations if not is_unwanted(each))
+    rests = ((branch.step, without(branch.rest, is_unwanted)) for branch in timestamp.branches)
+    branches = tuple(Branch(step=step, rest=rest) for step, rest in rests if rest is not None)
+    if not attestations and not branches:
+        return None
+    return Timestamp(message=timestamp.message, attestations=attestations, branches=branches)
 
 
 def grafted(timestamp: Timestamp, more: Timestamp) -> Timestamp:

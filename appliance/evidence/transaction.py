@@ -15,9 +15,10 @@ Source: BIP 141, 143, 173; Bitcoin Core, `policy/policy.h` (dust, standard OP_RE
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -59,6 +60,14 @@ class AnchorKey:
         form = (serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
         self.witness_script: Final = _pushed(self._key.public_key().public_bytes(*form)) + _OP_CHECKSIG
         self.script: Final = b"\x00" + _PUSH_32 + hashlib.sha256(self.witness_script).digest()
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """From a key file: 64 hexadecimal digits. Raises Rejected: as the constructor."""
+        try:
+            return cls(bytes.fromhex(text.strip()))
+        except ValueError as cause:
+            raise Rejected("anchor_key_malformed", "expected 64 hexadecimal digits") from cause
 
     def address(self, network: Network) -> str:
         """Where to send coins for anchoring."""
@@ -123,6 +132,14 @@ def anchor_transaction(digest: bytes, coins: Sequence[Coin], *, fee_sat: int, ke
         ),
         fee_sat=fee_sat,
     )
+
+
+def read_outpoint(text: str) -> Outpoint:
+    """`TXID:INDEX` as people and wallets write it. Raises Rejected: `anchor_coin_malformed`."""
+    found = re.fullmatch(r"([0-9a-f]{64}):([0-9]{1,5})", text)
+    if found is None:
+        raise Rejected("anchor_coin_malformed", "expected a transaction id of 64 hexadecimal digits, a colon, a number")
+    return Outpoint(transaction_id=TransactionId(bytes.fromhex(found[1])[::-1]), index=int(found[2]))
 
 
 def steps_to_id(stripped: bytes, digest: bytes) -> list[Step]:

@@ -21,6 +21,3 @@ class Calendar(Protocol):
 
     async def lookup(self, commitment: bytes) -> bytes | None:
         """The timestamp of a promised message; None while it waits for its block."""
-
-    async def close(self) -> None:
-        """Give up the connections."""

@@ -19,6 +19,7 @@ from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
 from appliance.model.errors import Rejected
 from provisioning.commands.outcome import DONE, CannotDo
+from provisioning.upstream.calendar_command import add_calendar
 from provisioning.upstream.witness import WitnessDoor
 from provisioning.upstream.witness_keys import WitnessSigner, open_witness_keys
 from provisioning.upstream.witness_store import WitnessStore
@@ -38,6 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     witness.add_argument("--host", default="127.0.0.1")
     witness.add_argument("--port", type=int, default=9280, help="0 takes a free one")
     witness.set_defaults(run=run_witness)
+    add_calendar(services)
 
 
 def run_witness(arguments: argparse.Namespace) -> int:

@@ -66,8 +66,6 @@ class FakeRig:
 
 
 class NodeRig:
-    _spent = 0
-
     def __init__(self, node: BitcoinNode, way: str) -> None:
         self.miner = Miner(node)
         self._way = way
@@ -93,8 +91,7 @@ class NodeRig:
         await self.miner.branch(from_height=height - depth, blocks=[[] for _ in range(depth + 1)], salt=height)
 
     async def coin(self) -> Coin:
-        NodeRig._spent += 1
-        return await self.miner.coin(NodeRig._spent)
+        return await self.miner.fresh_coin()
 
     async def away(self) -> Chain:
         return await self.open("http://127.0.0.1:1/", self.miner.credential)
