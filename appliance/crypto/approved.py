@@ -91,6 +91,13 @@ USES: Final = (
         self_test="ML-DSA-87",
     ),
     Use(
+        algorithm="ML-DSA-44",
+        used_for="cosignatures of witnesses, as their specification has it",
+        standard="FIPS 204, C2SP tlog-cosignature",
+        is_approved=True,
+        self_test="ML-DSA-44",
+    ),
+    Use(
         algorithm="SLH-DSA-SHA2-256s",
         used_for="owner statements",
         standard="FIPS 205, RFC 9909",

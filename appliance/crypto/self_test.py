@@ -5,9 +5,9 @@ output from fixed input and compares it with an answer that was made by somebody
 a sign and verify pair is added. All together take about 20 ms.
 
 Sources: FIPS 180-4 examples ("abc"), RFC 4231 case 2, RFC 5869 case 1, Wycheproof aes_gcm 100, RFC 6979 A.2.5 and A.2.6
-("sample"), RFC 8032 section 7.1 test 1, Wycheproof mldsa_87_sign_seed 1; SLH-DSA-SHA2-256s was signed by
-noble-post-quantum 0.7.1 (deterministic, seeds 00 01 .. 5f); draft-ietf-hpke-pq, KEM 0x0051 with KDF 2 and AEAD 2.
-The two long signatures and the encapsulated key lie in `known_answers.bin`.
+("sample"), RFC 8032 section 7.1 test 1, Wycheproof mldsa_87_sign_seed 1; SLH-DSA-SHA2-256s (seeds 00 01 .. 5f)
+and ML-DSA-44 (seed 2a 2a ..) were signed by noble-post-quantum 0.7.1, deterministic; draft-ietf-hpke-pq, KEM 0x0051 with
+KDF 2 and AEAD 2. The three long signatures and the encapsulated key lie in `known_answers.bin`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -33,7 +33,8 @@ from appliance.model.errors import Corrupt
 
 _ML_DSA_87_SIGNATURE_SIZE: Final = 4627
 _SLH_DSA_SIGNATURE_END: Final = _ML_DSA_87_SIGNATURE_SIZE + 29_792
-_KNOWN_ANSWERS_SHA256: Final = "4007db8e6401a025b863fb054d6ddc98d1afea66960a121dd2115d14fc06e30c"
+_ML_DSA_44_SIGNATURE_SIZE: Final = 2420
+_KNOWN_ANSWERS_SHA256: Final = "5e7c94a030fe61e3b631a3889aba5c542e5b5f396d29b67cb3680c9ee1324ee2"
 _PAIRWISE_MESSAGE: Final = b"tillstone self-test"
 
 
@@ -156,6 +157,14 @@ def _ml_dsa_87(answer: bytes) -> None:
     _pairwise(key)
 
 
+def _ml_dsa_44(answer: bytes) -> None:
+    key = mldsa.MLDSA44PrivateKey.from_seed_bytes(b"\x2a" * 32)
+    public_key = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    _verifies_only_this(cose.ML_DSA_44, public_key, b"Hello world", answer)
+
+
 def _slh_dsa_sha2_256s(answer: bytes) -> None:
     public_seed = bytes(range(64, 96))
     root = bytes.fromhex("da7163e601352515bc0f06f9f4f44be71a5a65ee9dca5575cf4a7b6d4a87d6e2")
@@ -167,7 +176,7 @@ def _hpke(answer: bytes) -> None:
     # The published messages carry AAD, which our one-shot form has not; under the published key (the answer's first 32
     # bytes) and nonce, a message without it is AES-256-GCM, which has passed by now.
     seed = bytes.fromhex("dbdae0423ba0e5db3d6322601b8dc302d3051d4677142079c7bdf441f4c448dd")
-    encapsulated = _known_answers()[_SLH_DSA_SIGNATURE_END:]
+    encapsulated = _known_answers()[_SLH_DSA_SIGNATURE_END:-_ML_DSA_44_SIGNATURE_SIZE]
     ciphertext = AESGCM(answer[:32]).encrypt(answer[32:], _PAIRWISE_MESSAGE, None)
     info = b"4f6465206f6e2061204772656369616e2055726e"
     _equal(hpke.open_sealed(seed, encapsulated + ciphertext, info), _PAIRWISE_MESSAGE)
@@ -254,6 +263,7 @@ TESTS: Final = (
         run=_ml_dsa_87_key_from_seed,
     ),
     SelfTest(name="ML-DSA-87", answer=lambda: _known_answers()[:_ML_DSA_87_SIGNATURE_SIZE], run=_ml_dsa_87),
+    SelfTest(name="ML-DSA-44", answer=lambda: _known_answers()[-_ML_DSA_44_SIGNATURE_SIZE:], run=_ml_dsa_44),
     SelfTest(
         name="SLH-DSA-SHA2-256s",
         answer=lambda: _known_answers()[_ML_DSA_87_SIGNATURE_SIZE:_SLH_DSA_SIGNATURE_END],
