@@ -17,6 +17,7 @@ from typing import Final
 from aiohttp import web
 
 from appliance.anchor.anchoring import Anchoring
+from appliance.anchor.anchors import newest_anchor
 from appliance.evidence.ots import SHA256, Promised, append, timestamp_through
 from appliance.evidence.ots_file import decode_timestamp, encode_timestamp
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
@@ -42,7 +43,6 @@ class Calendar:
         self._every_ms = every_ms
         self._clock = clock
         self._log = log
-        self._begun_ms: int | None = None
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -60,15 +60,16 @@ class Calendar:
             self._log.warning("calendar.step_failed", error=failure)
 
     async def _begin_batch(self) -> None:
-        now_ms = self._clock.monotonic_ms()
-        is_early = self._begun_ms is not None and now_ms - self._begun_ms < self._every_ms
-        if is_early or await self._anchoring.is_busy():
+        newest = await self._store.read(newest_anchor)
+        # Wall time, because it must outlive the process; after a step backwards the next batch merely comes early.
+        if newest is not None and 0 <= self._clock.now_ms() - newest.made_ms < self._every_ms:
+            return
+        if await self._anchoring.is_busy():
             return
         batch = await self._store.batch()
         if batch is None:
             return
         await self._anchoring.begin(batch.root, lambda connection, anchor: claim(connection, anchor, batch))
-        self._begun_ms = now_ms
         self._log.info("calendar.batch_made", digests=batch.count)
 
     async def _take(self, request: web.Request) -> web.Response:

@@ -38,9 +38,11 @@ GOALS: Final = {
     "payment_latency_p50": "<= 3",
     "payment_latency_p99": "<= 15",
     "verify_log": ">= 200000",
+    "proof_p99": "<= 2",
     "rss": "<= 250",
     "start_1e6": "<= 3",
     "disk_per_payment": "<= 2048",
+    "calendar_10000": "<= 5",
     "with_100ms_hsm": ">= 1000",
     "with_100ms_hsm_latency_p50": "<= 150",
 }

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.box import APPLIANCE, SLOW_HSM, BenchBox, RunningAppliance, appliance, bench_box, ready_tills
+from tests.bench.calendar import CalendarResult, CalendarSpec
 from tests.bench.figures import Figure, figure
 from tests.bench.load import LoadResult, LoadSpec
 from tests.bench.log import LogResult, LogSpec
 from tests.bench.machine import Machine, MachineSpec
 from tests.bench.part import run_part
+from tests.bench.proofs import ProofsResult, ProofsSpec
 from tests.bench.usage import folder_bytes, resident_mb
 from tests.bench.verify import VerifyResult, VerifySpec
 
 CONNECTIONS = 32
 BATCH_SALES = 500
 SLOW_CONNECTIONS = 320
+CALENDAR_DIGESTS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +76,17 @@ class Suite:
         """Every figure, as it is measured."""
         machine = self._machine()
         yield from machine_figures(machine)
-        if not self._wants("ledger_append", "append", "verify_log", "start", "rss", "disk", "payment", "with_100ms"):
+        if self._wants("calendar"):
+            yield from self._calendar(machine)
+        logs = ("ledger_append", "append", "verify_log", "proof", "tiles")
+        if not self._wants(*logs, "start", "rss", "disk", "payment", "with_100ms"):
             return
         with bench_box(self._folder) as bench:
             yield from self._log(bench, machine)
             if self._wants("verify_log"):
                 yield from self._verify(bench, machine)
+            if self._wants("proof", "tiles"):
+                yield from self._proofs(bench)
             if self._wants("start", "rss", "disk", "payment"):
                 yield from self._payments(bench, machine)
             if self._wants("with_100ms"):
@@ -93,12 +101,29 @@ class Suite:
         folder.mkdir()
         return run_part("machine", MachineSpec(folder=str(folder), seconds=self._plan.machine_s), Machine, os.environ)
 
+    def _calendar(self, machine: Machine) -> Iterator[Figure]:
+        self._say(f"anchoring {CALENDAR_DIGESTS:,} digests in one transaction")
+        folder = self._folder / "calendar"
+        folder.mkdir()
+        spec = CalendarSpec(folder=str(folder), digests=CALENDAR_DIGESTS)
+        result = run_part("calendar", spec, CalendarResult, os.environ)
+        beside = (
+            f"promises {result.promised_s:.2f} s, tree, transaction and a real node {result.anchored_s:.2f} s;"
+            f" {result.file_bytes / CALENDAR_DIGESTS:.0f} bytes of disk per digest"
+        )
+        limit = f"one commit per digest: {CALENDAR_DIGESTS / machine.sqlite_commit:.1f} s"
+        yield figure(
+            f"calendar_{CALENDAR_DIGESTS}", result.promised_s + result.anchored_s, "s", limit=limit, beside=beside
+        )
+
     def _log(self, bench: BenchBox, machine: Machine) -> Iterator[Figure]:
         self._say(f"appending to a log of {self._plan.sizes[-1]:,} sales")
         spec = LogSpec(
             settings=str(bench.settings),
             # Without a wish for flatness the log stays small.
-            sizes=self._plan.sizes if self._wants("append", "verify", "start", "payment") else self._plan.sizes[:1],
+            sizes=self._plan.sizes
+            if self._wants("append", "verify", "proof", "tiles", "start", "payment")
+            else self._plan.sizes[:1],
             plain_entries=self._plan.plain_entries,
         )
         result = run_part("log", spec, LogResult, bench.box.environment)
@@ -118,6 +143,14 @@ class Suite:
         limit = f"three SHA-256 per entry: {machine.sha256 / 3:,.0f}/s"
         yield figure("verify_log", result.rate, "entries/s", limit=limit, beside=f"{result.size:,} entries")
         yield figure("verify_log_memory", result.peak_mb, "MB", beside="peak RSS, whatever the log's size")
+
+    def _proofs(self, bench: BenchBox) -> Iterator[Figure]:
+        self._say("proving entries of that log")
+        result = run_part("proofs", ProofsSpec(data=str(bench.box.data)), ProofsResult, os.environ)
+        beside = f"a random entry under a random size of {result.size:,} entries"
+        yield figure("proof_p50", result.proof_p50, "ms", beside=beside)
+        yield figure("proof_p99", result.proof_p99, "ms", beside=beside)
+        yield figure("tiles", result.tiles, "tiles/s", beside="full tiles by chance, one reader")
 
     def _payments(self, bench: BenchBox, machine: Machine) -> Iterator[Figure]:
         plan, before = self._plan, folder_bytes(bench.box.data)
