@@ -1,0 +1,150 @@
+"""`tillstone audit key|open`: the auditor's key, and what was published for it.
+
+Owns arguments, files and exit codes: 0 all of it is genuine, 1 it is not, 2 it could not be looked at. Must never write
+over a key, print one, or leave entries behind of which one is not the log's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import os
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from appliance.config.load import read_secret
+from appliance.crypto import hpke
+from appliance.evidence.cid import cid_text
+from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
+from appliance.model.errors import Rejected
+from provisioning.audit.opening import Place, check, check_follows
+from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
+from provisioning.exports.output import new_file
+from provisioning.verify.wording import printable
+
+CAR_BYTES_MAX: Final = 64 << 20
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`audit key FILE` and `audit open CAR... --trust FILE`."""
+    parser = subparsers.add_parser("audit", description="Make an auditor's key; check and open what was published.")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    making = actions.add_parser(
+        "key", description="Make a key pair: FILE stays with the auditor, FILE.pub is for boxes."
+    )
+    making.add_argument("file", type=Path, metavar="FILE", help="the private key; must not exist")
+    making.set_defaults(run=make_key)
+    opening = actions.add_parser(
+        "open", description="Check publications, as `ipfs dag export ROOT` writes them, and open their entries."
+    )
+    opening.add_argument("cars", type=Path, nargs="+", metavar="CAR", help="in the order of the log")
+    opening.add_argument("--trust", type=Path, metavar="FILE", required=True, help="trust.json: the owner that you pin")
+    opening.add_argument(
+        "--key", type=Path, metavar="FILE", help="private key; without it only what is public is checked"
+    )
+    opening.add_argument("-o", "--output", type=Path, metavar="FILE", help="entries, as a CBOR sequence (RFC 8742)")
+    opening.add_argument("--json", action="store_true", help="for programs")
+    opening.set_defaults(run=open_all)
+
+
+def make_key(arguments: argparse.Namespace) -> int:
+    """Write both files and say what is whose."""
+    private, public = arguments.file, arguments.file.with_name(arguments.file.name + ".pub")
+    seed = os.urandom(hpke.SEED_BYTES)
+    public_key = hpke.public_key_of(seed)
+    _write_new(private, seed, 0o600)
+    _write_new(public, public_key, 0o644)
+    print(f"{private}: keep it with the auditor, offline; without it nothing that was published can ever be read.")
+    print(f"{public}: into publication.recipient_path of each box; SHA-256 {hpke.Recipient(public_key).key_id.hex()}")
+    return DONE
+
+
+def open_all(arguments: argparse.Namespace) -> int:
+    """Check each file, and write the entries when a key is there."""
+    if arguments.output is not None and arguments.key is None:
+        raise CannotDo("entries open with the auditor's key only", "add --key FILE, or leave -o away")
+    try:
+        if arguments.output is None:
+            found = _open_each(arguments, None)
+        else:
+            with new_file(arguments.output) as partial, partial.open("wb") as output:
+                found = _open_each(arguments, output)
+    except Rejected as refusal:
+        if arguments.json:
+            print_json({"ok": False, "code": refusal.code, "detail": refusal.detail})
+        else:
+            print(f"Not genuine: {printable(refusal.detail)} ({refusal.code})")
+        return NO
+    if arguments.json:
+        print_json({"ok": True, "publications": found})
+    else:
+        _show(found, is_opened=arguments.key is not None)
+    return DONE
+
+
+def _open_each(arguments: argparse.Namespace, output: BinaryIO | None) -> list[dict[str, object]]:
+    """What was found in each file; one file is in memory at a time."""
+    seed = None if arguments.key is None else _read_seed(arguments.key)
+    trust = load_trust(_read(arguments.trust, TRUST_BYTES_MAX))
+    found: list[dict[str, object]] = []
+    last: Place | None = None
+    for path in arguments.cars:
+        checked = check(_read(path, CAR_BYTES_MAX), trust)
+        last = check_follows(last, checked)
+        for entry in () if seed is None else checked.entries(seed):
+            if output is not None:
+                output.write(entry)
+        scope = checked.publication.root.scope
+        found.append(
+            {
+                "root": cid_text(checked.cid),
+                "log": scope.origin,
+                "first": scope.first,
+                "end": scope.end,
+                "checkpoint_size": checked.checkpoint.size,
+                "is_opened": seed is not None,
+            }
+        )
+    return found
+
+
+def _show(found: list[dict[str, object]], *, is_opened: bool) -> None:
+    for each in found:
+        what = "opened, each entry's hash is in the log" if is_opened else "public part genuine, entries not opened"
+        print(f"{each['root']}  entries {each['first']} to {int(str(each['end'])) - 1} of {each['log']}: {what}")
+    print(f"Genuine: {len(found)} publications, under checkpoints of up to {found[-1]['checkpoint_size']} entries.")
+
+
+def _read_seed(path: Path) -> bytes:
+    try:
+        seed = base64.b64decode(read_secret(path).reveal(), validate=True)
+    except binascii.Error:
+        seed = b""
+    if len(seed) != hpke.SEED_BYTES:
+        raise CannotDo(f"{path} holds no auditor's key", "name the file that `tillstone audit key` wrote, not its .pub")
+    return seed
+
+
+def _read(path: Path, size_max: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(size_max + 1)
+    except OSError as cause:
+        raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the path") from cause
+    if len(content) > size_max:
+        raise CannotDo(f"{path} is larger than {size_max} bytes", "one publication is at most some MB: check the file")
+    return content
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except OSError as cause:
+        raise CannotDo(
+            f"{path} cannot be made: {cause.strerror}", "name another file; a key is never written over"
+        ) from cause
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(base64.b64encode(content) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
