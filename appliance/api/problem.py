@@ -22,6 +22,7 @@ _STATUS: Final[dict[str, int]] = {
     "wrong_audience": 403,
     "pairing_refused": 403,
     "payment_unknown": 404,
+    "subject_unknown": 404,
     "entry_unknown": 404,
     "size_unknown": 404,
     "tile_unknown": 404,
@@ -40,6 +41,7 @@ _STATUS: Final[dict[str, int]] = {
     "head_malformed": 400,
     "head_too_large": 431,
     "too_many_reads": 429,
+    "head_evidence_needed": 428,
     "too_many_streams": 429,
     "verified_just_now": 429,
 }
@@ -51,6 +53,7 @@ _FORM: Final = frozenset(
         "algorithm_unsupported",
         "clock_skew",
         "question_malformed",
+        "subject_malformed",
         "tile_path_malformed",
         "wrong_verb",
     }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from appliance.crypto import jws
 from appliance.ledger.head import SigningLag
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.prover import Watermark
-from appliance.model.errors import Corrupt, Unavailable
+from appliance.ledger.shown_head import verify_shown_head
+from appliance.model.errors import Corrupt, Rejected, Unavailable
+from appliance.wire.requests import HeadBody
 
 
 class Quarantine:
@@ -57,16 +60,51 @@ class BoxAdmission:
 
 
 class LogWatermark:
-    """Compares what terminals have seen with the log, and quarantines a log that was rolled back or replaced."""
+    """Compares what terminals have seen with the log, and quarantines a log that was rolled back or replaced.
+
+    A terminal's word alone stops nothing but this terminal: a lying one could close the shop. What does is a head that
+    this log's own keys signed and that the log does not contain.
+    """
 
     def __init__(self, *, ledger: Ledger, quarantine: Quarantine) -> None:
         self._ledger = ledger
         self._quarantine = quarantine
 
     async def check(self, size: int, root: bytes) -> None:
-        """Return when the head is one of this log's; else quarantine and raise Unavailable."""
+        """Return when the head is one of this log's.
+
+        Raises:
+            Rejected: `head_evidence_needed`: it is not, by the terminal's word.
+            Unavailable: `quarantined` already.
+        """
+        try:
+            await self._ledger.check_watermark(Watermark(size=size, root=root))
+        except Corrupt as claimed:
+            if self._quarantine.reason is not None:
+                raise self._quarantined(self._quarantine.reason) from claimed
+            raise Rejected(
+                "head_evidence_needed", f"this log does not contain the head of size {size}; show it signed (verb head)"
+            ) from claimed
+
+    async def show(self, head: HeadBody) -> int:
+        """The log's size when `head` is one of its own.
+
+        Raises:
+            Rejected: `head_evidence_refused`: the two signatures are not this log's over one head.
+            Unavailable: `quarantined`, from now on: they are, and the log does not contain it.
+        """
+        root = bytes.fromhex(head.root)
+        try:
+            halves = [jws.from_base64url(half.encode()) for half in (head.classical, head.post_quantum)]
+            size = verify_shown_head(halves, root, self._ledger.keys)
+        except Rejected as fault:
+            raise Rejected("head_evidence_refused", f"{fault.code}: {fault.detail}") from fault
         try:
             await self._ledger.check_watermark(Watermark(size=size, root=root))
         except Corrupt as evidence:
             self._quarantine.set(evidence.detail)
-            raise Unavailable("quarantined", f"this box takes no sales: {evidence.detail}") from evidence
+            raise self._quarantined(evidence.detail) from evidence
+        return self._ledger.head.size
+
+    def _quarantined(self, reason: str) -> Unavailable:
+        return Unavailable("quarantined", f"this box takes no sales: {reason}")

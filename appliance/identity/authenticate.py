@@ -20,8 +20,9 @@ from appliance.model.ids import RequestKey, TerminalId, request_key
 from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS
 from appliance.model.payment import AuthenticatedRequest, Identity
 from appliance.ports.clock import Clock
+from appliance.wire.answers import HeadAnswer
 from appliance.wire.faults import explain
-from appliance.wire.requests import BODIES, Wire
+from appliance.wire.requests import BODIES, HeadBody, Wire
 
 BodyT = TypeVar("BodyT", bound=Wire)
 
@@ -30,7 +31,11 @@ class Watermark(Protocol):
     """Compares what a terminal has seen of the log with what the log is now."""
 
     async def check(self, size: int, root: bytes) -> None:
-        """Return when the head is one of this log's; quarantine the box and raise Unavailable when it cannot be."""
+        """Return when the head is one of this log's; else raise, without believing the terminal's word."""
+        ...
+
+    async def show(self, head: HeadBody) -> int:
+        """The log's size when `head` is one of its own; a verified head that is not quarantines the box."""
         ...
 
 
@@ -52,8 +57,27 @@ class Authenticate:
         Raises:
             Rejected: unknown or revoked terminal, wrong signature, other audience, wrong verb, stale clock, key too old
                 or too new, or a body of another shape.
-            Unavailable: the terminal has seen a longer or another log: the box is quarantined.
+                `head_evidence_needed`: the terminal tells a head that this log does not contain.
+            Unavailable: the box is quarantined, and the terminal has seen a longer or another log.
         """
+        request = self._identify(signed, shape)
+        seen = signed.claims.seen
+        if seen is not None and seen.size > 0:
+            await self._watermark.check(seen.size, bytes.fromhex(seen.root))
+        return request
+
+    async def show_head(self, signed: SignedRequest) -> HeadAnswer:
+        """A terminal proves the head that it told as `seen`.
+
+        Raises:
+            Rejected: as a call, and `head_evidence_refused`: it is no signed head of this log.
+            Unavailable: `quarantined`: it is one, and this log does not contain it.
+        """
+        request = self._identify(signed, HeadBody)  # `seen` is not compared: it is what this is about
+        size = await self._watermark.show(request.body)
+        return HeadAnswer(key=str(request.identity.key), size=size, now_ms=request.identity.received_ms)
+
+    def _identify(self, signed: SignedRequest, shape: type[BodyT]) -> AuthenticatedRequest[BodyT]:
         terminal = self._terminals.by_key(signed.key_id)
         if not signed.is_signed_by(terminal.public_key):
             raise Rejected("signature_wrong", "the signature does not verify under this terminal's key")
@@ -62,8 +86,6 @@ class Authenticate:
             raise Rejected("terminal_mismatch", "the claims name another terminal than the key's")
         now_ms = self._clock.now_ms()
         key = self.check_claims(signed, shape, now_ms)
-        if claims.seen is not None and claims.seen.size > 0:
-            await self._watermark.check(claims.seen.size, bytes.fromhex(claims.seen.root))
         return authenticated(signed, shape, key=key, terminal=terminal.terminal_id, now_ms=now_ms)
 
     def check_claims(self, signed: SignedRequest, shape: type[Wire], now_ms: int) -> RequestKey:

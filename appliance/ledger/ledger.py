@@ -27,6 +27,7 @@ from appliance.ledger.genesis import GenesisStatement, LogId
 from appliance.ledger.group import Append, Tail
 from appliance.ledger.guard import Guard
 from appliance.ledger.head import Head, HeadSigner, LogSigners, SigningLag
+from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.opening import Beginning, Opened, open_folder
 from appliance.ledger.page import PAGE_ENTRIES_MAX, Page, read_page
 from appliance.ledger.preparing import prepare
@@ -113,6 +114,11 @@ class Ledger:
     def statement(self) -> GenesisStatement:
         """The genesis statement."""
         return self._opened.statement
+
+    @property
+    def keys(self) -> LogKeys:
+        """Which keys sign heads of which size, as the log itself says."""
+        return self._opened.keys
 
     @property
     def head(self) -> Head:

@@ -71,6 +71,14 @@ class PairAnswer(Wire, frozen=True, kw_only=True):
     authority: str
 
 
+class HeadAnswer(Wire, frozen=True, kw_only=True):
+    """The head that was shown is one of this log, which has `size` entries now."""
+
+    key: str
+    size: int
+    now_ms: int
+
+
 class Event(Wire, frozen=True, kw_only=True):
     """One line of the terminal's event stream."""
 
@@ -93,4 +101,4 @@ class Problem(Wire, frozen=True, kw_only=True):
     event_id: str | None = None
 
 
-Answer = PaymentAnswer | BatchAnswer | PairAnswer | Problem
+Answer = PaymentAnswer | BatchAnswer | PairAnswer | HeadAnswer | Problem

@@ -154,7 +154,18 @@ class Seen(Wire, frozen=True, kw_only=True):
     size: Annotated[int, msgspec.Meta(ge=0)]
 
 
-Verb = Literal["payment", "status", "reversal", "abort", "refund", "batch", "events", "pair"]
+class HeadBody(Wire, frozen=True, kw_only=True):
+    """The signed head that the terminal told as `seen`: both halves, as they stand in the receipt but without proofs.
+
+    `classical` and `post_quantum` are COSE_Sign1 with the root detached, base64url without padding.
+    """
+
+    root: Sha256Hex
+    classical: Annotated[str, msgspec.Meta(max_length=1_024)]
+    post_quantum: Annotated[str, msgspec.Meta(max_length=10_240)]
+
+
+Verb = Literal["payment", "status", "reversal", "abort", "refund", "batch", "events", "pair", "head"]
 
 
 class Claims(Wire, frozen=True, kw_only=True):
@@ -187,5 +198,6 @@ BODIES: dict[str, type[Wire]] = {
     "batch": BatchBody,
     "events": EventsBody,
     "pair": PairBody,
+    "head": HeadBody,
 }
 """The body of each verb; OpenAPI and the decoder both read this."""

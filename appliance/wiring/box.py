@@ -274,6 +274,7 @@ class Box:
             pos_url=lambda: f"https://{settings.pos.host}:{pos.port}",
             about={"shop": settings.shop.name, "origin": self._audience, "version": VERSION},
             log=self._public.routes(),
+            subjects=self._public.subject_routes(),
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
         for name, door in (("pos", pos), ("public", public), ("local", local)):
@@ -316,6 +317,7 @@ class Box:
             pipeline=self._pipeline(),
             batch=batch,
             pairing=pairing,
+            authenticate=self._authenticate,
             events=EventDoor(
                 ledger=self._ledger, authenticate=self._authenticate, terminals=self._terminals, metrics=self._metrics
             ),

@@ -17,13 +17,15 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from appliance.crypto import cbor
+from appliance.crypto import cbor, jws
 from appliance.identity.signed import Encoding, SignedRequest, decode_signed
+from appliance.ledger.log_keys import LogKeys
+from appliance.ledger.shown_head import verify_shown_head
 from appliance.model.errors import Rejected
 from appliance.model.limits import REQUEST_BYTES_MAX
 from appliance.ports.clock import Clock
-from appliance.wire.answers import BatchAnswer, BatchResult, PaymentAnswer, Problem
-from appliance.wire.requests import BatchBody, Claims, PaymentBody, StatusBody, Wire
+from appliance.wire.answers import BatchAnswer, BatchResult, HeadAnswer, PaymentAnswer, Problem
+from appliance.wire.requests import BatchBody, Claims, HeadBody, PaymentBody, Seen, StatusBody, Wire
 from provisioning.conform.identity import BoxIdentity
 from provisioning.conform.sales import STRANGER_KEY, Sales
 from provisioning.conform.script import Act, Script
@@ -58,6 +60,7 @@ class ScriptedBox:
         self._script = Script()
         self._pending_left = 0
         self.heard: list[Heard] = []
+        self.shown: list[Seen] = []
         self.faults: list[str] = []
 
     def begin(self, script: Script) -> None:
@@ -65,7 +68,7 @@ class ScriptedBox:
         self._script = script
         self._pending_left = script.pending_answers
         self._sales.begin(script)
-        self.heard, self.faults = [], []
+        self.heard, self.shown, self.faults = [], [], []
 
     @asynccontextmanager
     async def serve(self, tls_folder: Path) -> AsyncIterator[str]:
@@ -116,11 +119,13 @@ class ScriptedBox:
                 return self._status(request, signed, encoding)
             if signed.claims.verb == "batch":
                 return self._batch(signed.claims, encoding)
+            if signed.claims.verb == "head":
+                return self._head(signed.claims, encoding)
         except Rejected as refusal:
             if refusal.code not in ("clock_skew", "payment_unknown"):
                 self.faults.append(refusal.code)
             return self._refuse(refusal, _STATUS.get(refusal.code, 400), encoding)
-        return self._refuse(Rejected("not_scripted", "this box knows payment, status and batch"), 422, encoding)
+        return self._refuse(Rejected("not_scripted", "this box knows payment, status, batch and head"), 422, encoding)
 
     def _authenticate(self, signed: SignedRequest, verb: str) -> None:
         claims = signed.claims
@@ -147,6 +152,8 @@ class ScriptedBox:
             case Act.BUSY:
                 busy = Rejected("busy", "the box is starting")
                 return self._refuse(busy, 503, encoding, {"Retry-After": str(self._script.retry_after_s)})
+            case Act.DOUBT_HEAD:
+                return self._refuse(Rejected("head_evidence_needed", "scripted: show it signed"), 428, encoding)
             case Act.REFUSE:
                 return self._refuse(Rejected("amount_not_positive", "scripted: no"), 422, encoding)
             case _:
@@ -194,6 +201,20 @@ class ScriptedBox:
             now_ms=self._box_now_ms,
             receipt=self._sales.receipt([item.key for item in items]),
         )
+        return _encoded(answer, 200, _ANSWER_TYPE[encoding], encoding, {})
+
+    def _head(self, claims: Claims, encoding: Encoding) -> web.Response:
+        """A head that verifies is believed to lie in the log."""
+        genesis = self._identity.log.genesis
+        try:
+            body = msgspec.convert(claims.body, HeadBody)
+            halves = [jws.from_base64url(half.encode()) for half in (body.classical, body.post_quantum)]
+            keys = LogKeys.of(genesis.log_id, genesis.read())
+            size = verify_shown_head(halves, bytes.fromhex(body.root), keys)
+        except (msgspec.ValidationError, Rejected) as fault:
+            raise Rejected("head_evidence_refused", str(fault)) from None
+        self.shown.append(Seen(size=size, root=body.root))
+        answer = HeadAnswer(key=claims.key, size=size, now_ms=self._box_now_ms)
         return _encoded(answer, 200, _ANSWER_TYPE[encoding], encoding, {})
 
     def _status(self, request: web.Request, signed: SignedRequest, encoding: Encoding) -> web.StreamResponse:
@@ -256,7 +277,13 @@ class ScriptedBox:
 
 
 _ANSWER_TYPE: Final = {Encoding.COSE: "application/cbor", Encoding.JOSE: "application/json"}
-_STATUS: Final = {"signature_wrong": 401, "terminal_unknown": 401, "payment_unknown": 404, "key_reused": 409}
+_STATUS: Final = {
+    "signature_wrong": 401,
+    "terminal_unknown": 401,
+    "payment_unknown": 404,
+    "key_reused": 409,
+    "head_evidence_refused": 422,
+}
 
 
 def _encoded(body: Wire, status: int, media_type: str, encoding: Encoding, headers: dict[str, str]) -> web.Response:

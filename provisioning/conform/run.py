@@ -94,7 +94,14 @@ class Conformance:
                 box.begin(script)
                 seen = log.head if number else None
                 result = await self._sell(home, url, 1_000 + number, scenario.deadline_ms)
-            observed = Observed(result=result, heard=box.heard, faults=box.faults, script=scenario.sales[-1], seen=seen)
+            observed = Observed(
+                result=result,
+                heard=box.heard,
+                faults=box.faults,
+                script=scenario.sales[-1],
+                seen=seen,
+                shown=box.shown,
+            )
         checks = tuple((check.sentence, check.holds(observed)) for check in scenario.all_checks)
         return Score(scenario=scenario, result=result, checks=checks)
 

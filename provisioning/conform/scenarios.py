@@ -25,6 +25,7 @@ class Observed:
     Attributes:
         result: the client's word, or "nothing" when it printed none.
         seen: the head that the client should have known before the sale.
+        shown: the heads that it proved with the log's signatures.
     """
 
     result: str
@@ -32,6 +33,7 @@ class Observed:
     faults: Sequence[str]
     script: Script
     seen: Seen | None
+    shown: Sequence[Seen]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,9 @@ BOX_CLOCK: Final = Check(sentence="signs by the box's clock", holds=_signed_by_b
 TELLS_SEEN: Final = Check(
     sentence="tells the highest head it has seen",
     holds=lambda seen: bool(seen.heard) and seen.heard[-1].claims.seen == seen.seen,
+)
+SHOWS_HEAD: Final = Check(
+    sentence="shows the signed head that it told", holds=lambda seen: list(seen.shown) == [seen.seen]
 )
 NO_FAULTS: Final = Check(
     sentence="speaks the protocol without a fault", holds=lambda seen: bool(seen.heard) and not seen.faults
@@ -226,6 +231,14 @@ def _replays(base_size: int) -> tuple[Scenario, ...]:
             expected="approved",
             sales=(Script(), Script()),
             checks=(TELLS_SEEN,),
+        ),
+        Scenario(
+            name="head_doubted",
+            area="replay",
+            story="at a second sale the box asks for the signed head, and believes it",
+            expected="approved",
+            sales=(Script(), Script(acts=(Act.DOUBT_HEAD,))),
+            checks=(SHOWS_HEAD, *_RETRY),
         ),
     )
 

@@ -25,6 +25,8 @@ class Act(Enum):
     """503 with Retry-After; nothing was recorded."""
     REFUSE = "refuse"
     """422; nothing was recorded."""
+    DOUBT_HEAD = "doubt_head"
+    """428 asking for the signed head; nothing was recorded."""
     ANSWER_OF_ANOTHER = "answer_of_another"
     """The sale is recorded; the answer and receipt of an older sale come back, both genuine."""
     RECEIPT_OF_ANOTHER = "receipt_of_another"

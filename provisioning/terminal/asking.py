@@ -8,6 +8,7 @@ Source: docs/formats/terminal-protocol.md section 7.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from appliance.model.ids import RequestKey, new_request_key
 from appliance.ports.clock import Clock
 from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import Problem
-from appliance.wire.requests import Claims, Seen, Verb, Wire
+from appliance.wire.requests import Claims, HeadBody, Seen, Verb, Wire
 from provisioning.terminal import verdict
 from provisioning.terminal.home import Profile
 from provisioning.terminal.link import Link
@@ -34,6 +35,7 @@ AnswerT = TypeVar("AnswerT", bound=Wire)
 ATTEMPT_MS_MAX: Final = 10_000  # the box answers within 1 s of the durable result, and 202 at once for a card
 PAUSE_MS_MIN: Final = 200
 PAUSE_MS_MAX: Final = 5_000
+HEAD_EVIDENCE_NEEDED: Final = "head_evidence_needed"
 CLOCK_LESSONS_MAX: Final = 2  # the first may be stale when the box's own clock steps; a third would be a loop
 
 
@@ -97,6 +99,7 @@ class Asker:
         """
         doubt: TillstoneError | None = None
         lessons = 0
+        has_shown_head = False
         for attempt in itertools.count():
             pause_ms = self.pause_ms(attempt)
             claims = self.claims(verb, key, body)
@@ -122,6 +125,10 @@ class Asker:
                     lessons += 1
                     await self.learn_clock(problem.now_ms)
                     continue
+                if problem.code == HEAD_EVIDENCE_NEEDED and self._memory.proof is not None and not has_shown_head:
+                    has_shown_head = True
+                    await self._show_head(self._memory.proof, deadline)
+                    continue
                 if ruling is Verdict.MAY_HAVE_HAPPENED:
                     doubt = last
                 elif ruling is not Verdict.SAME_KEY_LATER:
@@ -130,6 +137,17 @@ class Asker:
                 raise _gave_up(key, last, doubt)
             await self._clock.sleep(pause_ms)
         raise _gave_up(key, Unavailable("box_unreachable", "no attempt was made"), doubt)
+
+    async def _show_head(self, proof: HeadBody, deadline: Deadline) -> None:
+        """The box says that its log does not contain the head we verified: prove it. What it thinks, it says next."""
+        claims = msgspec.structs.replace(self.claims("head", self.new_key(), proof), seen=None)
+        with contextlib.suppress(Unavailable, OutcomeUnknown):
+            await self._link.post(
+                "/v1/head",
+                sign(self._key, claims, self._encoding),
+                self._encoding,
+                deadline.at_most(ATTEMPT_MS_MAX),
+            )
 
     async def learn_clock(self, box_now_ms: int) -> None:
         """Sign by the box's clock from now on; the terminal's own clock is left alone."""

@@ -209,7 +209,8 @@ class TerminalClient:
         return answer
 
     async def _prove(self, receipt: bytes, claimed: list[Claimed], seen: requests.Seen | None) -> None:
-        await self._memory.learn_head(check_receipt(self._verifier, receipt, claimed=claimed, seen=seen))
+        verified = check_receipt(self._verifier, receipt, claimed=claimed, seen=seen)
+        await self._memory.learn_head(verified.head, verified.proof)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from appliance.model.errors import Rejected
-from appliance.wire.requests import Seen, Wire
+from appliance.wire.requests import HeadBody, Seen, Wire
 from provisioning.terminal.durable import write_durably
 
 
@@ -34,9 +34,10 @@ class Profile(Wire, frozen=True, kw_only=True):
 
 
 class Memory(Wire, frozen=True, kw_only=True):
-    """What the terminal learnt: the highest verified head, and how far its clock is from the box's."""
+    """What the terminal learnt: the highest verified head with its signatures, how far its clock is from the box's."""
 
     seen: Seen | None = None
+    proof: HeadBody | None = None
     clock_offset_ms: int = 0
 
 

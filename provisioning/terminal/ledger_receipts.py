@@ -14,14 +14,15 @@ from typing import Final
 
 import msgspec
 
-from appliance.crypto import cbor
+from appliance.crypto import cbor, jws
 from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
 from appliance.ledger.receipt import verify_receipt
+from appliance.ledger.shown_head import head_of
 from appliance.ledger.trust import Trust, load_trust
 from appliance.model.errors import Rejected
 from appliance.model.operation import OperationKind, OperationState
 from appliance.wire import entries
-from appliance.wire.requests import Seen
+from appliance.wire.requests import HeadBody, Seen
 from provisioning.terminal.receipts import VerifiedReceipt
 
 _AFTER_AUTHORISE: Final[dict[str, str]] = {
@@ -54,7 +55,14 @@ class LedgerReceipts:
             for key, state in _told_by(entry):
                 text = str(uuid.UUID(bytes=key))
                 states[text] = states.get(text, frozenset()) | {state}
-        return VerifiedReceipt(head=Seen(size=verified.size, root=verified.root.hex()), states=states)
+        root = verified.root.hex()
+        return VerifiedReceipt(head=Seen(size=verified.size, root=root), proof=_proof(root, receipt), states=states)
+
+
+def _proof(root: str, receipt: bytes) -> HeadBody:
+    """The signatures of a receipt that was verified, as they are shown."""
+    halves = {key_class: jws.to_base64url(half).decode() for key_class, half in head_of(receipt).items()}
+    return HeadBody(root=root, classical=halves["classical"], post_quantum=halves["post_quantum"])
 
 
 def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:

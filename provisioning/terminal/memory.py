@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 
-from appliance.wire.requests import Seen
+import msgspec
+
+from appliance.wire.requests import HeadBody, Seen
 from provisioning.terminal.home import Memory, TerminalHome
 
 
@@ -31,16 +33,21 @@ class TerminalMemory:
         """Add this to the terminal's clock to have the box's."""
         return self._memory.clock_offset_ms
 
-    async def learn_head(self, head: Seen) -> None:
+    @property
+    def proof(self) -> HeadBody | None:
+        """`seen` with its signatures; None where the head was kept before terminals kept them."""
+        return self._memory.proof
+
+    async def learn_head(self, head: Seen, proof: HeadBody) -> None:
         """Keep `head` if it is the highest yet."""
         async with self._lock:
             if self._memory.seen is None or head.size > self._memory.seen.size:
-                await self._keep(Memory(seen=head, clock_offset_ms=self._memory.clock_offset_ms))
+                await self._keep(msgspec.structs.replace(self._memory, seen=head, proof=proof))
 
     async def learn_clock(self, offset_ms: int) -> None:
         """Keep how far the box's clock is ahead of the terminal's."""
         async with self._lock:
-            await self._keep(Memory(seen=self._memory.seen, clock_offset_ms=offset_ms))
+            await self._keep(msgspec.structs.replace(self._memory, clock_offset_ms=offset_ms))
 
     async def _keep(self, memory: Memory) -> None:
         await asyncio.to_thread(self._home.keep_memory, memory)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from appliance.model.errors import OutcomeUnknown, Rejected
-from appliance.wire.requests import Seen
+from appliance.wire.requests import HeadBody, Seen
 
 
 class NotBelieved(OutcomeUnknown):
@@ -25,10 +25,12 @@ class VerifiedReceipt:
 
     Attributes:
         head: the signed head that the receipt hangs on.
+        proof: the same with its signatures, for a box that says it never signed it.
         states: what the proven entries say, by the key of the request or payment that they are about.
     """
 
     head: Seen
+    proof: HeadBody
     states: Mapping[str, frozenset[str]]
 
 
@@ -48,8 +50,10 @@ class ReceiptVerifier(Protocol):
         ...
 
 
-def check_receipt(verifier: ReceiptVerifier, receipt: bytes, *, claimed: Iterable[Claimed], seen: Seen | None) -> Seen:
-    """The head under `receipt`, once the receipt proves every claimed state.
+def check_receipt(
+    verifier: ReceiptVerifier, receipt: bytes, *, claimed: Iterable[Claimed], seen: Seen | None
+) -> VerifiedReceipt:
+    """What `receipt` shows, once it proves every claimed state.
 
     Args:
         seen: the highest head known when the question was sent; later ones may have overtaken this answer.
@@ -72,4 +76,4 @@ def check_receipt(verifier: ReceiptVerifier, receipt: bytes, *, claimed: Iterabl
         raise NotBelieved("log_went_back", f"a log of {seen.size} entries was seen before, now it has {head.size}")
     if seen is not None and head.size == seen.size and head.root != seen.root:
         raise NotBelieved("log_went_back", f"two different logs of {seen.size} entries were seen")
-    return head
+    return verified

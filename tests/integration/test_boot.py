@@ -15,7 +15,7 @@ from appliance.crypto.owner import OwnerKey
 from appliance.ledger.genesis import STATEMENT_KIND, SignedGenesis, read_body
 from drivers.tpm.context import TpmContext
 from tests.integration.box import RunningBox, StartFailed, running_box
-from tests.integration.till import CASH, Till, new_key, paired_till, verified
+from tests.integration.till import CASH, Till, new_key, paired_till
 
 FAILING_SELF_TEST = """
 import dataclasses, sys
@@ -71,28 +71,6 @@ def test_orderly_stop_leaves_with_zero_and_the_next_start_resumes(box: RunningBo
     box.start()
     assert box.log_size() == size + 2  # the next epoch, the next boot
     assert till.ask("status", {"of": key}).body["state"] == "approved"
-
-
-def test_head_beyond_the_log_quarantines_the_box(box: RunningBox, tmp_path: Path) -> None:
-    till = paired_till(box, tmp_path, "till-1")
-    key = new_key()
-    sold = till.ask("payment", CASH, key)
-    head = verified(box, sold)
-    seen = {"size": head.size, "root": head.root.hex()}
-    assert till.ask("payment", CASH, seen=seen).status == 200
-    beyond = till.ask("payment", CASH, seen={"size": 10_000, "root": "00" * 32})
-    assert (beyond.status, beyond.code) == (503, "quarantined")
-    assert_quarantined(box, till)
-    assert till.ask("status", {"of": key}).body["state"] == "approved", "what was sold is still told"
-    assert till.ask("payment", CASH, key).body["seq"] == sold.body["seq"]
-
-
-def test_other_head_of_the_same_size_quarantines_the_box(box: RunningBox, tmp_path: Path) -> None:
-    till = paired_till(box, tmp_path, "till-1")
-    head = verified(box, till.ask("payment", CASH))
-    other = till.ask("payment", CASH, seen={"size": head.size, "root": "00" * 32})
-    assert (other.status, other.code) == (503, "quarantined")
-    assert_quarantined(box, till)
 
 
 def test_older_copy_of_the_log_is_quarantined_at_the_start(box: RunningBox, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from appliance.api.encode import answer
 from appliance.api.middleware import encoding_of
 from appliance.api.pos.events import EventDoor
 from appliance.api.pos.openapi import openapi_document
+from appliance.identity.authenticate import Authenticate
 from appliance.identity.pairing import Pairing
 from appliance.identity.refusals import Refusals
 from appliance.identity.signed import Encoding, SignedRequest, decode_signed
@@ -22,7 +23,7 @@ from appliance.model.limits import BATCH_BYTES_MAX, REQUEST_BYTES_MAX
 from appliance.payment.batch import Batch
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.ports.clock import Clock
-from appliance.wire.answers import BatchAnswer, PairAnswer, PaymentAnswer
+from appliance.wire.answers import BatchAnswer, HeadAnswer, PairAnswer, PaymentAnswer
 
 AnswerT = TypeVar("AnswerT")
 
@@ -40,6 +41,7 @@ class PosDoor:
         pipeline: PaymentPipeline,
         batch: Batch,
         pairing: Pairing,
+        authenticate: Authenticate,
         events: EventDoor,
         refusals: Refusals,
         clock: Clock,
@@ -51,6 +53,7 @@ class PosDoor:
         self._pipeline = pipeline
         self._batch = batch
         self._pairing = pairing
+        self._authenticate = authenticate
         self._events = events
         self._refusals = refusals
         self._clock = clock
@@ -71,6 +74,7 @@ class PosDoor:
             application.router.add_post(f"/v1/{verb}", self._payment_handler(serve), name=verb)
         application.router.add_post("/v1/batch", self._serve_batch, name="batch")
         application.router.add_post("/v1/pair", self._serve_pair, name="pair")
+        application.router.add_post("/v1/head", self._serve_head, name="head")
         application.router.add_get("/v1/events", self._events.serve, name="events")
         application.router.add_get("/v1/info", self._serve_info, name="info")
         application.router.add_get("/v1/openapi.json", self._serve_openapi, name="openapi")
@@ -104,6 +108,11 @@ class PosDoor:
     async def _serve_pair(self, request: web.Request) -> web.Response:
         signed = await read_signed(request, REQUEST_BYTES_MAX)
         result: PairAnswer = await self._pairing.pair(signed)
+        return answer(result, signed.encoding)
+
+    async def _serve_head(self, request: web.Request) -> web.Response:
+        signed = await read_signed(request, REQUEST_BYTES_MAX)
+        result: HeadAnswer = await self._counted(signed, self._authenticate.show_head)
         return answer(result, signed.encoding)
 
     async def _serve_info(self, _request: web.Request) -> web.Response:

@@ -34,7 +34,7 @@ from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import supervised
 from appliance.runtime.tracing import open_tracer
-from appliance.wire.requests import Claims
+from appliance.wire.requests import Claims, HeadBody
 from appliance.wiring.projections import projections
 from provisioning.terminal.signing import sign_cose
 from tests.fakes.clock import FakeClock
@@ -59,6 +59,10 @@ class BlindWatermark:
 
     async def check(self, size: int, root: bytes) -> None:
         """Say yes."""
+
+    async def show(self, head: HeadBody) -> int:
+        """Nobody is asked to."""
+        raise AssertionError(head)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.model.errors import Rejected
-from appliance.wire.requests import Seen
+from appliance.wire.requests import HeadBody, Seen
 from provisioning.terminal import key_file
 from provisioning.terminal.home import Memory, Profile, TerminalHome
 from provisioning.terminal.memory import TerminalMemory
@@ -73,8 +73,9 @@ def test_damaged_memory_stops_the_till_instead_of_forgetting_the_highest_head(tm
 async def test_seen_head_only_rises_and_survives_a_restart(tmp_path: Path) -> None:
     home = TerminalHome(folder=tmp_path)
     memory = TerminalMemory(home=home, memory=Memory())
-    await memory.learn_head(Seen(size=9, root="aa" * 32))
-    await memory.learn_head(Seen(size=7, root="bb" * 32))
+    proof = HeadBody(root="aa" * 32, classical="Yw", post_quantum="cHE")
+    await memory.learn_head(Seen(size=9, root="aa" * 32), proof)
+    await memory.learn_head(Seen(size=7, root="bb" * 32), HeadBody(root="bb" * 32, classical="", post_quantum=""))
     await memory.learn_clock(-5)
     kept = await asyncio.to_thread(home.memory)
-    assert kept == Memory(seen=Seen(size=9, root="aa" * 32), clock_offset_ms=-5)
+    assert kept == Memory(seen=Seen(size=9, root="aa" * 32), proof=proof, clock_offset_ms=-5)
