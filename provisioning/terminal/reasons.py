@@ -3,7 +3,7 @@
 Owns the words for the `code` beside a payment's state. The state alone decides what is done; a code that is not known
 here changes nothing. Must never quote what a stranger sent.
 
-Source: docs/formats/problems.md section 5; docs.stripe.com/declines/codes.
+Source: docs/formats/problems.md section 6; docs.stripe.com/declines/codes.
 """
 
 from __future__ import annotations
