@@ -34,7 +34,7 @@ from appliance.ledger.opening import Beginning
 from appliance.ledger.projection import create_tables
 from appliance.ledger.rebuild import recorded_entry
 from appliance.ledger.succession import ROTATION, Rotation, RotationStatement, rotation_to_be_signed
-from appliance.ledger.trust import Evidence, encode_evidence, load_trust
+from appliance.ledger.trust import Evidence, load_trust
 from appliance.ledger.trust import Trust as KnownTrust
 from appliance.ledger.verify import verify_log
 from appliance.ports.clock import Clock
@@ -104,7 +104,7 @@ async def rotate(box: Box, settings: Settings, signed: SignedStatement, clock: C
     # From here on the log says that the keys are the new ones; the files follow, the newest fact last.
     write_durably(box.folder / "ml-dsa.envelope", keys.envelope)
     learnt = trust.learn(Evidence(rotations=tuple(rotations)))
-    write_durably(box.trust, encode_evidence(learnt.owner, learnt.evidence))
+    write_durably(box.trust, learnt.encode())
     rotated = replace(box, keys=keys)
     keep_box(rotated)
     (box.folder / _NEXT_KEYS).unlink()
@@ -138,7 +138,7 @@ def install_successor(box: Box, genesis: bytes, trust_file: bytes) -> Box:
         raise CannotDo("the new log names no log of this box before it", "sign with tillstone owner succeed")
     # New genesis beside the old log is refused at a start; the old genesis beside an empty folder would fork the log.
     learnt = known.learn(trust.evidence)
-    write_durably(box.trust, encode_evidence(learnt.owner, learnt.evidence))
+    write_durably(box.trust, learnt.encode())
     write_durably(box.folder / "genesis.cbor", genesis)
     old = _data_of(box, box.shop.generation)
     if not old.exists():

@@ -98,6 +98,10 @@ class Trust:
     witnesses: WitnessPolicy = NO_WITNESSES
     network: Network = MAINNET
 
+    def encode(self) -> bytes:
+        """The file from which this is loaded again."""
+        return encode_evidence(self.owner, self.evidence, self.witnesses, self.network)
+
     def learn(self, evidence: Evidence) -> Trust:
         """With more of what the owner said: a newer trust file, an export; raises Rejected as `trust_in`."""
         learnt = trust_in(self.owner, self.evidence + evidence)

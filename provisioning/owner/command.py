@@ -78,8 +78,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         _add_signing(action, run)
         if run is run_succeed:
             action.add_argument("--head", type=Path, required=True, help="the old log's last cosigned checkpoint")
-            action.add_argument("--witness", action="append", default=[], metavar="VKEY", help="a witness's key")
-            action.add_argument("--needed", type=int, metavar="N", help="how many witnesses must vouch (default: all)")
+            action.add_argument(
+                "--witness",
+                action="append",
+                default=[],
+                metavar="VKEY",
+                help="a witness's key, beside those of the trust file",
+            )
+            action.add_argument("--needed", type=int, metavar="N", help="how many must vouch; 0 where nobody could")
     distrust = actions.add_parser("distrust", help="take the trust from a key that was in wrong hands")
     distrust.add_argument("--log", required=True, metavar="HEX", help="the log's id")
     distrust.add_argument("--key", required=True, metavar="HEX", help="SHA-256 of the public key")
@@ -155,15 +161,12 @@ def run_genesis(arguments: argparse.Namespace) -> int:
 
 def run_succeed(arguments: argparse.Namespace) -> int:
     """Sign a successor's genesis."""
-    keys = tuple(WitnessKey.from_vkey(text) for text in arguments.witness)
-    names = len({key.name for key in keys})
-    witnesses = WitnessPolicy(keys=keys, needed=names if arguments.needed is None else arguments.needed)
     head = _read(arguments.head, _REQUEST_BYTES_MAX)
-    return _sign(
-        arguments,
-        lambda trust: statements.succession_request(_request(arguments), trust, head, witnesses),
-        "genesis.cbor",
-    )
+
+    def asked(trust: Trust) -> GenesisStatement:
+        return statements.succession_request(_request(arguments), trust, head, _witnesses(arguments, trust))
+
+    return _sign(arguments, asked, "genesis.cbor")
 
 
 def run_rotate(arguments: argparse.Namespace) -> int:
@@ -204,12 +207,24 @@ def _sign(
     learnt = trust.learn(signed.evidence)
     folder = _new_folder(arguments.output)
     _write_new(folder / name, signed.file)
-    _write_new(folder / "trust.json", encode_evidence(learnt.owner, learnt.evidence))
+    _write_new(folder / "trust.json", learnt.encode())
     if arguments.json:
         print_json({"signed": str(folder / name), "trust": str(folder / "trust.json"), "says": list(shown)})
     else:
         print(f"Signed. Take {folder / name} and {folder / 'trust.json'} to the box; erase the shares' files here.")
     return DONE
+
+
+def _witnesses(arguments: argparse.Namespace, trust: Trust) -> WitnessPolicy:
+    """Those of the trust file and of the arguments; somebody must have cosigned unless a person says otherwise."""
+    given = tuple(WitnessKey.from_vkey(text) for text in arguments.witness)
+    keys = tuple(dict.fromkeys((*trust.witnesses.keys, *given)))
+    needed: int | None = arguments.needed
+    if needed is None:
+        needed = max(trust.witnesses.needed, len({key.name for key in given}))
+        if needed == 0:
+            raise CannotDo("no witness is named who could have cosigned the head", "--witness VKEY, or --needed 0")
+    return WitnessPolicy(keys=keys, needed=needed)
 
 
 def _make_ready() -> None:

@@ -8,14 +8,13 @@ Source: docs/formats/genesis.md, docs/formats/succession.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from appliance.crypto import signature
 from appliance.crypto.hybrid import HybridPublic
 from appliance.crypto.owner import OwnerKey, OwnerPublic
 from appliance.evidence.cosignature import WitnessPolicy, require_quorum
-from appliance.ledger.checkpoint import verify_checkpoint
+from appliance.ledger.checkpoint import read_checkpoint, verify_checkpoint
 from appliance.ledger.genesis import (
     STATEMENT_KIND,
     GenesisStatement,
@@ -156,19 +155,14 @@ def _require_new(statement: GenesisStatement, trust: Trust) -> None:
 
 
 def _head_of(checkpoint: bytes, log_id: LogId, trust: Trust) -> PreviousHead:
-    refusals: Sequence[Rejected] = ()
-    for period in reversed(trust.keys[log_id].periods):
-        try:
-            head = verify_checkpoint(
-                checkpoint,
-                origin=trust.logs[log_id].origin,
-                note_key=period.note_key,
-                post_quantum=period.keys.post_quantum,
-            )
-            return PreviousHead(log_id=log_id, size=head.size, root=head.root)
-        except Rejected as refusal:
-            refusals = (*refusals, refusal)
-    raise refusals[0]
+    period = trust.keys[log_id].at(read_checkpoint(checkpoint).size)
+    head = verify_checkpoint(
+        checkpoint,
+        origin=trust.logs[log_id].origin,
+        note_key=period.note_key,
+        post_quantum=period.keys.post_quantum,
+    )
+    return PreviousHead(log_id=log_id, size=head.size, root=head.root)
 
 
 def _keys(keys: HybridPublic) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`tillstone verify receipt|log|bundle`: for a stranger with the file, the trust file and nothing else.
+"""`tillstone verify receipt|log|bundle|fork`: for a stranger with the file, the trust file and nothing else.
 
 Owns arguments and exit codes: 0 genuine, 1 not, 2 it could not be looked at. Must never import a driver, a door of the
 appliance or a vendor's library (tests/integration/test_verify_command.py proves it).
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`verify receipt FILE`, `verify bundle FILE` and `verify log PATH`, each with `--trust FILE`."""
+    """`verify receipt FILE`, `bundle FILE`, `log PATH` and `fork FILE FILE`, each with `--trust FILE`."""
     parser = subparsers.add_parser("verify", description="Check a receipt, a bundle or a whole log, without the box.")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     receipt = kinds.add_parser("receipt", description="Check a receipt and say what it proves.")
@@ -39,6 +39,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     log.add_argument("--bodies", action="store_true", help="also read the body of every entry (slower)")
     log.set_defaults(run=run_log)
     _add_bundle(kinds)
+    fork = kinds.add_parser("fork", description="Check whether two receipts or checkpoints prove a forked log.")
+    fork.add_argument("files", type=Path, nargs=2, metavar="FILE", help="a receipt or a checkpoint")
+    _add_trust(fork)
+    fork.set_defaults(run=run_fork)
 
 
 def _add_bundle(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -96,6 +100,15 @@ def run_bundle(arguments: argparse.Namespace) -> int:
     file = _read(arguments.file, BUNDLE_BYTES_MAX)
     report = check_bundle(file, trust_file, demand, [_PARTS[name] for name in arguments.require])
     return _answer(report, "The evidence", is_json=arguments.json)
+
+
+def run_fork(arguments: argparse.Namespace) -> int:
+    """Compare two files that the log's keys signed; 0 when they prove a fork."""
+    from provisioning.verify.fork_check import check_fork
+
+    first, second = (_read(path, RECEIPT_BYTES_MAX) for path in arguments.files)
+    report = check_fork(first, second, _read(arguments.trust, TRUST_BYTES_MAX))
+    return _answer(report, "The fork", is_json=arguments.json)
 
 
 def _answer(report: Report, title: str, *, is_json: bool) -> int:

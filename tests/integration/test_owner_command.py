@@ -147,8 +147,10 @@ async def test_successor_names_the_last_cosigned_head(made: Path, tmp_path: Path
     previous = list(trust.logs.values())[1].previous
     assert previous is not None
     assert (previous.log_id, previous.size, previous.root) == (old.log_id, 42, checkpoint.root)
+    nobody = sign("succeed", made, "nobody", tmp_path / "request", "--head", tmp_path / "head")
+    assert "no witness is named" in nobody.complained
     (tmp_path / "request").write_bytes(request(4))
-    refused = sign("succeed", made, "gap", tmp_path / "request", "--head", tmp_path / "head")
+    refused = sign("succeed", made, "gap", tmp_path / "request", "--head", tmp_path / "head", "--needed", 0)
     assert "owner_request_refused" in refused.complained
 
 
