@@ -21,21 +21,26 @@ class TileMissing(Exception):
 
 
 class TileCache:
-    """Reduced tiles, least recently used out first; shared by the event loop and the reader thread."""
+    """Reduced tiles, least recently used out first; shared by the event loop and the reader thread.
+
+    Level 0 and the levels above have `tiles_max` places each: one tile of level 1 stands over 65,536 entries, and
+    reading entries by chance must not push it out.
+    """
 
     def __init__(self, tiles_max: int = CACHED_TILES_MAX) -> None:
         self._tiles_max = tiles_max
         self._lock = threading.Lock()
         # Hashes of a tile by height: 256, 128, ... 2. A tile is reduced when it is first asked.
-        self._tiles: OrderedDict[tuple[int, int], list[bytes]] = OrderedDict()
+        self._tiles: tuple[OrderedDict[tuple[int, int], list[bytes]], ...] = (OrderedDict(), OrderedDict())
 
     def put(self, tile_level: int, number: int, hashes: bytes) -> None:
         """Remember a full tile."""
+        tiles = self._tiles[tile_level > 0]
         with self._lock:
-            self._tiles[tile_level, number] = [hashes]
-            self._tiles.move_to_end((tile_level, number))
-            if len(self._tiles) > self._tiles_max:
-                self._tiles.popitem(last=False)
+            tiles[tile_level, number] = [hashes]
+            tiles.move_to_end((tile_level, number))
+            if len(tiles) > self._tiles_max:
+                tiles.popitem(last=False)
 
     def put_all(self, tiles: tuple[Tile, ...]) -> None:
         """Remember tiles that the writer has just filled."""
@@ -45,25 +50,26 @@ class TileCache:
     def hashes(self, tile_level: int, number: int) -> bytes:
         """The 8,192 bytes of a full tile; raises TileMissing."""
         with self._lock:
-            heights = self._tiles.get((tile_level, number))
-            if heights is None:
-                raise TileMissing
-            self._tiles.move_to_end((tile_level, number))
-            return heights[0]
+            return self._heights(tile_level, number)[0]
 
     def node(self, level: int, index: int) -> bytes:
         """A `TileSource`; raises TileMissing."""
         tile_level, height = divmod(level, TILE_HEIGHT)
         number = index >> (TILE_HEIGHT - height)
         with self._lock:
-            heights = self._tiles.get((tile_level, number))
-            if heights is None:
-                raise TileMissing
-            self._tiles.move_to_end((tile_level, number))
+            heights = self._heights(tile_level, number)
             while len(heights) <= height:
                 heights.append(_reduce(heights[-1]))
             at = (index - (number << (TILE_HEIGHT - height))) * HASH_BYTES
             return heights[height][at : at + HASH_BYTES]
+
+    def _heights(self, tile_level: int, number: int) -> list[bytes]:
+        tiles = self._tiles[tile_level > 0]
+        heights = tiles.get((tile_level, number))
+        if heights is None:
+            raise TileMissing
+        tiles.move_to_end((tile_level, number))
+        return heights
 
 
 class StoredTiles:
