@@ -43,7 +43,9 @@ class Postgres:
             "shared_buffers=16MB",
         ]
         with (self._folder / "log").open("ab") as log:
-            command = [*_as_postgres(), str(_program("postgres")), "-D", str(self._data), *options]
+            # Behind the change of user, which forgets it: nothing outlives a test run that is killed.
+            program = ["setpriv", "--pdeathsig", "QUIT", str(_program("postgres"))]
+            command = [*_as_postgres(), *program, "-D", str(self._data), *options]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         ends_at = time.monotonic() + READY_S_MAX
         while self._run("pg_isready", "-q", "-h", str(self._folder), check=False) != 0:

@@ -45,7 +45,18 @@ class WitnessProcess:
 
     def start(self) -> None:
         """Start, and wait for the line that says where it is; the second time where it was."""
-        command = [sys.executable, "-m", "provisioning.cli", "upstream", "witness", "--name", self._name]
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            sys.executable,
+            "-m",
+            "provisioning.cli",
+            "upstream",
+            "witness",
+            "--name",
+            self._name,
+        ]
         files = [
             "--keys",
             str(self._folder / "keys"),

@@ -6,8 +6,8 @@ a sign and verify pair is added. All together take about 20 ms.
 
 Sources: FIPS 180-4 examples ("abc"), RFC 4231 case 2, RFC 5869 case 1, Wycheproof aes_gcm 100, RFC 6979 A.2.5 and A.2.6
 ("sample"), RFC 8032 section 7.1 test 1, Wycheproof mldsa_87_sign_seed 1; SLH-DSA-SHA2-256s (seeds 00 01 .. 5f)
-and ML-DSA-44 (seed 2a 2a ..) were signed by noble-post-quantum 0.7.1, deterministic; draft-ietf-hpke-pq, KEM 0x0051 with
-KDF 2 and AEAD 2. The three long signatures and the encapsulated key lie in `known_answers.bin`.
+and ML-DSA-44 (seed 2a 2a ..) were signed by noble-post-quantum 0.7.1, deterministic; draft-ietf-hpke-pq, KEM 0x0051
+with KDF 2 and AEAD 2. The three long signatures and the encapsulated key lie in `known_answers.bin`.
 """
 
 from __future__ import annotations

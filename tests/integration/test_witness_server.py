@@ -12,11 +12,17 @@ import aiohttp
 import asyncpg
 import pytest
 
+from appliance.crypto import signature
 from appliance.evidence.add_checkpoint import BODY_BYTES_MAX, SIZE_TYPE, AddCheckpoint
+from appliance.ledger.log_keys import Distrust
+from appliance.ledger.succession import DISTRUST, distrust_statement
+from appliance.ledger.trust import Evidence, encode_evidence
 from appliance.model.errors import Rejected
 from provisioning.upstream.witness_keys import open_witness_keys
+from tests.fakes.clock import START_MS
 from tests.postgres import Postgres, running_postgres
-from tests.upstream import NAME, WitnessedLog, WitnessProcess, witnessed_log
+from tests.unit.ledger.shop import genesis, owner
+from tests.upstream import NAME, WitnessedLog, WitnessProcess, post_quantum, witnessed_log
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +73,21 @@ async def test_every_refusal_has_the_status_of_the_specification(
     status, content_type, body = await post(server, AddCheckpoint(old_size=0, proof=(), note=note).encode())
     assert (status, content_type, body) == (409, SIZE_TYPE, b"5\n")
     assert await ask(server, 5, await log.grow(2), (bytes(32),)) == 422
+
+
+async def test_a_head_by_a_distrusted_key_is_vouched_for_up_to_the_owners_size(
+    dsn: str, log: WitnessedLog, tmp_path: Path
+) -> None:
+    key_id = signature.key_id(post_quantum().public_key)
+    said = Distrust(log_id=genesis().log_id, key_id=key_id, size=5, before_ms=START_MS)
+    evidence = Evidence(logs=(genesis(),), distrusted=(owner().sign(DISTRUST, distrust_statement(said)),))
+    server = WitnessProcess(tmp_path / "witness", dsn, trust=encode_evidence(owner().public, evidence))
+    try:
+        assert await ask(server, 0, await log.grow(3)) == 200
+        note = await log.grow(1)
+        assert await ask(server, 5, note, await log.ledger.consistency(5, 6)) == 403
+    finally:
+        server.kill()
 
 
 async def test_what_was_answered_survives_the_kill_of_witness_and_database(
