@@ -1,4 +1,4 @@
-"""May this box take a new sale? Every reason not to, in one place, in the order in which a person should hear them."""
+"""May this box move money? Every reason not to, in one place, in the order in which a person should hear them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Quarantine:
 
     @property
     def reason(self) -> str | None:
-        """Why the box sells nothing; None when it may."""
+        """Why the box moves no money but what it began; None when it may."""
         return self._reason
 
     def set(self, reason: str) -> None:
@@ -47,8 +47,7 @@ class BoxAdmission:
 
     def admit(self) -> None:
         """Raise Unavailable unless a new sale may start."""
-        if self._quarantine.reason is not None:
-            raise Unavailable("quarantined", f"this box takes no sales: {self._quarantine.reason}")
+        self._require_one_log()
         lag = self._signing_lag()
         # A head that is one sale behind is daily life; what counts is how long signing has been failing, and how much
         # an auditor would find unproven.
@@ -57,6 +56,14 @@ class BoxAdmission:
                 "signing_down",
                 f"{lag.entries} entries wait for a signature since {lag.age_ms // 1000} s; new sales wait for it",
             )
+
+    def admit_undo(self) -> None:
+        """Raise Unavailable in quarantine alone: a customer gets money back also while nothing new is sold."""
+        self._require_one_log()
+
+    def _require_one_log(self) -> None:
+        if self._quarantine.reason is not None:
+            raise _quarantined(self._quarantine.reason)
 
 
 class LogWatermark:
@@ -81,7 +88,7 @@ class LogWatermark:
             await self._ledger.check_watermark(Watermark(size=size, root=root))
         except Corrupt as claimed:
             if self._quarantine.reason is not None:
-                raise self._quarantined(self._quarantine.reason) from claimed
+                raise _quarantined(self._quarantine.reason) from claimed
             raise Rejected(
                 "head_evidence_needed", f"this log does not contain the head of size {size}; show it signed (verb head)"
             ) from claimed
@@ -103,8 +110,9 @@ class LogWatermark:
             await self._ledger.check_watermark(Watermark(size=size, root=root))
         except Corrupt as evidence:
             self._quarantine.set(evidence.detail)
-            raise self._quarantined(evidence.detail) from evidence
+            raise _quarantined(evidence.detail) from evidence
         return self._ledger.head.size
 
-    def _quarantined(self, reason: str) -> Unavailable:
-        return Unavailable("quarantined", f"this box takes no sales: {reason}")
+
+def _quarantined(reason: str) -> Unavailable:
+    return Unavailable("quarantined", f"this box takes no sales and gives nothing back: {reason}")

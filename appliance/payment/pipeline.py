@@ -13,14 +13,14 @@ in the log: `operate.py` asks the provider once, `resolve.py` owns what stays un
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from sqlite3 import Connection
 
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.signed import SignedRequest
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
-from appliance.model.ids import request_key
+from appliance.model.ids import RequestKey, request_key
 from appliance.model.payment import ClearedPayment, Identity, RecordedPayment
 from appliance.payment.authorise import prepare
 from appliance.payment.guards import AlreadyRecorded, FreshKey
@@ -88,23 +88,19 @@ class PaymentPipeline:
     async def refund(self, signed: SignedRequest) -> PaymentAnswer:
         """Give an approved payment back."""
         request = await self._authenticate(signed, RefundBody)
-        with suppress(AlreadyRecorded):  # the same request again: what follows answers it
-            await self._undo.refund(request)
-        return await self._respond.current(await self._standing(request.body.of), "refund", str(request.identity.key))
+        return await self._taken_back(request.identity, request.body.of, "refund", lambda: self._undo.refund(request))
 
     async def reverse(self, signed: SignedRequest) -> PaymentAnswer:
         """See to it that a payment does not stand."""
         request = await self._authenticate(signed, ReversalBody)
-        with suppress(AlreadyRecorded):  # the same request again: what follows answers it
-            await self._undo.reverse(request)
-        return await self._respond.current(await self._standing(request.body.of), "reversal", str(request.identity.key))
+        return await self._taken_back(
+            request.identity, request.body.of, "reversal", lambda: self._undo.reverse(request)
+        )
 
     async def abort(self, signed: SignedRequest) -> PaymentAnswer:
         """Stop a payment that is not approved yet."""
         request = await self._authenticate(signed, AbortBody)
-        with suppress(AlreadyRecorded):  # the same request again: what follows answers it
-            await self._undo.abort(request)
-        return await self._respond.current(await self._standing(request.body.of), "abort", str(request.identity.key))
+        return await self._taken_back(request.identity, request.body.of, "abort", lambda: self._undo.abort(request))
 
     async def status(self, signed: SignedRequest) -> PaymentAnswer:
         """What the ledger says about a key, with a receipt under the newest head."""
@@ -122,6 +118,19 @@ class PaymentPipeline:
             prepared = await prepare(cleared, card, self._ledger, self._clock.now_ms())
         self._operations.start(prepared.spend(), prepared.intent_hash)
         return being_checked(prepared)
+
+    async def _taken_back(
+        self, identity: Identity, of: str, verb: str, undo: Callable[[], Awaitable[RequestKey]]
+    ) -> PaymentAnswer:
+        try:
+            self._admission.admit_undo()
+            await undo()
+        except AlreadyRecorded:
+            pass  # the same request again: what follows answers it
+        except Unavailable:
+            if not await self._was_recorded(identity):
+                raise
+        return await self._respond.current(await self._standing(of), verb, str(identity.key))
 
     async def _was_recorded(self, identity: Identity) -> bool:
         known = await self._ledger.read(lambda connection: find_request(connection, identity.key))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance.crypto.signing_key import TerminalKey
+from appliance.device.admission import BoxAdmission, Quarantine
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.pairing import Pairing
 from appliance.identity.refusals import Refusals
@@ -21,7 +22,7 @@ from appliance.identity.signed import Encoding, SignedRequest, decode_signed
 from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
 from appliance.model.ids import TerminalId, new_request_key
-from appliance.model.limits import BATCH_BYTES_MAX
+from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
@@ -45,13 +46,6 @@ CERTIFICATE: Final = bytes(range(32))
 PROJECTIONS: Final = projections()
 SETTLE_MS: Final = 60_000
 ROUNDS_MAX: Final = 24
-
-
-class OpenAdmission:
-    """May always sell."""
-
-    def admit(self) -> None:
-        """Say yes."""
 
 
 class BlindWatermark:
@@ -78,6 +72,7 @@ class Shop:
     pipeline: PaymentPipeline
     batch: Batch
     resolver: Resolver
+    quarantine: Quarantine
     audience: str
     works_open: Callable[[], int]
     keys: dict[str, TerminalKey] = field(default_factory=dict)
@@ -155,7 +150,13 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
             source_default="pm_card_visa",
         )
         rules = ShopRules(currency="EUR", cash_rounding_minor=1, amount_minor_max=10**9)
-        admission = OpenAdmission()
+        quarantine = Quarantine()
+        admission = BoxAdmission(
+            quarantine=quarantine,
+            signing_lag=lambda: ledger.signing_lag,
+            unsigned_age_max_ms=DAY_MS,
+            unsigned_entries_max=100_000,
+        )
         shop = Shop(
             ledger=ledger,
             clock=clock,
@@ -183,6 +184,7 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
                 settle_ms=SETTLE_MS,
                 jitter=random.Random(1),
             ),
+            quarantine=quarantine,
             audience=audience,
             works_open=lambda: supervisor.works_open,
         )
