@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.anchor.cars import published_root
+from appliance.anchor.stamps import split_headers
 from appliance.anchor.store import EvidenceStore
 from appliance.evidence.bundle import EvidenceBundle, HeadEvidence
 from appliance.ledger.archive import Archive
@@ -91,6 +92,6 @@ def _stored(connection: sqlite3.Connection, size: int) -> _Stored:
         note=note,
         cosignatures=b"".join(line for (line,) in lines),
         timestamp=None if stamped is None else stamped[0],
-        headers=(),
+        headers=() if stamped is None else tuple(split_headers(stamped[1])),
         publication=published_root(connection, size),
     )
