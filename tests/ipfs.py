@@ -8,12 +8,16 @@ import os
 import re
 import shutil
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from appliance.evidence.cid import cid_text
+from appliance.model.ids import Cid
 
 PACKAGE: Final = "ipfs@0.66.1"
 PROJECT: Final = Path(__file__).resolve().parents[1]
@@ -32,16 +36,13 @@ class IpfsNode:
         self._process: subprocess.Popen[str] | None = None
         self.api_base = ""
         self._jsipfs("init", "--profile", "test", "--empty-repo")
-        file = repository / "config"
-        config = json.loads(file.read_text())
-        free = "/ip4/127.0.0.1/tcp/0"
-        config["Addresses"] = {"Swarm": [], "API": free, "Gateway": "", "RPC": "", "Delegates": []}
-        file.write_text(json.dumps(config))
+        self._listen("0")
 
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""
-        # A node that was killed leaves the address of its door behind.
+        # A node that was killed leaves the address of its door and its lock behind.
         (self._repository / "api").unlink(missing_ok=True)
+        shutil.rmtree(self._repository / "repo.lock", ignore_errors=True)
         process = subprocess.Popen(
             ["node", str(self._program), "daemon", "--offline", "--enable-preload=false"],
             env=self._environment(),
@@ -61,6 +62,7 @@ class IpfsNode:
         port = re.search(r"/tcp/(\d+)", (self._repository / "api").read_text())
         assert port is not None
         self.api_base = f"http://127.0.0.1:{port[1]}"
+        self._listen(port[1])  # the next start is at the same address
 
     def kill(self) -> None:
         """End it as a power cut does."""
@@ -70,6 +72,20 @@ class IpfsNode:
             process.wait(PROGRAM_S_MAX)
             assert process.stdout is not None
             process.stdout.close()
+
+    def export(self, cid: Cid) -> bytes:
+        """`ipfs dag export`: the CAR of everything under `cid`, as an auditor fetches it."""
+        url = f"{self.api_base}/api/v0/dag/export?arg={cid_text(cid)}&timeout=10s"
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=PROGRAM_S_MAX) as answer:
+            exported: bytes = answer.read()
+            return exported
+
+    def _listen(self, port: str) -> None:
+        file = self._repository / "config"
+        config = json.loads(file.read_text())
+        door = f"/ip4/127.0.0.1/tcp/{port}"
+        config["Addresses"] = {"Swarm": [], "API": door, "Gateway": "", "RPC": "", "Delegates": []}
+        file.write_text(json.dumps(config))
 
     def _jsipfs(self, *arguments: str) -> None:
         command = ["node", str(self._program), *arguments]
