@@ -177,6 +177,7 @@ def test_proof_file_proves_an_entry_to_who_has_the_trust_file(box: RunningBox, t
     ends_at = time.monotonic() + WAIT_S
     while (got.status, time.monotonic() < ends_at) == (503, True):
         assert got.code == "checkpoint_pending"
+        time.sleep(0.05)
         got = get(box, f"/proof/entry/{seq}")
     public = read_proof(got.content)
     assert public.extra == b""
@@ -355,7 +356,7 @@ def test_go_verifies_the_log_with_its_own_code(
     said = json.loads(run.stdout)
     assert said["size"] > 400
     assert said["unverified"] == 1  # the ML-DSA-87 line, whose type Go does not know
-    assert said["tiles"] > 3
+    assert said["tiles"] >= 3  # a full one, and the right edge on two levels
 
 
 def test_changed_entry_is_found_and_named_and_the_box_sells_no_more(tmp_path: Path) -> None:
