@@ -9,6 +9,8 @@ import base64
 import http.client
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -104,6 +106,32 @@ class LocalDoor:
         answer: dict[str, Any] = self._ask("POST", "/auditors/revoke", {"credential": credential, "reason": reason})
         return answer
 
+    def held_about(self, subject: str) -> dict[str, Any]:
+        """How much the box holds about a person: `entries`, `first_ms`, `last_ms`."""
+        answer: dict[str, Any] = self._ask("POST", "/subject/held", {"subject": subject})
+        return answer
+
+    def erase_subject(self, subject: str) -> dict[str, Any]:
+        """Erase a person: `seq` of the `erased` entry, `entries` that lost their values."""
+        answer: dict[str, Any] = self._ask("POST", "/subject/erase", {"subject": subject})
+        return answer
+
+    def export_subject(self, subject: str) -> Iterator[dict[str, Any]]:
+        """What is held about a person, part by part (`appliance/api/subject_answers.py`); `end` comes last."""
+        with closing(_UnixConnection(self._data)) as connection:
+            try:
+                connection.request("POST", "/subject/export", msgspec.json.encode({"subject": subject}))
+                response = connection.getresponse()
+                if response.status >= 400:
+                    raise _refusal(response.status, "/subject/export", _decode(response.read(ANSWER_BYTES_MAX)))
+                while line := response.readline(ANSWER_BYTES_MAX):
+                    yield _decode(line)
+            except (OSError, http.client.HTTPException) as cause:
+                raise self._unreachable(cause) from cause
+
+    def _unreachable(self, cause: Exception) -> Unavailable:
+        return Unavailable("box_unreachable", f"nobody answers at {self._data / SOCKET_NAME}: {cause}")
+
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         connection = _UnixConnection(self._data)
         try:
@@ -111,15 +139,19 @@ class LocalDoor:
             response = connection.getresponse()
             answer = response.read(ANSWER_BYTES_MAX)
         except (OSError, http.client.HTTPException) as cause:
-            raise Unavailable("box_unreachable", f"nobody answers at {self._data / SOCKET_NAME}: {cause}") from cause
+            raise self._unreachable(cause) from cause
         finally:
             connection.close()
         decoded = _decode(answer)
         if response.status >= 400:
-            problem = decoded if isinstance(decoded, dict) else {}
-            kind = Unavailable if response.status >= 500 else Rejected
-            raise kind(str(problem.get("code", f"http_{response.status}")), str(problem.get("detail", path)))
+            raise _refusal(response.status, path, decoded)
         return decoded
+
+
+def _refusal(status: int, path: str, answer: object) -> Unavailable | Rejected:
+    problem = answer if isinstance(answer, dict) else {}
+    kind = Unavailable if status >= 500 else Rejected
+    return kind(str(problem.get("code", f"http_{status}")), str(problem.get("detail", path)))
 
 
 def _decode(answer: bytes) -> Any:

@@ -5,6 +5,7 @@ Owns sealing, opening and the `erased` entry. Must never store a value or a salt
 * Erasing a subject: an `erased` entry names its keys (durable first), then the keys are forgotten. A crash in between
   is finished at the next start. Backups, WAL and free pages hold only what those keys opened.
 * While a subject is being erased nothing new is sealed for it: the new value would die with the old key.
+* A person who is unknown here is not "erased": a misspelt name must not end in good news (`subjects.py`).
 * Values without a person belong to the box's subject of the day: its key is made once a day, so a sale costs no extra
   fsync, and a day can be erased as a whole when its keeping time is over.
 """
@@ -59,13 +60,22 @@ class DisclosureVault:
         subjects = {
             disclosure.subject or _day_subject(draft.time_ms) for draft in drafts for disclosure in draft.disclosures
         }
-        if subjects & self._erasing:
-            raise Unavailable("subject_being_erased", "the person's values are being erased; try again in a moment")
+        self._refuse_erased_now(subjects)
         missing = sorted(subjects - self._cached.keys())
         found = await _on(self._thread, lambda: [(subject, self._keys.key_of(subject)) for subject in missing])
+        # Asked again after the wait: a key that an erasure is about to forget must not come back into the cache.
+        self._refuse_erased_now(subjects)
         self._cached.update(found)
         while len(self._cached) > max(CACHED_KEYS_MAX, len(subjects)):
             self._cached.popitem(last=False)
+
+    def _refuse_erased_now(self, subjects: set[str]) -> None:
+        if subjects & self._erasing:
+            raise Unavailable("subject_being_erased", "the person's values are being erased; try again in a moment")
+
+    async def key_ids(self, subject: str) -> tuple[int, ...]:
+        """Numbers of the keys that a subject's values lie under; none when nothing is held."""
+        return await _on(self._thread, lambda: self._keys.ids_of(subject))
 
     async def begin_erasure(self, subject: str) -> tuple[int, ...]:
         """The keys of a subject, for its `erased` entry; `end_erasure` must follow."""
@@ -140,16 +150,20 @@ class ErasedKeys:
     """The ledger's own projection: which keys were erased; their rows go with them."""
 
     name = "erased_keys"
-    schema = ("CREATE TABLE erased_keys (key_id INTEGER PRIMARY KEY, seq INTEGER NOT NULL)",)
+    schema = (
+        "CREATE TABLE erased_keys (key_id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, subject TEXT NOT NULL)",
+        "CREATE INDEX erased_by_subject ON erased_keys (subject, seq)",
+    )
     tables = ("erased_keys",)
     kinds = frozenset({KIND_ERASED})
 
     def apply(self, connection: sqlite3.Connection, entries: Sequence[RecordedEntry]) -> None:
         """Remember the keys that each entry names and drop what they opened."""
         for entry in entries:
-            key_ids = [(key_id, entry.seq) for key_id in read_erased(entry.body)]
-            connection.executemany("INSERT OR IGNORE INTO erased_keys (key_id, seq) VALUES (?, ?)", key_ids)
-            connection.executemany("DELETE FROM disclosures WHERE key_id = ?", [key_id[:1] for key_id in key_ids])
+            alias, key_ids = _read(entry.body)
+            rows = [(key_id, entry.seq, alias) for key_id in key_ids]
+            connection.executemany("INSERT OR IGNORE INTO erased_keys (key_id, seq, subject) VALUES (?, ?, ?)", rows)
+            connection.executemany("DELETE FROM disclosures WHERE key_id = ?", [row[:1] for row in rows])
 
 
 def erased_body(alias: str, key_ids: Sequence[int]) -> bytes:
@@ -159,9 +173,13 @@ def erased_body(alias: str, key_ids: Sequence[int]) -> bytes:
 
 def read_erased(body: bytes) -> tuple[int, ...]:
     """Key numbers of an `erased` body."""
+    return _read(body)[1]
+
+
+def _read(body: bytes) -> tuple[str, tuple[int, ...]]:
     match cbor.decode(body, size_max=ENTRY_BYTES_MAX):
-        case {"keys": [*key_ids], "subject": str()}:
-            return tuple([key_id for key_id in key_ids if isinstance(key_id, int)])
+        case {"keys": [*key_ids], "subject": str(alias)}:
+            return alias, tuple([key_id for key_id in key_ids if isinstance(key_id, int)])
         case _:
             raise Corrupt("erased_malformed", "expected an `erased` body of keys and subject")
 

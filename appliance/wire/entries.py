@@ -26,6 +26,7 @@ AUDITOR_ADMITTED: Final = "auditor_admitted"
 AUDITOR_REVOKED: Final = "auditor_revoked"
 AUDITOR_READ: Final = "auditor_read"
 VERIFIED: Final = "verified"
+EXPORTED: Final = "exported"
 
 
 class SaleFacts(Wire, frozen=True, kw_only=True):
@@ -193,3 +194,10 @@ class VerifiedEntry(Wire, frozen=True, kw_only=True):
     root: bytes
     size: int
     took_ms: int
+
+
+class ExportedEntry(Wire, frozen=True, kw_only=True):
+    """kind `exported`: what was held about one person was handed out; `subject` is an alias, as in `erased`."""
+
+    entries: int
+    subject: str

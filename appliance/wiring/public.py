@@ -9,12 +9,14 @@ from appliance.anchor.gather import Gatherer
 from appliance.api.integrity import Integrity, KeyHome, TokenFacts
 from appliance.api.ledger_answers import LedgerAnswers
 from appliance.api.local.ledger import LedgerRoutes
+from appliance.api.local.subjects import SubjectRoutes
 from appliance.api.public.access import Access
 from appliance.api.public.door import PublicDoor
 from appliance.api.public.integrity import IntegrityPages
 from appliance.api.public.proofs import ProofPages
 from appliance.api.public.tiles import TilePages
 from appliance.api.public.witnessed import WitnessedPages
+from appliance.api.subject_answers import SubjectAnswers
 from appliance.config.schema import Settings
 from appliance.crypto import cose, signature
 from appliance.device.health import Health
@@ -75,6 +77,7 @@ class PublicParts:
             log=log,
         )
         self._access = Access(auditors=self._auditors, reads=self._reads, clock=clock)
+        self._subjects = SubjectAnswers(ledger=ledger, archive=archive, clock=clock)
         self._answers = LedgerAnswers(archive=archive, checkpoints=self._checkpoints)
         self._gatherer = Gatherer(ledger=ledger, archive=archive, store=outside.store, needed=settings.witnesses.needed)
         self._integrity = Integrity(
@@ -117,6 +120,10 @@ class PublicParts:
         return LedgerRoutes(
             answers=self._answers, gatherer=self._gatherer, integrity=self._integrity, auditors=self._auditors
         )
+
+    def subject_routes(self) -> SubjectRoutes:
+        """What the operator asks about a person, for the local door."""
+        return SubjectRoutes(self._subjects)
 
 
 def checkpoint_maker(trust: Trust, ledger: Ledger, clock: Clock) -> CheckpointMaker | None:

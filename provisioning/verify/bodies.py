@@ -36,6 +36,7 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     entries.AUDITOR_REVOKED: entries.AuditorRevokedEntry,
     entries.AUDITOR_READ: entries.AuditorReadEntry,
     entries.VERIFIED: entries.VerifiedEntry,
+    entries.EXPORTED: entries.ExportedEntry,
 }
 
 

@@ -66,6 +66,8 @@ def _about_the_box(body: Body) -> str:
             return f"the credential {printable(body.credential)} was shown {reads}"
         case entries.VerifiedEntry():
             return f"the first {body.size} entries were read again and are right, in {body.took_ms} ms"
+        case entries.ExportedEntry():
+            return f"what was held about a person in {body.entries} entries was handed out"
         case RotationStatement():
             return f"the log goes on under new keys, named by its owner: rotation {body.number}"
         case Distrust():

@@ -1,7 +1,7 @@
 """The door of the command line on the box itself: a Unix socket that only the box's own user can open.
 
 It invites and revokes terminals, tells the status, lists recent sales and proves the newest entry; `ledger.py` adds
-what operators ask of the log. Whoever can open it owns the box anyway, so the file's mode is the authentication;
+what operators ask of the log, `subjects.py` what they ask about a person. Whoever can open it owns the box anyway, so the file's mode is the authentication;
 nothing here moves money.
 """
 
@@ -17,6 +17,7 @@ from aiohttp.typedefs import Middleware
 
 from appliance.api.local.exchange import json_answer, read_body
 from appliance.api.local.ledger import LedgerRoutes
+from appliance.api.local.subjects import SubjectRoutes
 from appliance.device.health import Health
 from appliance.identity.pairing import Pairing
 from appliance.identity.terminals import Terminals
@@ -54,6 +55,7 @@ class LocalDoor:
         pos_url: Callable[[], str],
         about: dict[str, str],
         log: LedgerRoutes,
+        subjects: SubjectRoutes,
     ) -> None:
         self._pairing = pairing
         self._terminals = terminals
@@ -62,6 +64,7 @@ class LocalDoor:
         self._pos_url = pos_url
         self._about = about
         self._log = log
+        self._subjects = subjects
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of the socket."""
@@ -73,6 +76,7 @@ class LocalDoor:
         application.router.add_post("/invite", self._invite, name="local_invite")
         application.router.add_post("/revoke", self._revoke, name="local_revoke")
         self._log.add_to(application.router)
+        self._subjects.add_to(application.router)
         return application
 
     async def _status(self, _request: web.Request) -> web.Response:
