@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -95,6 +96,12 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
         undo_verb=undo_verb,
         provider_reference=None if reference is None else ProviderReference(reference),
     )
+
+
+def sold_by(connection: sqlite3.Connection, terminal: TerminalId, keys: Sequence[str]) -> frozenset[str]:
+    """Which of the payments `keys` (text) this terminal sold."""
+    asked = "SELECT 1 FROM payments WHERE key = ? AND terminal = ?"
+    return frozenset(key for key in keys if connection.execute(asked, (uuid.UUID(key).bytes, terminal)).fetchone())
 
 
 def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOperation, ...]:

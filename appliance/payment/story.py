@@ -14,7 +14,7 @@ from appliance.model.ids import TerminalId, request_key
 from appliance.model.operation import OperationState
 from appliance.model.payment import PaymentState
 from appliance.payment.projection import body_of, terminal_of
-from appliance.payment.records import find_payment
+from appliance.payment.records import find_payment, sold_by
 from appliance.wire import entries
 from appliance.wire.answers import Event
 
@@ -39,10 +39,15 @@ _AFTER_AUTHORISE: Final = {
 
 
 async def events_after(ledger: Ledger, terminal: TerminalId, after: int) -> tuple[tuple[Event, ...], int]:
-    """The terminal's events behind entry `after`, oldest first, and how far was read."""
+    """What the terminal did, and what others did to its sales, behind entry `after`; and how far was read.
+
+    Any terminal of the shop may take a sale back; the one that sold it has to learn of that.
+    """
     page = await ledger.entries(after=after, limit=EVENTS_MAX, kinds=_KINDS)
-    mine = tuple(_event(entry) for entry in page.entries if terminal_of(entry) == terminal)
-    return mine, page.next_after
+    events = [(terminal_of(entry) == terminal, _event(entry)) for entry in page.entries]
+    undone = [event.key for is_own, event in events if not is_own and event.verb != "payment"]
+    sold = await ledger.read(lambda connection: sold_by(connection, terminal, undone)) if undone else frozenset()
+    return tuple(event for is_own, event in events if is_own or event.key in sold), page.next_after
 
 
 async def news(ledger: Ledger, after: int, limit: int) -> list[dict[str, Any]]:

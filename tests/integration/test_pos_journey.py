@@ -325,6 +325,25 @@ def test_events_resume_and_show_only_the_own_terminal(till: Till, other_till: Ti
         assert read_event(stream)["key"] == live
 
 
+def test_till_that_sold_sees_what_another_gives_back(box: RunningBox, till: Till, other_till: Till) -> None:
+    cash, card = new_key(), new_key()
+    till.ask("payment", CASH, cash)
+    till.ask("payment", CARD, card)
+    start = till.until_final(card).body["seq"]
+    other_till.ask("payment", CASH)  # nobody's business but its own
+    given_back = other_till.ask("refund", {"of": cash, "reason": "returned elsewhere"})
+    (refund,) = [entry for entry in verified(box, given_back).entries if entry.kind == "refund"]
+    assert refund.actor == f"terminal:{other_till.name}"
+    other_till.ask("reversal", {"of": card})
+    told: list[tuple[str, str, str]] = []
+    with till.events(after=start) as stream:
+        while not told or told[-1][2] != "reversed":
+            event = read_event(stream)
+            told.append((event["key"], event["verb"], event["state"]))
+    assert told[0] == (cash, "refund", "refunded")
+    assert {(key, verb) for key, verb, _ in told[1:]} == {(card, "reversal")}
+
+
 def test_retry_after_a_restart_is_the_same_sale(tmp_path: Path) -> None:
     with running_box(tmp_path) as box:
         till = paired_till(box, tmp_path, "till-1")
