@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from appliance.config.publication import Publication
 from appliance.config.section import IN_EXAMPLE, SECRET_FILE, Section, Url
+from appliance.config.timestamping import Timestamping
 from appliance.model.limits import (
     AMOUNT_MINOR_MAX,
     BATCH_SALES_MAX,
@@ -363,6 +364,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: Annotated[Provider, Meta(description="Card money.")] = Provider()
     witnesses: Annotated[Witnesses, Meta(description="Who vouches for heads.")] = Witnesses()
     publication: Annotated[Publication | None, Meta(description="Where the log is published.")] = None
+    timestamps: Annotated[Timestamping | None, Meta(description="How heads are anchored in Bitcoin.")] = None
     limits: Annotated[Limits, Meta(description="Bounds.")] = Limits()
     otlp: Annotated[Otlp | None, Meta(description="Spans.")] = None
     log: Annotated[Log, Meta(description="Lines.")] = Log()

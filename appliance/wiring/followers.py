@@ -15,11 +15,13 @@ from appliance.adapters.witness_http import HttpWitness
 from appliance.anchor.cars import NAME as PUBLISH
 from appliance.anchor.follower import Follower, Progress, Schedule, Standing
 from appliance.anchor.publish import Publisher, secret_from
+from appliance.anchor.stamps import NAME as TIMESTAMP
 from appliance.anchor.store import EvidenceStore
 from appliance.anchor.witnesses import NAME as WITNESS
 from appliance.anchor.witnesses import CosignedCheckpoint, Witnesses
 from appliance.config import schema
 from appliance.config.publication import Publication
+from appliance.config.timestamping import Timestamping
 from appliance.crypto.hpke import read_recipient
 from appliance.device.health import Check, Finding, Level
 from appliance.evidence.cosignature import WitnessKey, WitnessPolicy
@@ -29,19 +31,22 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.limits import MINUTE_MS
 from appliance.ports.block_store import BlockStore
+from appliance.ports.chain import Chain
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
+from appliance.wiring.timestamping import make_timestamps, open_chain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """What followers remember, and how they reach their peers; `blocks` is None where nothing is published."""
+    """What followers remember, and how they reach their peers; `blocks` and `chain` are None where not set up."""
 
     store: EvidenceStore
     http: aiohttp.ClientSession
     blocks: BlockStore | None
+    chain: Chain | None
 
 
 @asynccontextmanager
@@ -58,7 +63,11 @@ async def open_outside(settings: schema.Settings) -> AsyncIterator[Outside]:
         if settings.publication is not None:
             blocks = await _open_blocks(settings.publication)
             stack.push_async_callback(blocks.close)
-        yield Outside(store=store, http=http, blocks=blocks)
+        chain = None
+        if settings.timestamps is not None and settings.timestamps.node is not None:
+            chain = await open_chain(settings.timestamps.node)
+            stack.push_async_callback(chain.close)
+        yield Outside(store=store, http=http, blocks=blocks, chain=chain)
 
 
 async def _open_blocks(settings: Publication) -> BlockStore:
@@ -95,6 +104,8 @@ class Followers:
             self._witnesses = self._add_witnesses(settings.witnesses, checkpoints, quarantine)
         if settings.publication is not None and outside.blocks is not None and checkpoints is not None:
             self._add_publisher(settings.publication, outside.blocks, checkpoints, store_key)
+        if settings.timestamps is not None and checkpoints is not None:
+            self._add_timestamps(settings.timestamps, checkpoints)
 
     async def begin(self, supervisor: Supervisor) -> None:
         """Compare the log with what was witnessed before anything is sold, then follow it."""
@@ -166,6 +177,22 @@ class Followers:
             every_ms=settings.every_ms, step_ms_max=10 * MINUTE_MS, late_after_ms=settings.late_after_ms
         )
         self._add(PUBLISH, publisher.step, schedule)
+
+    def _add_timestamps(self, settings: Timestamping, checkpoints: CheckpointMaker) -> None:
+        timestamps = make_timestamps(
+            settings,
+            chain=self._outside.chain,
+            http=self._outside.http,
+            checkpoints=checkpoints,
+            store=self._outside.store,
+            clock=self._clock,
+            log=self._log,
+        )
+        # After a long time away there are many promises to ask for, and blocks to look through.
+        schedule = Schedule(
+            every_ms=settings.look_every_ms, step_ms_max=10 * MINUTE_MS, late_after_ms=settings.late_after_ms
+        )
+        self._add(TIMESTAMP, timestamps.step, schedule)
 
     def _add(self, name: str, step: Callable[[], Awaitable[Progress]], schedule: Schedule) -> None:
         follower = Follower(
