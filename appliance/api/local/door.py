@@ -1,8 +1,8 @@
 """The door of the command line on the box itself: a Unix socket that only the box's own user can open.
 
 It invites and revokes terminals, tells the status, lists recent sales and proves the newest entry; `ledger.py` adds
-what operators ask of the log, `subjects.py` what they ask about a person. Whoever can open it owns the box anyway, so the file's mode is the authentication;
-nothing here moves money.
+what operators ask of the log, `subjects.py` what they ask about a person. Whoever can open it owns the box anyway, so
+the file's mode is the authentication; nothing here moves money.
 """
 
 from __future__ import annotations
