@@ -1,4 +1,4 @@
-"""`tillstone terminal invite|pair|list|revoke`: who may sell at this box.
+"""`tillstone terminal invite|pair|follow|list|revoke`: who may sell at this box.
 
 Owns the words and the QR code on the screen. Must never show a terminal's key.
 """
@@ -28,7 +28,7 @@ from provisioning.terminal.pairing import Invitation, read_code, read_qr
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Four actions, each with `--json`."""
+    """Five actions, each with `--json`."""
     parser = subparsers.add_parser("terminal", description="Invite, pair, list or revoke terminals.")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     inviting = actions.add_parser("invite", help="a one-time code for a new terminal, valid for ten minutes")
@@ -52,10 +52,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     revoking.add_argument("name", help="as `terminal list` shows it")
     revoking.add_argument("--reason", required=True, help="why, such as lost: goes into the log, for ever; no names")
     revoking.set_defaults(run=revoke)
+    following = actions.add_parser("follow", help="take a newer trust file: the log's next keys, or the next log")
+    following.add_argument("home", type=Path, metavar="FOLDER", help="the terminal's: its key, profile and trust")
+    following.add_argument("--trust", type=Path, required=True, metavar="FILE", help="the box's /trust.json")
+    following.set_defaults(run=follow)
     add_sandbox(pairing)
     for action in (inviting, listing, revoking):
         add_box(action)
-    for action in (inviting, pairing, listing, revoking):
+    for action in (inviting, pairing, following, listing, revoking):
         action.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -117,6 +121,26 @@ def _url_of(arguments: argparse.Namespace) -> str:
             "a code alone does not say where the box is", "add --url https://..., or give the QR code's text"
         )
     return found.pos_url
+
+
+def follow(arguments: argparse.Namespace) -> int:
+    """Go on with the same owner's next keys or log; nothing is paired anew."""
+    from provisioning.terminal import succession
+    from provisioning.terminal.queue import SaleQueue
+
+    home = TerminalHome(folder=arguments.home)
+    waiting = SaleQueue(path=home.queue_file).waiting_count() if home.queue_file.exists() else 0
+    try:
+        profile = succession.follow(home, arguments.trust.read_bytes(), waiting_count=waiting)
+    except OSError as cause:
+        raise CannotDo(f"{cause.filename} cannot be read: {cause.strerror}", "check the name of the file") from cause
+    except Rejected as refusal:
+        raise CannotDo(f"{refusal.detail} ({refusal.code})", "this terminal is as it was") from refusal
+    if arguments.json:
+        print_json({"terminal": profile.terminal, "audience": profile.audience})
+    else:
+        print(f"{profile.terminal} goes on with {profile.audience}.")
+    return DONE
 
 
 def list_all(arguments: argparse.Namespace) -> int:

@@ -172,6 +172,8 @@ def test_lost_token_begins_a_new_log_and_terminals_pair_nothing(box: RunningBox,
     assert succession(box, "begin", signed, code=2), "a log begins once"
     switched_on(box)
     assert box.audience.endswith("/2")
+    followed = json.loads(command("terminal", "follow", till.home.folder, "--trust", box.box.trust, "--json"))
+    assert followed == {"terminal": "till-1", "audience": box.audience}
     new = receipt_of(till)
     trust = load_trust(box.box.trust.read_bytes())
     assert trust.owner == first_day.owner
