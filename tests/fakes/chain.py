@@ -6,7 +6,7 @@ Unlike the real node of our tests it replaces a waiting transaction by one that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from appliance.evidence.block import REGTEST
 from appliance.model.errors import Rejected, Unavailable
@@ -20,7 +20,7 @@ class FakeChain:
 
     Switches: `is_away` (nothing is answered), `loses_answers` (a broadcast happens and fails), `hangs` (never answers),
     `refuses` (no broadcast is taken), `replaces` (a higher fee takes a waiting transaction's place), `rate` (what
-    `fee_rate` says).
+    `fee_rate` says). A second opinion listens at `on_block` (whole blocks) and `on_tip` (which branch won).
     """
 
     def __init__(self) -> None:
@@ -30,6 +30,8 @@ class FakeChain:
         self._known: dict[TransactionId, RawTransaction] = {}
         self.waiting: dict[TransactionId, RawTransaction] = {}
         self.broadcasts: list[TransactionId] = []
+        self.on_block: Callable[[bytes], None] = lambda _block: None
+        self.on_tip: Callable[[BlockHash], None] = lambda _tip: None
         self.is_away = False
         self.loses_answers = False
         self.hangs = False
@@ -86,6 +88,7 @@ class FakeChain:
         for _ in range(count):
             chosen = list(self.waiting) if only is None else list(only)
             self._extend(self._best[-1], [self._known[each] for each in chosen], script=script)
+        self.on_tip(self._best[-1])
 
     def reorganise(self, depth: int, blocks: Sequence[Sequence[TransactionId]]) -> None:
         """Replace the last `depth` blocks by these; what they held and these do not waits again."""
@@ -95,6 +98,7 @@ class FakeChain:
         parent = fork
         for at, ids in enumerate(blocks, start=1):
             parent = self._extend(parent, [self._known[each] for each in ids], salt=1_000 + at + len(self._blocks))
+        self.on_tip(self._best[-1])
         for block_hash in dropped:
             for transaction in self._bodies[block_hash]:
                 self._take(transaction.transaction_id, transaction)
@@ -133,6 +137,7 @@ class FakeChain:
         self._blocks[mined.block_hash] = mined
         self._bodies[mined.block_hash] = tuple(transactions)
         self._best.append(mined.block_hash)
+        self.on_block(mined.encoded)
         spent = {outpoint for each in transactions for outpoint in each.inputs}
         for transaction_id, waiting in list(self.waiting.items()):
             if spent & set(waiting.inputs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -18,14 +19,18 @@ from appliance.evidence.block import REGTEST
 from appliance.evidence.ots import Proof
 from appliance.evidence.ots_file import decode_timestamp, encode_proof
 from appliance.evidence.timestamp import verify_timestamp
+from appliance.evidence.transaction import anchor_transaction
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.limits import DAY_MS, HOUR_MS
 from appliance.ports.chain import BlockHash, TransactionId
 from appliance.runtime.log import Log
 from tests.bitcoin import KEY
+from tests.consensus import ConsensusEngine, consensus_engine
 from tests.fakes.chain import FakeChain
 from tests.fakes.clock import FakeClock
+from tests.regtest import mine
 
+MATURITY = 100  # blocks before a subsidy may be spent
 T = TypeVar("T")
 
 
@@ -36,10 +41,13 @@ class Killed(BaseException):
 class Rig:
     """An anchoring box that can be killed between two effects, and the world that outlives it."""
 
-    def __init__(self, store: EvidenceStore) -> None:
+    def __init__(self, store: EvidenceStore, engine: ConsensusEngine | None) -> None:
         self.store = store
         self.chain = FakeChain()
+        if engine is not None:
+            self.chain.on_block, self.chain.on_tip = engine.take, engine.expect
         self.chain.mine(4, script=KEY.script)
+        self.chain.mine(MATURITY)
         self.clock = FakeClock()
         self.claims: list[int] = []
         self.cap_sat = 100_000
@@ -108,11 +116,16 @@ class Rig:
         assert (attested.height, attested.block_hash) == (settled.height, settled.block_hash)
 
 
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    store = await EvidenceStore.open(tmp_path)
-    yield Rig(store)
-    await store.close()
+@pytest.fixture(params=["memory", "consensus engine"])
+async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
+    """Everything twice: once more with Bitcoin Core's rules as a judge of every block and of who wins."""
+    with ExitStack() as stack:
+        engine = None
+        if request.param != "memory":
+            engine = stack.enter_context(consensus_engine(tmp_path / "engine"))
+        store = await EvidenceStore.open(tmp_path)
+        yield Rig(store, engine)
+        await store.close()
 
 
 async def test_an_anchor_is_settled_after_six_blocks_and_not_before(rig: Rig) -> None:
@@ -264,7 +277,6 @@ async def test_the_daily_cap_stops_new_anchors_and_bumps_but_not_old_ones(rig: R
 
 
 async def test_without_a_coin_it_says_so_and_writes_nothing(rig: Rig) -> None:
-    rig.chain.mine(1)
     strangers = rig.chain.subsidy(5).outpoint
     rig.anchoring = Anchoring(
         store=rig,
@@ -300,3 +312,23 @@ async def test_every_version_belongs_to_its_anchor(rig: Rig) -> None:
     assert (
         await rig.store.read(lambda connection: anchor_of(connection, TransactionId(Random(1).randbytes(32)))) is None
     )
+
+
+async def test_the_judge_refuses_a_second_version_and_a_false_signature(tmp_path: Path) -> None:
+    with consensus_engine(tmp_path) as engine:
+        chain = FakeChain()
+        chain.on_block, chain.on_tip = engine.take, engine.expect
+        chain.mine(1, script=KEY.script)
+        chain.mine(MATURITY)
+        digest = hashlib.sha256(b"1").digest()
+        true, other = (anchor_transaction(digest, [chain.subsidy(1)], fee_sat=fee, key=KEY) for fee in (500, 900))
+        tip = await chain.tip()
+        forged = bytearray(true.raw)
+        forged[-50] ^= 1
+        for transactions in ([(bytes(forged), true.stripped)], [(each.raw, each.stripped) for each in (true, other)]):
+            block = mine(height=tip.height + 1, previous=tip.block_hash, transactions=transactions)
+            engine.take(block.encoded)
+            engine.expect(tip.block_hash)
+        block = mine(height=tip.height + 1, previous=tip.block_hash, transactions=[(true.raw, true.stripped)])
+        engine.take(block.encoded)
+        engine.expect(block.block_hash)
