@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Real purchases to replay; they lie beside the checkout.
 FILE ?= ../shared/data/cdnow_purchases.txt.gz
 
-.PHONY: help setup run pay replay test check bench soak test-pq-token lock
+.PHONY: help setup run pay evidence replay test check bench soak test-pq-token lock
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ run: setup ## start or resume a whole simulated shop in .sandbox/ and say what t
 
 pay: setup ## sell once; leaves build/receipt.cbor and build/trust.json
 	@$(BIN)/tillstone pay
+
+evidence: setup ## sell once on real test nodes; leaves build/evidence.bundle, build/anchor.ots and build/trust.json, checked
+	@$(BIN)/python -m provisioning.sandbox.anchored
 
 replay: setup ## send a file of real purchases through two terminals and verify the whole log (FILE=...)
 	@$(BIN)/tillstone replay $(FILE)

@@ -15,7 +15,8 @@ from provisioning.certificate import DoorFiles
 from provisioning.terminal.durable import write_durably
 from provisioning.token import WRAPPING_KEY_ID
 
-Value = str | int | bool | Path
+Value = str | int | bool | Path | list[str]
+Sections = dict[str, dict[str, Value]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +36,18 @@ class Ports:
 
 
 def write_settings(
-    box: Box, *, tcti: str, ports: Ports, door: DoorFiles, cards: CardProvider | None, room_bytes_min: int
+    box: Box,
+    *,
+    tcti: str,
+    ports: Ports,
+    door: DoorFiles,
+    cards: CardProvider | None,
+    room_bytes_min: int,
+    further: Sections | None = None,
 ) -> Path:
-    """Write the file and read it back; raises SettingsInvalid when the process would refuse it."""
+    """Write the file, with `further` sections, and read it back; raises SettingsInvalid when the process refuses it."""
     shop, keys = box.shop, box.keys
-    sections: dict[str, dict[str, Value]] = {
+    sections: Sections = {
         "shop": {
             "name": shop.name,
             "owner": shop.owner,
@@ -80,12 +88,13 @@ def write_settings(
             "api_key_path": cards.api_key,
             "payment_source_default": "pm_card_visa",
         }
+    sections.update(further or {})
     write_durably(box.settings, _toml(sections).encode())
     load(box.settings)
     return box.settings
 
 
-def _toml(sections: dict[str, dict[str, Value]]) -> str:
+def _toml(sections: Sections) -> str:
     lines = ["# Written anew at every start of the sandbox; `appliance/config/schema.py` explains each setting."]
     for name, values in sections.items():
         lines += ["", f"[{name}]", *(f"{key} = {_literal(value)}" for key, value in values.items())]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.anchor.cars import published_root
-from appliance.anchor.stamps import split_headers
+from appliance.anchor.stamps import State, split_headers
 from appliance.anchor.store import EvidenceStore
 from appliance.evidence.bundle import EvidenceBundle, HeadEvidence
 from appliance.ledger.archive import Archive
@@ -25,7 +25,7 @@ RECEIPT_WAIT_MS: Final = 5_000
 _WITNESSED: Final = (
     "SELECT size FROM cosignatures WHERE size > ? GROUP BY size HAVING count(*) >= ? ORDER BY size LIMIT 1"
 )
-_ANCHORED: Final = "SELECT size FROM timestamps WHERE size > ? AND state = 'confirmed' ORDER BY size LIMIT 1"
+_ANCHORED: Final = "SELECT size FROM timestamps WHERE size > ? AND state = ? ORDER BY size LIMIT 1"
 _PUBLISHED: Final = "SELECT size FROM cars WHERE first <= ?1 AND end > ?1 AND kept_ms IS NOT NULL LIMIT 1"
 
 
@@ -76,8 +76,10 @@ class Gatherer:
 
 
 def _heads(connection: sqlite3.Connection, newest: int, needed: int) -> list[_Stored]:
-    picks = [(_WITNESSED, (newest, needed)), (_ANCHORED, (newest,)), (_PUBLISHED, (newest,))]
+    picks = [(_WITNESSED, (newest, needed)), (_PUBLISHED, (newest,)), (_ANCHORED, (newest, State.CONFIRMED))]
     rows = [connection.execute(query, values).fetchone() for query, values in picks]
+    if rows[-1] is None:  # nobody has looked at that block yet: the timestamp goes along without its headers
+        rows.append(connection.execute(_ANCHORED, (newest, State.ATTESTED)).fetchone())
     return [_stored(connection, size) for size in sorted({row[0] for row in rows if row is not None})]
 
 
@@ -85,7 +87,8 @@ def _stored(connection: sqlite3.Connection, size: int) -> _Stored:
     (note,) = connection.execute("SELECT note FROM checkpoints WHERE size = ?", (size,)).fetchone()
     lines = connection.execute("SELECT lines FROM cosignatures WHERE size = ? ORDER BY witness", (size,)).fetchall()
     stamped = connection.execute(
-        "SELECT proof, detail FROM timestamps WHERE size = ? AND state = 'confirmed' LIMIT 1", (size,)
+        "SELECT proof, detail FROM timestamps WHERE size = ? AND state IN (?, ?) ORDER BY state = ? DESC LIMIT 1",
+        (size, State.ATTESTED, State.CONFIRMED, State.CONFIRMED),
     ).fetchone()
     return _Stored(
         size=size,

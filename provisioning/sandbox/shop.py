@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -26,7 +26,7 @@ from provisioning.local_door import LocalDoor
 from provisioning.sandbox.children import end_child, kill_child, start_child, wait_ready
 from provisioning.sandbox.layout import RunFile, SandboxFolder
 from provisioning.sandbox.tills import ready_tills
-from provisioning.settings_file import CardProvider, Ports, write_settings
+from provisioning.settings_file import CardProvider, Ports, Sections, write_settings
 from provisioning.terminal.durable import write_durably
 
 POS_PORT: Final = 8443
@@ -45,6 +45,7 @@ class Wishes:
 
     shop: ShopFacts
     ports_from: int | None = None
+    sections: Sections = field(default_factory=dict)
 
 
 class RunningShop:
@@ -81,6 +82,7 @@ class RunningShop:
             door=door,
             cards=CardProvider(api_base=self.stripe_url, api_key=self.folder.stripe / "api-key"),
             room_bytes_min=ROOM_BYTES_MIN,
+            further=wishes.sections,
         )
         on_step("the appliance: self-tests, TPM, token, log, doors")
         self.start("appliance")

@@ -17,8 +17,9 @@ from appliance.evidence.publication_root import ChunkAt, Root, Scope, Sealing, T
 from appliance.model.errors import Rejected, TillstoneError, Unavailable
 from appliance.model.ids import Cid
 from appliance.ports.block_store import BlockStore
+from provisioning.sandbox.ipfs_node import IpfsNode
 from tests.fakes.ipfs_node import FakeIpfsNode, other_root
-from tests.ipfs import IpfsNode, running_node
+from tests.ipfs import running_node
 
 # The optional library still hands urllib3 an argument that urllib3 no longer wants.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'strict' parameter:FutureWarning")

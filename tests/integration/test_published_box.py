@@ -15,9 +15,10 @@ import pytest
 
 from appliance.evidence.cid import dag_cbor_cid
 from provisioning.cli import main
+from provisioning.sandbox.ipfs_node import IpfsNode
 from tests.integration.box import RunningBox, running_box
 from tests.integration.till import CASH, Till, paired_till, verified
-from tests.ipfs import IpfsNode, running_node
+from tests.ipfs import export, running_node
 
 WAIT_S: Final = 60.0
 
@@ -102,7 +103,7 @@ def test_an_auditor_with_the_nodes_files_has_the_log_entry_by_entry(rig: Rig) ->
     cars = []
     for number, root in enumerate(rig.rows("evidence.db", "SELECT root FROM cars WHERE kept_ms > 0 ORDER BY first")):
         cars.append(rig.folder / f"{number}.car")
-        cars[-1].write_bytes(rig.node.export(dag_cbor_cid(root)))
+        cars[-1].write_bytes(export(rig.node, dag_cbor_cid(root)))
     trust, key, output = rig.box.box.trust, rig.folder / "auditor", rig.folder / "entries.cbor"
     files = [str(car) for car in cars]
     assert main(["audit", "open", *files, "--trust", str(trust), "--key", str(key), "-o", str(output)]) == 0
