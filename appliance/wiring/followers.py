@@ -31,22 +31,21 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.limits import MINUTE_MS
 from appliance.ports.block_store import BlockStore
-from appliance.ports.chain import Chain
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
-from appliance.wiring.timestamping import make_timestamps, open_chain
+from appliance.wiring.timestamping import OpenNode, make_timestamps, open_node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """What followers remember, and how they reach their peers; `blocks` and `chain` are None where not set up."""
+    """What followers remember, and how they reach their peers; `blocks` and `node` are None where not set up."""
 
     store: EvidenceStore
     http: aiohttp.ClientSession
     blocks: BlockStore | None
-    chain: Chain | None
+    node: OpenNode | None
 
 
 @asynccontextmanager
@@ -63,11 +62,11 @@ async def open_outside(settings: schema.Settings) -> AsyncIterator[Outside]:
         if settings.publication is not None:
             blocks = await _open_blocks(settings.publication)
             stack.push_async_callback(blocks.close)
-        chain = None
+        node = None
         if settings.timestamps is not None and settings.timestamps.node is not None:
-            chain = await open_chain(settings.timestamps.node)
-            stack.push_async_callback(chain.close)
-        yield Outside(store=store, http=http, blocks=blocks, chain=chain)
+            node = await open_node(settings.timestamps.node)
+            stack.push_async_callback(node.chain.close)
+        yield Outside(store=store, http=http, blocks=blocks, node=node)
 
 
 async def _open_blocks(settings: Publication) -> BlockStore:
@@ -181,7 +180,7 @@ class Followers:
     def _add_timestamps(self, settings: Timestamping, checkpoints: CheckpointMaker) -> None:
         timestamps = make_timestamps(
             settings,
-            chain=self._outside.chain,
+            opened=self._outside.node,
             http=self._outside.http,
             checkpoints=checkpoints,
             store=self._outside.store,

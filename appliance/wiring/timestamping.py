@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
+
 import aiohttp
 
 from appliance.adapters.bitcoin_rpc import BitcoinRpc
@@ -11,7 +14,7 @@ from appliance.anchor.anchoring import Anchoring, Fees
 from appliance.anchor.store import EvidenceStore
 from appliance.anchor.timestamps import Node, Rules, Timestamps
 from appliance.config.load import read_secret
-from appliance.config.timestamping import BitcoinNode, Timestamping
+from appliance.config.timestamping import BitcoinNode, OwnAnchors, Timestamping
 from appliance.evidence.block import NETWORKS
 from appliance.evidence.transaction import AnchorKey, read_outpoint
 from appliance.ledger.checkpoint import CheckpointMaker
@@ -20,35 +23,47 @@ from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 
 
-async def open_chain(settings: BitcoinNode) -> BitcoinRpc:
-    """The node's adapter; nothing is asked yet.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenNode:
+    """The node's adapter, and the key of our own anchors where there is one."""
+
+    chain: Chain
+    key: AnchorKey | None
+
+
+async def open_node(settings: BitcoinNode) -> OpenNode:
+    """Read the secrets, make the adapter; nothing is asked yet.
 
     Raises:
-        Rejected: `chain_address_insecure`, `chain_library_missing`.
+        Rejected: `chain_address_insecure`, `chain_library_missing`, `anchor_key_malformed`.
         Unavailable: `secret_file_unusable`.
     """
     opening = open_library if settings.client == "python-bitcoinrpc" else BitcoinRpc.open
-    credential = read_secret(settings.credential_path)
-    return await opening(url=settings.url, credential=credential, network=NETWORKS[settings.network])
+    credential = await asyncio.to_thread(read_secret, settings.credential_path)
+    key = None
+    if settings.own is not None:
+        key = AnchorKey.read((await asyncio.to_thread(read_secret, settings.own.key_path)).reveal_text())
+    chain = await opening(url=settings.url, credential=credential, network=NETWORKS[settings.network])
+    return OpenNode(chain=chain, key=key)
 
 
 def make_timestamps(
     settings: Timestamping,
     *,
-    chain: Chain | None,
+    opened: OpenNode | None,
     http: aiohttp.ClientSession,
     checkpoints: CheckpointMaker,
     store: EvidenceStore,
     clock: Clock,
     log: Log,
 ) -> Timestamps:
-    """The follower's step. Raises Rejected: `calendar_address_insecure`, `anchor_key_malformed`."""
+    """The follower's step. Raises Rejected: `calendar_address_insecure`."""
     node = None
-    if settings.node is not None and chain is not None:
+    if settings.node is not None and opened is not None:
         node = Node(
-            chain=chain,
+            chain=opened.chain,
             network=NETWORKS[settings.node.network],
-            anchoring=_anchoring(settings.node, chain, store, clock, log),
+            anchoring=_anchoring(settings.node.own, opened, store, clock, log),
         )
     return Timestamps(
         checkpoints=checkpoints,
@@ -65,16 +80,17 @@ def make_timestamps(
     )
 
 
-def _anchoring(settings: BitcoinNode, chain: Chain, store: EvidenceStore, clock: Clock, log: Log) -> Anchoring | None:
-    own = settings.own
-    if own is None:
+def _anchoring(
+    settings: OwnAnchors | None, opened: OpenNode, store: EvidenceStore, clock: Clock, log: Log
+) -> Anchoring | None:
+    if settings is None or opened.key is None:
         return None
     return Anchoring(
         store=store,
-        chain=chain,
-        key=AnchorKey.read(read_secret(own.key_path).reveal_text()),
-        funds=[read_outpoint(coin) for coin in own.coins],
-        fees=Fees(per_day_max_sat=own.fees_per_day_max_sat),
+        chain=opened.chain,
+        key=opened.key,
+        funds=[read_outpoint(coin) for coin in settings.coins],
+        fees=Fees(per_day_max_sat=settings.fees_per_day_max_sat),
         clock=clock,
         log=log,
     )
