@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from provisioning.sandbox.children import ChildFailed
 
 READY_S_MAX: Final = 30.0
 _USER: Final = "postgres"
+_NEEDED: Final = ("initdb", "postgres", "pg_isready", "createdb")
 _PLACES: Final = ("/usr/local/bin", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True))
 
 
@@ -46,6 +48,7 @@ class PostgresServer:
         ends_at = time.monotonic() + READY_S_MAX
         while self._run("pg_isready", "-q", "-h", str(self._folder), check=False) != 0:
             if self._process.poll() is not None or time.monotonic() > ends_at:
+                self.stop()
                 said = (self._folder / "log").read_text(errors="replace")[-400:]
                 raise ChildFailed(f"PostgreSQL did not become ready: {said}")
             time.sleep(0.02)
@@ -106,7 +109,13 @@ def _other_user() -> str:
 
 
 def _program(name: str) -> Path:
-    found = next((Path(place, name) for place in _PLACES if Path(place, name).is_file()), None)
+    return _programs() / name
+
+
+@cache
+def _programs() -> Path:
+    """The folder of the newest PostgreSQL here; Debian keeps it away from PATH."""
+    found = next((Path(place) for place in _PLACES if all(Path(place, name).is_file() for name in _NEEDED)), None)
     if found is None:
         raise ChildFailed("not installed: postgresql")
     return found

@@ -35,17 +35,26 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(params=["fake", "server"])
-async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
+def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WitnessProcess | None]:
+    """The real one; none where the fake stands."""
     if request.param == "fake":
+        yield None
+        return
+    started = WitnessProcess(tmp_path / "witness", request.getfixturevalue("postgres").new_database())
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+async def rig(process: WitnessProcess | None) -> AsyncIterator[Rig]:
+    if process is None:
         fake = FakeWitness(name=NAME, origin=genesis().read().origin, note_key=NOTE_KEY, post_quantum=post_quantum())
         yield Rig(witness=fake, keys=fake.keys)
         return
-    process = WitnessProcess(tmp_path / "witness", request.getfixturevalue("postgres").new_database())
-    try:
-        async with aiohttp.ClientSession() as http:
-            yield Rig(witness=HttpWitness(name=NAME, prefix=process.url, http=http), keys=process.keys)
-    finally:
-        process.stop()
+    async with aiohttp.ClientSession() as http:
+        yield Rig(witness=HttpWitness(name=NAME, prefix=process.url, http=http), keys=process.keys)
 
 
 @pytest.fixture

@@ -96,8 +96,8 @@ async def test_what_was_answered_survives_the_kill_of_witness_and_database(
     assert await ask(server, 0, await log.grow(3)) == 200
     keys = server.keys
     server.kill()
-    postgres.kill()
-    postgres.start()
+    await asyncio.to_thread(postgres.kill)
+    await asyncio.to_thread(postgres.start)
     server.start()
     assert server.keys == keys
     assert await ask(server, 0, await log.grow(1)) == 409
@@ -118,11 +118,11 @@ async def test_a_lost_database_is_no_answer_and_costs_nothing_but_time(
     postgres: Postgres, server: WitnessProcess, log: WitnessedLog
 ) -> None:
     note = await log.grow(3)
-    postgres.kill()
+    await asyncio.to_thread(postgres.kill)
     try:
         assert await ask(server, 0, note) == 503
     finally:
-        postgres.start()
+        await asyncio.to_thread(postgres.start)
     assert await ask(server, 0, note) == 200
 
 
