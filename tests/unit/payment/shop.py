@@ -132,13 +132,7 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
         audience = genesis().read().origin
         stages = Stages(tracer=open_tracer(None, service="test"), metrics=Metrics())
         terminals = Terminals(ledger=ledger, clock=clock)
-        authenticate = Authenticate(
-            terminals=terminals,
-            watermark=BlindWatermark(),
-            clock=clock,
-            audience=audience,
-            clock_skew_max_ms=300_000,
-        )
+        authenticate = _authenticate(terminals, clock, audience)
         operations = Operations(
             ledger=ledger,
             provider=provider,
@@ -192,6 +186,12 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
         await shop.pair("till-1")
         yield shop
         supervisor.stop("the test is over")
+
+
+def _authenticate(terminals: Terminals, clock: FakeClock, audience: str) -> Authenticate:
+    return Authenticate(
+        terminals=terminals, watermark=BlindWatermark(), clock=clock, audience=audience, clock_skew_max_ms=300_000
+    )
 
 
 def _pairing(terminals: Terminals, authenticate: Authenticate, clock: FakeClock, audience: str) -> Pairing:
