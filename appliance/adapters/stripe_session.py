@@ -25,6 +25,8 @@ from typing import Any, Final, Generic, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.streams import EmptyStreamReader
+from typing_extensions import override
 
 from appliance.adapters.stripe_reply import Item, Page, Payment, Refunded, Reply, read
 from appliance.config.secret import Secret
@@ -38,6 +40,7 @@ API_VERSION: Final = "2026-10-28.endive"
 CONNECTIONS_MAX: Final = 32
 PAGE_SIZE: Final = 100  # the largest Stripe gives
 PAGES_MAX: Final = 100  # 10,000 payments: several days of a busy shop
+ANSWER_BYTES_MAX: Final = 8 << 20  # a full page of payments is about 1 MB
 CLOCK_DISAGREEMENT_MAX_MS: Final = 5 * MINUTE_MS
 
 _KEY: Final = re.compile(r"\A(?:sk|rk)_(live|test)_[0-9A-Za-z]+\Z")
@@ -91,7 +94,7 @@ class StripeSession:
         sdk, context = await asyncio.to_thread(_load)
         http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS_MAX),
-            middlewares=(_refuse_redirects,),
+            middlewares=(_whole_answer,),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return cls(sdk=sdk, http=http, settings=settings, clock=clock)
@@ -107,14 +110,12 @@ class StripeSession:
             # aiohttp raises ClientConnectorError only while connecting: name lookup, TCP or TLS. Nothing was written.
             if isinstance(error.__cause__, aiohttp.ClientConnectorError):
                 return NotSent(reason="connection_failed")
-            return Unknown(reason="connection_lost")
+            is_cut = isinstance(error.__cause__, aiohttp.ClientPayloadError)
+            return Unknown(reason="answer_cut_short" if is_cut else "connection_lost")
         except self._sdk.StripeError as error:
             if error.http_status is None:
                 return Unknown(reason="library_failed")
             return Reply(status=error.http_status, body=error.http_body or "")
-        except aiohttp.ClientError:
-            # The SDK reads the body outside its own error handling.
-            return Unknown(reason="answer_cut_short")
         except (AttributeError, KeyError, TypeError, ValueError):
             # The SDK trips over error objects of an unexpected shape.
             return Unknown(reason="answer_unreadable")
@@ -162,14 +163,39 @@ def _load() -> tuple[ModuleType, ssl.SSLContext]:
     return sdk, ssl.create_default_context(cafile=sdk.ca_bundle_path)
 
 
-async def _refuse_redirects(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """The API never redirects; following one would hand the request, and with 307 its body, to somebody else."""
+class _Whole(EmptyStreamReader):
+    """A body that was read already, for the SDK to read."""
+
+    __slots__ = ("_whole",)
+
+    def __init__(self, whole: bytes) -> None:
+        super().__init__()
+        self._whole = whole
+
+    @override
+    async def read(self, n: int = -1) -> bytes:
+        return self._whole
+
+
+async def _whole_answer(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """An answer of at most `ANSWER_BYTES_MAX` bytes, unpacked, and no redirect.
+
+    The API never redirects; following one would hand the request, and with 307 its body, to somebody else. The SDK
+    would read whatever comes into memory.
+    """
     response = await handler(request)
-    if 300 <= response.status < 400:
+    try:
+        if 300 <= response.status < 400:
+            raise aiohttp.ClientConnectionError("the provider's address answered with a redirect")
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > ANSWER_BYTES_MAX:
+                raise aiohttp.ClientPayloadError(f"expected an answer of at most {ANSWER_BYTES_MAX} bytes")
+    except BaseException:  # a deadline, too: what is left of an answer must not become the next one's beginning
         response.close()
-        raise aiohttp.ClientConnectionError("the provider's address answered with a redirect")
+        raise
+    response.content = _Whole(bytes(body))
     return response
 
 

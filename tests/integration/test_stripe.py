@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -258,6 +258,29 @@ async def test_a_decline_that_carries_taken_money_is_unknown() -> None:
         assert await _ask(base, operation) == unknown
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
+async def test_answer_without_an_end_is_not_read_into_memory(is_packed: bool) -> None:
+    """The server sends until it is hung up on: only a reader with a bound comes to an answer."""
+    chunk = b" " * (1 << 20)
+    sent = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        if is_packed:
+            response.enable_compression(web.ContentCoding.gzip)
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while sent < 256 << 20:
+                await response.write(chunk)
+                sent += len(chunk)
+        return response
+
+    async with _server(answer) as base:
+        assert await _ask(base, authorisation()) == Unknown(reason="answer_cut_short")
+    assert sent < 256 << 20
+
+
 async def test_what_is_sent_names_its_version_and_no_identity_of_ours() -> None:
     seen: dict[str, str] = {}
 
@@ -278,7 +301,7 @@ def test_importing_the_adapter_does_not_import_the_sdk() -> None:
 
 
 @asynccontextmanager
-async def _server(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+async def _server(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
     application = web.Application()
     application.router.add_route("*", "/{rest:.*}", answer)
     runner = web.AppRunner(application)
