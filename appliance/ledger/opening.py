@@ -49,6 +49,11 @@ class Opened:
     keys: LogKeys
 
 
+def with_own(projections: Sequence[Projection]) -> tuple[Projection, ...]:
+    """The ledger's own projections and those of the domains."""
+    return (ErasedKeys(), Spoken(), *projections)
+
+
 def open_folder(
     folder: Path, *, projections: Sequence[Projection], store_key: bytes | None, beginning: Beginning | None
 ) -> Opened:
@@ -89,7 +94,7 @@ def _open_database(
     signed = _genesis_of(connection, tail, beginning)
     vault = None if store_key is None else DisclosureVault(folder, store_key)
     try:
-        projector = Projector((ErasedKeys(), Spoken(), *projections))
+        projector = Projector(with_own(projections))
         rebuild_changed(connection, projector.projections, vault)
         if vault is not None:
             vault.finish_erasures(connection)

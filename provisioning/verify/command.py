@@ -37,6 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     log.add_argument("path", type=Path, metavar="PATH", help="an exported log, or the folder of a ledger")
     _add_trust(log)
     log.add_argument("--bodies", action="store_true", help="also read the body of every entry (slower)")
+    log.add_argument("--tables", action="store_true", help="of a stopped box's folder: also replay its tables (slower)")
     log.set_defaults(run=run_log)
     _add_bundle(kinds)
     fork = kinds.add_parser("fork", description="Check whether two receipts or checkpoints prove a forked log.")
@@ -86,7 +87,9 @@ def run_log(arguments: argparse.Namespace) -> int:
 
     trust_file = _read(arguments.trust, TRUST_BYTES_MAX)
     with watch("verifying", is_shown=sys.stderr.isatty() and not arguments.json) as progress:
-        report = check_log(arguments.path, trust_file, progress, check_bodies=arguments.bodies)
+        report = check_log(
+            arguments.path, trust_file, progress, check_bodies=arguments.bodies, check_tables=arguments.tables
+        )
     return _answer(report, "The log", is_json=arguments.json)
 
 

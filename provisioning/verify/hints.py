@@ -23,6 +23,7 @@ _LOG_HINTS = {
     "export_truncated": "The file was cut short.",
     "export_log_unknown": "The trust file vouches for other logs than this one.",
     "export_head_mismatch": "Entries are missing or were changed: the signed head is about other entries than these.",
+    "table_mismatch": "The log is right; a table that the box made of it was changed. Remove it: it is made anew.",
     "head_mismatch": "The folder's own head is not what its entries add up to: something was changed or lost.",
 }
 _HINTS = {

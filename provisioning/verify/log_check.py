@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from provisioning.verify.progress import Progress, counted, open_counted
 from provisioning.verify.report import Report, Step
 from provisioning.verify.wording import printable, short
 
-TRUST, ENTRIES, HEAD, SIGNATURES = "trust file", "entries", "head", "signatures"
+TRUST, ENTRIES, HEAD, SIGNATURES, TABLES = "trust file", "entries", "head", "signatures", "tables"
 ORDER: Final = (TRUST, ENTRIES, HEAD, SIGNATURES)
 FOLDER_SIGNATURES: Final = (
     "a folder holds none: it agrees with itself and its owner; export the log to prove it to others"
@@ -38,8 +38,14 @@ class _Checked:
     verdict: str
 
 
-def check_log(path: Path, trust_file: bytes, progress: Progress, *, check_bodies: bool = False) -> Report:
-    """Check and explain. Raises CannotDo when `path` is neither a readable file nor a ledger's folder."""
+def check_log(
+    path: Path, trust_file: bytes, progress: Progress, *, check_bodies: bool = False, check_tables: bool = False
+) -> Report:
+    """Check and explain. Raises CannotDo when `path` is neither a readable file nor a ledger's folder.
+
+    Args:
+        check_tables: of a folder, whose box is stopped, also compare its tables with a replay of the entries.
+    """
     try:
         trust = load_trust(trust_file)
     except TillstoneError as refusal:
@@ -53,7 +59,8 @@ def check_log(path: Path, trust_file: bytes, progress: Progress, *, check_bodies
         step = _step_of(refusal)
         passed = tuple([Step(name=name, ok=True, detail="right") for name in ORDER[1 : ORDER.index(step)]])
         return _failed((*steps, *passed), step, refusal, log_hint(refusal.code))
-    return _passed(steps, checked, time.perf_counter() - started)
+    report = _passed(steps, checked, time.perf_counter() - started)
+    return _with_tables(report, path) if check_tables else report
 
 
 def _check_file(path: Path, trust: Trust, progress: Progress, check_bodies: bool) -> _Checked:
@@ -84,6 +91,18 @@ def _check_folder(path: Path, trust: Trust, progress: Progress, check_bodies: bo
     return _Checked(log=log, signatures=FOLDER_SIGNATURES, verdict="agrees with itself and with its owner")
 
 
+def _with_tables(report: Report, path: Path) -> Report:
+    if not path.is_dir():
+        raise CannotDo("an exported log has no tables", "name the folder of a stopped box, or leave --tables out")
+    try:
+        with open_folder(path) as folder:
+            rows = folder.check_tables()
+    except TillstoneError as refusal:
+        step = Step(name=TABLES, ok=False, detail=printable(refusal.detail))
+        return Report(steps=(*report.steps, step), code=refusal.code, hint=log_hint(refusal.code))
+    return replace(report, steps=(*report.steps, Step(name=TABLES, ok=True, detail=f"{rows:,} rows, as replayed")))
+
+
 def _passed(steps: tuple[Step, ...], checked: _Checked, seconds: float) -> Report:
     log = checked.log
     rate = round(log.size / seconds) if seconds else 0
@@ -91,7 +110,7 @@ def _passed(steps: tuple[Step, ...], checked: _Checked, seconds: float) -> Repor
     return Report(
         steps=(
             *steps,
-            Step(name=ENTRIES, ok=True, detail=f"{log.size:,} of {origin}, each canonical, in order, in the chain"),
+            Step(name=ENTRIES, ok=True, detail=_entries_text(log, origin)),
             Step(name=HEAD, ok=True, detail=f"size {log.size}, root {log.root.hex()}"),
             Step(name=SIGNATURES, ok=True, detail=checked.signatures),
             Step(name="speed", ok=True, detail=f"{rate:,} entries/s"),
@@ -101,9 +120,19 @@ def _passed(steps: tuple[Step, ...], checked: _Checked, seconds: float) -> Repor
             "origin": origin,
             "log": "" if log.log_id is None else log.log_id.hex(),
             "size": log.size,
+            "pruned": log.pruned,
             "root": log.root.hex(),
             "entries_per_second": rate,
         },
+    )
+
+
+def _entries_text(log: VerifiedLog, origin: str) -> str:
+    if not log.pruned:
+        return f"{log.size:,} of {origin}, each canonical, in order, in the chain"
+    return (
+        f"{log.size:,} of {origin}; {log.pruned:,} were pruned: their hashes are in the tree, what they said is not here;"
+        f" the other {log.size - log.pruned:,} are canonical, in order and, where neighbours are left, in the chain"
     )
 
 
