@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from appliance.crypto import cbor, hybrid
-from appliance.crypto.hybrid import Signed
+from appliance.crypto.hybrid import HybridPublic, Signed
 from appliance.ledger.entry import ENTRY_BYTES_MAX
 from appliance.ledger.genesis import LogId
 from appliance.ledger.log_keys import VouchedHead
@@ -34,6 +34,7 @@ class VerifiedExport:
 
     log: VerifiedLog
     head: SignedHead
+    keys: HybridPublic
 
 
 def write_log(file: BinaryIO, entries: Iterable[bytes], head: SignedHead) -> None:
@@ -92,7 +93,7 @@ def verify_export(
         )
     hybrid.require_both(keys, claims, noun="head")
     log_keys.require_trusted(head.size, head.root, vouched)
-    return VerifiedExport(log=log, head=head)
+    return VerifiedExport(log=log, head=head, keys=keys)
 
 
 def read_entries(file: BinaryIO) -> Iterator[bytes]:

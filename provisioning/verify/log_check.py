@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from appliance.crypto import signature
+from appliance.crypto.hybrid import HybridPublic
 from appliance.ledger.export import verify_export
-from appliance.ledger.genesis import GenesisStatement
 from appliance.ledger.trust import Trust, load_trust
 from appliance.ledger.verify import BadEntry, VerifiedLog, verify_log
 from appliance.model.errors import Corrupt, TillstoneError
@@ -66,11 +66,10 @@ def check_log(
 def _check_file(path: Path, trust: Trust, progress: Progress, check_bodies: bool) -> _Checked:
     try:
         with open_counted(path, progress) as file:
-            log = verify_export(file, trust, check_bodies=check_bodies).log
+            verified = verify_export(file, trust, check_bodies=check_bodies)
     except OSError as cause:
         raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the name of the file") from cause
-    statement = log.genesis
-    return _Checked(log=log, signatures="" if statement is None else _keys(statement), verdict="is genuine")
+    return _Checked(log=verified.log, signatures=_keys(verified.keys), verdict="is genuine")
 
 
 def _check_folder(path: Path, trust: Trust, progress: Progress, check_bodies: bool) -> _Checked:
@@ -126,10 +125,10 @@ def _passed(steps: tuple[Step, ...], checked: _Checked, seconds: float) -> Repor
     )
 
 
-def _keys(statement: GenesisStatement) -> str:
+def _keys(keys: HybridPublic) -> str:
     return ", ".join(
         f"{signature.algorithm(key.algorithm).name} by key {short(key.key_id)}"
-        for key in (statement.keys.classical, statement.keys.post_quantum)
+        for key in (keys.classical, keys.post_quantum)
     )
 
 
