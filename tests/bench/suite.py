@@ -23,7 +23,7 @@ from tests.bench.verify import VerifyResult, VerifySpec
 
 CONNECTIONS = 32
 BATCH_SALES = 500
-SLOW_CONNECTIONS = 320
+SLOW_CONNECTIONS = 240
 CALENDAR_DIGESTS = 10_000
 
 
