@@ -9,7 +9,7 @@ BIN := .venv/bin
 # Real purchases to replay; they lie beside the checkout.
 FILE ?= ../shared/data/cdnow_purchases.txt.gz
 
-.PHONY: help setup run pay evidence replay test check bench soak test-pq-token lock
+.PHONY: help setup setup-all run pay evidence replay test check bench soak test-pq-token lock
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,32 +17,35 @@ help: ## list these commands
 setup: ## install what the others need (each of them runs it first): Debian packages, .venv, locked wheels
 	@PYTHON=$(PYTHON) provisioning/setup.sh
 
+setup-all: # the same, with what tests and `make evidence` start beside a shop: PostgreSQL, Node.js
+	@PYTHON=$(PYTHON) provisioning/setup.sh all
+
 run: setup ## start or resume a whole simulated shop in .sandbox/ and say what to try; Ctrl-C stops it
 	@exec $(BIN)/tillstone sandbox
 
 pay: setup ## sell once; leaves build/receipt.cbor and build/trust.json
 	@$(BIN)/tillstone pay
 
-evidence: setup ## sell once on real test nodes; leaves build/evidence.bundle, build/anchor.ots and build/trust.json, checked
+evidence: setup-all ## sell once on real test nodes; leaves build/evidence.bundle, build/anchor.ots and build/trust.json, checked
 	@$(BIN)/python -m provisioning.sandbox.anchored
 
 replay: setup ## send a file of real purchases through two terminals and verify the whole log (FILE=...)
 	@$(BIN)/tillstone replay $(FILE)
 
-test: setup ## run every test
+test: setup-all ## run every test
 	$(BIN)/pytest
 
-check: setup ## what CI runs: format, lint, types, layers, every test
+check: setup-all ## what CI runs: format, lint, types, layers, every test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 
-bench: setup ## measure, beside the machine's own limits; writes build/bench.json
+bench: setup-all ## measure, beside the machine's own limits; writes build/bench.json
 	@$(BIN)/python -m tests.bench
 
-soak: setup ## kill the process at random, 10,000 times (SOAK_KILLS=...)
+soak: setup-all ## kill the process at random, 10,000 times (SOAK_KILLS=...)
 	SOAK_KILLS=$${SOAK_KILLS:-10000} $(BIN)/pytest tests/crash -m soak
 
 # Existing pins stay unless asked: make lock LOCK_FLAGS=--upgrade. Addresses of package indexes stay out of the lock,

@@ -3,6 +3,8 @@
 #
 # - Says one line per step; details go to build/setup.log, whose tail is shown when a step fails.
 # - Installs only what a probe found missing, so it needs no root where nothing is missing.
+# - `setup.sh all` also brings the outside world that tests and `make evidence` start: PostgreSQL and Node.js with npm. A shop
+#   does without them.
 # - Names no package index: apt and pip use the machine's own configuration.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +12,7 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
 LOG=build/setup.log
 STAMP=.venv/.tillstone-setup
+SCOPE=${1:-shop}
 STEPS=5
 step_number=0
 
@@ -75,7 +78,6 @@ missing_packages() {
   has_program swtpm_setup || echo swtpm-tools
   has_program gcc || echo gcc
   has_program pkg-config || echo pkg-config
-  has_postgres || echo postgresql
   has_program curl || echo curl
   has_program openssl || echo openssl
   [ -e /usr/include/stdlib.h ] || echo libc6-dev
@@ -84,6 +86,13 @@ missing_packages() {
   pkg-config --exists tss2-esys tss2-tcti-swtpm tss2-tcti-device 2>/dev/null || echo libtss2-dev
   "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   "$PYTHON" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || echo python3-dev
+  [ "$SCOPE" != all ] || missing_outside
+}
+
+missing_outside() {
+  has_postgres || echo postgresql
+  has_program node || echo nodejs
+  has_program npm || echo npm
 }
 
 has_program() { command -v "$1" >/dev/null; }
