@@ -129,6 +129,20 @@ class LocalDoor:
             except (OSError, http.client.HTTPException) as cause:
                 raise self._unreachable(cause) from cause
 
+    def prune_plan(self, days: int) -> dict[str, Any]:
+        """What pruning would do (`appliance/ledger/prune.py`, PrunePlan)."""
+        answer: dict[str, Any] = self._ask("POST", "/prune/plan", {"days": days})
+        return answer
+
+    def take_snapshot(self) -> int:
+        """Take a snapshot now; the seq of its entry."""
+        return int(self._ask("POST", "/prune/snapshot", {})["seq"])
+
+    def prune(self, days: int) -> dict[str, Any]:
+        """Prune; the plan that was carried out."""
+        answer: dict[str, Any] = self._ask("POST", "/prune", {"days": days})
+        return answer
+
     def _unreachable(self, cause: Exception) -> Unavailable:
         return Unavailable("box_unreachable", f"nobody answers at {self._data / SOCKET_NAME}: {cause}")
 

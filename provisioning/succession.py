@@ -32,6 +32,7 @@ from appliance.ledger.genesis import PreviousHead, read_body
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.opening import Beginning
 from appliance.ledger.projection import create_tables
+from appliance.ledger.pruned import PrunedEntry
 from appliance.ledger.rebuild import recorded_entry
 from appliance.ledger.succession import ROTATION, Rotation, RotationStatement, rotation_to_be_signed
 from appliance.ledger.trust import Evidence, load_trust
@@ -244,6 +245,8 @@ def _terminals_in(folder: Path, trust: KnownTrust, previous: PreviousHead | None
                 raise CannotDo("the old data is not the log that witnesses have seen", "restore another backup")
         create_tables(connection, projection)
         for encoded in old.entries():
+            if isinstance(encoded, PrunedEntry):
+                continue  # who was paired is never pruned
             if (entry := recorded_entry(encoded)).kind in projection.kinds:
                 projection.apply(connection, [entry])
         return {key: name for key, name, is_revoked in _rows(connection) if not is_revoked}

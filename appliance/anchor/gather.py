@@ -59,6 +59,7 @@ class Gatherer:
         receipt = await self._ledger.receipts(seqs, RECEIPT_WAIT_MS)
         if receipt is None:
             raise Unavailable("receipt_pending", f"expected a signed head within {RECEIPT_WAIT_MS} ms, saw none")
+        seqs = [proven.seq for proven in receipt.entries]  # without those that were pruned
         newest = max(seqs)
         stored = await self._store.read(lambda connection: _heads(connection, newest, self._needed))
         return EvidenceBundle(receipt=receipt.encode(), heads=tuple([await self._head(each, seqs) for each in stored]))

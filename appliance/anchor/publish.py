@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -38,7 +37,7 @@ from appliance.evidence.publication import (
     seal_content_key,
 )
 from appliance.evidence.publication_root import ENTRIES_MAX, PURPOSE, Scope, Sealing, TileAt
-from appliance.ledger.archive import Archive
+from appliance.ledger.archive import Archive, read_entries
 from appliance.ledger.checkpoint import CheckpointMaker
 from appliance.ledger.publication import tiles_of
 from appliance.ledger.tlog import TilePath
@@ -215,7 +214,7 @@ class Publisher:
         room_bytes = ENTRIES_BYTES_MAX
         while first + len(entries) < end:
             start = first + len(entries)
-            rows = await self._archive.read(partial(_rows, start=start, end=min(end, start + _ROWS_PER_READ)))
+            rows = await self._archive.read(partial(read_entries, start=start, end=min(end, start + _ROWS_PER_READ)))
             for entry in rows:
                 room_bytes -= len(entry) + RECORD_LENGTH_BYTES
                 if room_bytes < 0 and entries:
@@ -235,14 +234,6 @@ def secret_from(store_key: bytes) -> bytes:
     """The secret of a box's publisher, from the key over its disclosures: the same at each start, on no disk."""
     derive = HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=None, info=PURPOSE.encode())
     return derive.derive(store_key)
-
-
-def _rows(connection: sqlite3.Connection, *, start: int, end: int) -> list[bytes]:
-    query = "SELECT entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq"
-    rows = [row[0] for row in connection.execute(query, (start, end))]
-    if len(rows) != end - start:
-        raise Corrupt("entry_missing", f"expected the entries {start} to {end - 1}, saw {len(rows)}")
-    return rows
 
 
 def _lied(what: str) -> Rejected:

@@ -63,10 +63,10 @@ class SubjectAnswers:
         """
         key_ids = await self._key_ids(subject)
         if not key_ids and (seq := await self._erased_by(subject)) is not None:
-            return {"seq": seq, "entries": 0}
+            return {"seq": seq, "entries": 0, "was_erased": True}
         held = await self._holding(subject, key_ids)
         recorded = await self._ledger.erase(subject, actor=ACTOR)
-        return {"seq": recorded.seq, "entries": held.entries}
+        return {"seq": recorded.seq, "entries": held.entries, "was_erased": False}
 
     async def export(self, subject: str) -> AsyncGenerator[dict[str, Any]]:
         """First what follows, then receipt files with the person's values opened in them.

@@ -5,6 +5,7 @@ wait. Must never show what is not durable: every size is one that the ledger has
 
 * A growing tile comes from the right edge in memory, a full one from the cache or the reader's thread.
 * Everything below a published size never changes: whoever serves it may let it be cached for ever.
+* Of a pruned entry the hash is left: proofs go on, its bytes are `entry_pruned`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from appliance.ledger.database import connect_reader
 from appliance.ledger.entry import Entry, decode
 from appliance.ledger.group import Tail
 from appliance.ledger.head import Head
-from appliance.ledger.merkle import HASH_BYTES, TILE_HEIGHT, TILE_WIDTH, Tree, leaf_hash
+from appliance.ledger.merkle import HASH_BYTES, TILE_HEIGHT, TILE_WIDTH, Tree
+from appliance.ledger.pruned import missing, pruned_below
 from appliance.ledger.reader import Reader
 from appliance.ledger.tiles import StoredTiles, TileCache, TileMissing, read_tile
 from appliance.ledger.tlog import TilePath, encode_bundle
-from appliance.model.errors import Corrupt, Rejected
+from appliance.model.errors import Rejected
 from appliance.model.invariants import ensure
 
 ARCHIVE_READS_MAX: Final = 32
@@ -97,21 +99,21 @@ class Archive:
         return hashes[: path.width * HASH_BYTES]
 
     async def bundle(self, path: TilePath) -> bytes:
-        """The entries of a bundle, each behind its length. Raises as `tile`."""
+        """The entries of a bundle, each behind its length. Raises as `tile`, and Rejected `entry_pruned`."""
         ensure(path.level is None, "a bundle of entries has no level")
         self._published(path)
         first = path.number * TILE_WIDTH
-        return await self.read(lambda connection: encode_bundle(_entries(connection, first, path.end)))
+        return await self.read(lambda connection: encode_bundle(read_entries(connection, first, path.end)))
 
     async def entries(self, seqs: tuple[int, ...]) -> tuple[Entry, ...]:
-        """The entries `seqs`, which must exist, in this order."""
+        """The entries `seqs`, which must exist, in this order. Raises Rejected `entry_pruned`."""
         return await self.read(lambda connection: tuple([_decoded(connection, seq) for seq in seqs]))
 
     async def entry(self, seq: int) -> bytes:
-        """The bytes of one entry. Raises Rejected `entry_unknown`."""
+        """The bytes of one entry. Raises Rejected `entry_unknown`, `entry_pruned`."""
         if not 0 <= seq < self._tail().size:
             raise _unknown(seq, self._tail().size)
-        return await self.read(lambda connection: _entries(connection, seq, seq + 1)[0])
+        return await self.read(lambda connection: read_entries(connection, seq, seq + 1)[0])
 
     async def inclusion(self, seq: int, size: int) -> Inclusion:
         """Proof that entry `seq` is in the log of `size` entries.
@@ -127,7 +129,7 @@ class Archive:
             tree = Tree(tail.frontier, StoredTiles(connection, self._cache))
             return Inclusion(
                 seq=seq,
-                leaf=leaf_hash(_entries(connection, seq, seq + 1)[0]),
+                leaf=tree.leaf(seq),
                 path=tree.inclusion_proof(seq, size),
                 head=Head(size=size, root=tree.root(size)),
             )
@@ -148,6 +150,9 @@ class Archive:
 
         Found by bisection over the entries' own times. Where the box's clock was stepped back, times do not rise and
         several heads fit: one of them is found, and the two entries beside it show what was believed when.
+
+        Raises:
+            Rejected: `entry_pruned`: the time lies before what is left of the log.
         """
         tail = self._tail()
 
@@ -181,27 +186,40 @@ def _edge_node(tail: Tail, level: int, index: int) -> bytes:
     return node or b""
 
 
-def _entries(connection: sqlite3.Connection, start: int, end: int) -> list[bytes]:
-    rows = connection.execute("SELECT entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", (start, end))
-    entries = [row[0] for row in rows]
-    if len(entries) != end - start:
-        raise Corrupt("entry_missing", f"expected the entries {start} to {end - 1}, saw {len(entries)}")
-    return entries
+def read_entries(connection: sqlite3.Connection, start: int, end: int) -> list[bytes]:
+    """The entries start <= seq < end, all of them.
+
+    Raises:
+        Rejected: `entry_pruned`.
+        Corrupt: `entry_missing`.
+    """
+    rows = connection.execute(
+        "SELECT seq, entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", (start, end)
+    ).fetchall()
+    for expected, (seq, _) in enumerate(rows, start):
+        if seq != expected:
+            raise missing(connection, expected)
+    if len(rows) != end - start:
+        raise missing(connection, start + len(rows))
+    return [entry for _, entry in rows]
 
 
 def _decoded(connection: sqlite3.Connection, seq: int) -> Entry:
-    return decode(_entries(connection, seq, seq + 1)[0])
+    return decode(read_entries(connection, seq, seq + 1)[0])
 
 
 def _size_at(connection: sqlite3.Connection, size: int, time_ms: int) -> int:
     """The number of entries up to `time_ms`: the entry behind them is later."""
-    low, high = 0, size
+    first = low = pruned_below(connection)
+    high = size
     while low < high:
         middle = (low + high) // 2
         if _decoded(connection, middle).time_ms <= time_ms:
             low = middle + 1
         else:
             high = middle
+    if 0 < first == low:
+        raise missing(connection, low - 1)
     return low
 
 

@@ -3,6 +3,7 @@
 Owns the file's bytes. Must never hold a disclosure: what may be erased never leaves in a file that cannot be.
 
 * Header, entries, end record: a file cut short is seen as such. Written and read in constant memory.
+* Of a pruned entry the leaf hash stands in its place (version 2): the tree, and so the signed head, is still checked.
 
 Source: docs/formats/export.md.
 """
@@ -18,12 +19,16 @@ from appliance.crypto.hybrid import HybridPublic, Signed
 from appliance.ledger.entry import ENTRY_BYTES_MAX
 from appliance.ledger.genesis import LogId
 from appliance.ledger.log_keys import VouchedHead
+from appliance.ledger.merkle import HASH_BYTES
+from appliance.ledger.pruned import PrunedEntry
 from appliance.ledger.receipt import HeadSignature, SignedHead, head_protected, head_to_be_signed
 from appliance.ledger.trust import Evidence, Trust, listening
 from appliance.ledger.verify import VerifiedLog, verify_log
 from appliance.model.errors import Rejected
 
 MAGIC = b"tillstone log v1\n"
+MAGIC_PRUNED = b"tillstone log v2\n"
+_LEAF_LENGTH = 0xFFFFFFFF  # stands where an entry's length would: 32 bytes of hash follow
 END_BYTES_MAX = 16 << 10
 _LENGTH_BYTES = 4
 
@@ -37,11 +42,12 @@ class VerifiedExport:
     keys: HybridPublic
 
 
-def write_log(file: BinaryIO, entries: Iterable[bytes], head: SignedHead) -> None:
-    """Write the first `head.size` entries and the head over them."""
-    file.write(MAGIC)
+def write_log(file: BinaryIO, entries: Iterable[bytes], head: SignedHead, *, is_pruned: bool = False) -> None:
+    """Write the first `head.size` entries and the head over them; only a pruned log has a `PrunedEntry` in it."""
+    file.write(MAGIC_PRUNED if is_pruned else MAGIC)
     for entry in entries:
-        file.write(len(entry).to_bytes(_LENGTH_BYTES, "big"))
+        is_leaf = isinstance(entry, PrunedEntry)
+        file.write((_LEAF_LENGTH if is_leaf else len(entry)).to_bytes(_LENGTH_BYTES, "big"))
         file.write(entry)
     end = cbor.encode(
         {
@@ -104,11 +110,16 @@ def read_entries(file: BinaryIO) -> Iterator[bytes]:
 class _Reader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        if self._file.read(len(MAGIC)) != MAGIC:
-            raise Rejected("export_malformed", "expected an exported log of version 1")
+        magic = self._file.read(len(MAGIC))
+        self._may_be_pruned = magic == MAGIC_PRUNED
+        if magic not in (MAGIC, MAGIC_PRUNED):
+            raise Rejected("export_malformed", "expected an exported log of version 1 or 2")
 
     def entries(self) -> Iterator[bytes]:
         while size := self._length():
+            if size == _LEAF_LENGTH and self._may_be_pruned:
+                yield PrunedEntry(self._exactly(HASH_BYTES))
+                continue
             if size > ENTRY_BYTES_MAX:
                 raise Rejected("export_malformed", f"expected entries of at most {ENTRY_BYTES_MAX} bytes, saw {size}")
             yield self._exactly(size)

@@ -165,6 +165,11 @@ class Tree:
         ensure(0 <= size <= self._frontier.size, "a root is asked for a size the tree has reached")
         return EMPTY_ROOT if size == 0 else self._subtree(0, size)
 
+    def leaf(self, index: int) -> bytes:
+        """The leaf hash of entry `index`."""
+        ensure(0 <= index < self._frontier.size, "a leaf is asked for that the tree has")
+        return self._subtree(index, index + 1)
+
     def inclusion_proof(self, index: int, size: int) -> tuple[bytes, ...]:
         """PATH(index, D_size) of RFC 9162 section 2.1.3.1, the leaf's sibling first."""
         ensure(0 <= index < size <= self._frontier.size, "an inclusion proof is asked for a leaf inside a reached size")

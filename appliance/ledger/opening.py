@@ -19,6 +19,7 @@ from appliance.ledger.genesis import GenesisStatement, LogId, SignedGenesis, rea
 from appliance.ledger.group import Tail
 from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.projection import Projection, Projector
+from appliance.ledger.pruned import Pruned
 from appliance.ledger.rebuild import rebuild_changed
 from appliance.ledger.recover import fsync_folder, load_tail, lock_folder, rewrite_wal
 from appliance.ledger.spoken import Spoken, read_log_keys
@@ -51,7 +52,7 @@ class Opened:
 
 def with_own(projections: Sequence[Projection]) -> tuple[Projection, ...]:
     """The ledger's own projections and those of the domains."""
-    return (ErasedKeys(), Spoken(), *projections)
+    return (ErasedKeys(), Spoken(), Pruned(), *projections)
 
 
 def open_folder(

@@ -42,7 +42,8 @@ class Projection(Protocol):
         """Add `entries` (in order, never empty) to the tables; multi-row statements.
 
         Runs in the writer's transaction; anything raised rolls the append back. Value and salt of a disclosure that
-        was erased are missing in a rebuild: a table that copies them clears the copy when `erased` comes.
+        was erased are missing in a rebuild: a table that copies them clears the copy when `erased` comes, and keeps
+        the log from being pruned: nothing is erased from a snapshot. No projection of the box copies any.
         """
         ...
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from appliance.ledger.draft import Recorded
 from appliance.ledger.group import Tail
 from appliance.ledger.merkle import Tile, Tree
+from appliance.ledger.pruned import missing
 from appliance.ledger.reader import Reader
 from appliance.ledger.receipt import ProvenEntry
 from appliance.ledger.tiles import StoredTiles, TileCache, TileMissing
-from appliance.model.errors import Corrupt
+from appliance.model.errors import Corrupt, TillstoneError
 from appliance.model.invariants import ensure
 
 RECENT_ENTRIES_MAX = 8_192
@@ -57,7 +58,11 @@ class Prover:
             recent.pop(entry.seq - RECENT_ENTRIES_MAX, None)
 
     async def prove(self, seqs: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
-        """Entries `seqs` with their paths under the head of `size`."""
+        """Entries `seqs` with their paths under the head of `size`; pruned ones are left out.
+
+        Raises:
+            Rejected: `entry_pruned`: all of them were.
+        """
         ensure(all(0 <= seq < size for seq in seqs) and size <= self._tail.size, "proofs are of durable entries")
         tree, recent = self._tree, self._recent
         try:
@@ -103,10 +108,17 @@ class Prover:
 def _prove_stored(
     connection: sqlite3.Connection, tree: Tree, seqs: Sequence[int], size: int
 ) -> tuple[ProvenEntry, ...]:
+    """What is still there of `seqs`: a refund is proven also when the sale that it gives back was pruned."""
     proven: list[ProvenEntry] = []
+    gone: TillstoneError | None = None
     for seq in seqs:
         row = connection.execute("SELECT entry FROM entries WHERE seq = ?", (seq,)).fetchone()
-        if row is None:
-            raise Corrupt("entry_missing", f"expected entry {seq} below size {size}")
-        proven.append(ProvenEntry(seq=seq, entry=row[0], path=tree.inclusion_proof(seq, size)))
+        if row is not None:
+            proven.append(ProvenEntry(seq=seq, entry=row[0], path=tree.inclusion_proof(seq, size)))
+            continue
+        gone = missing(connection, seq)
+        if isinstance(gone, Corrupt):
+            raise gone
+    if gone is not None and not proven:
+        raise gone
     return tuple(proven)

@@ -1,7 +1,7 @@
 """Rebuilding: projections from (entries, surviving disclosures), in one transaction.
 
-Owns the replay. Must never change an entry. Disaster recovery, a changed projection and the proof that tables hold
-nothing of their own are the same act.
+Owns the replay; of a pruned log it begins with the snapshot. Must never change an entry. Disaster recovery, a changed
+projection and the proof that tables hold nothing of their own are the same act.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from appliance.ledger.disclosures import DisclosureVault
 from appliance.ledger.draft import Disclosure, RecordedEntry
 from appliance.ledger.entry import decode
 from appliance.ledger.projection import Projection, Projector, create_tables, schema_digest
+from appliance.ledger.snapshot import base_of, load_snapshot
 
 CHUNK_ENTRIES = 1_000
 
@@ -29,17 +30,24 @@ def rebuild_changed(
 
 
 def rebuild(connection: sqlite3.Connection, projections: Sequence[Projection], vault: DisclosureVault | None) -> None:
-    """Empty the tables of `projections` and replay the whole log into them; all or nothing."""
+    """Empty the tables of `projections` and replay the log into them; all or nothing.
+
+    Raises:
+        Corrupt: as `load_snapshot`, for a pruned log.
+    """
     projector = Projector(projections)
     connection.execute("BEGIN IMMEDIATE")
     try:
+        base = base_of(connection)
         for projection in projections:
             create_tables(connection, projection)
+            if base is not None:
+                load_snapshot(connection, base, projection)
             connection.execute(
                 "INSERT OR REPLACE INTO projections (name, schema_digest) VALUES (?, ?)",
                 (projection.name, schema_digest(projection)),
             )
-        for chunk in _chunks(connection, vault):
+        for chunk in _chunks(connection, vault, after=-1 if base is None else base.size - 1):
             projector.apply(connection, chunk)
         connection.execute("COMMIT")
     finally:
@@ -47,8 +55,9 @@ def rebuild(connection: sqlite3.Connection, projections: Sequence[Projection], v
             connection.execute("ROLLBACK")
 
 
-def _chunks(connection: sqlite3.Connection, vault: DisclosureVault | None) -> Iterator[list[RecordedEntry]]:
-    after = -1
+def _chunks(
+    connection: sqlite3.Connection, vault: DisclosureVault | None, *, after: int
+) -> Iterator[list[RecordedEntry]]:
     while True:
         rows = connection.execute(
             "SELECT seq, entry FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", (after, CHUNK_ENTRIES)

@@ -22,6 +22,7 @@ from appliance.ledger.disclosures import DisclosureVault
 from appliance.ledger.entry import decode
 from appliance.ledger.genesis import LogId
 from appliance.ledger.merkle import HASH_BYTES, TILE_HEIGHT, node_hash
+from appliance.ledger.pruned import EntryMissing, StoredLeaves, pruned_below, with_pruned
 from appliance.ledger.verify import BadEntry, VerifiedLog, verify_log
 from appliance.model.errors import Corrupt
 
@@ -39,6 +40,7 @@ class _StoredHead:
     entry_hash: bytes
     root: bytes
     tiles: int
+    pruned_below: int
 
 
 def scrub(connection: sqlite3.Connection, *, log_id: LogId, turn: Turn) -> VerifiedLog:
@@ -50,12 +52,16 @@ def scrub(connection: sqlite3.Connection, *, log_id: LogId, turn: Turn) -> Verif
             place: near which entry, or which table).
     """
     stored = _read_head(connection)
-    reading = _Reading(connection, stored.size, turn)
+    reading = _Reading(connection, stored, turn)
     try:
         log = verify_log(reading.entries(), owner=None, stored_tile=reading.tile)
         reading.check_roots()
         _compare(log, stored, log_id)
         _check_structure(connection, lambda: turn(stored.size, stored.size))
+    except BadEntry as bad:
+        if bad.code == "entry_missing" and stored.pruned_below < pruned_below(connection):
+            return scrub(connection, log_id=log_id, turn=turn)  # pruned meanwhile: a longer log says so
+        raise
     except sqlite3.DatabaseError as damage:
         if getattr(damage, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
             turn(stored.size, stored.size)  # somebody wants us to stop: it raises
@@ -99,28 +105,35 @@ def _disclosure_page(connection: sqlite3.Connection, *, seq: int, name: str) -> 
 class _Reading:
     """Pages of entries, and stored tiles, for the verifier to pull."""
 
-    def __init__(self, connection: sqlite3.Connection, size: int, turn: Turn) -> None:
+    def __init__(self, connection: sqlite3.Connection, stored: _StoredHead, turn: Turn) -> None:
         self._connection = connection
-        self._size = size
+        self._size = stored.size
         self._turn = turn
         self._seen: list[tuple[int, int, bytes, bytes]] = []
+        # A hint from a table: the entries themselves must say so too, or the verifier misses what is gone.
+        self._below = stored.pruned_below
+        self._leaves = StoredLeaves(connection)
         self.checked = 0
 
     def entries(self) -> Iterator[bytes]:
         while self.checked < self._size:
+            end = min(self.checked + PAGE_ENTRIES, self._size)
             rows = self._connection.execute(
-                "SELECT seq, kind, entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq",
-                (self.checked, min(self.checked + PAGE_ENTRIES, self._size)),
+                "SELECT seq, kind, entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", (self.checked, end)
             ).fetchall()
-            if not rows:
-                raise BadEntry(self.checked, "entry_missing", "it is not there")
-            for seq, kind, encoded in rows:
-                if seq != self.checked:
-                    raise BadEntry(self.checked, "entry_missing", f"it is not there; {seq} follows")
-                if not _is_of_kind(encoded, seq, kind):
-                    raise BadEntry(seq, "kind_mismatch", f"its row says {kind!r:.80}, its bytes say something else")
-                yield encoded
-                self.checked = seq + 1
+            page = with_pruned(
+                ((seq, _of_its_kind(seq, kind, encoded)) for seq, kind, encoded in rows),
+                self.checked,
+                end,
+                below=self._below,
+                leaf=self._leaves,
+            )
+            try:
+                for encoded in page:
+                    yield encoded
+                    self.checked += 1
+            except EntryMissing as gone:
+                raise BadEntry(gone.seq, "entry_missing", "it is not there") from gone
             self._turn(self.checked, self._size)
 
     def tile(self, level: int, number: int) -> bytes:
@@ -149,11 +162,18 @@ def _read_head(connection: sqlite3.Connection) -> _StoredHead:
     try:
         row = connection.execute("SELECT size, entry_hash, root FROM head").fetchone()
         (tiles,) = connection.execute("SELECT count(*) FROM tiles").fetchone()
+        below = pruned_below(connection)
     finally:
         connection.execute("ROLLBACK")
     if row is None:
         raise Corrupt("head_missing", "expected a head row")
-    return _StoredHead(size=row[0], entry_hash=bytes(row[1]), root=bytes(row[2]), tiles=tiles)
+    return _StoredHead(size=row[0], entry_hash=bytes(row[1]), root=bytes(row[2]), tiles=tiles, pruned_below=below)
+
+
+def _of_its_kind(seq: int, kind: str, encoded: bytes) -> bytes:
+    if not _is_of_kind(encoded, seq, kind):
+        raise BadEntry(seq, "kind_mismatch", f"its row says {kind!r:.80}, its bytes say something else")
+    return encoded
 
 
 def _is_of_kind(encoded: bytes, seq: int, kind: str) -> bool:

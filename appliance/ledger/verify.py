@@ -4,6 +4,8 @@ Owns the walk over entries and the comparison with tiles and head. Must never tr
 and compared. Runs over the tail at boot, over everything in the scrub, in the CLI and on other computers.
 
 * The first bad entry is named; what follows it proves nothing.
+* A pruned entry is walked over by its hash: the tree is checked through it, the chain begins anew behind it, and an
+  entry further on must say that it was pruned.
 * Most entries are not taken apart: see `_is_plain_next`. Whatever is unusual goes through `entry.decode`.
 """
 
@@ -20,10 +22,13 @@ from appliance.ledger.entry import ENTRY_BYTES_MAX, GENESIS_PREV, Entry, EntryHa
 from appliance.ledger.genesis import KIND as GENESIS_KIND
 from appliance.ledger.genesis import GenesisStatement, LogId, read_body
 from appliance.ledger.merkle import Frontier, Tile
+from appliance.ledger.pruned import PRUNED, PrunedEntry, read_pruned
 from appliance.model.errors import Corrupt, TillstoneError
 
 _ARRAY_AND_VERSION = b"\x88\x01"
 _TIME_HEAD = b"\x1b"
+_PRUNED_KIND = cbor.encode(PRUNED)
+_KIND_WITHIN_BYTES = 2 + 9 + 9 + 1 + len(PRUNED)  # version, seq, time, kind
 _SALT_AND_PREV_BYTES = 51  # two heads of 1 and 2 bytes, 16 bytes of salt, 32 of prev
 
 StoredTile = Callable[[int, int], bytes]
@@ -40,13 +45,14 @@ class BadEntry(Corrupt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedLog:
-    """What the bytes came to. `genesis` is None when the walk began behind entry 0."""
+    """What the bytes came to. `genesis` is None when the walk began behind entry 0; `pruned` of `size` were hashes."""
 
     size: int
     entry_hash: EntryHash
     root: bytes
     log_id: LogId | None
     genesis: GenesisStatement | None
+    pruned: int = 0
 
 
 def verify_log(
@@ -64,7 +70,7 @@ def verify_log(
         check_bodies: also decode each body strictly; three times slower.
     Raises:
         BadEntry: `entry_malformed`, `entry_out_of_order`, `chain_broken`, `entry_changed`, `tile_mismatch`,
-            `genesis_wrong`.
+            `genesis_wrong`, `entry_missing` (a hash alone, and no entry says that it was pruned).
     """
     walk = _Walk(stored_tile)
     genesis: GenesisStatement | None = None
@@ -77,10 +83,15 @@ def verify_log(
             raise _blamed(bad, encoded, next(following, None)) from None
         if walk.size == 1:
             log_id, genesis = _check_genesis(decode(encoded), owner)
-        if check_bodies:
+        if check_bodies and not isinstance(encoded, PrunedEntry):
             _check_body(walk.size - 1, encoded)
     return VerifiedLog(
-        size=walk.size, entry_hash=EntryHash(walk.prev), root=walk.frontier.root(), log_id=log_id, genesis=genesis
+        size=walk.size,
+        entry_hash=EntryHash(walk.end()),
+        root=walk.frontier.root(),
+        log_id=log_id,
+        genesis=genesis,
+        pruned=walk.pruned,
     )
 
 
@@ -122,16 +133,47 @@ class _Walk:
 
     def __init__(self, stored_tile: StoredTile | None) -> None:
         self.size = 0
-        self.prev: bytes = GENESIS_PREV
+        self.prev: bytes | None = GENESIS_PREV
         self.frontier = Frontier()
+        self.pruned = 0
+        self._pruned_end = 0
+        self._pruned_below = 0
         self._stored_tile = stored_tile
         self._full: list[Tile] = []
 
     def step(self, encoded: bytes) -> None:
-        if not is_next(encoded, self.size, self.prev):
-            raise _explain(encoded, self.size, self.prev)
+        if type(encoded) is PrunedEntry:
+            self._step_over(encoded)
+            return
+        prev = encoded[-32:] if self.prev is None else self.prev  # behind a pruned entry its word is taken
+        if not is_next(encoded, self.size, prev):
+            raise _explain(encoded, self.size, prev)
+        if self.pruned and _PRUNED_KIND in encoded[:_KIND_WITHIN_BYTES]:
+            self._hear(encoded)
         self.prev = sha256(encoded).digest()
-        self.frontier.append(sha256(b"\x00" + encoded).digest(), self._full)
+        self._add(sha256(b"\x00" + encoded).digest())
+
+    def end(self) -> bytes:
+        """The hash of the last entry, once every gap was found to be meant."""
+        if self._pruned_end > self._pruned_below or self.prev is None:
+            raise BadEntry(
+                self._pruned_end - 1, "entry_missing", "it is not there, and no entry says that it was pruned"
+            )
+        return self.prev
+
+    def _step_over(self, leaf: PrunedEntry) -> None:
+        self.prev = None
+        self._add(bytes(leaf))
+        self.pruned += 1
+        self._pruned_end = self.size
+
+    def _hear(self, encoded: bytes) -> None:
+        entry = decode(encoded)
+        if entry.kind == PRUNED:
+            self._pruned_below = max(self._pruned_below, min(read_pruned(entry.body).below, entry.seq))
+
+    def _add(self, leaf: bytes) -> None:
+        self.frontier.append(leaf, self._full)
         self.size += 1
         if self._full:
             self._compare_tiles()

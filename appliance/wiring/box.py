@@ -275,6 +275,7 @@ class Box:
             about={"shop": settings.shop.name, "origin": self._audience, "version": VERSION},
             log=self._public.routes(),
             subjects=self._public.subject_routes(),
+            prune=self._public.prune_routes(),
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
         for name, door in (("pos", pos), ("public", public), ("local", local)):

@@ -9,6 +9,7 @@ from appliance.anchor.gather import Gatherer
 from appliance.api.integrity import Integrity, KeyHome, TokenFacts
 from appliance.api.ledger_answers import LedgerAnswers
 from appliance.api.local.ledger import LedgerRoutes
+from appliance.api.local.prune import PruneRoutes
 from appliance.api.local.subjects import SubjectRoutes
 from appliance.api.public.access import Access
 from appliance.api.public.door import PublicDoor
@@ -32,6 +33,7 @@ from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
 from appliance.wiring.followers import Followers, Outside
+from appliance.wiring.pruning import make_pruning
 from appliance.wiring.trust import Trust
 from drivers.hsm.keys import STAYS_INSIDE
 
@@ -75,6 +77,9 @@ class PublicParts:
             clock=clock,
             metrics=metrics,
             log=log,
+        )
+        self._pruning = make_pruning(
+            settings, ledger=ledger, archive=archive, outside=outside, followers=self.followers, clock=clock
         )
         self._access = Access(auditors=self._auditors, reads=self._reads, clock=clock)
         self._subjects = SubjectAnswers(ledger=ledger, archive=archive, clock=clock)
@@ -124,6 +129,10 @@ class PublicParts:
     def subject_routes(self) -> SubjectRoutes:
         """What the operator asks about a person, for the local door."""
         return SubjectRoutes(self._subjects)
+
+    def prune_routes(self) -> PruneRoutes:
+        """Pruning, for the local door."""
+        return PruneRoutes(self._pruning)
 
 
 def checkpoint_maker(trust: Trust, ledger: Ledger, clock: Clock) -> CheckpointMaker | None:

@@ -37,5 +37,6 @@ def export_log(
                 "head_mismatch", f"the head signs root {short(head.root)} of size {head.size}, saw {short(log.root)}"
             )
         with new_file(output) as partial, partial.open("wb") as file:
-            write_log(file, counted(ledger.entries(head.size), progress), head)
+            is_pruned = ledger.pruned_below > 0
+            write_log(file, counted(ledger.entries(head.size), progress), head, is_pruned=is_pruned)
     return head

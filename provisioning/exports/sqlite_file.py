@@ -15,6 +15,7 @@ from typing import Final
 import sqlite_utils
 
 from appliance.ledger.entry import decode
+from appliance.ledger.pruned import PrunedEntry
 from appliance.ledger.verify import VerifiedLog
 from provisioning.exports import tables
 from provisioning.exports.output import new_file
@@ -79,6 +80,8 @@ class _Filling:
         self._write()
 
     def _add(self, encoded: bytes) -> None:
+        if isinstance(encoded, PrunedEntry):
+            return
         made = rows_of(decode(encoded))
         self.problems += isinstance(made[0], Row) and made[0].cells["problem"] is not None
         self._batch += made
@@ -108,6 +111,7 @@ def _readme(log: VerifiedLog, proof: str, problems: int) -> dict[str, str]:
         "size": str(log.size),
         "root": log.root.hex(),
         "proof": proof,
+        "pruned": f"{log.pruned} entries have no rows: the box has removed them, the log holds their hashes only",
         "problems": f"{problems} entries break their kind's promise: see entries.problem",
         "amounts": "whole minor units of the currency beside them (1250 EUR is 12.50); columns end in _minor",
         "times": "ISO 8601, UTC; time is when the box recorded, sold_at what the till said; days are UTC days",

@@ -53,13 +53,13 @@ def erase(arguments: argparse.Namespace) -> int:
     answer = box.erase_subject(subject)
     if arguments.json:
         print_json(answer)
-    elif answer["entries"]:
+    elif answer["was_erased"]:
+        print(f"{printable(subject)} was erased already, by entry {answer['seq']}; nothing came since.")
+    else:
         print(
-            f"{printable(subject)} is erased, by entry {answer['seq']}: {answer['entries']} entries lost their values."
+            f"{printable(subject)} is erased, by entry {answer['seq']}: {answer['entries']} entries lost their values"
         )
         print("Their amounts and their proofs stay. What was handed out earlier is not in reach of the box.")
-    else:
-        print(f"{printable(subject)} was erased already, by entry {answer['seq']}; nothing came since.")
     return DONE
 
 
@@ -107,7 +107,9 @@ def check_file(arguments: argparse.Namespace) -> int:
 
 def _confirm(box: LocalDoor, subject: str) -> None:
     held = box.held_about(subject)
-    span = f"{held['entries']} entries, from {time_text(held['first_ms'])} to {time_text(held['last_ms'])}"
+    span = "no entry any more: they were pruned, its key is left"
+    if held["entries"]:
+        span = f"{held['entries']} entries, from {time_text(held['first_ms'])} to {time_text(held['last_ms'])}"
     print(f"The box holds values about {printable(subject)} in {span}.")
     print("Erased, nobody can bring them back: names, and the signed requests that hold them. Sales and proofs stay.")
     if not sys.stdin.isatty():

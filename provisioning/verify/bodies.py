@@ -12,7 +12,7 @@ import msgspec
 
 from appliance.crypto import cbor
 from appliance.crypto.owner import SignedStatement
-from appliance.ledger import disclosures, epoch, genesis, succession
+from appliance.ledger import disclosures, epoch, genesis, pruned, snapshot, succession
 from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
 from appliance.ledger.log_keys import Distrust
 from appliance.model.errors import Corrupt, Rejected
@@ -60,7 +60,15 @@ class UnknownBody:
 
 
 Body: TypeAlias = (
-    Wire | genesis.GenesisStatement | succession.RotationStatement | Distrust | EpochBody | ErasedBody | UnknownBody
+    Wire
+    | genesis.GenesisStatement
+    | succession.RotationStatement
+    | Distrust
+    | EpochBody
+    | ErasedBody
+    | snapshot.Snapshot
+    | pruned.PrunedBody
+    | UnknownBody
 )
 
 
@@ -87,6 +95,10 @@ def _shaped(entry: Entry, value: object) -> Body:
         return EpochBody(epoch=epoch.read_epoch(entry.body))
     if entry.kind == disclosures.KIND_ERASED:
         return ErasedBody(keys=len(disclosures.read_erased(entry.body)))
+    if entry.kind == pruned.SNAPSHOT:
+        return snapshot.read_snapshot(entry.body)
+    if entry.kind == pruned.PRUNED:
+        return pruned.read_pruned(entry.body)
     if entry.kind == succession.ROTATION:
         return succession.read_rotation_statement(succession.read_rotation(entry.body).by_owner.statement)
     if entry.kind == succession.DISTRUST:

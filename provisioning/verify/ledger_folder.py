@@ -19,7 +19,9 @@ from appliance.ledger.entry import decode
 from appliance.ledger.genesis import read_body
 from appliance.ledger.head import Head
 from appliance.ledger.log_keys import LogKeys
+from appliance.ledger.pruned import EntryMissing, StoredLeaves, pruned_below, with_pruned
 from appliance.ledger.succession import ROTATION, Rotation, read_rotation
+from appliance.ledger.verify import BadEntry
 from appliance.model.errors import Corrupt
 from provisioning.commands.outcome import CannotDo
 
@@ -32,17 +34,28 @@ class LedgerFolder:
     def __init__(self, connection: sqlite3.Connection, head: Head) -> None:
         self._connection = connection
         self.head = head
+        self.pruned_below = pruned_below(connection)
+        """Bodies of entries below may be gone."""
 
     def entries(self, size: int | None = None) -> Iterator[bytes]:
-        """The first `size` entries (all at the time of opening), a page at a time."""
+        """The first `size` entries (all at the time of opening), a page at a time; pruned ones as `PrunedEntry`.
+
+        Raises:
+            BadEntry: `entry_missing`.
+        """
         end = self.head.size if size is None else size
+        leaves = StoredLeaves(self._connection)
         for start in range(0, end, PAGE_ENTRIES):
+            stop = min(start + PAGE_ENTRIES, end)
             rows = self._connection.execute(
-                "SELECT entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq",
-                (start, min(start + PAGE_ENTRIES, end)),
+                "SELECT seq, entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", (start, stop)
             ).fetchall()
-            for (entry,) in rows:
-                yield entry
+            try:
+                yield from with_pruned(rows, start, stop, below=self.pruned_below, leaf=leaves)
+            except EntryMissing as gone:
+                if gone.seq < pruned_below(self._connection):
+                    raise CannotDo("the box has pruned its log meanwhile", "run the same command again") from gone
+                raise BadEntry(gone.seq, "entry_missing", "it is not there") from gone
 
     def log_keys(self) -> LogKeys:
         """The keys that the log itself names, unverified. Raises Rejected as `read_body` and `read_rotation`."""
@@ -90,10 +103,13 @@ def open_folder(folder: Path) -> Iterator[LedgerFolder]:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA_VERSION:
             raise CannotDo(f"the ledger has schema {version}, expected {SCHEMA_VERSION}", "use the box's own release")
+        connection.execute("BEGIN")  # head and pruning of one moment
         row = connection.execute("SELECT size, root FROM head").fetchone()
         if row is None:
             raise CannotDo(f"the ledger in {folder} has no entries yet", "start the box once")
-        yield LedgerFolder(connection, Head(size=row[0], root=bytes(row[1])))
+        ledger = LedgerFolder(connection, Head(size=row[0], root=bytes(row[1])))
+        connection.execute("ROLLBACK")
+        yield ledger
     except sqlite3.OperationalError as cause:
         raise CannotDo(f"the ledger cannot be read: {cause}", "check access to the folder and its files") from cause
     except sqlite3.DatabaseError as cause:

@@ -109,7 +109,7 @@ def _passed(steps: tuple[Step, ...], checked: _Checked, seconds: float) -> Repor
     return Report(
         steps=(
             *steps,
-            Step(name=ENTRIES, ok=True, detail=f"{log.size:,} of {origin}, each canonical, in order, in the chain"),
+            Step(name=ENTRIES, ok=True, detail=_entries_text(log, origin)),
             Step(name=HEAD, ok=True, detail=f"size {log.size}, root {log.root.hex()}"),
             Step(name=SIGNATURES, ok=True, detail=checked.signatures),
             Step(name="speed", ok=True, detail=f"{rate:,} entries/s"),
@@ -119,9 +119,19 @@ def _passed(steps: tuple[Step, ...], checked: _Checked, seconds: float) -> Repor
             "origin": origin,
             "log": "" if log.log_id is None else log.log_id.hex(),
             "size": log.size,
+            "pruned": log.pruned,
             "root": log.root.hex(),
             "entries_per_second": rate,
         },
+    )
+
+
+def _entries_text(log: VerifiedLog, origin: str) -> str:
+    if not log.pruned:
+        return f"{log.size:,} of {origin}, each canonical, in order, in the chain"
+    return (
+        f"{log.size:,} of {origin}; {log.pruned:,} were pruned: their hashes are in the tree, what they said is not"
+        f" here; the other {log.size - log.pruned:,} are canonical, in order and, beside their neighbours, in the chain"
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from appliance.ledger.entry import Entry
 from appliance.ledger.genesis import GenesisStatement
 from appliance.ledger.log_keys import Distrust
+from appliance.ledger.pruned import PrunedBody
+from appliance.ledger.snapshot import Snapshot
 from appliance.ledger.succession import RotationStatement
 from appliance.model.operation import OperationKind, OperationState
 from appliance.wire import entries
@@ -73,6 +75,10 @@ def _about_the_box(body: Body) -> str:
         case Distrust():
             shown = f"key {short(body.key_id)} of log {short(body.log_id)}"
             return f"the owner no longer trusts {shown} for heads of more than {body.size} entries"
+        case Snapshot():
+            return f"the tables of the first {body.size} entries were copied; digests of {len(body.digests)} stand here"
+        case PrunedBody():
+            return f"entries below {body.below} were pruned under the snapshot of entry {body.snapshot}"
         case EpochBody():
             return f"epoch {body.epoch} began"
         case ErasedBody():

@@ -11,8 +11,8 @@ from appliance.__main__ import main
 from appliance.ledger.disclosures import DisclosureVault
 
 
-async def die(_vault: DisclosureVault, _key_ids: Sequence[int]) -> None:
-    """The power goes here."""
+async def die(self: DisclosureVault, key_ids: Sequence[int]) -> None:
+    """The power goes here, with `self` knowing the keys `key_ids`."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -107,13 +107,14 @@ def test_a_changed_word_in_an_export_is_found(box: RunningBox, till: Till, tmp_p
     file = tmp_path / "person.json"
     document = exported(box, "customer:C-99", file)
     trust = str(box.box.trust)
-    for changed in (
+    changes: tuple[dict[str, Any], ...] = (
         {"entries": [{**document["entries"][0], "values": {"customer": "C-98"}}]},
         {"entries": []},
         {"receipts": [document["receipts"][0][:-8] + "AAAAAAA="]},
         {"receipts": ["%"]},
         {"tillstone_subject": 2},
-    ):
+    )
+    for changed in changes:
         file.write_text(json.dumps(document | changed))
         assert main(["subject", "check", str(file), "--trust", trust]) == 1
     file.write_text("{")

@@ -17,6 +17,7 @@ from aiohttp.typedefs import Middleware
 
 from appliance.api.local.exchange import json_answer, read_body
 from appliance.api.local.ledger import LedgerRoutes
+from appliance.api.local.prune import PruneRoutes
 from appliance.api.local.subjects import SubjectRoutes
 from appliance.device.health import Health
 from appliance.identity.pairing import Pairing
@@ -56,6 +57,7 @@ class LocalDoor:
         about: dict[str, str],
         log: LedgerRoutes,
         subjects: SubjectRoutes,
+        prune: PruneRoutes,
     ) -> None:
         self._pairing = pairing
         self._terminals = terminals
@@ -65,6 +67,7 @@ class LocalDoor:
         self._about = about
         self._log = log
         self._subjects = subjects
+        self._prune = prune
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of the socket."""
@@ -77,6 +80,7 @@ class LocalDoor:
         application.router.add_post("/revoke", self._revoke, name="local_revoke")
         self._log.add_to(application.router)
         self._subjects.add_to(application.router)
+        self._prune.add_to(application.router)
         return application
 
     async def _status(self, _request: web.Request) -> web.Response:
