@@ -8,7 +8,7 @@ import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +45,7 @@ class Trust:
     genesis: SignedGenesis
     statement: GenesisStatement
     post_quantum_home: str
-    said: Evidence = Evidence()
+    said: Evidence = field(default_factory=Evidence)
 
 
 @asynccontextmanager

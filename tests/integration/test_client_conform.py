@@ -82,7 +82,14 @@ async def test_our_own_client_loses_no_point(identity: BoxIdentity, tmp_path: Pa
 
 async def test_our_own_client_loses_no_point_in_json(identity: BoxIdentity, tmp_path: Path) -> None:
     scores = await _scores(
-        identity, tmp_path, OWN_CLIENT + " --encoding jws", "plain", "answer_lost", "busy", "clock_ahead", "head_doubted"
+        identity,
+        tmp_path,
+        OWN_CLIENT + " --encoding jws",
+        "plain",
+        "answer_lost",
+        "busy",
+        "clock_ahead",
+        "head_doubted",
     )
     assert _lost(scores) == {}
 

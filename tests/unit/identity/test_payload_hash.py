@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from appliance.crypto import cbor
 from appliance.crypto.signing_key import TerminalKey
 from appliance.identity.authenticate import authenticated, payload_hash
 from appliance.identity.signed import Encoding, decode_signed
