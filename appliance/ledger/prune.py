@@ -31,7 +31,7 @@ from appliance.model.limits import KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS
 from appliance.ports.clock import Clock
 
 ACTOR: Final = "operator"
-STEP_ENTRIES: Final = 64 * TILE_WIDTH
+STEP_ENTRIES: Final = 32 * TILE_WIDTH
 KEPT_MS_MIN: Final = KEY_AGE_MAX_MS + KEY_AHEAD_MAX_MS
 """A till may ask again for so long, and must get its answer with its receipt."""
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from appliance.ledger.entry import EntryHash
 from appliance.ledger.group import Tail, empty_tail
 from appliance.ledger.merkle import HASH_BYTES, TILE_HEIGHT, TILE_WIDTH, frontier_from
+from appliance.ledger.pruned import pruned_below
 from appliance.ledger.tiles import read_tile
 from appliance.ledger.verify import verify_tail
 from appliance.model.errors import Corrupt, Unavailable
@@ -108,7 +109,8 @@ def load_tail(connection: sqlite3.Connection) -> Tail:
 
 def _check_entries(connection: sqlite3.Connection, size: int) -> tuple[EntryHash, list[bytes]]:
     """Walk the last entries; returns the last hash and the leaves behind the last full tile."""
-    first_seq = max(0, size - TAIL_ENTRIES) // TILE_WIDTH * TILE_WIDTH
+    # Pruning leaves a whole tail; one that a later release finds too short is walked as far as it goes.
+    first_seq = max(max(0, size - TAIL_ENTRIES) // TILE_WIDTH * TILE_WIDTH, pruned_below(connection))
     rows = connection.execute("SELECT entry FROM entries WHERE seq >= ? ORDER BY seq", (first_seq,))
     first_prev = bytes(HASH_BYTES) if first_seq == 0 else None
     end, last_hash, leaves = verify_tail((row[0] for row in rows), first_seq=first_seq, first_prev=first_prev)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.ledger import prune, recover
+from appliance.ledger import prune
 from appliance.ledger.database import connect_writer, database_file
 from appliance.ledger.disclosures import DisclosureVault
 from appliance.ledger.draft import Purpose
@@ -37,8 +37,7 @@ from tests.unit.ledger.shop import STORE_KEY, Sales, genesis, open_ledger, owner
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tail of one tile and steps of two: what is cut at 4,096 and 16,384 entries is cut in a small log too."""
-    monkeypatch.setattr(recover, "TAIL_ENTRIES", TAIL)
+    """A tail of one tile and steps of two: what is cut at 4,096 and 8,192 entries is cut in a small log too."""
     monkeypatch.setattr(prune, "TAIL_ENTRIES", TAIL)
     monkeypatch.setattr(prune, "STEP_ENTRIES", 512)
 
