@@ -22,7 +22,7 @@ from provisioning.sandbox.children import ChildFailed, end_child, kill_child, st
 PACKAGE: Final = "ipfs@0.66.1"
 PROJECT: Final = Path(__file__).resolve().parents[2]
 INSTALLED: Final = PROJECT / "build" / "node" / "ipfs"
-POLYFILL: Final = Path(__file__).parent / "node" / "ipfs" / "with_resolvers.cjs"
+POLYFILL: Final = Path(__file__).parent / "node" / "ipfs" / "older_node.cjs"
 INSTALL_S_MAX: Final = 900  # it takes three and a half minutes
 START_S_MAX: Final = 60.0
 
