@@ -99,6 +99,9 @@ class Followers:
         self._log = log
         self._followers: list[tuple[str, Follower]] = []
         self._witnesses: Witnesses | None = None
+        self._checks: list[Check] = []
+        if checkpoints is None and (settings.witnesses.named or settings.publication or settings.timestamps):
+            self._checks.append(_no_notes)
         if settings.witnesses.named and checkpoints is not None:
             self._witnesses = self._add_witnesses(settings.witnesses, checkpoints, quarantine)
         if settings.publication is not None and outside.blocks is not None and checkpoints is not None:
@@ -133,7 +136,7 @@ class Followers:
     @property
     def checks(self) -> Sequence[Check]:
         """One finding each for health."""
-        return [_check(name, follower) for name, follower in self._followers]
+        return [*self._checks, *[_check(name, follower) for name, follower in self._followers]]
 
     def _add_witnesses(
         self, settings: schema.Witnesses, checkpoints: CheckpointMaker, quarantine: Callable[[str], None]
@@ -224,6 +227,15 @@ def read_witnesses(settings: schema.Witnesses) -> tuple[dict[str, str], WitnessP
         prefixes[found[0].name] = prefix
         keys.extend(found)
     return prefixes, WitnessPolicy(keys=tuple(keys), needed=settings.needed)
+
+
+def _no_notes() -> Finding:
+    return Finding(
+        check="checkpoints",
+        level=Level.COPING,
+        sentence="The token has no Ed25519 key, so the log makes no checkpoints: nobody outside is asked; we sell on.",
+        next_step="Take witnesses, publication and timestamps out of the settings, or begin a log on another token.",
+    )
 
 
 def _check(name: str, follower: Follower) -> Check:
