@@ -33,6 +33,8 @@ from provisioning.terminal.verdict import Verdict
 AnswerT = TypeVar("AnswerT", bound=Wire)
 
 ATTEMPT_MS_MAX: Final = 10_000  # the box answers within 1 s of the durable result, and 202 at once for a card
+ATTEMPT_MS_MIN: Final = 2_000
+"""An attempt with less time than this is not begun again: cut off, it would turn a clear "not now" into "unknown"."""
 PAUSE_MS_MIN: Final = 200
 PAUSE_MS_MAX: Final = 5_000
 HEAD_EVIDENCE_NEEDED: Final = "head_evidence_needed"
@@ -133,7 +135,7 @@ class Asker:
                     doubt = last
                 elif ruling is not Verdict.SAME_KEY_LATER:
                     raise _refusal(ruling, problem, doubt)
-            if deadline.remaining_ms <= pause_ms:
+            if deadline.remaining_ms <= pause_ms + ATTEMPT_MS_MIN:
                 raise _gave_up(key, last, doubt)
             await self._clock.sleep(pause_ms)
         raise _gave_up(key, Unavailable("box_unreachable", "no attempt was made"), doubt)

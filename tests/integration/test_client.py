@@ -26,6 +26,7 @@ from provisioning.conform.sales import BASE_SIZE, Sales
 from provisioning.conform.script import Act, Script
 from provisioning.conform.scripted_log import Forgery, ScriptedLog
 from provisioning.terminal import key_file
+from provisioning.terminal.asking import ATTEMPT_MS_MIN
 from provisioning.terminal.client import TerminalClient, open_terminal
 from provisioning.terminal.forward import forward
 from provisioning.terminal.home import Profile, TerminalHome
@@ -126,6 +127,16 @@ async def test_busy_box_is_unavailable_because_nothing_happened(shop: Shop) -> N
     async with shop.till() as till:
         with pytest.raises(Unavailable, match="busy"):
             await till.payment(SALE, key=till.new_key(), deadline=till.deadline(DEADLINE_MS))
+
+
+async def test_no_attempt_is_repeated_too_late_to_hear_its_answer(shop: Shop) -> None:
+    shop.box.begin(Script(then=Act.BUSY, retry_after_s=0))
+    began_ms = shop.clock.now_ms()
+    async with shop.till() as till:
+        with pytest.raises(Unavailable, match="busy"):
+            await till.payment(SALE, key=till.new_key(), deadline=till.deadline(6_000))
+    assert len(shop.box.heard) > 1
+    assert shop.box.heard[-1].at_ms - began_ms <= 6_000 - ATTEMPT_MS_MIN
 
 
 async def test_box_that_does_not_listen_is_unreachable(shop: Shop, unused_tcp_port: int) -> None:
