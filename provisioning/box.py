@@ -37,6 +37,7 @@ from provisioning.token import TokenKeys, TokenPlan, make_token, softhsm_environ
 from provisioning.tpm import provision_tpm
 
 HSM_LABEL: Final = "tillstone"
+NOTE_ENVELOPE: Final = "note.envelope"
 PCRS: Final = (0, 7, 11)
 _MODULES: Final = (
     Path("/usr/lib/softhsm/libsofthsm2.so"),
@@ -116,11 +117,18 @@ Step = Callable[[str], None]
 """Called with each step's name when it begins."""
 
 
-def make_box(folder: Path, *, shop: ShopFacts | None = None, on_step: Step = lambda _step: None) -> Box:
+def make_box(
+    folder: Path,
+    *,
+    shop: ShopFacts | None = None,
+    without: tuple[str, ...] = (),
+    on_step: Step = lambda _step: None,
+) -> Box:
     """The box in `folder`, made as far as it is not there yet.
 
     Args:
         shop: for a new box; one that is there keeps its own.
+        without: mechanisms that a new box's token does not offer; see `write_softhsm_configuration`.
     Raises:
         BoxFailed: a program or library is missing, or the folder belongs to something else.
         SwtpmError, TokenFailed: a device could not be made; run again.
@@ -130,7 +138,7 @@ def make_box(folder: Path, *, shop: ShopFacts | None = None, on_step: Step = lam
     if not marker.exists():
         with _private_umask():
             _make_owner(_owner_key_path(folder), on_step)
-            _ceremony(folder, shop or ShopFacts(), on_step)
+            _ceremony(folder, shop or ShopFacts(), without, on_step)
     box = read_box(folder)
     owner = _owner_key_path(folder)
     if not (folder / "genesis.cbor").exists():
@@ -154,7 +162,7 @@ def renew_devices(box: Box, *, on_step: Step = lambda _step: None) -> Box:
         if device.exists() and not aside.exists():
             device.rename(aside)
     with _private_umask():
-        _ceremony(box.folder, box.shop, on_step)
+        _ceremony(box.folder, box.shop, (), on_step)
     return read_box(box.folder)
 
 
@@ -171,7 +179,7 @@ def genesis_statement(box: Box) -> GenesisStatement:
         origin=box.shop.origin,
         created_ms=time.time_ns() // 1_000_000,
         keys=log_keys(keys),
-        note_key=keys.classical_public,
+        note_key=keys.note_public,
     )
 
 
@@ -181,6 +189,13 @@ def log_keys(keys: TokenKeys) -> HybridPublic:
         classical=PinnedKey(algorithm=keys.classical_algorithm, public_key=keys.classical_public),
         post_quantum=PinnedKey(algorithm=cose.ML_DSA_87, public_key=keys.post_quantum_public),
     )
+
+
+def write_envelopes(folder: Path, keys: TokenKeys) -> None:
+    """The files of the keys that only the token opens."""
+    write_durably(folder / "ml-dsa.envelope", keys.envelope)
+    if keys.note is not None:
+        write_durably(folder / NOTE_ENVELOPE, keys.note.envelope)
 
 
 def start_tpm(box: Box) -> RunningSwtpm:
@@ -207,8 +222,8 @@ def _make_owner(path: Path, on_step: Step) -> None:
     beside.rename(path)
 
 
-def _ceremony(folder: Path, shop: ShopFacts, on_step: Step) -> None:
-    """Token, keys, envelope and sealed PIN: all of them, from the beginning."""
+def _ceremony(folder: Path, shop: ShopFacts, without: tuple[str, ...], on_step: Step) -> None:
+    """Token, keys, envelopes and sealed PIN: all of them, from the beginning."""
     module = find_module()
     on_step("a software TPM with an endorsement certificate")
     make_swtpm(folder / "tpm")
@@ -216,12 +231,12 @@ def _ceremony(folder: Path, shop: ShopFacts, on_step: Step) -> None:
     on_step("a SoftHSM token with the log's keys")
     token = folder / "token"
     shutil.rmtree(token, ignore_errors=True)
-    write_softhsm_configuration(token)
+    write_softhsm_configuration(token, without=without)
     pin, so_pin = secrets.token_hex(16), secrets.token_hex(16)
     plan = TokenPlan(module_path=str(module), label=HSM_LABEL, so_pin=so_pin, user_pin=pin)
     write_durably(token / "so-pin", so_pin.encode() + b"\n")
     keys = make_token(plan, environment=softhsm_environment(token))
-    write_durably(folder / "ml-dsa.envelope", keys.envelope)
+    write_envelopes(folder, keys)
     on_step("the token's PIN, sealed in the TPM")
     _seal_pin(folder, pin.encode())
     keep_box(Box(folder=folder, shop=shop, module=module, keys=keys))

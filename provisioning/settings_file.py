@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.config.load import load
-from provisioning.box import HSM_LABEL, Box, public_key_sha256
+from provisioning.box import HSM_LABEL, NOTE_ENVELOPE, Box, public_key_sha256
 from provisioning.certificate import DoorFiles
 from provisioning.terminal.durable import write_durably
 from provisioning.token import WRAPPING_KEY_ID
@@ -82,6 +82,8 @@ def write_settings(
     }
     if keys.wrapping_public is not None:
         sections["hsm.kek"]["public_key_sha256"] = public_key_sha256(keys.wrapping_public)
+    if keys.note is not None:
+        sections["note"] = {"envelope_path": box.folder / NOTE_ENVELOPE}
     if cards is not None:
         sections["provider.stripe"] = {
             "api_base": cards.api_base,

@@ -22,7 +22,7 @@ import msgspec
 
 from appliance.adapters.tpm_sealer import TpmSealer
 from appliance.config.load import load
-from appliance.config.schema import Settings, TokenKey
+from appliance.config.schema import Note, Settings, TokenKey
 from appliance.crypto import cbor
 from appliance.crypto.owner import SignedStatement
 from appliance.device.epochs import epoch_draft
@@ -42,7 +42,16 @@ from appliance.ports.clock import Clock
 from appliance.wire import entries
 from appliance.wiring.trust import TPM_DEADLINE_MS, Trust, open_trust
 from drivers.tpm.bundle import decode_bundle
-from provisioning.box import HSM_LABEL, Box, genesis_statement, keep_box, log_keys, public_key_sha256
+from provisioning.box import (
+    HSM_LABEL,
+    NOTE_ENVELOPE,
+    Box,
+    genesis_statement,
+    keep_box,
+    log_keys,
+    public_key_sha256,
+    write_envelopes,
+)
 from provisioning.commands.outcome import CannotDo
 from provisioning.terminal.durable import write_durably
 from provisioning.token import TokenKeys, TokenPlan, make_token
@@ -75,7 +84,7 @@ async def request_rotation(box: Box, settings: Settings) -> bytes:
     with open_folder(box.data) as folder:
         known = folder.log_keys()
     statement = RotationStatement(
-        log_id=known.log_id, number=len(known.periods), keys=log_keys(keys), note_key=keys.classical_public
+        log_id=known.log_id, number=len(known.periods), keys=log_keys(keys), note_key=keys.note_public
     ).encode()
     write_durably(box.folder / REQUEST, statement)
     return statement
@@ -97,13 +106,13 @@ async def rotate(box: Box, settings: Settings, signed: SignedStatement, clock: C
         async with _opened(settings, clock) as (parts, ledger):
             rotation = await _signed_by_old_keys(parts, signed, ledger.head.size)
             period = rotation.extend(trust.keys[ledger.log_id], trust.owner).newest
-            if period.keys != log_keys(keys):
+            if (period.keys, period.note_key) != (log_keys(keys), keys.note_public):
                 raise CannotDo("the owner signed other keys than this box has made", "sign the newest request")
             draft = Draft(kind=ROTATION, actor="box", time_ms=clock.now_ms(), body=rotation.encode_body())
             await ledger.append([draft], purpose=Purpose.OUTCOME)
             rotations.append(rotation)
     # From here on the log says that the keys are the new ones; the files follow, the newest fact last.
-    write_durably(box.folder / "ml-dsa.envelope", keys.envelope)
+    write_envelopes(box.folder, keys)
     learnt = trust.learn(Evidence(rotations=tuple(rotations)))
     write_durably(box.trust, learnt.encode())
     rotated = replace(box, keys=keys)
@@ -133,7 +142,8 @@ def install_successor(box: Box, genesis: bytes, trust_file: bytes) -> Box:
     successor = _succeeding(box)
     if statement is None or trust.owner != known.owner:
         raise CannotDo("the trust file is not of this owner, or does not name the new log", "take both signed files")
-    if (statement.origin, statement.keys) != (successor.shop.origin, log_keys(box.keys)):
+    asked = (successor.shop.origin, log_keys(box.keys), box.keys.note_public)
+    if (statement.origin, statement.keys, statement.note_key) != asked:
         raise CannotDo(f"the owner signed {statement.origin}, not what this box asked for", "sign the newest request")
     if statement.previous is None or statement.previous.log_id not in known.logs:
         raise CannotDo("the new log names no log of this box before it", "sign with tillstone owner succeed")
@@ -189,7 +199,8 @@ def settings_of(box: Box, tcti: str | None) -> Settings:
     )
     hsm = msgspec.structs.replace(settings.hsm, classical=classical, kek=kek)
     tpm = settings.tpm if settings.tpm is None or tcti is None else msgspec.structs.replace(settings.tpm, tcti=tcti)
-    return msgspec.structs.replace(settings, hsm=hsm, tpm=tpm)
+    note = None if box.keys.note is None else Note(envelope_path=box.folder / NOTE_ENVELOPE)
+    return msgspec.structs.replace(settings, hsm=hsm, note=note, tpm=tpm)
 
 
 async def _pin(settings: Settings) -> str:

@@ -19,15 +19,13 @@ from typing import Any, Final
 import msgspec
 
 from appliance.crypto import cose
-from appliance.crypto.envelope import header_for, seal
-from appliance.crypto.signing_key import ml_dsa_87_from_seed
+from appliance.crypto.envelope import NOTE_PURPOSE, POST_QUANTUM_PURPOSE, header_for, open_envelope, seal
 from drivers.hsm.cipher import RUNG_GCM, EcdhCipher, GcmCipher, choose_rung
 from drivers.hsm.keys import Algorithm, KeyRef, generate_aes_key, generate_derive_key, generate_signing_key
 from drivers.hsm.library import load
 from drivers.hsm.signing import choose_classical
 from drivers.hsm.token import Pin, Session, Token
 
-ENVELOPE_PURPOSE: Final = "log_post_quantum"
 CLASSICAL_KEY_ID: Final = b"\x01"
 WRAPPING_KEY_ID: Final = b"\x02"
 TIMEOUT_S: Final = 60.0
@@ -64,6 +62,13 @@ class TokenPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     wrapping_public: bytes | None = None
 
 
+class EnvelopedKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key whose seed lies under the wrapping key."""
+
+    public: bytes
+    envelope: bytes
+
+
 class TokenKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Public facts about the keys made.
 
@@ -72,6 +77,8 @@ class TokenKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         classical_algorithm: COSE id of that key.
         wrapping_public: SubjectPublicKeyInfo, only of an ECDH wrapping key.
         envelope: the ML-DSA-87 seed under the wrapping key.
+        note: the Ed25519 key of checkpoints, where the classical key is another; None also in a box of before there
+            was one.
     """
 
     classical_algorithm: int
@@ -80,6 +87,12 @@ class TokenKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     wrapping_public: bytes | None
     post_quantum_public: bytes
     envelope: bytes
+    note: EnvelopedKey | None = None
+
+    @property
+    def note_public(self) -> bytes:
+        """What genesis and rotations name as the key of checkpoints."""
+        return self.classical_public if self.note is None else self.note.public
 
 
 def make_token(plan: TokenPlan, *, environment: dict[str, str]) -> TokenKeys:
@@ -141,19 +154,26 @@ def _make_keys(plan: TokenPlan) -> TokenKeys:
     algorithm = choose_classical(token.mechanisms)
     classical = generate_signing_key(session, algorithm, key_id=plan.classical_id, label="log, classical")
     wrapping = plan.wrapping_public if plan.so_pin is None else _make_wrapping_key(session, token.mechanisms)
-    # Drawn by the kernel and the token both: one broken generator alone does not give the key away.
-    seed = hashlib.sha3_256(os.urandom(_SEED_BYTES) + session.random(_SEED_BYTES)).digest()
-    cipher = _Cipher(session, wrapping)
-    header = header_for(ENVELOPE_PURPOSE, cose.ML_DSA_87, seed)
-    envelope = asyncio.run(seal(cipher, seed, header))
+    post_quantum = _make_enveloped(session, wrapping, POST_QUANTUM_PURPOSE, cose.ML_DSA_87)
+    signs_notes = algorithm is Algorithm.ED25519
     return TokenKeys(
         classical_id=plan.classical_id,
         classical_algorithm=_COSE_ALGORITHMS[algorithm],
         classical_public=classical,
         wrapping_public=wrapping,
-        post_quantum_public=ml_dsa_87_from_seed(seed).public_key,
-        envelope=envelope,
+        post_quantum_public=post_quantum.public,
+        envelope=post_quantum.envelope,
+        note=None if signs_notes else _make_enveloped(session, wrapping, NOTE_PURPOSE, cose.ED25519),
     )
+
+
+def _make_enveloped(session: Session, wrapping: bytes | None, purpose: str, algorithm: int) -> EnvelopedKey:
+    # Drawn by the kernel and the token both: one broken generator alone does not give the key away.
+    seed = hashlib.sha3_256(os.urandom(_SEED_BYTES) + session.random(_SEED_BYTES)).digest()
+    cipher = _Cipher(session, wrapping)
+    envelope = asyncio.run(seal(cipher, seed, header_for(purpose, algorithm, seed)))
+    opened = asyncio.run(open_envelope(cipher, envelope, purpose=purpose))
+    return EnvelopedKey(public=opened.public_key, envelope=envelope)
 
 
 def _make_wrapping_key(session: Session, mechanisms: frozenset[int]) -> bytes | None:
@@ -194,15 +214,20 @@ def softhsm_environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "SOFTHSM2_CONF": str(folder / "softhsm2.conf")}
 
 
-def write_softhsm_configuration(folder: Path) -> None:
-    """A configuration of its own, so that nothing under /etc or /var is read or written."""
+def write_softhsm_configuration(folder: Path, *, without: tuple[str, ...] = ()) -> None:
+    """A configuration of its own, so that nothing under /etc or /var is read or written.
+
+    Args:
+        without: mechanisms that the token does not offer, such as `CKM_EDDSA`: small hardware has not all of them.
+    """
+    mechanisms = f"-{','.join(without)}" if without else "ALL"
     store = folder / "store"
     store.mkdir(mode=0o700, parents=True, exist_ok=True)
     configuration = folder / "softhsm2.conf"
     # 0077 in octal: the store's files are for their owner alone whatever the caller's umask is.
     configuration.write_text(
         f"directories.tokendir = {store}\nobjectstore.backend = file\nobjectstore.umask = 0077\nlog.level = ERROR\n"
-        "slots.removable = false\nslots.mechanisms = ALL\nlibrary.reset_on_fork = false\n"
+        f"slots.removable = false\nslots.mechanisms = {mechanisms}\nlibrary.reset_on_fork = false\n"
     )
     configuration.chmod(0o600)
 

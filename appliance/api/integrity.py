@@ -15,7 +15,7 @@ class KeyHome:
     """One key and where it lives.
 
     Attributes:
-        purpose: `log_classical`, `log_post_quantum` or `kek`.
+        purpose: `log_classical`, `log_post_quantum`, `log_note` (where it is a key of its own) or `kek`.
         public_key: SubjectPublicKeyInfo in hexadecimal; empty for a symmetric key.
         home: `token` or `envelope` (opened by the token at each start, then in the process's memory).
         asserted: what was proven when the key was opened, in PKCS#11's words; empty for an envelope.

@@ -114,7 +114,7 @@ class LedgerAnswers:
         """A tlog-proof under the newest checkpoint, without the entry: who asks has it, or gets no more than a hash.
 
         Raises:
-            Rejected: `not_found`: this log has no Ed25519 key; `entry_unknown`.
+            Rejected: `not_found`: this log has no key for checkpoints; `entry_unknown`.
             Unavailable: `checkpoint_pending`: it is newer than the newest checkpoint. Signing one for each stranger who
                 asks would let strangers spend the HSM's time.
         """
@@ -133,7 +133,7 @@ class LedgerAnswers:
 
     def _maker(self) -> CheckpointMaker:
         if self._checkpoints is None:
-            raise Rejected("not_found", "this log's token has no Ed25519 key, so it signs no checkpoints")
+            raise Rejected("not_found", "this log has no key for checkpoints until its keys are rotated")
         return self._checkpoints
 
 

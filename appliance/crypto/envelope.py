@@ -25,6 +25,8 @@ from appliance.model.invariants import ensure
 VERSION: Final = 1
 ENVELOPE_SIZE_MAX: Final = 1024
 SEED_SIZE: Final = 32
+POST_QUANTUM_PURPOSE: Final = "log_post_quantum"
+NOTE_PURPOSE: Final = "log_note"
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _PAIRWISE_MESSAGE: Final = b"tillstone/envelope/pairwise"
 _FROM_SEED: Final[dict[int, Callable[[bytes], SigningKey]]] = {

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from appliance.crypto import signature
 from appliance.crypto.hybrid import HybridPublic
 from appliance.ledger.genesis import GenesisStatement, LogId
 from appliance.ledger.merkle import root_from_inclusion
@@ -56,6 +57,12 @@ class KeyPeriod:
     first_size: int
     keys: HybridPublic
     note_key: bytes
+
+    @property
+    def key_ids(self) -> tuple[bytes, ...]:
+        """Every key of the period, once."""
+        keys = (self.keys.classical.key_id, self.keys.post_quantum.key_id, signature.key_id(self.note_key))
+        return tuple(dict.fromkeys(keys))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +127,7 @@ class LogKeys:
         Raises:
             Rejected: `log_key_distrusted`.
         """
-        keys = self.at(size).keys
-        names = (keys.classical.key_id, keys.post_quantum.key_id)
+        names = self.at(size).key_ids
         broken = [each for each in self.distrusted if each.key_id in names and size > each.size]
         if not broken:
             return

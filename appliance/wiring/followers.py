@@ -233,8 +233,9 @@ def _no_notes() -> Finding:
     return Finding(
         check="checkpoints",
         level=Level.COPING,
-        sentence="The token has no Ed25519 key, so the log makes no checkpoints: nobody outside is asked; we sell on.",
-        next_step="Take witnesses, publication and timestamps out of the settings, or begin a log on another token.",
+        sentence="This log has no key for checkpoints: it is of before its token could keep one. Nobody outside is"
+        " asked; we sell on.",
+        next_step="Rotate the log's keys: tillstone succession next-keys makes one for checkpoints too.",
     )
 
 

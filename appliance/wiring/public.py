@@ -19,7 +19,7 @@ from appliance.api.public.tiles import TilePages
 from appliance.api.public.witnessed import WitnessedPages
 from appliance.api.subject_answers import SubjectAnswers
 from appliance.config.schema import Settings
-from appliance.crypto import cose, signature
+from appliance.crypto import signature
 from appliance.device.health import Health
 from appliance.device.scrubber import Scrubber
 from appliance.identity.auditor_reads import AuditorReads
@@ -136,14 +136,13 @@ class PublicParts:
 
 
 def checkpoint_maker(trust: Trust, ledger: Ledger, clock: Clock) -> CheckpointMaker | None:
-    """None where the token has no Ed25519: such a log signs no notes yet."""
-    signers = trust.signers
-    if signers.classical.algorithm != cose.ED25519:
+    """None where the log's keys are of before its token, which has no Ed25519, got a key of checkpoints."""
+    if trust.note is None:
         return None
     return CheckpointMaker(
         origin=trust.statement.origin,
-        note=signers.classical,
-        post_quantum=signers.post_quantum,
+        note=trust.note,
+        post_quantum=trust.signers.post_quantum,
         newest=lambda: ledger.head,
         clock=clock,
     )
@@ -163,9 +162,11 @@ def token_facts(settings: Settings) -> TokenFacts:
 def key_homes(settings: Settings, trust: Trust) -> tuple[KeyHome, ...]:
     """The log's keys and the key over secrets. What is asserted was asserted when the key was opened, or it was not."""
     kek = settings.hsm.kek
+    note = trust.note
     return (
         _key_home("log_classical", trust.signers.classical, "token"),
         _key_home("log_post_quantum", trust.signers.post_quantum, trust.post_quantum_home),
+        *(() if note is None or note is trust.signers.classical else (_key_home("log_note", note, "envelope"),)),
         KeyHome(
             purpose="kek",
             algorithm="AES-256-GCM" if kek.public_key_sha256 is None else "ECDH P-384",

@@ -17,10 +17,12 @@ from appliance.adapters.hsm_signer import EnvelopedSigner, HsmCipher, HsmSigner,
 from appliance.adapters.tpm_sealer import TpmSealer
 from appliance.config.load import read_secret
 from appliance.config.schema import Settings, TokenKey
-from appliance.crypto.envelope import open_envelope
+from appliance.crypto import cose
+from appliance.crypto.envelope import NOTE_PURPOSE, POST_QUANTUM_PURPOSE, open_envelope
 from appliance.crypto.hybrid import PinnedKey
 from appliance.ledger.genesis import GenesisStatement, SignedGenesis, read_body
 from appliance.ledger.head import LogSigners
+from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.recover import fsync_folder
 from appliance.ledger.trust import Evidence, load_trust
 from appliance.model.errors import Corrupt
@@ -36,11 +38,16 @@ _STORE_KEY_PURPOSE: Final = b"tillstone/disclosure-store/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """Phase one: what the box proves itself with."""
+    """Phase one: what the box proves itself with.
+
+    Attributes:
+        note: signs checkpoints; None where the log's keys are of before a token without Ed25519 had such a key.
+    """
 
     sealer: TpmSealer | None
     link: HsmLink
     signers: LogSigners
+    note: Signer | None
     store_key: bytes
     genesis: SignedGenesis
     statement: GenesisStatement
@@ -72,16 +79,19 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
         genesis = read_body(settings.storage.genesis_path.read_bytes())
         statement = genesis.read()
         said = load_trust(settings.storage.trust_path.read_bytes())
-        keys = said.keys[genesis.log_id].newest.keys if genesis.log_id in said.keys else statement.keys
+        period = said.keys.get(genesis.log_id, LogKeys.of(genesis.log_id, statement)).newest
         cipher = HsmCipher(link=link, kek=_kek(settings), deadline_ms=settings.hsm.deadline_ms)
-        classical = await _token_signer(settings, link, keys.classical, settings.hsm.classical)
-        post_quantum, home = await _post_quantum(settings, link, cipher, keys.post_quantum)
-        if isinstance(post_quantum, EnvelopedSigner):
-            stack.push_async_callback(post_quantum.close)
+        classical = await _token_signer(settings, link, period.keys.classical, settings.hsm.classical)
+        post_quantum, home = await _post_quantum(settings, link, cipher, period.keys.post_quantum)
+        note = await _note(settings, cipher, period.note_key, classical)
+        for signer in (post_quantum, note):
+            if isinstance(signer, EnvelopedSigner):
+                stack.push_async_callback(signer.close)
         yield Trust(
             sealer=sealer,
             link=link,
             signers=LogSigners(classical=classical, post_quantum=post_quantum),
+            note=note,
             store_key=await _store_key(settings.storage.path, cipher),
             genesis=genesis,
             statement=statement,
@@ -136,10 +146,22 @@ async def _post_quantum(settings: Settings, link: HsmLink, cipher: HsmCipher, pi
         return await _token_signer(settings, link, pinned, home.token), "token"
     if home.envelope_path is None:
         raise Corrupt("post_quantum_key_missing", "expected post_quantum.envelope_path or post_quantum.token")
-    key = await open_envelope(cipher, home.envelope_path.read_bytes(), purpose="log_post_quantum")
+    key = await open_envelope(cipher, home.envelope_path.read_bytes(), purpose=POST_QUANTUM_PURPOSE)
     if key.public_key != pinned.public_key:
         raise Corrupt("post_quantum_key_foreign", "the envelope's key is not the one that the log's genesis names")
     return EnvelopedSigner(key=key, deadline_ms=settings.hsm.deadline_ms), "envelope"
+
+
+async def _note(settings: Settings, cipher: HsmCipher, note_key: bytes, classical: Signer) -> Signer | None:
+    """The signer of checkpoints: the classical key where that is Ed25519, else the key in the note's envelope."""
+    if note_key == classical.public_key:
+        return classical if classical.algorithm == cose.ED25519 else None
+    if settings.note is None:
+        raise Corrupt("note_key_missing", "expected note.envelope_path: this log's checkpoints have a key of their own")
+    key = await open_envelope(cipher, settings.note.envelope_path.read_bytes(), purpose=NOTE_PURPOSE)
+    if key.algorithm != cose.ED25519 or key.public_key != note_key:
+        raise Corrupt("note_key_foreign", "the envelope's key is not the one that signs this log's checkpoints")
+    return EnvelopedSigner(key=key, deadline_ms=settings.hsm.deadline_ms)
 
 
 async def _store_key(folder: Path, cipher: HsmCipher) -> bytes:

@@ -103,13 +103,16 @@ def _asked(arguments: argparse.Namespace, request: bytes) -> int:
 
 
 def _done(arguments: argparse.Namespace, box: Box, sentence: str) -> int:
-    from provisioning.box import public_key_sha256
+    from provisioning.box import NOTE_ENVELOPE, public_key_sha256
 
     key = {"id": box.keys.classical_id.hex(), "public_key_sha256": public_key_sha256(box.keys.classical_public)}
+    note = {} if box.keys.note is None else {"note": {"envelope_path": str(box.folder / NOTE_ENVELOPE)}}
     if arguments.json:
-        print_json({"origin": box.shop.origin, "hsm.classical": key})
+        print_json({"origin": box.shop.origin, "hsm.classical": key, **note})
         return DONE
     print(f"{sentence}\n  next: tillstone.toml says hsm.classical.id = {key['id']!r},")
+    for path in note.values():
+        print(f"        and note.envelope_path = {path['envelope_path']!r},")
     print(f"        public_key_sha256 = {key['public_key_sha256']!r} (a sandbox writes it itself); start the box")
     return DONE
 

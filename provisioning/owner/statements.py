@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from appliance.crypto import signature
-from appliance.crypto.hybrid import HybridPublic
 from appliance.crypto.owner import OwnerKey, OwnerPublic
 from appliance.evidence.cosignature import WitnessPolicy, require_quorum
 from appliance.ledger.checkpoint import read_checkpoint, verify_checkpoint
@@ -23,7 +22,7 @@ from appliance.ledger.genesis import (
     SignedGenesis,
     read_statement,
 )
-from appliance.ledger.log_keys import Distrust
+from appliance.ledger.log_keys import Distrust, KeyPeriod
 from appliance.ledger.succession import (
     DISTRUST,
     ROTATION,
@@ -86,12 +85,7 @@ def rotation_request(request: bytes, trust: Trust) -> RotationStatement:
 def distrust_request(distrust: Distrust, trust: Trust) -> Distrust:
     """A key of a trusted log. Raises Rejected `owner_request_refused`."""
     keys = trust.keys.get(distrust.log_id)
-    names = [
-        key.key_id
-        for period in (keys.periods if keys else ())
-        for key in (period.keys.classical, period.keys.post_quantum)
-    ]
-    if distrust.key_id not in names:
+    if keys is None or not any(distrust.key_id in period.key_ids for period in keys.periods):
         raise Rejected("owner_request_refused", "expected a key of a log in the trust file")
     return distrust
 
@@ -113,9 +107,9 @@ def describe(statement: GenesisStatement | RotationStatement | Distrust) -> tupl
     if isinstance(statement, GenesisStatement):
         previous = statement.previous
         after = "" if previous is None else f"after log {previous.log_id.hex()} of {previous.size} entries"
-        return (f"the log {statement.origin} begins {after}".rstrip(), *_keys(statement.keys))
+        return (f"the log {statement.origin} begins {after}".rstrip(), *_keys(statement))
     if isinstance(statement, RotationStatement):
-        return (f"log {statement.log_id.hex()}: rotation {statement.number} to new keys", *_keys(statement.keys))
+        return (f"log {statement.log_id.hex()}: rotation {statement.number} to new keys", *_keys(statement))
     return (
         f"log {statement.log_id.hex()}: its key {statement.key_id.hex()} is not trusted for heads of more than",
         f"{statement.size} entries, unless others saw them before {statement.before_ms} ms after 1970",
@@ -137,7 +131,7 @@ def describe_trust(trust: Trust) -> tuple[str, ...]:
         lines += describe(statement)
         lines.append(f"  log id {log_id.hex()}")
         for period in trust.keys[log_id].periods[1:]:
-            lines += [f"  heads of {period.first_size} entries and more are signed by", *_keys(period.keys)]
+            lines += [f"  heads of {period.first_size} entries and more are signed by", *_keys(period)]
         for distrust in trust.keys[log_id].distrusted:
             lines += describe(distrust)
     return tuple(lines)
@@ -165,8 +159,10 @@ def _head_of(checkpoint: bytes, log_id: LogId, trust: Trust) -> PreviousHead:
     return PreviousHead(log_id=log_id, size=head.size, root=head.root)
 
 
-def _keys(keys: HybridPublic) -> tuple[str, ...]:
-    return tuple(
+def _keys(said: GenesisStatement | RotationStatement | KeyPeriod) -> tuple[str, ...]:
+    pair = [
         f"  {signature.algorithm(key.algorithm).name} key {key.key_id.hex()}"
-        for key in (keys.classical, keys.post_quantum)
-    )
+        for key in (said.keys.classical, said.keys.post_quantum)
+    ]
+    is_its_own = said.note_key != said.keys.classical.public_key
+    return (*pair, *([f"  checkpoints: key {signature.key_id(said.note_key).hex()}"] if is_its_own else []))

@@ -51,7 +51,7 @@ async def open_slow_trust(settings: Settings, clock: Clock) -> AsyncIterator[Tru
     """Phase one as always, with the slow signer in place of the token's."""
     async with open_trust(settings, clock) as trust:
         signers = LogSigners(classical=SlowSigner(trust.signers.classical), post_quantum=trust.signers.post_quantum)
-        yield dataclasses.replace(trust, signers=signers)
+        yield dataclasses.replace(trust, signers=signers, note=signers.classical)
 
 
 if __name__ == "__main__":

@@ -145,6 +145,7 @@ async def software_trust(settings: Settings, _clock: Clock) -> AsyncIterator[Tru
         sealer=None,
         link=cast(HsmLink, HealthyLink()),
         signers=signers,
+        note=signers.classical,
         store_key=store_key,
         genesis=genesis,
         statement=genesis.read(),

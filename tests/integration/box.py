@@ -90,8 +90,10 @@ class Twin:
 class RunningBox:
     """One box: its folder, its devices, its process."""
 
-    def __init__(self, folder: Path, *, has_cards: bool = False, settings: str = "") -> None:
-        self.box: Box = make_box(folder / "box")
+    def __init__(
+        self, folder: Path, *, has_cards: bool = False, settings: str = "", without: tuple[str, ...] = ()
+    ) -> None:
+        self.box: Box = make_box(folder / "box", without=without)
         self.log_file = folder / "appliance.log"
         self.log_file.touch(mode=0o600)
         self.local = LocalDoor(self.box.data)
@@ -251,11 +253,16 @@ def require_devices() -> None:
 
 @contextmanager
 def running_box(
-    folder: Path, *, has_cards: bool = False, settings: str = "", starts: bool = True
+    folder: Path,
+    *,
+    has_cards: bool = False,
+    settings: str = "",
+    starts: bool = True,
+    without: tuple[str, ...] = (),
 ) -> Iterator[RunningBox]:
-    """A new box, started unless told otherwise."""
+    """A new box, started unless told otherwise; `without` these mechanisms of its token."""
     require_devices()
-    box = RunningBox(folder, has_cards=has_cards, settings=settings)
+    box = RunningBox(folder, has_cards=has_cards, settings=settings, without=without)
     try:
         if starts:
             box.start()
