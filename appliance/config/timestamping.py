@@ -19,7 +19,7 @@ class OwnAnchors(Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
     key_path: Annotated[
         Path,
         Meta(
-            description="File with the secp256k1 key, 64 hexadecimal digits, mode 0600; pay coins to its address.",
+            description="File with the secp256k1 key, as `tillstone anchor key` makes it; pay coins to its address.",
             extra=SECRET_FILE,
             examples=["anchor.key"],
         ),

@@ -6,6 +6,7 @@ Owns replacing whole files. Must never leave a half-written file under the real 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -14,6 +15,15 @@ def write_durably(path: Path, content: bytes) -> None:
 
     The order is the promise: bytes fsynced under another name, renamed, then the directory fsynced.
     """
+    _put(path, content, lambda beside: beside.replace(path))
+
+
+def create_durably(path: Path, content: bytes) -> None:
+    """As `write_durably`, for what is never written over: raises FileExistsError when anything lies under `path`."""
+    _put(path, content, lambda beside: os.link(beside, path))
+
+
+def _put(path: Path, content: bytes, name: Callable[[Path], object]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -22,7 +32,7 @@ def write_durably(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        name(beside)
     finally:
         beside.unlink(missing_ok=True)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
