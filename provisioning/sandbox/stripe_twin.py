@@ -32,18 +32,16 @@ import json
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from provisioning.sandbox import stripe_twin_api as api
-from provisioning.sandbox.stripe_twin_api import Answered, Parameters, refusal
+from provisioning.sandbox.stripe_twin_api import charges
 from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript, Outage
+from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters, refusal
+from provisioning.sandbox.stripe_twin_routes import route
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
-
-_PAYMENTS: Final = "/v1/payment_intents"
-_REFUNDS: Final = "/v1/refunds"
 
 
 class ClockMove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,38 +125,15 @@ class StripeTwin:
             return Answered(status=saved.status, body=json.loads(saved.body))
         try:
             with self._store.transaction():
-                answer = self._route(request.method, request.path, parameters)
+                answer = route(self._store, request.method, request.path, parameters)
                 if fault is not None and fault.fault == "error_after_processing":
                     answer = _server_error()
                 if key and answer.is_remembered:
                     body = json.dumps(answer.body)
                     self._store.save_answer(key, SavedAnswer(digest=digest, status=answer.status, body=body))
-        except api.InvalidRequest as error:
+        except InvalidRequest as error:
             return error.answer
         return answer
-
-    def _route(self, method: str, path: str, parameters: Parameters) -> Answered:
-        match method, path.strip("/").split("/")[1:]:
-            case "POST", ["payment_intents"]:
-                return api.create_payment(self._store, parameters)
-            case "POST", ["payment_intents", identifier, "confirm"]:
-                return api.confirm_payment(self._store, identifier, parameters)
-            case "POST", ["payment_intents", identifier, "capture"]:
-                return api.capture_payment(self._store, identifier, parameters)
-            case "POST", ["payment_intents", identifier, "cancel"]:
-                return api.cancel_payment(self._store, identifier, parameters)
-            case "GET", ["payment_intents"]:
-                return api.listing(self._store, "payment_intent", parameters)
-            case "GET", ["payment_intents", identifier]:
-                return api.retrieve(self._store, "payment_intent", identifier)
-            case "POST", ["refunds"]:
-                return api.create_refund(self._store, parameters)
-            case "GET", ["refunds"]:
-                return api.listing(self._store, "refund", parameters)
-            case "GET", ["refunds", identifier]:
-                return api.retrieve(self._store, "refund", identifier)
-            case _:
-                raise api.InvalidRequest(f"Unrecognized request URL ({method}: {path}).", status=404)
 
     async def _fail_before(self, request: web.Request, fault: Fault) -> web.StreamResponse:
         match fault.fault:
@@ -222,7 +197,7 @@ class StripeTwin:
         return response
 
     async def _charges(self, _request: web.Request) -> web.Response:
-        return self._respond(200, {"charges": api.charges(self._store)})
+        return self._respond(200, {"charges": charges(self._store)})
 
     async def _clock(self, _request: web.Request) -> web.Response:
         return self._respond(200, {"now_ms": self._store.now_ms()})

@@ -1,20 +1,27 @@
-"""What the Stripe twin does with a request: payments, refunds, lists; plain functions on the store.
+"""What the Stripe twin does with payments and refunds; plain functions on the store.
 
 Money is conserved here and only here: a payment is charged once, refunds never exceed what is left of it.
 
-Source: docs.stripe.com/api/payment_intents, docs.stripe.com/api/refunds, docs.stripe.com/api/pagination,
-docs.stripe.com/api/errors, docs.stripe.com/declines/codes, docs.stripe.com/testing.
+Source: docs.stripe.com/api/payment_intents, docs.stripe.com/api/refunds, docs.stripe.com/declines/codes,
+docs.stripe.com/testing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from provisioning.sandbox.stripe_twin_form import (
+    Answered,
+    InvalidRequest,
+    Parameters,
+    amount_of,
+    array_of,
+    metadata_of,
+    refusal,
+    refuse_unknown,
+    required,
+)
 from provisioning.sandbox.stripe_twin_store import TwinStore
-
-Parameters = Mapping[str, str]
 
 SUCCEEDING: Final = frozenset(
     f"pm_card_{name}" for name in ("visa", "visa_debit", "mastercard", "mastercard_debit", "amex", "discover", "jcb")
@@ -43,53 +50,17 @@ DECLINING: Final[dict[str, tuple[str, str, str]]] = {
 }
 """Test payment method -> code, decline_code, message."""
 
-_THREE_DECIMALS: Final = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
-_WHOLE_HUNDREDS: Final = frozenset({"isk"})
-_AMOUNT_MAX: Final = 99_999_999
 _CREATE: Final = frozenset(
     {"amount", "currency", "capture_method", "confirm", "description", "error_on_requires_action", "payment_method"}
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """Status and JSON. `is_remembered`: execution began, so the answer is kept under the idempotency key."""
-
-    status: int
-    body: dict[str, Any]
-    is_remembered: bool = True
-
-
-class InvalidRequest(Exception):
-    """The parameters failed validation: nothing was executed, nothing is remembered."""
-
-    def __init__(self, message: str, *, code: str = "", parameter: str = "", status: int = 400) -> None:
-        super().__init__(message)
-        self.answer = refusal(message, code=code, parameter=parameter, status=status, is_remembered=False)
-
-
-def refusal(
-    message: str,
-    *,
-    code: str = "",
-    parameter: str = "",
-    status: int = 400,
-    kind: str = "invalid_request_error",
-    is_remembered: bool = True,
-    **more: Any,
-) -> Answered:
-    """An error object as Stripe words it."""
-    error: dict[str, Any] = {"message": message, "type": kind, **more}
-    error |= {name: value for name, value in (("code", code), ("param", parameter)) if value}
-    return Answered(status=status, body={"error": error}, is_remembered=is_remembered)
-
-
 def create_payment(store: TwinStore, parameters: Parameters) -> Answered:
-    _known(parameters, _CREATE, ("metadata[", "payment_method_types["))
-    currency = _required(parameters, "currency")
+    refuse_unknown(parameters, _CREATE, ("metadata[", "payment_method_types["))
+    currency = required(parameters, "currency")
     if len(currency) != 3 or not currency.islower():
         raise InvalidRequest(f"Invalid currency: {currency}.", parameter="currency")
-    amount = _amount(parameters, currency)
+    amount = amount_of(parameters, currency)
     payment: dict[str, Any] = {
         "id": store.new_id("pi"),
         "object": "payment_intent",
@@ -103,9 +74,9 @@ def create_payment(store: TwinStore, parameters: Parameters) -> Answered:
         "last_payment_error": None,
         "latest_charge": None,
         "livemode": False,
-        "metadata": _metadata(parameters),
+        "metadata": metadata_of(parameters),
         "payment_method": parameters.get("payment_method"),
-        "payment_method_types": _array(parameters, "payment_method_types") or ["card"],
+        "payment_method_types": array_of(parameters, "payment_method_types") or ["card"],
         "status": "requires_confirmation" if "payment_method" in parameters else "requires_payment_method",
     }
     if parameters.get("confirm") == "true":
@@ -115,7 +86,7 @@ def create_payment(store: TwinStore, parameters: Parameters) -> Answered:
 
 
 def confirm_payment(store: TwinStore, identifier: str, parameters: Parameters) -> Answered:
-    _known(parameters, frozenset({"payment_method", "error_on_requires_action"}))
+    refuse_unknown(parameters, frozenset({"payment_method", "error_on_requires_action"}))
     payment = _payment(store, identifier)
     if payment["status"] not in ("requires_confirmation", "requires_payment_method"):
         return _unexpected(payment, "confirm")
@@ -123,7 +94,7 @@ def confirm_payment(store: TwinStore, identifier: str, parameters: Parameters) -
 
 
 def capture_payment(store: TwinStore, identifier: str, parameters: Parameters) -> Answered:
-    _known(parameters, frozenset({"amount_to_capture"}))
+    refuse_unknown(parameters, frozenset({"amount_to_capture"}))
     payment = _payment(store, identifier)
     if payment["status"] != "requires_capture":
         return _unexpected(payment, "capture")
@@ -136,7 +107,7 @@ def capture_payment(store: TwinStore, identifier: str, parameters: Parameters) -
 
 
 def cancel_payment(store: TwinStore, identifier: str, parameters: Parameters) -> Answered:
-    _known(parameters, frozenset({"cancellation_reason"}))
+    refuse_unknown(parameters, frozenset({"cancellation_reason"}))
     payment = _payment(store, identifier)
     if payment["status"] in ("succeeded", "canceled", "processing"):
         return _unexpected(payment, "cancel")
@@ -145,14 +116,9 @@ def cancel_payment(store: TwinStore, identifier: str, parameters: Parameters) ->
     return Answered(status=200, body=payment)
 
 
-def retrieve(store: TwinStore, kind: str, identifier: str) -> Answered:
-    body = store.get(kind, identifier)
-    return Answered(status=200, body=body) if body else _missing(kind, identifier)
-
-
 def create_refund(store: TwinStore, parameters: Parameters) -> Answered:
-    _known(parameters, frozenset({"payment_intent", "amount", "reason"}), ("metadata[",))
-    payment = _payment(store, _required(parameters, "payment_intent"))
+    refuse_unknown(parameters, frozenset({"payment_intent", "amount", "reason"}), ("metadata[",))
+    payment = _payment(store, required(parameters, "payment_intent"))
     if payment["status"] != "succeeded":
         return refusal(
             f"This PaymentIntent ({payment['id']}) does not have a successful charge to refund.", payment_intent=payment
@@ -160,7 +126,7 @@ def create_refund(store: TwinStore, parameters: Parameters) -> Answered:
     left = payment["amount_received"] - refunded_amount(store, payment["id"])
     if left == 0:
         return refusal(f"Charge {payment['latest_charge']} has already been refunded.", code="charge_already_refunded")
-    amount = _amount(parameters, payment["currency"]) if "amount" in parameters else left
+    amount = amount_of(parameters, payment["currency"]) if "amount" in parameters else left
     if amount > left:
         return refusal(
             f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})", parameter="amount"
@@ -172,35 +138,13 @@ def create_refund(store: TwinStore, parameters: Parameters) -> Answered:
         "charge": payment["latest_charge"],
         "created": store.now_ms() // 1000,
         "currency": payment["currency"],
-        "metadata": _metadata(parameters),
+        "metadata": metadata_of(parameters),
         "payment_intent": payment["id"],
         "reason": parameters.get("reason"),
         "status": "succeeded",
     }
     store.put("refund", refund)
     return Answered(status=200, body=refund)
-
-
-def listing(store: TwinStore, kind: str, parameters: Parameters) -> Answered:
-    """Newest first; `starting_after`, `ending_before`, `limit`, `created[...]`, and for refunds `payment_intent`."""
-    _known(parameters, frozenset({"limit", "starting_after", "ending_before", "payment_intent"}), ("created[",))
-    parent = parameters.get("payment_intent", "")
-    items = [item for item in store.newest_first(kind, parent=parent) if _is_within(item["created"], parameters)]
-    limit = int(parameters.get("limit", "10"))
-    if not 1 <= limit <= 100:
-        raise InvalidRequest("This value must be between 1 and 100.", parameter="limit")
-    identifiers = [item["id"] for item in items]
-    for cursor in ("starting_after", "ending_before"):
-        if cursor in parameters and parameters[cursor] not in identifiers:
-            raise InvalidRequest(f"No such object: {parameters[cursor]}", code="resource_missing", parameter=cursor)
-    has_more = False
-    if "ending_before" in parameters:
-        before = items[: identifiers.index(parameters["ending_before"])]
-        page, has_more = before[-limit:], len(before) > limit
-    else:
-        start = identifiers.index(parameters["starting_after"]) + 1 if "starting_after" in parameters else 0
-        page, has_more = items[start : start + limit], len(items) > start + limit
-    return Answered(status=200, body={"object": "list", "url": f"/v1/{kind}s", "has_more": has_more, "data": page})
 
 
 def refunded_amount(store: TwinStore, payment_id: str) -> int:
@@ -256,58 +200,6 @@ def _payment(store: TwinStore, identifier: str) -> dict[str, Any]:
     return payment
 
 
-def _missing(kind: str, identifier: str) -> Answered:
-    return refusal(f"No such {kind}: '{identifier}'", code="resource_missing", parameter="id", status=404)
-
-
 def _unexpected(payment: dict[str, Any], verb: str) -> Answered:
     message = f"You cannot {verb} this PaymentIntent because it has a status of {payment['status']}."
     return refusal(message, code="payment_intent_unexpected_state", payment_intent=payment)
-
-
-def _known(parameters: Parameters, names: frozenset[str], prefixes: tuple[str, ...] = ()) -> None:
-    for name in parameters:
-        if name not in names and not name.startswith(prefixes or ("\0",)):
-            raise InvalidRequest(f"Received unknown parameter: {name}", code="parameter_unknown", parameter=name)
-
-
-def _required(parameters: Parameters, name: str) -> str:
-    if not parameters.get(name):
-        raise InvalidRequest(f"Missing required param: {name}.", code="parameter_missing", parameter=name)
-    return parameters[name]
-
-
-def _amount(parameters: Parameters, currency: str) -> int:
-    text = _required(parameters, "amount")
-    if not text.isascii() or not text.isdigit():
-        raise InvalidRequest(f"Invalid integer: {text}", code="parameter_invalid_integer", parameter="amount")
-    amount = int(text)
-    if not 1 <= amount <= _AMOUNT_MAX:
-        raise InvalidRequest("Invalid amount.", code="amount_too_large" if amount else "amount_too_small")
-    if (currency in _WHOLE_HUNDREDS and amount % 100) or (currency in _THREE_DECIMALS and amount % 10):
-        raise InvalidRequest("Invalid amount for this currency.", code="invalid_charge_amount", parameter="amount")
-    return amount
-
-
-def _metadata(parameters: Parameters) -> dict[str, str]:
-    found = {
-        name.removeprefix("metadata[").removesuffix("]"): value
-        for name, value in parameters.items()
-        if name.startswith("metadata[")
-    }
-    if len(found) > 50 or any(len(name) > 40 or len(value) > 500 for name, value in found.items()):
-        raise InvalidRequest("Metadata has at most 50 keys of 40 and values of 500 characters.", parameter="metadata")
-    return found
-
-
-def _array(parameters: Parameters, name: str) -> list[str]:
-    return [value for key, value in parameters.items() if key.startswith(f"{name}[")]
-
-
-def _is_within(created: int, parameters: Parameters) -> bool:
-    bounds = {"gte": int.__ge__, "gt": int.__gt__, "lte": int.__le__, "lt": int.__lt__}
-    return all(
-        compare(created, int(parameters[f"created[{name}]"]))
-        for name, compare in bounds.items()
-        if f"created[{name}]" in parameters
-    )
