@@ -67,6 +67,7 @@ class StripeProvider:
             "post",
             _PAYMENTS,
             key=operation.provider_key,
+            allowed_payment_method_types=["card"],
             amount=expected.amount,
             currency=operation.amount.currency.lower(),
             capture_method="automatic",
@@ -74,7 +75,6 @@ class StripeProvider:
             error_on_requires_action=True,  # nobody at a till completes a redirect; such a card is declined at once
             metadata=expected.metadata,
             payment_method=operation.source,
-            payment_method_types=["card"],
         )
         return authorise_answer(reply, expected) if isinstance(reply, Reply) else reply
 

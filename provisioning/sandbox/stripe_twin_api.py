@@ -56,7 +56,10 @@ _CREATE: Final = frozenset(
 
 
 def create_payment(store: TwinStore, parameters: Parameters) -> Answered:
-    refuse_unknown(parameters, _CREATE, ("metadata[", "payment_method_types["))
+    if array_of(parameters, "payment_method_types"):
+        message = "Passing payment_method_types is no longer supported; use allowed_payment_method_types."
+        raise InvalidRequest(message, code="payment_method_types_no_longer_supported")
+    refuse_unknown(parameters, _CREATE, ("metadata[", "allowed_payment_method_types["))
     currency = required(parameters, "currency")
     if len(currency) != 3 or not currency.islower():
         raise InvalidRequest(f"Invalid currency: {currency}.", parameter="currency")
@@ -76,7 +79,7 @@ def create_payment(store: TwinStore, parameters: Parameters) -> Answered:
         "livemode": False,
         "metadata": metadata_of(parameters),
         "payment_method": parameters.get("payment_method"),
-        "payment_method_types": array_of(parameters, "payment_method_types") or ["card"],
+        "payment_method_types": array_of(parameters, "allowed_payment_method_types") or ["card"],
         "status": "requires_confirmation" if "payment_method" in parameters else "requires_payment_method",
     }
     if parameters.get("confirm") == "true":

@@ -186,6 +186,15 @@ async def test_unknown_parameters_and_paths_are_refused(twin: TwinProcess) -> No
     assert (await twin.get("/v1/rockets"))[0] == 404
 
 
+async def test_payment_method_types_can_no_longer_be_asked_for(twin: TwinProcess) -> None:
+    """docs.stripe.com/changelog/endive/2026-09-30, "Removes the payment method types parameter from Payment Intents and
+    Setup Intents": a 400 in the version that the adapter pins; allowed_payment_method_types takes its place"""
+    status, body = await twin.post(PAYMENTS, form(**{"payment_method_types[0]": "card"}))
+    assert (status, body["error"]["code"]) == (400, "payment_method_types_no_longer_supported")
+    payment = await paid(twin, **{"allowed_payment_method_types[0]": "card"})
+    assert payment["payment_method_types"] == ["card"]
+
+
 async def test_a_live_key_and_no_key_are_refused(twin: TwinProcess) -> None:
     """docs.stripe.com/api/authentication; the twin takes test keys only"""
     assert (await twin.post(PAYMENTS, form(), bearer="sk_live_1"))[0] == 401
