@@ -4,20 +4,24 @@
 
 It prints one JSON line with the port it took. The state file survives `kill -9`.
 
-Faithful, each line pinned by `tests/integration/test_stripe_twin.py`:
-- Idempotency keys (docs.stripe.com/api/idempotent_requests): the first answer is repeated, also a 500 given after
-  execution began; other parameters are a 400 `idempotency_error`; a key in use is a 409; failed validation is not
-  remembered; after 24 hours of the twin's time the same key makes a NEW charge.
-- PaymentIntents: create, confirm, capture, cancel, retrieve, list with pages and `created`; test cards decide.
+Faithful, each line pinned by `tests/integration/test_stripe_twin*.py`, which name the page:
+- Idempotency keys: the first answer is repeated, also a 500 given after execution began; other parameters are a 400
+  `idempotency_error`; a key in use is a 409; failed validation is not remembered; after 24 hours of the twin's time
+  the same key makes a NEW charge.
+- PaymentIntents: create, confirm, capture, cancel, retrieve, list with pages and `created`; test cards decide; what
+  nobody captures lapses. Search shows how things stood a minute ago.
 - Refunds never exceed what is left; typed declines are 402 `card_error` and carry the payment.
+- Terminal readers, server-driven: process, cancel, display, test helper; one action at a time, offline, busy,
+  unheard commands, broken lines, tips (`stripe_twin_readers.py`).
+- Webhooks: signed, late, doubled, reordered, tried again (`stripe_twin_events.py`).
 - Amounts of three-decimal currencies and of ISK follow docs.stripe.com/currencies.
 
-Unfaithful, on purpose: no webhooks, customers, disputes, fees, payouts, Connect, Terminal readers, minimum amounts,
-`expand`, search or API versions; refunds succeed at once; every test key opens the same account; a key is forgotten
-exactly at 24 hours, where Stripe says "at least".
+Unfaithful, on purpose: no customers, disputes, fees, payouts, Connect, minimum amounts, `expand`, API versions, test
+amounts, partial authorisation (not in the API version of the SDK) or two-step collect and confirm; refunds succeed at
+once; a key is forgotten exactly at 24 hours, where Stripe says "at least". Every test key opens the one account, but
+one that ends in `stranger`, which opens an empty one, and one that ends in `revoked`; `blind` may not read the account.
 
-Control, with `Authorization: Bearer TOKEN`: GET /_twin/charges (the money oracle), GET and POST /_twin/clock
-({"advance_ms"} or {"now_ms"}), POST /_twin/faults (one `Fault`), POST /_twin/outage, DELETE /_twin/faults.
+Control, with `Authorization: Bearer TOKEN`: see `stripe_twin_control.py`.
 Must never listen on anything but 127.0.0.1, and never be reached by a live key.
 """
 
@@ -31,24 +35,22 @@ import hmac
 import json
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import msgspec
+import aiohttp
 from aiohttp import web
 
-from provisioning.sandbox.stripe_twin_api import charges
-from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript, Outage
+from provisioning.sandbox.stripe_twin_control import ControlDoor
+from provisioning.sandbox.stripe_twin_events import Post, deliver_due
+from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript
 from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters, refusal
-from provisioning.sandbox.stripe_twin_routes import route
+from provisioning.sandbox.stripe_twin_routes import route, run_due
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
 
-
-class ClockMove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Step the twin's clock by, or to."""
-
-    advance_ms: int = 0
-    now_ms: int | None = None
+TICK_S: Final = 0.05
+WEBHOOK_S_MAX: Final = 10.0
 
 
 class StripeTwin:
@@ -56,31 +58,34 @@ class StripeTwin:
 
     def __init__(self, *, store: TwinStore, control_token: str) -> None:
         self._store = store
+        self._stranger = TwinStore(Path(":memory:"))
         self._control_token = control_token
         self._faults = FaultScript()
-        self._keys_in_use: set[str] = set()
+        self._keys_in_use: set[tuple[TwinStore, str]] = set()
 
     def application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard])
-        route = application.router
-        route.add_get("/_twin/charges", self._charges)
-        route.add_get("/_twin/clock", self._clock)
-        route.add_post("/_twin/clock", self._move_clock)
-        route.add_post("/_twin/faults", self._add_fault)
-        route.add_delete("/_twin/faults", self._clear_faults)
-        route.add_post("/_twin/outage", self._set_outage)
-        route.add_route("*", "/v1/{rest:.*}", self._serve)
+        ControlDoor(store=self._store, faults=self._faults, happen=self.happen).add_to(application.router)
+        application.router.add_route("*", "/v1/{rest:.*}", self._serve)
         return application
 
     def release(self) -> None:
         """Let everything that hangs go, so that the process can end."""
         self._faults.clear()
 
+    def happen(self) -> None:
+        """Let everything happen whose time has come, but the sending of webhooks."""
+        with self._store.transaction():
+            run_due(self._store)
+
+    def close(self) -> None:
+        self._stranger.close()
+
     @web.middleware
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        given = _bearer(request)
         if request.path.startswith("/_twin/"):
             if not hmac.compare_digest(given.encode(), self._control_token.encode()):
                 return self._respond(401, {"error": {"message": "control token expected"}})
@@ -90,32 +95,38 @@ class StripeTwin:
         return await handler(request)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        fault = self._faults.take(request.method, request.path)
+        self.happen()
+        fault = self._faults.take(request.method, request.path, self._store.now_ms())
         if fault is not None and fault.fault in BEFORE:
             return await self._fail_before(request, fault)
         form = request.query if request.method == "GET" else await request.post()
         parameters = {name: str(value) for name, value in form.items()}
+        store = self._stranger if _bearer(request).endswith("stranger") else self._store
         key = request.headers.get("Idempotency-Key", "") if request.method == "POST" else ""
-        if key and key in self._keys_in_use:
+        if key and (store, key) in self._keys_in_use:
             conflict = refusal(
                 "There is currently another in-progress request using this key.", kind="idempotency_error"
             )
             return self._respond(409, conflict.body)
-        self._keys_in_use.add(key)
+        self._keys_in_use.add((store, key))
         try:
             if fault is not None and fault.fault == "delay":
                 await asyncio.sleep(fault.delay_ms / 1000)
             if fault is not None and fault.fault == "hold":
                 await self._faults.hang()
-            answer = self._execute(request, parameters, key, fault)
+            answer = self._execute(store, request, parameters, key, fault)
         finally:
-            self._keys_in_use.discard(key)
+            self._keys_in_use.discard((store, key))
         return await self._reply(request, answer, fault)
 
-    def _execute(self, request: web.Request, parameters: Parameters, key: str, fault: Fault | None) -> Answered:
+    def _execute(
+        self, store: TwinStore, request: web.Request, parameters: Parameters, key: str, fault: Fault | None
+    ) -> Answered:
         """Do it, and remember the answer under `key` in the same transaction."""
+        if request.path == "/v1/account" and _bearer(request).endswith("blind"):
+            return refusal("The provided key does not have the required permissions.", status=403)
         digest = hashlib.sha256(json.dumps([request.path, sorted(parameters.items())]).encode()).hexdigest()
-        saved = self._store.saved_answer(key) if key else None
+        saved = store.saved_answer(key) if key else None
         if saved is not None:
             if saved.digest != digest:
                 return refusal(
@@ -124,13 +135,13 @@ class StripeTwin:
                 )
             return Answered(status=saved.status, body=json.loads(saved.body))
         try:
-            with self._store.transaction():
-                answer = route(self._store, request.method, request.path, parameters)
+            with store.transaction():
+                answer = route(store, request.method, request.path, parameters)
                 if fault is not None and fault.fault == "error_after_processing":
                     answer = _server_error()
                 if key and answer.is_remembered:
                     body = json.dumps(answer.body)
-                    self._store.save_answer(key, SavedAnswer(digest=digest, status=answer.status, body=body))
+                    store.save_answer(key, SavedAnswer(digest=digest, status=answer.status, body=body))
         except InvalidRequest as error:
             return error.answer
         return answer
@@ -196,29 +207,9 @@ class StripeTwin:
             request.transport.close()  # unlike abort, after the first half was written
         return response
 
-    async def _charges(self, _request: web.Request) -> web.Response:
-        return self._respond(200, {"charges": charges(self._store)})
 
-    async def _clock(self, _request: web.Request) -> web.Response:
-        return self._respond(200, {"now_ms": self._store.now_ms()})
-
-    async def _move_clock(self, request: web.Request) -> web.Response:
-        move = msgspec.json.decode(await request.read(), type=ClockMove)
-        step_ms = move.advance_ms if move.now_ms is None else move.now_ms - self._store.now_ms()
-        self._store.move_clock(step_ms)
-        return await self._clock(request)
-
-    async def _add_fault(self, request: web.Request) -> web.Response:
-        self._faults.add(msgspec.json.decode(await request.read(), type=Fault))
-        return self._respond(200, {})
-
-    async def _clear_faults(self, _request: web.Request) -> web.Response:
-        self._faults.clear()
-        return self._respond(200, {})
-
-    async def _set_outage(self, request: web.Request) -> web.Response:
-        self._faults.outage = msgspec.json.decode(await request.read(), type=Outage).is_on
-        return self._respond(200, {})
+def _bearer(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _server_error() -> Answered:
@@ -238,11 +229,30 @@ async def serve(*, port: int, state: Path, control_token: str) -> None:
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
         print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
-        await stop.wait()
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WEBHOOK_S_MAX)) as http:
+            while not stop.is_set():
+                twin.happen()
+                await deliver_due(store, poster(http))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), TICK_S)
     finally:
         twin.release()
         await runner.cleanup()
+        twin.close()
         store.close()
+
+
+def poster(http: aiohttp.ClientSession) -> Post:
+    """Sends webhooks over HTTP."""
+
+    async def post(url: str, body: bytes, headers: dict[str, str]) -> int:
+        try:
+            async with http.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+                return answer.status
+        except (aiohttp.ClientError, TimeoutError):
+            return 0
+
+    return post
 
 
 def main() -> None:

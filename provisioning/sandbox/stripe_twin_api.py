@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from provisioning.sandbox.stripe_twin_events import emit
 from provisioning.sandbox.stripe_twin_form import (
     Answered,
     InvalidRequest,
@@ -21,7 +22,7 @@ from provisioning.sandbox.stripe_twin_form import (
     refuse_unknown,
     required,
 )
-from provisioning.sandbox.stripe_twin_store import TwinStore
+from provisioning.sandbox.stripe_twin_store import Due, TwinStore
 
 SUCCEEDING: Final = frozenset(
     f"pm_card_{name}" for name in ("visa", "visa_debit", "mastercard", "mastercard_debit", "amex", "discover", "jcb")
@@ -50,6 +51,9 @@ DECLINING: Final[dict[str, tuple[str, str, str]]] = {
 }
 """Test payment method -> code, decline_code, message."""
 
+LAPSE: Final = "lapse"
+HOLD_PRESENT_MS: Final = 2 * 24 * 3_600_000
+HOLD_ONLINE_MS: Final = 7 * 24 * 3_600_000
 _CREATE: Final = frozenset(
     {"amount", "currency", "capture_method", "confirm", "description", "error_on_requires_action", "payment_method"}
 )
@@ -69,6 +73,7 @@ def create_payment(store: TwinStore, parameters: Parameters) -> Answered:
         "object": "payment_intent",
         "amount": amount,
         "amount_capturable": 0,
+        "amount_details": {"tip": {}},
         "amount_received": 0,
         "canceled_at": None,
         "capture_method": parameters.get("capture_method", "automatic"),
@@ -90,7 +95,7 @@ def create_payment(store: TwinStore, parameters: Parameters) -> Answered:
 
 def confirm_payment(store: TwinStore, identifier: str, parameters: Parameters) -> Answered:
     refuse_unknown(parameters, frozenset({"payment_method", "error_on_requires_action"}))
-    payment = _payment(store, identifier)
+    payment = payment_of(store, identifier)
     if payment["status"] not in ("requires_confirmation", "requires_payment_method"):
         return _unexpected(payment, "confirm")
     return _charge(store, {**payment, "payment_method": parameters.get("payment_method", payment["payment_method"])})
@@ -98,7 +103,7 @@ def confirm_payment(store: TwinStore, identifier: str, parameters: Parameters) -
 
 def capture_payment(store: TwinStore, identifier: str, parameters: Parameters) -> Answered:
     refuse_unknown(parameters, frozenset({"amount_to_capture"}))
-    payment = _payment(store, identifier)
+    payment = payment_of(store, identifier)
     if payment["status"] != "requires_capture":
         return _unexpected(payment, "capture")
     amount = int(parameters.get("amount_to_capture", payment["amount_capturable"]))
@@ -106,22 +111,21 @@ def capture_payment(store: TwinStore, identifier: str, parameters: Parameters) -
         return refusal("The amount to capture is too large.", code="amount_too_large", parameter="amount_to_capture")
     payment |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}
     store.put("payment_intent", payment)
+    emit(store, "payment_intent.succeeded", payment)
     return Answered(status=200, body=payment)
 
 
 def cancel_payment(store: TwinStore, identifier: str, parameters: Parameters) -> Answered:
     refuse_unknown(parameters, frozenset({"cancellation_reason"}))
-    payment = _payment(store, identifier)
+    payment = payment_of(store, identifier)
     if payment["status"] in ("succeeded", "canceled", "processing"):
         return _unexpected(payment, "cancel")
-    payment |= {"status": "canceled", "amount_capturable": 0, "canceled_at": store.now_ms() // 1000}
-    store.put("payment_intent", payment)
-    return Answered(status=200, body=payment)
+    return Answered(status=200, body=_cancel(store, payment))
 
 
 def create_refund(store: TwinStore, parameters: Parameters) -> Answered:
     refuse_unknown(parameters, frozenset({"payment_intent", "amount", "reason"}), ("metadata[",))
-    payment = _payment(store, required(parameters, "payment_intent"))
+    payment = payment_of(store, required(parameters, "payment_intent"))
     if payment["status"] != "succeeded":
         return refusal(
             f"This PaymentIntent ({payment['id']}) does not have a successful charge to refund.", payment_intent=payment
@@ -147,6 +151,7 @@ def create_refund(store: TwinStore, parameters: Parameters) -> Answered:
         "status": "succeeded",
     }
     store.put("refund", refund)
+    emit(store, "refund.created", refund)
     return Answered(status=200, body=refund)
 
 
@@ -173,6 +178,28 @@ def charges(store: TwinStore) -> list[dict[str, Any]]:
     ]
 
 
+def charge_present(store: TwinStore, payment: dict[str, Any], *, method: str, tip: int | None) -> dict[str, str] | None:
+    """A reader saw a card: charge it, with the tip chosen there (None: nobody was asked). Why not, if declined."""
+    if tip is not None and method not in DECLINING:
+        payment = {**payment, "amount": payment["amount"] + tip, "amount_details": {"tip": {"amount": tip}}}
+    error: dict[str, str] | None = _charge(store, {**payment, "payment_method": method}).body.get("error")
+    return error
+
+
+def lapse(store: TwinStore, identifier: str) -> None:
+    """Nobody captured in time: the authorisation is given up."""
+    payment = payment_of(store, identifier)
+    if payment["status"] == "requires_capture":
+        _cancel(store, payment)
+
+
+def _cancel(store: TwinStore, payment: dict[str, Any]) -> dict[str, Any]:
+    payment |= {"status": "canceled", "amount_capturable": 0, "canceled_at": store.now_ms() // 1000}
+    store.put("payment_intent", payment)
+    emit(store, "payment_intent.canceled", payment)
+    return payment
+
+
 def _charge(store: TwinStore, payment: dict[str, Any]) -> Answered:
     method = payment["payment_method"]
     if method in DECLINING:
@@ -180,6 +207,7 @@ def _charge(store: TwinStore, payment: dict[str, Any]) -> Answered:
         error = {"type": "card_error", "code": code, "decline_code": decline_code, "message": message}
         payment |= {"status": "requires_payment_method", "payment_method": None, "last_payment_error": error}
         store.put("payment_intent", payment)
+        emit(store, "payment_intent.payment_failed", payment)
         return refusal(
             message, code=code, status=402, kind="card_error", decline_code=decline_code, payment_intent=payment
         )
@@ -188,13 +216,17 @@ def _charge(store: TwinStore, payment: dict[str, Any]) -> Answered:
     payment |= {"latest_charge": store.new_id("ch"), "last_payment_error": None}
     if payment["capture_method"] == "manual":
         payment |= {"status": "requires_capture", "amount_capturable": payment["amount"]}
+        age_ms = HOLD_PRESENT_MS if "card_present" in payment["payment_method_types"] else HOLD_ONLINE_MS
+        store.schedule(Due(at_ms=store.now_ms() + age_ms, what=LAPSE, subject=payment["id"]))
     else:
         payment |= {"status": "succeeded", "amount_received": payment["amount"]}
     store.put("payment_intent", payment)
+    is_captured = payment["status"] == "succeeded"
+    emit(store, "payment_intent.succeeded" if is_captured else "payment_intent.amount_capturable_updated", payment)
     return Answered(status=200, body=payment)
 
 
-def _payment(store: TwinStore, identifier: str) -> dict[str, Any]:
+def payment_of(store: TwinStore, identifier: str) -> dict[str, Any]:
     payment = store.get("payment_intent", identifier)
     if payment is None:
         raise InvalidRequest(

@@ -6,6 +6,7 @@ Must never touch money: a fault changes whether and how an answer travels, never
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
@@ -49,32 +50,37 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every request is dropped unprocessed while it is on."""
+    """Every request is dropped unprocessed while it is on; `for_ms` of the twin's time, or until it is switched off."""
 
     is_on: bool
+    for_ms: Annotated[int, Meta(ge=1)] | None = None
 
 
 @dataclass(slots=True)
 class FaultScript:
     """Lines in the order they came; the first that fits a request is taken and counted down."""
 
-    outage: bool = False
+    _outage_ends_ms: float = 0.0
     _lines: list[tuple[Fault, int]] = field(default_factory=list)
     _cleared: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, fault: Fault) -> None:
         self._lines.append((fault, fault.times))
 
+    def set_outage(self, outage: Outage, now_ms: int) -> None:
+        ends_ms = math.inf if outage.for_ms is None else now_ms + outage.for_ms
+        self._outage_ends_ms = ends_ms if outage.is_on else 0.0
+
     def clear(self) -> None:
         """Forget all lines, end the outage, let everything that hangs go (its connection closes)."""
-        self.outage = False
+        self._outage_ends_ms = 0.0
         self._lines.clear()
         self._cleared.set()
         self._cleared = asyncio.Event()
 
-    def take(self, method: str, path: str) -> Fault | None:
+    def take(self, method: str, path: str, now_ms: int) -> Fault | None:
         """The fault that strikes this request, if any."""
-        if self.outage:
+        if now_ms < self._outage_ends_ms:
             return Fault(fault="drop_request")
         for index, (fault, left) in enumerate(self._lines):
             if path.startswith(fault.path) and fault.method in ("", method):

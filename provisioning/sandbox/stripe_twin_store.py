@@ -1,7 +1,7 @@
-"""What the Stripe twin remembers: objects, idempotency keys and its clock, in one SQLite file.
+"""What the Stripe twin remembers: objects, idempotency keys, its clock and what is due, in one SQLite file.
 
 Every change is durable before it is answered, so the twin can be killed at any instruction and still be asked what was
-charged. Must never hold state that a restart would lose.
+charged. Must never hold state that a restart would lose. Time and randomness are given, so that a test may own them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +29,22 @@ CREATE TABLE IF NOT EXISTS keys (
   key TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, digest TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS history (
+  position INTEGER PRIMARY KEY, id TEXT NOT NULL, kind TEXT NOT NULL, changed_ms INTEGER NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS history_by_time ON history (kind, changed_ms);
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS due (
+  position INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, what TEXT NOT NULL, subject TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS due_by_time ON due (at_ms);
 """
 
 _ALL: Final = "SELECT body FROM objects WHERE kind = ? ORDER BY created DESC, position DESC"
+_AS_OF: Final = (
+    "SELECT body FROM history WHERE position IN"
+    " (SELECT max(position) FROM history WHERE kind = ? AND changed_ms <= ? GROUP BY id) ORDER BY position DESC"
+)
 _CHILDREN: Final = "SELECT body FROM objects WHERE parent = ? AND kind = ? ORDER BY created DESC, position DESC"
 
 
@@ -44,10 +57,37 @@ class SavedAnswer:
     body: str
 
 
-class TwinStore:
-    """One connection, used from one thread."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """Something that happens by itself at a time: a card is tapped, an authorisation lapses, a webhook is sent."""
 
-    def __init__(self, path: Path) -> None:
+    at_ms: int
+    what: str
+    subject: str
+
+
+def machine_ms() -> int:
+    """The machine's own time, Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class TwinStore:
+    """One connection, used from one thread.
+
+    Args:
+        now_ms: the time that `move_clock` moves; a test gives its own.
+        random_hex: what names are made of, a given number of bytes in hexadecimal.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        now_ms: Callable[[], int] = machine_ms,
+        random_hex: Callable[[int], str] = secrets.token_hex,
+    ) -> None:
+        self._now_ms = now_ms
+        self._random_hex = random_hex
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
@@ -61,57 +101,100 @@ class TwinStore:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Objects and the key they were made under become durable together, or not at all."""
-        self._database.execute("BEGIN IMMEDIATE")
+        self._run("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self._database.execute("ROLLBACK")
+            self._run("ROLLBACK")
             raise
-        self._database.execute("COMMIT")
+        self._run("COMMIT")
 
     def now_ms(self) -> int:
-        """The twin's own time: the machine's, moved by `move_clock`."""
-        return time.time_ns() // 1_000_000 + self._clock_offset_ms
+        """The twin's own time: what it was given, moved by `move_clock`."""
+        return self._now_ms() + self._clock_offset_ms
 
     def move_clock(self, step_ms: int) -> None:
         """Step the twin's time, forwards or back; lasts over restarts."""
         self._clock_offset_ms += step_ms
-        self._database.execute(
-            "INSERT OR REPLACE INTO settings VALUES ('clock_offset_ms', ?)", (self._clock_offset_ms,)
-        )
+        self._run("INSERT OR REPLACE INTO settings VALUES ('clock_offset_ms', ?)", (self._clock_offset_ms,))
 
     def new_id(self, prefix: str) -> str:
-        return f"{prefix}_{secrets.token_hex(12)}"
+        return f"{prefix}_{self._random_hex(12)}"
 
     def put(self, kind: str, body: dict[str, Any]) -> None:
         """Insert the object, or replace the one with its id."""
-        self._database.execute(
+        created = body.get("created", self.now_ms() // 1000)
+        self._run(
             "INSERT INTO objects (id, kind, parent, created, body) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
-            (body["id"], kind, body.get("payment_intent", ""), body["created"], json.dumps(body)),
+            (body["id"], kind, body.get("payment_intent", ""), created, json.dumps(body)),
+        )
+        self._run(
+            "INSERT INTO history (id, kind, changed_ms, body) VALUES (?, ?, ?, ?)",
+            (body["id"], kind, self.now_ms(), json.dumps(body)),
         )
 
     def get(self, kind: str, identifier: str) -> dict[str, Any] | None:
-        row = self._database.execute(
-            "SELECT body FROM objects WHERE kind = ? AND id = ?", (kind, identifier)
-        ).fetchone()
-        return json.loads(row[0]) if row else None
+        rows = self._run("SELECT body FROM objects WHERE kind = ? AND id = ?", (kind, identifier))
+        return json.loads(rows[0][0]) if rows else None
 
     def newest_first(self, kind: str, *, parent: str = "") -> list[dict[str, Any]]:
         """All objects of a kind; with `parent`, those that belong to this payment."""
-        rows = self._database.execute(_CHILDREN, (parent, kind)) if parent else self._database.execute(_ALL, (kind,))
+        rows = self._run(_CHILDREN, (parent, kind)) if parent else self._run(_ALL, (kind,))
         return [json.loads(body) for (body,) in rows]
+
+    def as_of(self, kind: str, at_ms: int) -> list[dict[str, Any]]:
+        """All objects of a kind as they stood at a time, last changed first."""
+        return [json.loads(body) for (body,) in self._run(_AS_OF, (kind, at_ms))]
+
+    def keep_note(self, name: str, body: dict[str, Any]) -> None:
+        """Remember something that no API shows, such as how a simulated customer behaves."""
+        self._run("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(body)))
+
+    def note(self, name: str) -> dict[str, Any] | None:
+        rows = self._run("SELECT body FROM notes WHERE name = ?", (name,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def drop_note(self, name: str) -> None:
+        self._run("DELETE FROM notes WHERE name = ?", (name,))
+
+    def account_id(self) -> str:
+        """The account whose objects lie here."""
+        note = self.note("account")
+        if note is None:
+            note = {"id": self.new_id("acct")}
+            self.keep_note("account", note)
+        return str(note["id"])
+
+    def schedule(self, due: Due) -> None:
+        """Let it happen at its time: `take_due` gives it back then."""
+        self._run("INSERT INTO due (at_ms, what, subject) VALUES (?, ?, ?)", (due.at_ms, due.what, due.subject))
+
+    def take_due(self, *what: str) -> list[Due]:
+        """Everything of these kinds whose time has come, oldest first; it is not given again."""
+        marks = ", ".join("?" for _ in what)
+        rows = self._run(
+            f"DELETE FROM due WHERE at_ms <= ? AND what IN ({marks}) RETURNING at_ms, position, what, subject",  # noqa: S608 - question marks only
+            (self.now_ms(), *what),
+        )
+        return [Due(at_ms=at_ms, what=kind, subject=subject) for at_ms, _, kind, subject in sorted(rows)]
 
     def saved_answer(self, key: str) -> SavedAnswer | None:
         """The answer given under `key`, unless the key is too old to be remembered."""
-        row = self._database.execute(
+        rows = self._run(
             "SELECT digest, status, body FROM keys WHERE key = ? AND created_ms > ?",
             (key, self.now_ms() - KEY_AGE_MAX_MS),
-        ).fetchone()
-        return SavedAnswer(digest=row[0], status=row[1], body=row[2]) if row else None
+        )
+        if not rows:
+            return None
+        digest, status, body = rows[0]
+        return SavedAnswer(digest=digest, status=status, body=body)
 
     def save_answer(self, key: str, answer: SavedAnswer) -> None:
-        self._database.execute(
+        self._run(
             "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)",
             (key, self.now_ms(), answer.digest, answer.status, answer.body),
         )
+
+    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        return self._database.execute(statement, values).fetchall()

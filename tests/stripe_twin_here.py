@@ -1,0 +1,116 @@
+"""The Stripe twin inside the test's own loop, on a clock that the test moves, with the real SDK as its client."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import stripe
+from aiohttp import web
+
+from appliance.adapters.stripe import StripeProvider
+from appliance.adapters.stripe_session import StripeSettings
+from appliance.config.secret import Secret
+from appliance.ports.clock import Clock
+from provisioning.sandbox.stripe_twin import StripeTwin
+from provisioning.sandbox.stripe_twin_api import charges
+from provisioning.sandbox.stripe_twin_events import Hook, deliver_due, set_hook
+from provisioning.sandbox.stripe_twin_readers import Customer, set_customer
+from provisioning.sandbox.stripe_twin_store import TwinStore
+from tests.fakes.clock import FakeClock
+
+KEY: Final = "sk_test_ofATest1"
+SECRET: Final = "whsec_ofATestThatSignsIt"
+
+
+class TwinHere:
+    """Use as a context. Names are counted, so every run gives the same ones.
+
+    Attributes:
+        received: webhooks, as (body, headers), in the order they came.
+        status: what the listener answers to a webhook.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = FakeClock() if clock is None else clock
+        numbers = itertools.count(1)
+        self.store = TwinStore(
+            Path(":memory:"), now_ms=self.clock.now_ms, random_hex=lambda size: f"{next(numbers):0{2 * size}x}"
+        )
+        self.twin = StripeTwin(store=self.store, control_token="control")
+        self.received: list[tuple[bytes, dict[str, str]]] = []
+        self.status = 200
+        self.base = ""
+        self._runner: web.AppRunner | None = None
+        self._providers: list[StripeProvider] = []
+        self._http: stripe.AIOHTTPClient | None = None
+
+    async def __aenter__(self) -> Self:
+        self._runner = web.AppRunner(self.twin.application(), access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._http = stripe.AIOHTTPClient()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.twin.release()
+        for provider in self._providers:
+            await provider.close()
+        if self._http is not None:
+            await self._http.close_async()  # type: ignore[no-untyped-call]  # the SDK left it unannotated
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self.twin.close()
+        self.store.close()
+
+    def sdk(self, key: str = KEY) -> stripe.StripeClient:
+        """Stripe's own client, pointed here."""
+        return stripe.StripeClient(
+            key, base_addresses={"api": self.base}, max_network_retries=0, http_client=self._http
+        )
+
+    async def provider(self, key: str = KEY, **more: Any) -> StripeProvider:
+        """Our adapter, pointed here; closed with the twin."""
+        settings = StripeSettings(api_base=self.base, api_key=Secret(key.encode()), **more)
+        provider = await StripeProvider.open(settings=settings, clock=self.clock)
+        self._providers.append(provider)
+        return provider
+
+    async def reader(self, **customer: Any) -> str:
+        """A reader with somebody at it."""
+        made = await self.sdk().v1.terminal.readers.create_async(
+            {"registration_code": "simulated-wpe", "label": "counter"}
+        )
+        self.set_customer(made.id, **customer)
+        return made.id
+
+    def set_customer(self, reader: str, **customer: Any) -> None:
+        with self.store.transaction():
+            set_customer(self.store, reader, Customer(**customer))
+
+    def hook(self, **more: Any) -> None:
+        """Send webhooks to `received` from now on."""
+        set_hook(self.store, Hook(url="http://relay.test/", secret=SECRET, **more))
+
+    async def deliver(self) -> int:
+        """Send the webhooks that are due; how many requests that took."""
+
+        async def post(_url: str, body: bytes, headers: dict[str, str]) -> int:
+            self.received.append((body, headers))
+            return self.status
+
+        self.twin.happen()
+        return await deliver_due(self.store, post)
+
+    def charges(self) -> list[dict[str, Any]]:
+        """The money oracle."""
+        self.twin.happen()
+        return charges(self.store)
+
+    def kept_minor(self) -> int:
+        return sum(charge["captured"] - charge["refunded"] for charge in self.charges())
