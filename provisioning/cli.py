@@ -30,6 +30,7 @@ _COMMANDS: Final = (
     _Command("sandbox", "provisioning.commands.sandbox", "run a whole simulated shop, or break one thing in it"),
     _Command("pay", "provisioning.commands.pay", "sell once and keep the receipt"),
     _Command("refund", "provisioning.commands.refund", "give the money of a sale back"),
+    _Command("receipt", "provisioning.commands.receipt", "print what the log says of a payment, for people"),
     _Command("status", "provisioning.commands.status", "say how the box is, in plain words"),
     _Command("terminal", "provisioning.commands.terminal", "invite, pair, list or revoke terminals"),
     _Command("ledger", "provisioning.commands.ledger", "history, digest, proof and verification of the log"),

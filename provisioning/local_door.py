@@ -78,6 +78,11 @@ class LocalDoor:
         query = {"seq": seq} if key is None else {"key": key}
         return base64.b64decode(self._ask("GET", f"/ledger/evidence?{urlencode(query)}")["bundle"])
 
+    def slip(self, key: str, width: int) -> dict[str, Any]:
+        """A payment as paper has it: `text`, `link`, `standing`, `seq`, `entry_hash`."""
+        answer: dict[str, Any] = self._ask("GET", f"/slip?{urlencode({'key': key, 'width': width})}")
+        return answer
+
     def consistency(self, size1: int, size2: int) -> dict[str, Any]:
         """Proof that the log of `size2` extends the one of `size1`."""
         answer: dict[str, Any] = self._ask("GET", f"/ledger/consistency?{urlencode({'from': size1, 'to': size2})}")

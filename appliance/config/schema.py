@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from appliance.config.paper import Slips
 from appliance.config.publication import Publication
 from appliance.config.section import IN_EXAMPLE, SECRET_FILE, Section, Url
 from appliance.config.timestamping import Timestamping
@@ -365,6 +366,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     witnesses: Annotated[Witnesses, Meta(description="Who vouches for heads.")] = Witnesses()
     publication: Annotated[Publication | None, Meta(description="Where the log is published.")] = None
     timestamps: Annotated[Timestamping | None, Meta(description="How heads are anchored in Bitcoin.")] = None
+    slip: Annotated[Slips, Meta(description="What customers get in the hand.")] = Slips()
     limits: Annotated[Limits, Meta(description="Bounds.")] = Limits()
     otlp: Annotated[Otlp | None, Meta(description="Spans.")] = None
     log: Annotated[Log, Meta(description="Lines.")] = Log()

@@ -26,7 +26,7 @@ WireT = TypeVar("WireT", bound=msgspec.Struct)
 CANCELLED_PAYLOAD: Final = bytes(32)
 """Payload hash that a tombstone puts in the place of the payment that never came."""
 
-_STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState]] = {
+STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState]] = {
     (OperationKind.AUTHORISE, OperationState.CONFIRMED): PaymentState.APPROVED,
     (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
     (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
@@ -157,7 +157,7 @@ def _outcome(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         "UPDATE operations SET state = ?, reference = coalesce(?, reference), code = ? WHERE id = ?",
         (following, body.reference, body.code, body.operation),
     )
-    after = _STATE_AFTER[OperationKind(kind), following]
+    after = STATE_AFTER[OperationKind(kind), following]
     # A payment whose reversal is wanted is never told as approved: it stays "being checked" until it is reversed.
     connection.execute(
         "UPDATE payments SET state = CASE WHEN ? AND undo IS NOT NULL THEN ? ELSE ? END, last = ?, code = ?"

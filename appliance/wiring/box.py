@@ -276,6 +276,7 @@ class Box:
             log=self._public.routes(),
             subjects=self._public.subject_routes(),
             prune=self._public.prune_routes(),
+            slips=self._public.slip_routes(),
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
         for name, door in (("pos", pos), ("public", public), ("local", local)):

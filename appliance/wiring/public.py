@@ -10,6 +10,7 @@ from appliance.api.integrity import Integrity, KeyHome, TokenFacts
 from appliance.api.ledger_answers import LedgerAnswers
 from appliance.api.local.ledger import LedgerRoutes
 from appliance.api.local.prune import PruneRoutes
+from appliance.api.local.slip import SlipRoutes
 from appliance.api.local.subjects import SubjectRoutes
 from appliance.api.public.access import Access
 from appliance.api.public.door import PublicDoor
@@ -32,6 +33,8 @@ from appliance.ports.signer import Signer
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
+from appliance.slip.reader import SlipReader
+from appliance.slip.slip import ShopFace
 from appliance.wiring.followers import Followers, Outside
 from appliance.wiring.pruning import make_pruning
 from appliance.wiring.trust import Trust
@@ -83,6 +86,13 @@ class PublicParts:
         )
         self._access = Access(auditors=self._auditors, reads=self._reads, clock=clock)
         self._subjects = SubjectAnswers(ledger=ledger, archive=archive, clock=clock)
+        shop = settings.shop
+        self._slips = SlipReader(
+            ledger=ledger,
+            archive=archive,
+            shop=ShopFace(name=shop.name, address=shop.address, zone=shop.timezone),
+            page_url=settings.slip.page_url,
+        )
         self._answers = LedgerAnswers(archive=archive, checkpoints=self._checkpoints)
         self._gatherer = Gatherer(ledger=ledger, archive=archive, store=outside.store, needed=settings.witnesses.needed)
         self._integrity = Integrity(
@@ -129,6 +139,10 @@ class PublicParts:
     def subject_routes(self) -> SubjectRoutes:
         """What the operator asks about a person, for the local door."""
         return SubjectRoutes(self._subjects)
+
+    def slip_routes(self) -> SlipRoutes:
+        """Slips, for the local door."""
+        return SlipRoutes(self._slips)
 
     def prune_routes(self) -> PruneRoutes:
         """Pruning, for the local door."""

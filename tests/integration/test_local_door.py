@@ -101,3 +101,24 @@ def test_unknown_terminal_is_not_revoked(box: RunningBox) -> None:
 def test_nonsense_is_refused(box: RunningBox, method: str, path: str, body: bytes | None, status: int) -> None:
     code, content = ask(box, method, path, body)
     assert (code, msgspec.json.decode(content)["status"]) == (status, status)
+
+
+def test_slip_says_what_the_log_says_and_forgets_who_was_erased(box: RunningBox, till: Till) -> None:
+    key = new_key()
+    till.ask("payment", {**CASH, "cashier": "Zuse", "reference": "4711"}, key)
+    told = box.local.slip(key, 42)
+    assert told["standing"] == "paid"
+    assert "COPY" in told["text"]
+    assert "Zuse" in told["text"]
+    assert "4711" in told["text"]
+    box.local.erase_subject("cashier:Zuse")
+    assert "Zuse" not in box.local.slip(key, 42)["text"]
+    till.ask("refund", {"of": key})
+    assert "REFUNDED" in box.local.slip(key, 42)["text"]
+
+
+def test_slip_of_nothing_is_refused(box: RunningBox) -> None:
+    with pytest.raises(Rejected, match="payment_unknown"):
+        box.local.slip(new_key(), 42)
+    with pytest.raises(Rejected, match="question_malformed"):
+        box.local.slip(new_key(), 5)

@@ -1,8 +1,8 @@
 """The door of the command line on the box itself: a Unix socket that only the box's own user can open.
 
 It invites and revokes terminals, tells the status, lists recent sales and proves the newest entry; `ledger.py` adds
-what operators ask of the log, `subjects.py` what they ask about a person. Whoever can open it owns the box anyway, so
-the file's mode is the authentication; nothing here moves money.
+what operators ask of the log, `subjects.py` what they ask about a person, `slip.py` a payment as paper has it. Whoever
+can open it owns the box anyway, so the file's mode is the authentication; nothing here moves money.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from aiohttp.typedefs import Middleware
 from appliance.api.local.exchange import json_answer, read_body
 from appliance.api.local.ledger import LedgerRoutes
 from appliance.api.local.prune import PruneRoutes
+from appliance.api.local.slip import SlipRoutes
 from appliance.api.local.subjects import SubjectRoutes
 from appliance.device.health import Health
 from appliance.identity.pairing import Pairing
@@ -58,6 +59,7 @@ class LocalDoor:
         log: LedgerRoutes,
         subjects: SubjectRoutes,
         prune: PruneRoutes,
+        slips: SlipRoutes,
     ) -> None:
         self._pairing = pairing
         self._terminals = terminals
@@ -68,6 +70,7 @@ class LocalDoor:
         self._log = log
         self._subjects = subjects
         self._prune = prune
+        self._slips = slips
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of the socket."""
@@ -81,6 +84,7 @@ class LocalDoor:
         self._log.add_to(application.router)
         self._subjects.add_to(application.router)
         self._prune.add_to(application.router)
+        self._slips.add_to(application.router)
         return application
 
     async def _status(self, _request: web.Request) -> web.Response:

@@ -1,0 +1,1 @@
+"""Slips: what a payment is, on paper, for people."""

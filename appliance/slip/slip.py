@@ -1,0 +1,174 @@
+"""What the log says of one payment, as facts for a slip.
+
+Owns the way from entries to one standing. Must never say more than an entry proves: what is open is "being checked".
+Personal values come in opened, or they are not there.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeVar
+
+import msgspec
+
+from appliance.crypto import cbor
+from appliance.ledger.draft import Disclosure
+from appliance.ledger.entry import Entry, EntryHash, entry_hash
+from appliance.model.errors import Rejected
+from appliance.model.limits import ENTRY_BYTES_MAX
+from appliance.model.operation import OperationKind, OperationState
+from appliance.model.payment import PaymentState
+from appliance.payment.projection import STATE_AFTER
+from appliance.wire import entries
+
+BodyT = TypeVar("BodyT", bound=msgspec.Struct)
+
+_PERSONAL: Final = ("cashier", "customer")
+
+
+class Standing(StrEnum):
+    """What a slip may say of the money. No entry proves `AUTHORISED` or `ACCEPTED_OFFLINE` yet."""
+
+    PAID = "paid"
+    AUTHORISED = "authorised"
+    ACCEPTED_OFFLINE = "accepted_offline"
+    CHECKING = "being_checked"
+    DECLINED = "declined"
+    NOT_CHARGED = "not_charged"
+    REFUNDED = "refunded"
+    REVERSED = "reversed"
+    CANCELLED = "cancelled"
+
+
+_STANDING: Final[dict[PaymentState, Standing]] = {
+    PaymentState.APPROVED: Standing.PAID,
+    PaymentState.CHECKING: Standing.CHECKING,
+    PaymentState.DECLINED: Standing.DECLINED,
+    PaymentState.NOT_CHARGED: Standing.NOT_CHARGED,
+    PaymentState.REFUNDED: Standing.REFUNDED,
+    PaymentState.REVERSED: Standing.REVERSED,
+    PaymentState.CANCELLED: Standing.CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopFace:
+    """How the shop shows itself; `zone` is an IANA name."""
+
+    name: str
+    address: str = ""
+    zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenBack:
+    """What a refund or reversal returned, in minor units."""
+
+    currency: str
+    cash_minor: int
+    card_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slip:
+    """The facts of one payment.
+
+    Attributes:
+        key: the payment's key as text.
+        terminal: who caused the newest entry.
+        sale: None where no sale ever came.
+        entry_seq, entry_hash, time_ms: of the newest entry about the payment.
+        personal: opened values by name, in the order they are printed.
+    """
+
+    key: str
+    standing: Standing
+    terminal: str
+    sale: entries.SaleFacts | None
+    given_back: GivenBack | None
+    entry_seq: int
+    entry_hash: EntryHash
+    time_ms: int
+    personal: tuple[tuple[str, str], ...] = ()
+
+
+def read_slip(found: Sequence[Entry], disclosures: Iterable[Disclosure] = ()) -> Slip:
+    """The slip of a payment from its entries: at least the first and the newest, in the order of the log.
+
+    Raises:
+        Rejected: `slip_not_of_a_payment`: the entries are not about one payment.
+    """
+    newest = found[-1] if found else None
+    sold = next((sale for entry in found if (sale := _sale(entry)) is not None), None)
+    if newest is None or len({_payment(entry) for entry in found}) != 1:
+        raise Rejected("slip_not_of_a_payment", "expected the entries of one payment")
+    opened = {disclosure.name: disclosure.value for disclosure in disclosures}
+    standing = _standing(newest)
+    if standing is Standing.PAID and any(entry.kind == entries.REVERSAL_WANTED for entry in found):
+        standing = Standing.CHECKING  # charged after somebody asked for its reversal: that is still to come
+    return Slip(
+        key=str(uuid.UUID(bytes=_payment(newest))),
+        standing=standing,
+        terminal=newest.actor.removeprefix("terminal:"),
+        sale=sold,
+        given_back=_given_back(newest),
+        entry_seq=newest.seq,
+        entry_hash=entry_hash(newest.encoded),
+        time_ms=newest.time_ms,
+        personal=tuple([(name, opened[name].decode()) for name in _PERSONAL if name in opened]),
+    )
+
+
+def _standing(newest: Entry) -> Standing:
+    match newest.kind:
+        case entries.SALE:
+            return Standing.PAID
+        case entries.OUTCOME:
+            outcome = _body(newest, entries.OutcomeEntry)
+            return _STANDING[STATE_AFTER[OperationKind(outcome.kind), OperationState(outcome.state)]]
+        case entries.REFUND:
+            return Standing.REFUNDED
+        case entries.REVERSAL:
+            return Standing.REVERSED
+        case entries.TOMBSTONE:
+            return Standing.CANCELLED
+        case _:
+            return Standing.CHECKING  # an intent, or a reversal that waits for an outcome
+
+
+def _given_back(newest: Entry) -> GivenBack | None:
+    if newest.kind not in (entries.REFUND, entries.REVERSAL):
+        return None
+    undo = _body(newest, entries.UndoEntry)
+    return GivenBack(currency=undo.currency, cash_minor=undo.cash, card_minor=undo.card)
+
+
+def _sale(entry: Entry) -> entries.SaleFacts | None:
+    match entry.kind:
+        case entries.SALE:
+            return _body(entry, entries.SaleEntry).sale
+        case entries.INTENT:
+            return _body(entry, entries.IntentEntry).sale
+        case _:
+            return None
+
+
+def _payment(entry: Entry) -> bytes:
+    """The payment's key, 16 bytes."""
+    match cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX):
+        case {"payment": bytes(payment)} if len(payment) == 16:
+            return payment
+        case {"asked": {"key": bytes(key)}} if entry.kind == entries.SALE and len(key) == 16:
+            return key
+        case _:
+            raise Rejected("slip_not_of_a_payment", f"entry {entry.seq} ({entry.kind}) is about no payment")
+
+
+def _body(entry: Entry, shape: type[BodyT]) -> BodyT:
+    try:
+        return msgspec.convert(cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX), shape)
+    except msgspec.ValidationError as fault:
+        raise Rejected("slip_not_of_a_payment", f"entry {entry.seq} is no {entry.kind}: {fault}") from fault

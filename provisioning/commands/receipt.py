@@ -1,0 +1,88 @@
+"""`tillstone receipt`: a payment as paper has it, from the box, or from the receipt file of an answer alone.
+
+Owns arguments and exit codes. What a slip says is `appliance/slip`'s; from a file it says only what was verified.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Final
+
+from provisioning.commands.folder import add_box
+from provisioning.commands.outcome import DONE, CannotDo, print_json
+from provisioning.commands.status import box_of
+
+_WIDTH_DEFAULT: Final = 42
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`receipt KEY` asks the box; `receipt --file FILE --trust FILE` needs none."""
+    parser = subparsers.add_parser("receipt", description="Print what the log says of a payment, for people.")
+    parser.add_argument("key", metavar="KEY", nargs="?", help="the payment's key, or its refund's")
+    add_box(parser)
+    parser.add_argument("--file", type=Path, metavar="FILE", help="read this receipt file instead of asking the box")
+    parser.add_argument("--trust", type=Path, metavar="FILE", help="with --file: trust.json, the owner that you pin")
+    parser.add_argument("--shop", metavar="NAME", help="with --file: the shop's name (default: the owner's in the log)")
+    parser.add_argument("--zone", default="UTC", metavar="ZONE", help="with --file: IANA zone (default: %(default)s)")
+    parser.add_argument("--page-url", default="", metavar="URL", help="with --file: the page that checks slips")
+    parser.add_argument("--width", type=int, default=_WIDTH_DEFAULT, metavar="N", help="columns (default: %(default)s)")
+    parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="write it to this file")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the slip, or write it."""
+    if (arguments.key is None) == (arguments.file is None):
+        raise CannotDo("name a payment's key, or a receipt file with --file", "tillstone receipt --help")
+    told = _from_file(arguments) if arguments.key is None else box_of(arguments).slip(arguments.key, arguments.width)
+    if arguments.output is not None:
+        try:
+            arguments.output.write_text(told["text"])
+        except OSError as cause:
+            raise CannotDo(f"{arguments.output} cannot be written: {cause.strerror}", "name another file") from cause
+    if arguments.json:
+        print_json(told)
+    elif arguments.output is None:
+        print(told["text"], end="")
+    return DONE
+
+
+def _from_file(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The slip of a receipt file that verifies. The modules are heavy, and only this way needs them."""
+    from appliance.ledger.receipt import RECEIPT_BYTES_MAX, verify_receipt
+    from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
+    from appliance.slip.layout import Proof, lay_out
+    from appliance.slip.link import proof_link
+    from appliance.slip.plain import plain_text
+    from appliance.slip.reader import NO_PAGE, TOO_LONG
+    from appliance.slip.slip import ShopFace, read_slip
+
+    if arguments.trust is None:
+        raise CannotDo("a receipt file proves nothing without a trust file", "name it with --trust")
+    trust = load_trust(_read(arguments.trust, TRUST_BYTES_MAX))
+    file = _read(arguments.file, RECEIPT_BYTES_MAX)
+    verified = verify_receipt(file, trust.keys)
+    origin = trust.logs[verified.log_id].origin
+    link = proof_link(arguments.page_url, file) if arguments.page_url else None
+    proof = Proof(log=origin, link=link, missing="" if link else TOO_LONG if arguments.page_url else NO_PAGE)
+    slip = read_slip(verified.entries, [disclosure for _, disclosure in verified.disclosures])
+    face = ShopFace(name=arguments.shop or origin.split("/")[0], zone=arguments.zone)
+    page = lay_out(slip, face, proof, width=arguments.width, is_copy=True)
+    return {
+        "key": slip.key,
+        "standing": slip.standing.value,
+        "seq": slip.entry_seq,
+        "entry_hash": slip.entry_hash.hex(),
+        "link": link,
+        "text": plain_text(page, width=arguments.width),
+    }
+
+
+def _read(path: Path, size_max: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size_max + 1)
+    except OSError as cause:
+        raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the name of the file") from cause
