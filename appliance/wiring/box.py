@@ -9,18 +9,14 @@ from importlib.metadata import version as installed_version
 from typing import Final
 
 from appliance.adapters.dns_sd import Announcement, Announcer
-from appliance.adapters.stripe import StripeProvider
-from appliance.adapters.stripe_session import StripeSettings
 from appliance.api.failures import Failures
 from appliance.api.local.door import LocalDoor
 from appliance.api.middleware import make_middleware
 from appliance.api.pos.door import PosDoor
 from appliance.api.pos.events import EventDoor
-from appliance.config.load import read_secret
 from appliance.config.schema import Settings
 from appliance.device.admission import BoxAdmission, LogWatermark, Quarantine
 from appliance.device.boot import begin_epoch, record_boot, renew_epochs, self_test
-from appliance.device.epochs import epoch_draft
 from appliance.device.harden import harden
 from appliance.device.health import Health, examine
 from appliance.device.statements import record_statements
@@ -31,8 +27,6 @@ from appliance.identity.refusals import Refusals
 from appliance.identity.terminals import Terminals
 from appliance.ledger.archive import Archive
 from appliance.ledger.ledger import Ledger
-from appliance.ledger.opening import Beginning
-from appliance.ledger.room import Room
 from appliance.model.errors import Corrupt, Unavailable
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
@@ -52,7 +46,7 @@ from appliance.runtime.watchdog import ServiceManager, Watchdog
 from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.followers import Outside, open_outside
-from appliance.wiring.projections import projections
+from appliance.wiring.opening import open_ledger, open_provider
 from appliance.wiring.public import PublicParts
 from appliance.wiring.trust import Trust, open_trust
 
@@ -72,11 +66,11 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
     self_tests = self_test(log)
     async with AsyncExitStack() as stack:
         trust = await stack.enter_async_context(open_trust(settings, clock))
-        ledger = await _open_ledger(settings, trust, clock)
+        ledger = await open_ledger(settings, trust, clock)
         stack.push_async_callback(ledger.close)
         archive = await Archive.open(settings.storage.path, lambda: ledger.tail)
         stack.push_async_callback(archive.close)
-        provider = await _open_provider(settings, clock)
+        provider = await open_provider(settings, clock)
         if provider is not None:
             stack.push_async_callback(provider.close)
         outside = await stack.enter_async_context(open_outside(settings))
@@ -368,26 +362,3 @@ class Box:
         except (Unavailable, Corrupt):
             return False
         return True
-
-
-async def _open_ledger(settings: Settings, trust: Trust, clock: Clock) -> Ledger:
-    epoch = 1 if trust.sealer is None else await trust.sealer.epoch()
-    now_ms = clock.now_ms()
-    return await Ledger.open(
-        settings.storage.path,
-        signers=trust.signers,
-        projections=projections(),
-        clock=clock,
-        store_key=trust.store_key,
-        beginning=Beginning(genesis=trust.genesis, created_ms=now_ms, first=epoch_draft(epoch, now_ms)),
-        room=Room(folder=settings.storage.path, clock=clock, free_bytes_min=settings.storage.room_bytes_min),
-    )
-
-
-async def _open_provider(settings: Settings, clock: Clock) -> Provider | None:
-    stripe = settings.provider.stripe
-    if stripe is None:
-        return None
-    return await StripeProvider.open(
-        settings=StripeSettings(api_base=stripe.api_base, api_key=read_secret(stripe.api_key_path)), clock=clock
-    )
