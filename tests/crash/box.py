@@ -43,6 +43,7 @@ from appliance.payment.resolve import Resolver
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.wiring import box as wiring
+from appliance.wiring import opening
 from appliance.wiring.trust import Trust
 
 SEED_BYTES = 32
@@ -168,21 +169,21 @@ def dying_middleware(**parts: Any) -> Middleware:
 
 def install() -> None:
     """Put the wrapped parts into the composition root."""
-    open_provider: Callable[[Settings, Clock], Awaitable[port.Provider | None]] = vars(wiring)["_open_provider"]
+    open_provider: Callable[[Settings, Clock], Awaitable[port.Provider | None]] = vars(wiring)["open_provider"]
 
     async def open_dying_provider(settings: Settings, clock: Clock) -> port.Provider | None:
         inner = await open_provider(settings, clock)
         return None if inner is None else DyingProvider(inner)
 
     parts = {
-        "Ledger": DyingLedger,
         "Resolver": QuickResolver,
-        "_open_provider": open_dying_provider,
+        "open_provider": open_dying_provider,
         "make_middleware": dying_middleware,
     }
     if os.environ.get("DEVICES") != "real":
         parts["open_trust"] = software_trust
     vars(wiring).update(parts)
+    vars(opening)["Ledger"] = DyingLedger
 
 
 def nursery() -> None:
