@@ -53,8 +53,9 @@ def traces(folder: Path, name: str) -> list[str]:
         needles += [part.encode(), part.upper().encode(), part.encode("utf-16-le")]
         for offset in range(3):
             # Without the characters at both ends, which share bits with their neighbours.
-            needles.append(base64.urlsafe_b64encode(bytes(offset) + part.encode())[4:-4])
-    assert all(len(needle) >= 4 for needle in needles)
+            first, last = -(-offset * 4 // 3), (offset + len(part)) * 4 // 3
+            needles.append(base64.urlsafe_b64encode(bytes(offset) + part.encode())[first:last])
+    assert all(len(needle) >= 7 for needle in needles), "shorter ones stand in signatures by chance"
     files = [file for file in folder.rglob("*") if file.is_file()]
     return sorted(file.name for file in files if any(needle in file.read_bytes() for needle in needles))
 
