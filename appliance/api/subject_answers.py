@@ -20,14 +20,14 @@ from appliance.crypto import cbor
 from appliance.ledger.archive import Archive
 from appliance.ledger.disclosures import DisclosureVault
 from appliance.ledger.draft import Disclosure, Draft, Purpose
-from appliance.ledger.entry import Entry
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.receipt import ReceiptBundle
 from appliance.ledger.subjects import HeldEntry, Holding, erased_by, held_entries, holding
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import RequestKey
-from appliance.model.limits import ENTRY_BYTES_MAX, SIGNATURE_WAIT_MS, TEXT_CHARACTERS_MAX
+from appliance.model.limits import SIGNATURE_WAIT_MS, TEXT_CHARACTERS_MAX
 from appliance.payment.history import history_seqs
+from appliance.payment.records import asked_of
 from appliance.ports.clock import Clock
 from appliance.wire import entries
 
@@ -61,10 +61,12 @@ class SubjectAnswers:
             Rejected: as `held`.
             Unavailable, OutcomeUnknown: as `Ledger.erase`.
         """
-        key_ids = await self._key_ids(subject)
-        if not key_ids and (seq := await self._erased_by(subject)) is not None:
+        held = await self._count(await self._key_ids(subject))
+        if not held.entries:
+            seq = await self._erased_by(subject)
+            if seq is None:
+                raise _unknown(seq)
             return {"seq": seq, "entries": 0, "was_erased": True}
-        held = await self._holding(subject, key_ids)
         recorded = await self._ledger.erase(subject, actor=ACTOR)
         return {"seq": recorded.seq, "entries": held.entries, "was_erased": False}
 
@@ -97,12 +99,14 @@ class SubjectAnswers:
         return await self._vault().key_ids(subject)
 
     async def _holding(self, subject: str, key_ids: Sequence[int]) -> Holding:
-        if key_ids:
-            return await self._archive.read(lambda connection: holding(connection, key_ids))
-        seq = await self._erased_by(subject)
-        if seq is not None:
-            raise Rejected("subject_unknown", f"nothing is held: entry {seq} erased it, and nothing came since")
-        raise Rejected("subject_unknown", "nothing is held; expected the name exactly as tills send it")
+        held = await self._count(key_ids)
+        if not held.entries:
+            raise _unknown(await self._erased_by(subject))
+        return held
+
+    async def _count(self, key_ids: Sequence[int]) -> Holding:
+        # Not by the keys: a sale that was refused, or came again after an erasure, leaves a key and nothing under it.
+        return await self._archive.read(lambda connection: holding(connection, key_ids))
 
     async def _erased_by(self, subject: str) -> int | None:
         alias = self._vault().alias_of(subject)
@@ -126,7 +130,7 @@ class SubjectAnswers:
 
     async def _receipt(self, page: Sequence[HeldEntry]) -> ReceiptBundle:
         """The entries of `page` and all others of the same payments, the person's values opened."""
-        keys = [RequestKey(uuid.UUID(bytes=asked.key)) for held in page if (asked := _asked(held.entry)) is not None]
+        keys = [RequestKey(uuid.UUID(bytes=asked.key)) for held in page if (asked := asked_of(held.entry)) is not None]
         histories = await self._archive.read(lambda connection: [history_seqs(connection, key)[1] for key in keys])
         seqs = sorted({held.entry.seq for held in page}.union(*histories))
         bundle = await self._ledger.receipts(seqs, SIGNATURE_WAIT_MS)
@@ -139,7 +143,7 @@ class SubjectAnswers:
         )
 
     async def _opened(self, held: HeldEntry) -> tuple[Disclosure, ...]:
-        asked = _asked(held.entry)
+        asked = asked_of(held.entry)
         names_another = asked is not None and "request.1" in asked.commitments
         return tuple(
             value
@@ -162,13 +166,10 @@ def _told(held: Holding) -> dict[str, Any]:
     }
 
 
-def _asked(entry: Entry) -> entries.Asked | None:
-    """The request that `entry` answers; None where it answers none."""
-    match cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX):
-        case {"asked": {} as asked}:
-            return msgspec.convert(asked, entries.Asked)
-        case _:
-            return None
+def _unknown(erased_by_seq: int | None) -> Rejected:
+    if erased_by_seq is None:
+        return Rejected("subject_unknown", "nothing is held; expected the name exactly as tills send it")
+    return Rejected("subject_unknown", f"nothing is held: entry {erased_by_seq} erased it, and nothing came since")
 
 
 def _unsigned() -> Unavailable:

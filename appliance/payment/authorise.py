@@ -11,7 +11,8 @@ from appliance.model.operation import Operation, OperationKind, operation_id
 from appliance.model.payment import ClearedPayment, PreparedPayment
 from appliance.model.sale import Tender
 from appliance.payment.drafts import authorisation_draft
-from appliance.payment.guards import judge_used, unused
+from appliance.payment.guards import unused
+from appliance.payment.repeats import judge_used
 
 
 async def prepare(cleared: ClearedPayment, card: Tender, ledger: Ledger, now_ms: int) -> PreparedPayment:
@@ -41,5 +42,5 @@ async def prepare(cleared: ClearedPayment, card: Tender, ledger: Ledger, now_ms:
             [authorisation_draft(cleared.valid, operation)], unused(identity.key), purpose=Purpose.INTENT
         )
     except Rejected as refusal:
-        raise await judge_used(ledger, identity, refusal) from None
+        raise await judge_used(ledger, identity, identity.key, refusal) from None
     return PreparedPayment(cleared=cleared, operation=operation, intent_seq=entry.seq, intent_hash=entry.entry_hash)

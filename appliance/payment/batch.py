@@ -23,8 +23,9 @@ from appliance.model.ids import RequestKey, request_key
 from appliance.model.limits import BATCH_SALES_MAX, DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS, SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest, ClearedPayment, Identity
 from appliance.payment.drafts import sale_draft
-from appliance.payment.guards import AlreadyRecorded, judge_used, unused
+from appliance.payment.guards import unused
 from appliance.payment.records import find_payment
+from appliance.payment.repeats import AlreadyRecorded, judge_used
 from appliance.payment.screen import screen
 from appliance.payment.validate import ShopRules, validate
 from appliance.ports.admission import Admission
@@ -121,7 +122,7 @@ class Batch:
     ) -> _Accepted | BatchResult:
         key = cleared.valid.identity.key
         if isinstance(result, Rejected):
-            result = await judge_used(self._ledger, cleared.valid.identity, result)
+            result = await judge_used(self._ledger, cleared.valid.identity, key, result)
         if isinstance(result, AlreadyRecorded):
             standing = await self._ledger.read(lambda connection: find_payment(connection, key))
             if standing is not None:

@@ -1,18 +1,20 @@
 """Builds the entries of the payment domain: typed facts in, canonical bodies and disclosures out. Writes nothing.
 
 Personal data and the signed request leave the facts here: the body keeps SHA-256(salt || value), the value becomes a
-disclosure that can be erased.
+disclosure that can be erased. The hash of the payload, which a retry must repeat, is committed to under a salt that
+goes with them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from appliance.crypto import cbor
+from appliance.crypto.disclosure import SALT_SIZE, commit
 from appliance.crypto.random import random_piece
 from appliance.ledger.draft import Disclosure, Draft
 from appliance.model.operation import Operation, OperationKind, OperationState
@@ -93,20 +95,38 @@ def ask(identity: Identity, personal: tuple[tuple[str, str], ...]) -> tuple[entr
         Disclosure(name=name, subject=f"{name}:{value}", salt=random_piece(), value=value.encode())
         for name, value in personal
     ) + tuple(_request_shares(identity.signed, [f"{name}:{value}" for name, value in personal]))
+    commitments = {each.name: each.commitment for each in disclosures}
+    commitments[entries.PAYLOAD] = payload_commitment(disclosures, identity.payload_hash)
     # In the order of CBOR keys, as every map of an entry.
-    ordered = sorted(disclosures, key=lambda each: (len(each.name), each.name))
-    commitments = {each.name: each.commitment for each in ordered}
-    return entries.Asked(key=identity.key.octets, payload=identity.payload_hash, commitments=commitments), disclosures
+    ordered = dict(sorted(commitments.items(), key=lambda each: (len(each[0]), each[0])))
+    return entries.Asked(key=identity.key.octets, commitments=ordered), disclosures
+
+
+def payload_commitment(disclosures: Iterable[Disclosure], payload_hash: bytes) -> bytes:
+    """SHA-256(salt || payload hash): the salt is the exclusive or of the salts of all shares of the request.
+
+    The payload names persons, and names can be guessed. Erasing anybody whom the request names erases one of these
+    salts, and with it the only way to try a guess.
+    """
+    salt = bytes(SALT_SIZE)
+    for each in disclosures:
+        if each.name.startswith(entries.REQUEST):
+            salt = _exclusive_or(salt, each.salt)
+    return commit(salt, payload_hash)
 
 
 def _request_shares(signed: bytes, subjects: list[str]) -> Iterator[Disclosure]:
     """`request`, and for each further person `request.N`: their exclusive or is the signed request."""
     for number, subject in enumerate(subjects[1:], start=1):
         pad = os.urandom(len(signed))
-        signed = bytes(left ^ right for left, right in zip(signed, pad, strict=True))
-        yield Disclosure(name=f"request.{number}", subject=subject, salt=random_piece(), value=pad)
+        signed = _exclusive_or(signed, pad)
+        yield Disclosure(name=f"{entries.REQUEST}.{number}", subject=subject, salt=random_piece(), value=pad)
     first = subjects[0] if subjects else None
-    yield Disclosure(name="request", subject=first, salt=random_piece(), value=signed)
+    yield Disclosure(name=entries.REQUEST, subject=first, salt=random_piece(), value=signed)
+
+
+def _exclusive_or(left: bytes, right: bytes) -> bytes:
+    return (int.from_bytes(left) ^ int.from_bytes(right)).to_bytes(len(left))
 
 
 def draft(kind: str, terminal: str, now_ms: int, body: Wire, disclosures: tuple[Disclosure, ...]) -> Draft:

@@ -11,68 +11,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.ledger.guard import KeysUnused
-from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey
 from appliance.model.operation import OperationState
-from appliance.model.payment import Identity, PaymentState
-from appliance.payment.records import KnownRequest, StandingPayment, find_payment, find_request, is_reversal_due
-
-
-class AlreadyRecorded(Rejected):
-    """This very request is in the ledger: not an error for the caller, who gets the recorded result."""
-
-    def __init__(self, known: KnownRequest) -> None:
-        super().__init__("already_recorded", "the same request is in the ledger")
-        self.known = known
-
+from appliance.model.payment import PaymentState
+from appliance.payment.records import StandingPayment, find_payment, find_request, is_reversal_due
 
 KEY_USED: Final = "key_used"
 
 
 def unused(key: RequestKey) -> KeysUnused:
-    """The key was never used; the writer looks up the keys of a whole group at once. `judge_used` tells the rest."""
+    """The key was never used; the writer looks up the keys of a whole group at once. `repeats.py` tells the rest."""
     return KeysUnused(table="requests", keys=(key.octets,), code=KEY_USED)
-
-
-async def judge_used(ledger: Ledger, identity: Identity, refusal: Rejected) -> Rejected:
-    """What a refused append of a new payment means: the same request again, another payload, or a tombstone."""
-    if refusal.code != KEY_USED:
-        return refusal
-    known = await ledger.read(lambda connection: find_request(connection, identity.key))
-    try:
-        FreshKey(key=identity.key, payload_hash=identity.payload_hash).judge(known)
-    except Rejected as verdict:
-        return verdict
-    return refusal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FreshKey:
-    """The key was never used. The same payload again is `AlreadyRecorded`; another payload is refused."""
-
-    key: RequestKey
-    payload_hash: bytes
-
-    def check(self, connection: sqlite3.Connection) -> None:
-        self.judge(find_request(connection, self.key))
-
-    def judge(self, known: KnownRequest | None) -> None:
-        """The same verdict on what was read before, outside the writer."""
-        if known is None:
-            return
-        if known.is_tombstone:
-            raise Rejected("payment_cancelled", "this payment was reversed or aborted before it came")
-        if known.payload_hash != self.payload_hash:
-            raise Rejected("key_reused", "this idempotency key was used with another payload; make a new key")
-        raise AlreadyRecorded(known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undoable:
     """The key is fresh and the payment is approved and nobody else is undoing it: of two refunds one wins."""
 
-    fresh: FreshKey
+    fresh: KeysUnused
     payment: RequestKey
 
     def check(self, connection: sqlite3.Connection) -> None:
@@ -84,7 +41,7 @@ class Undoable:
 class Unseen:
     """The key is fresh and the payment it speaks of never came: a tombstone may be written."""
 
-    fresh: FreshKey
+    fresh: KeysUnused
     payment: RequestKey
 
     def check(self, connection: sqlite3.Connection) -> None:
@@ -97,7 +54,7 @@ class Unseen:
 class StillOpen:
     """The key is fresh and the payment is being checked, with no undoing asked for yet."""
 
-    fresh: FreshKey
+    fresh: KeysUnused
     payment: RequestKey
 
     def check(self, connection: sqlite3.Connection) -> None:

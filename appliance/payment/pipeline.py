@@ -23,10 +23,10 @@ from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.payment import ClearedPayment, Identity, RecordedPayment
 from appliance.payment.authorise import prepare
-from appliance.payment.guards import AlreadyRecorded, FreshKey
 from appliance.payment.operate import Operations
 from appliance.payment.record import being_checked, record_sale
 from appliance.payment.records import find_payment, find_request
+from appliance.payment.repeats import AlreadyRecorded, judge
 from appliance.payment.respond import Respond
 from appliance.payment.screen import screen
 from appliance.payment.undo import Undo
@@ -79,7 +79,7 @@ class PaymentPipeline:
             recorded = await self._standing(str(key))
         except Unavailable:
             # The box takes nothing new now; what it took before is still told.
-            if not await self._was_recorded(request.identity):
+            if not await self._was_recorded(request.identity, key):
                 raise
             recorded = await self._standing(str(key))
         with self._stages("respond", key):
@@ -128,14 +128,14 @@ class PaymentPipeline:
         except AlreadyRecorded:
             pass  # the same request again: what follows answers it
         except Unavailable:
-            if not await self._was_recorded(identity):
+            if not await self._was_recorded(identity, request_key(of)):
                 raise
         return await self._respond.current(await self._standing(of), verb, str(identity.key))
 
-    async def _was_recorded(self, identity: Identity) -> bool:
+    async def _was_recorded(self, identity: Identity, payment: RequestKey) -> bool:
         known = await self._ledger.read(lambda connection: find_request(connection, identity.key))
         try:
-            FreshKey(key=identity.key, payload_hash=identity.payload_hash).judge(known)
+            await judge(self._ledger, identity, payment, known)
         except AlreadyRecorded:
             return True
         return False

@@ -24,7 +24,7 @@ from appliance.wire.requests import TenderBody
 WireT = TypeVar("WireT", bound=msgspec.Struct)
 
 CANCELLED_PAYLOAD: Final = bytes(32)
-"""Payload hash that a tombstone puts in the place of the payment that never came."""
+"""Commitment that a tombstone puts in the place of the payment that never came."""
 
 STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState]] = {
     (OperationKind.AUTHORISE, OperationState.CONFIRMED): PaymentState.APPROVED,
@@ -49,7 +49,8 @@ class PaymentProjection:
     name: Final = "payment"
     tables: Final = ("requests", "payments", "operations")
     schema: Final = (
-        # payment: the key of the payment that the request is about; for a payment, its own.
+        # payload: the entry's commitment to it. payment: the key of the payment that the request is about; for a
+        # payment, its own.
         "CREATE TABLE requests (key BLOB PRIMARY KEY, verb TEXT NOT NULL, terminal TEXT NOT NULL,"
         " payload BLOB NOT NULL, payment BLOB NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID",
         # cash: to hand back on refund. first, last: entries that a receipt proves. undo: key of refund or reversal.
@@ -230,7 +231,7 @@ _INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 def _request_row(
     entry: RecordedEntry, asked: entries.Asked, verb: str, payment: bytes
 ) -> tuple[bytes, str, str, bytes, bytes, int]:
-    return asked.key, verb, terminal_of(entry), asked.payload, payment, entry.seq
+    return asked.key, verb, terminal_of(entry), asked.commitments[entries.PAYLOAD], payment, entry.seq
 
 
 def _payment_row(

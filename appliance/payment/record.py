@@ -7,7 +7,8 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.payment import ClearedPayment, PaymentState, PreparedPayment, RecordedPayment
 from appliance.payment.drafts import sale_draft
-from appliance.payment.guards import judge_used, unused
+from appliance.payment.guards import unused
+from appliance.payment.repeats import judge_used
 
 
 async def record_sale(cleared: ClearedPayment, ledger: Ledger, now_ms: int) -> RecordedPayment:
@@ -25,7 +26,7 @@ async def record_sale(cleared: ClearedPayment, ledger: Ledger, now_ms: int) -> R
             [sale_draft(cleared.valid, now_ms)], unused(identity.key), purpose=Purpose.INTENT
         )
     except Rejected as refusal:
-        raise await judge_used(ledger, identity, refusal) from None
+        raise await judge_used(ledger, identity, identity.key, refusal) from None
     return _recorded(cleared, PaymentState.APPROVED, entry.seq)
 
 

@@ -9,11 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
+from appliance.crypto import cbor
+from appliance.ledger.entry import Entry, decode
 from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId
+from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.money import Money
 from appliance.model.operation import OPEN, Operation, OperationKind, OperationState
 from appliance.model.payment import PaymentState, RecordedPayment
 from appliance.payment.projection import CANCELLED_PAYLOAD
+from appliance.wire import entries
 
 _OPERATION_COLUMNS: Final = (
     "id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source, reference"
@@ -22,18 +28,22 @@ _OPERATION_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRequest:
-    """What a key was used for."""
+    """What a key was used for.
+
+    Attributes:
+        payload: the commitment to the payload (`drafts.py`).
+    """
 
     verb: str
     terminal: TerminalId
-    payload_hash: bytes
+    payload: bytes
     payment: RequestKey
     seq: int
 
     @property
     def is_tombstone(self) -> bool:
         """The key belongs to a payment that was cancelled before it came."""
-        return self.payload_hash == CANCELLED_PAYLOAD
+        return self.payload == CANCELLED_PAYLOAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +77,23 @@ def find_request(connection: sqlite3.Connection, key: RequestKey) -> KnownReques
     if row is None:
         return None
     verb, terminal, payload, payment, seq = row
-    return KnownRequest(verb=verb, terminal=TerminalId(terminal), payload_hash=payload, payment=_key(payment), seq=seq)
+    return KnownRequest(verb=verb, terminal=TerminalId(terminal), payload=payload, payment=_key(payment), seq=seq)
+
+
+def asked_of(entry: Entry) -> entries.Asked | None:
+    """The request that `entry` answers; None where it answers none."""
+    match cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX):
+        case {"asked": {} as asked}:
+            return msgspec.convert(asked, entries.Asked)
+        case _:
+            return None
+
+
+def committed_names(connection: sqlite3.Connection, seq: int) -> frozenset[str] | None:
+    """Names of the values that the request's entry `seq` commits to; None when its body was pruned."""
+    row = connection.execute("SELECT entry FROM entries WHERE seq = ?", (seq,)).fetchone()
+    asked = None if row is None else asked_of(decode(row[0]))
+    return None if asked is None else frozenset(asked.commitments)
 
 
 def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPayment | None:

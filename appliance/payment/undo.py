@@ -20,9 +20,10 @@ from appliance.model.operation import OperationKind
 from appliance.model.payment import AuthenticatedRequest, Identity, PaymentState
 from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.drafts import ask, draft, undo_intent_draft, undone_draft
-from appliance.payment.guards import FreshKey, StillOpen, Undoable, Unseen, require_undoable
+from appliance.payment.guards import StillOpen, Undoable, Unseen, require_undoable, unused
 from appliance.payment.operate import Operations
 from appliance.payment.records import KnownRequest, StandingPayment, find_payment, find_request, operation_count
+from appliance.payment.repeats import judge, judge_used
 from appliance.payment.undo_entry import undo_entry, undo_operation
 from appliance.ports.clock import Clock
 from appliance.wire import entries
@@ -49,11 +50,14 @@ class Undo:
         refuse_card_numbers((request.body.reason,))
         payment = request_key(request.body.of)
         known, standing = await self._look(request.identity.key, payment)
-        _fresh(request.identity).judge(known)
+        await judge(self._ledger, request.identity, payment, known)
         if standing is None:
             raise Rejected("payment_unknown", "no payment with this key is in the ledger")
         require_undoable(standing)
-        await self._give_back(request.identity, standing, "refund", request.body.reason)
+        try:
+            await self._give_back(request.identity, standing, "refund", request.body.reason)
+        except Rejected as refusal:
+            raise await judge_used(self._ledger, request.identity, payment, refusal) from None
         return payment
 
     async def reverse(self, request: AuthenticatedRequest[ReversalBody]) -> RequestKey:
@@ -75,12 +79,12 @@ class Undo:
         payment = request_key(request.body.of)
         for _ in range(_RACES_MAX):
             known, standing = await self._look(request.identity.key, payment)
-            _fresh(request.identity).judge(known)
+            await judge(self._ledger, request.identity, payment, known)
             try:
                 await self._reverse_as_it_stands(request.identity, payment, standing, verb, reason)
             except Rejected as refusal:
                 if refusal.code != "payment_changed":
-                    raise
+                    raise await judge_used(self._ledger, request.identity, payment, refusal) from None
                 continue  # the payment came, or its outcome did, between our look and our write: look again
             return payment
         raise Unavailable("payment_busy", "the payment keeps changing; ask again")
@@ -93,7 +97,7 @@ class Undo:
         verb: str,
         reason: str,
     ) -> None:
-        fresh = _fresh(identity)
+        fresh = unused(identity.key)
         asked, disclosures = ask(identity, ())
         now_ms = self._clock.now_ms()
         if standing is None:
@@ -113,8 +117,7 @@ class Undo:
     async def _give_back(self, identity: Identity, standing: StandingPayment, verb: str, reason: str) -> None:
         payment = standing.recorded.key
         now_ms = self._clock.now_ms()
-        fresh = _fresh(identity)
-        guard = Undoable(fresh=fresh, payment=payment)
+        guard = Undoable(fresh=unused(identity.key), payment=payment)
         if standing.card_minor == 0:
             entry = undone_draft(verb, identity.terminal, undo_entry(standing, None, reason), identity, now_ms)
             await self._ledger.append([entry], guard, purpose=Purpose.OUTCOME)
@@ -140,7 +143,3 @@ class Undo:
         if target is not None and standing is None:
             raise Rejected("payment_unknown", f"this key belongs to a {target.verb}, not to a payment")
         return known, standing
-
-
-def _fresh(identity: Identity) -> FreshKey:
-    return FreshKey(key=identity.key, payload_hash=identity.payload_hash)

@@ -1,7 +1,7 @@
 """The bodies of entries: what the ledger keeps for ever. A change here is a new kind or a new version.
 
-No personal data: `request`, `cashier` and `customer` are commitments, SHA-256(salt || value); the values are
-disclosures. Source: docs/formats/entry-kinds.md.
+No personal data: `payload`, `request`, `cashier` and `customer` are commitments, SHA-256(salt || value); salts and
+values are disclosures. Source: docs/formats/entry-kinds.md.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ AUDITOR_READ: Final = "auditor_read"
 VERIFIED: Final = "verified"
 EXPORTED: Final = "exported"
 
+PAYLOAD: Final = "payload"
+"""The commitment to the payload's hash; its salt lies in the shares of the signed request."""
+REQUEST: Final = "request"
+"""The commitment to the signed request; a further share of it is `request.N`."""
+
 
 class SaleFacts(Wire, frozen=True, kw_only=True):
     """The sale as it stands in the ledger, all amounts in minor units."""
@@ -46,10 +51,9 @@ class SaleFacts(Wire, frozen=True, kw_only=True):
 
 
 class Asked(Wire, frozen=True, kw_only=True):
-    """Which request an entry answers: key (16 bytes), payload hash (32), commitments to erasable values by name."""
+    """Which request an entry answers: key (16 bytes), commitments (32 bytes each) to erasable values by name."""
 
     key: bytes
-    payload: bytes
     commitments: dict[str, bytes]
 
 

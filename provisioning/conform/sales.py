@@ -9,6 +9,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.crypto.disclosure import commit
+from appliance.crypto.random import random_piece
 from appliance.ports.clock import Clock
 from appliance.wire import entries
 from appliance.wire.answers import Event, PaymentAnswer, State
@@ -65,7 +67,8 @@ class Sales:
         if key in self._sales:
             return
         now_ms = self._clock.now_ms()
-        asked = entries.Asked(key=uuid.UUID(key).bytes, payload=payload, commitments={})
+        commitments = {entries.PAYLOAD: commit(random_piece(), payload)}
+        asked = entries.Asked(key=uuid.UUID(key).bytes, commitments=commitments)
         is_open = self._script.ending is not None
         sale = entries.SaleFacts(
             currency=currency,

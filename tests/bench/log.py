@@ -158,7 +158,7 @@ def _template() -> bytes:
         change=sale.change_minor,
         reference=sale.reference,
     )
-    asked = entries.Asked(key=_PLACEHOLDER, payload=bytes(32), commitments={"request": bytes(range(32))})
+    asked = entries.Asked(key=_PLACEHOLDER, commitments={"payload": bytes(32), "request": bytes(range(32))})
     return cbor.encode(msgspec.to_builtins(entries.SaleEntry(asked=asked, sale=facts), builtin_types=(bytes,)))
 
 

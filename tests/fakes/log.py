@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from appliance.crypto.disclosure import commit
 from appliance.ledger.draft import Disclosure, Draft, Purpose, Recorded
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.receipt import ReceiptBundle
@@ -115,7 +116,8 @@ def key(number: int) -> RequestKey:
 
 def asked(number: int, *disclosures: Disclosure) -> entries.Asked:
     commitments = {each.name: each.commitment for each in disclosures}
-    return entries.Asked(key=key(number).octets, payload=bytes(32), commitments=commitments)
+    commitments[entries.PAYLOAD] = commit(bytes(16), bytes(32))
+    return entries.Asked(key=key(number).octets, commitments=commitments)
 
 
 def cash_sale(number: int, amount: int) -> Draft:

@@ -12,13 +12,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 
+from appliance.identity.authenticate import payload_hash
 from appliance.ledger.database import connect_writer
 from appliance.ledger.disclosures import ErasedKeys
 from appliance.ledger.projection import tables_digest
 from appliance.ledger.rebuild import rebuild
 from appliance.model.errors import Rejected
+from appliance.wire.requests import PaymentBody
 from appliance.wiring.projections import projections
 from provisioning.cli import main
 from provisioning.terminal.signing import Encoding
@@ -46,9 +49,17 @@ def subject(box: RunningBox, *words: str) -> int:
     return main(["subject", *words, "--dir", str(box.box.data)])
 
 
+def guess() -> bytes:
+    """What anybody can compute who guesses the whole request of `BOTH`."""
+    return payload_hash("payment", "till-1", msgspec.convert(BOTH, PaymentBody))
+
+
 def traces(folder: Path, name: str) -> list[str]:
-    """Files of `folder` that show a part of `name`: as text, as UTF-16, or inside base64 (a JWS) at any offset."""
-    needles = []
+    """Files of `folder` that show a part of `name`: as text, as UTF-16, or inside base64 (a JWS) at any offset.
+
+    Also files that would tell who guesses the whole request that the guess is right: they hold the hash of its payload.
+    """
+    needles = [guess(), guess().hex().encode()] if name == CUSTOMER else []
     for part in name.split():
         needles += [part.encode(), part.upper().encode(), part.encode("utf-16-le")]
         for offset in range(3):
@@ -82,7 +93,8 @@ def kinds(box: RunningBox, kind: str) -> list[bytes]:
 def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
     for at, content in enumerate((CUSTOMER.encode(), base64.urlsafe_b64encode(b"x" + CUSTOMER.encode()))):
         (tmp_path / str(at)).write_bytes(b"...." + content)
-    assert traces(tmp_path, CUSTOMER) == ["0", "1"]
+    (tmp_path / "2").write_bytes(b"...." + guess())
+    assert traces(tmp_path, CUSTOMER) == ["0", "1", "2"]
 
 
 def test_an_export_is_readable_genuine_and_stands_in_the_log(box: RunningBox, till: Till, tmp_path: Path) -> None:
@@ -152,6 +164,9 @@ def test_an_erased_person_is_in_no_byte_and_every_proof_stays(box: RunningBox, t
     assert b"operator" in entry
     for key in keys:
         assert verified(box, till.ask("status", {"of": key})).entries, "the sale is provable as before"
+        size, again = box.log_size(), till.ask("payment", BOTH, key)
+        assert (again.status, again.body["state"]) == (200, "approved"), "the recorded result, and no second sale"
+        assert box.log_size() == size
     assert main(["verify", "log", str(box.box.data), "--trust", str(box.box.trust)]) == 0
     with pytest.raises(Rejected, match="subject_unknown"):
         box.local.held_about(f"customer:{CUSTOMER}")

@@ -33,8 +33,7 @@ def test_the_example_on_the_page_is_the_encoding() -> None:
     body = entries.SaleEntry(
         asked=entries.Asked(
             key=uuid.UUID("01a0c450-6c00-7000-8000-000000000001").bytes,
-            payload=bytes(32),
-            commitments={"cashier": commit(bytes(16), b"Ada")},
+            commitments={"cashier": commit(bytes(16), b"Ada"), "payload": commit(bytes(16), bytes(32))},
         ),
         sale=entries.SaleFacts(
             currency="EUR",
@@ -51,7 +50,7 @@ def test_the_example_on_the_page_is_the_encoding() -> None:
 
 
 def test_a_body_is_read_as_its_shape_and_as_plain_values_at_once() -> None:
-    asked = entries.Asked(key=bytes(range(16)), payload=bytes(32), commitments={})
+    asked = entries.Asked(key=bytes(range(16)), commitments={})
     body = entries.TombstoneEntry(asked=asked, payment=bytes(16))
 
     read, plain = read_body(entry_of(entries.TOMBSTONE, body))
@@ -62,7 +61,7 @@ def test_a_body_is_read_as_its_shape_and_as_plain_values_at_once() -> None:
 
 
 def test_an_auditors_row_decodes_its_body_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = entries.Asked(key=bytes(range(16)), payload=bytes(32), commitments={})
+    asked = entries.Asked(key=bytes(range(16)), commitments={})
     sale = entries.SaleFacts(currency="EUR", total=1, lines=(), tenders=(), sold_at_ms=0)
     entry = entry_of(entries.SALE, entries.SaleEntry(asked=asked, sale=sale))
     decoded: list[bytes] = []
