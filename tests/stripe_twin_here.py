@@ -68,6 +68,11 @@ class TwinHere:
         self.twin.close()
         self.store.close()
 
+    async def cut_line(self) -> None:
+        """Nobody listens here any more."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
     def sdk(self, key: str = KEY) -> stripe.StripeClient:
         """Stripe's own client, pointed here."""
         return stripe.StripeClient(

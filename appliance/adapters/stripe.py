@@ -8,11 +8,13 @@ Source: docs.stripe.com/api/payment_intents, docs.stripe.com/api/refunds, docs.s
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Sequence
 from typing import Final, Self
 
 from appliance.adapters.stripe_money import amount_for_stripe
+from appliance.adapters.stripe_reader import WAITING, ReaderPayments, Waiting, is_reader
 from appliance.adapters.stripe_reply import (
     Expected,
     Payment,
@@ -26,7 +28,8 @@ from appliance.adapters.stripe_reply import (
     refunded_answer,
 )
 from appliance.adapters.stripe_session import StripeSession, StripeSettings
-from appliance.model.ids import ProviderReference
+from appliance.model.ids import ProviderKey, ProviderReference
+from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
 from appliance.ports.provider import (
     Absent,
@@ -46,23 +49,41 @@ from appliance.ports.provider import (
 _PAYMENTS: Final = "/v1/payment_intents"
 _REFUNDS: Final = "/v1/refunds"
 _REFERENCE: Final = re.compile(r"\A(?:pi|re|pyr)_[0-9A-Za-z]{1,120}\Z")  # it becomes part of a path
+_READER: Final = re.compile(r"\Atmr_[0-9A-Za-z]{1,120}\Z")  # the same
 
 
 class StripeProvider:
     """Satisfies `ports/provider.py` on one Stripe account."""
 
-    def __init__(self, *, session: StripeSession) -> None:
+    def __init__(self, *, session: StripeSession, readers: ReaderPayments) -> None:
         self._session = session
+        self._readers = readers
+        self._waiting: dict[ProviderKey, Waiting] = {}
 
     @classmethod
     async def open(cls, *, settings: StripeSettings, clock: Clock) -> Self:
         """Make ready to ask; nothing is asked yet. Raises Rejected for a wrong key or address."""
-        return cls(session=await StripeSession.open(settings=settings, clock=clock))
+        session = await StripeSession.open(settings=settings, clock=clock)
+        jitter = random.Random()  # noqa: S311 - spreads load, guards nothing
+        readers = ReaderPayments(session=session, clock=clock, jitter=jitter, wait_ms=settings.reader_wait_ms)
+        return cls(session=session, readers=readers)
+
+    def patience_ms(self, operation: Operation) -> int:
+        is_at_reader = isinstance(operation, Authorise) and is_reader(operation.source)
+        return PROVIDER_DEADLINE_MS + (self._readers.patience_ms if is_at_reader else 0)
+
+    def give_up(self, provider_key: ProviderKey) -> None:
+        waiting = self._waiting.get(provider_key)
+        if waiting is not None:
+            waiting.is_given_up = True
+            waiting.bell.set()
 
     async def authorise(self, operation: Authorise) -> Answer:
         expected = self._expected(operation)
         if isinstance(expected, Refused):
             return expected
+        if is_reader(operation.source):
+            return await self._authorise_at_reader(operation, expected)
         reply = await self._session.ask(
             "post",
             _PAYMENTS,
@@ -77,6 +98,16 @@ class StripeProvider:
             payment_method=operation.source,
         )
         return authorise_answer(reply, expected) if isinstance(reply, Reply) else reply
+
+    async def _authorise_at_reader(self, operation: Authorise, expected: Expected) -> Answer:
+        if not _READER.match(operation.source):
+            return Refused(code="source_unknown", detail="the tender's source is not a reader's name")
+        waiting = Waiting(reader=operation.source)
+        self._waiting[operation.provider_key] = waiting
+        try:
+            return await self._readers.authorise(operation, expected, waiting)
+        finally:
+            del self._waiting[operation.provider_key]
 
     async def refund(self, operation: Refund) -> Answer:
         expected = self._expected(operation)
@@ -111,11 +142,23 @@ class StripeProvider:
         if known is not None and not _REFERENCE.match(known):
             return Unknown(reason="reference_malformed")
         if known is not None:
-            return await self._find_known(operation, expected, known)
-        return await self._find_listed(operation, expected, since_ms)
+            found: Found | Absent | Unknown = await self._find_known(operation, expected, known)
+        else:
+            found = await self._find_listed(operation, expected, since_ms)
+        if isinstance(found, Unknown) and isinstance(operation, Authorise) and is_reader(operation.source):
+            return await self._find_left(operation, expected, found)
+        return found
 
     async def close(self) -> None:
         await self._session.close()
+
+    async def _find_left(self, operation: Authorise, expected: Expected, found: Unknown) -> Found | Unknown:
+        """A payment that waits at a reader, and nobody here waits for it, would wait for ever: it is ended."""
+        reference = found.provider_reference
+        if found.reason != WAITING or reference is None or operation.provider_key in self._waiting:
+            return found
+        answer = await self._readers.end_left(expected, operation.source, reference)
+        return found if answer is None else Found(answer=answer)
 
     async def _find_known(self, operation: Operation, expected: Expected, known: ProviderReference) -> Found | Unknown:
         path = f"{_REFUNDS if isinstance(operation, Refund) else _PAYMENTS}/{known}"

@@ -164,7 +164,7 @@ def payment_answer(payment: Payment, expected: Expected) -> Confirmed | Declined
             if payment.amount_received != expected.amount:
                 return Unknown(reason="amount_differs", provider_reference=reference)
             return Confirmed(provider_reference=reference, amount=expected.money, confirmed_ms=payment.created * 1000)
-        case "requires_payment_method" if payment.last_payment_error is not None:
+        case "requires_payment_method" | "canceled" if payment.last_payment_error is not None:
             error = payment.last_payment_error
             return _declined(error.code, error.decline_code, error.message, reference)
         case "canceled":

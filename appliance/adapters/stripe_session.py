@@ -50,10 +50,15 @@ _PAGES: Final[dict[type, Any]] = {Payment: Page[Payment], Refunded: Page[Refunde
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripeSettings:
-    """Where Stripe answers and who we are to it."""
+    """Where Stripe answers and who we are to it.
+
+    Attributes:
+        reader_wait_ms: how long a customer may take to show a card to a reader.
+    """
 
     api_base: str
     api_key: Secret
+    reader_wait_ms: int = MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -252,6 +252,30 @@ class Stripe(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="Payment method used when a terminal names none, such as pm_card_visa; sandboxes only.",
         ),
     ] = ""
+    account: Annotated[
+        str,
+        Meta(
+            pattern=r"\A(?:acct_[0-9A-Za-z]{1,64})?\Z",
+            description="The account that the key must belong to; without it no key is checked.",
+            examples=["acct_1032D82eZvKYlo2C"],
+        ),
+    ] = ""
+    readers: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,31} tmr_[0-9A-Za-z]{1,64}\Z")], ...],
+        Meta(
+            max_length=256,
+            description="Which card reader belongs to which till, as 'till-1 tmr_...'. A till's card tender without a"
+            " source goes to its reader, unless payment_source_default is set.",
+        ),
+    ] = ()
+    reader_wait_ms: Annotated[
+        int,
+        Meta(
+            ge=5_000,
+            le=10 * MINUTE_MS,
+            description="How long a customer may take to show a card; then the payment is withdrawn and declined.",
+        ),
+    ] = MINUTE_MS
 
 
 class Provider(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

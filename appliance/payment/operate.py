@@ -16,11 +16,12 @@ from typing import assert_never
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
-from appliance.model.ids import OperationId, ProviderReference, TerminalId
+from appliance.model.ids import OperationId, ProviderReference, RequestKey, TerminalId
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.model.operation import Operation, OperationKind, OperationState
 from appliance.payment.drafts import outcome_draft, undone_draft
 from appliance.payment.guards import OperationOpen, require_payment
+from appliance.payment.readers import Readers
 from appliance.payment.undo_entry import undo_entry
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
@@ -55,6 +56,7 @@ class Operations:
         stages: Stages,
         log_origin: str,
         source_default: str,
+        readers: Readers,
     ) -> None:
         self._ledger = ledger
         self._provider = provider
@@ -64,7 +66,8 @@ class Operations:
         self._stages = stages
         self._log_origin = log_origin
         self._source_default = source_default
-        self._running: set[OperationId] = set()
+        self.readers = readers
+        self._running: dict[OperationId, Operation] = {}
 
     def is_running(self, operation_id: OperationId) -> bool:
         """True while the provider's answer is awaited or being recorded; the resolver keeps away."""
@@ -72,16 +75,27 @@ class Operations:
 
     def start(self, operation: Operation, intent_hash: bytes) -> None:
         """Ask the provider in the background. Raises Unavailable when stopping: the resolver finds the intent later."""
-        self._running.add(operation.operation_id)
+        self._running[operation.operation_id] = operation
         try:
             _ = self._supervisor.begin(
                 f"operation {operation.operation_id}",
                 lambda: self._run(operation, intent_hash),
-                bound_ms=PROVIDER_DEADLINE_MS + RECORD_MS_MAX,
+                bound_ms=self._provider.patience_ms(self._question(operation)) + RECORD_MS_MAX,
             )
         except BaseException:
-            self._running.discard(operation.operation_id)
+            del self._running[operation.operation_id]
             raise
+
+    def give_up(self, payment: RequestKey) -> None:
+        """Wait no longer for the customer of `payment`, if one is waited for."""
+        for operation in self._running.values():
+            if operation.payment_key == payment and operation.kind is OperationKind.AUTHORISE:
+                self._provider.give_up(operation.provider_key)
+
+    def stop_waiting(self) -> None:
+        """The process ends: no customer is waited for any longer."""
+        for operation in self._running.values():
+            self._provider.give_up(operation.provider_key)
 
     async def find(
         self, operation: Operation, *, since_ms: int, known: ProviderReference | None
@@ -122,12 +136,13 @@ class Operations:
                 answer = await self._ask(operation)
             await self.record(operation, settle(operation.kind, answer), intent_hash)
         finally:
-            self._running.discard(operation.operation_id)
+            del self._running[operation.operation_id]
+            self.readers.release(operation.payment_key)
 
     async def _ask(self, operation: Operation) -> port.Answer:
         question = self._question(operation)
         try:
-            async with asyncio.timeout(PROVIDER_DEADLINE_MS / 1_000):
+            async with asyncio.timeout(self._provider.patience_ms(question) / 1_000):
                 match question:
                     case port.Authorise():
                         return await self._provider.authorise(question)

@@ -108,6 +108,8 @@ class Undo:
             wanted = entries.ReversalWantedEntry(asked=asked, payment=payment.octets)
             entry = draft(entries.REVERSAL_WANTED, identity.terminal, now_ms, wanted, disclosures)
             await self._ledger.append([entry], StillOpen(fresh=fresh, payment=payment), purpose=Purpose.OUTCOME)
+            if self._operations is not None:
+                self._operations.give_up(payment)
         elif standing.recorded.state not in _NOTHING_TO_UNDO:
             if verb == "abort":
                 raise Rejected("payment_complete", "the payment is approved; refund or reverse it")

@@ -165,10 +165,21 @@ class Provider(Protocol):
         """Withdraw a payment that took no money yet."""
         ...
 
+    def patience_ms(self, operation: Operation) -> int:
+        """How long an answer may take, with the customer's time at a reader; after that it is lost."""
+        ...
+
+    def give_up(self, provider_key: ProviderKey) -> None:
+        """Wait no longer for the customer of a running authorisation; its answer, whichever it is, comes soon."""
+        ...
+
     async def find(
         self, operation: Operation, *, since_ms: int, known: ProviderReference | None = None
     ) -> Found | Absent | Unknown:
         """Ask whether the provider has `operation`, by reading only.
+
+        The one exception takes no money: an authorisation left behind at a reader is withdrawn once its customer's time
+        is over, so that it can have an end.
 
         Args:
             since_ms: how far back a listing reads, on the box's clock; must lie before the intent, with room for every

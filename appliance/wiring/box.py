@@ -46,7 +46,7 @@ from appliance.runtime.watchdog import ServiceManager, Watchdog
 from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.followers import Outside, open_outside
-from appliance.wiring.opening import open_ledger, open_provider
+from appliance.wiring.opening import open_ledger, open_provider, readers_of
 from appliance.wiring.public import PublicParts
 from appliance.wiring.trust import Trust, open_trust
 
@@ -193,6 +193,8 @@ class Box:
 
     async def end(self) -> None:
         """An orderly stop, while the services still run."""
+        if self._operations is not None:
+            self._operations.stop_waiting()
         await self._public.end()
 
     def _start_services(self) -> None:
@@ -298,6 +300,7 @@ class Box:
             stages=self._stages,
             log_origin=self._audience,
             source_default="" if stripe is None else stripe.payment_source_default,
+            readers=readers_of(stripe),
         )
 
     def _pos_door(self, pairing: Pairing) -> PosDoor:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from appliance.adapters.stripe import StripeProvider
+from appliance.adapters.stripe_reader import is_reader
 from appliance.adapters.stripe_session import StripeSettings
 from appliance.config.load import read_secret
-from appliance.config.schema import Settings
+from appliance.config.schema import Settings, Stripe
 from appliance.device.epochs import epoch_draft
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.opening import Beginning
 from appliance.ledger.room import Room
+from appliance.model.ids import TerminalId
+from appliance.payment.readers import Readers
 from appliance.ports.clock import Clock
-from appliance.ports.provider import Provider
+from appliance.ports.provider import CardSource, Provider
 from appliance.wiring.projections import projections
 from appliance.wiring.trust import Trust
 
@@ -37,5 +40,20 @@ async def open_provider(settings: Settings, clock: Clock) -> Provider | None:
     if stripe is None:
         return None
     return await StripeProvider.open(
-        settings=StripeSettings(api_base=stripe.api_base, api_key=read_secret(stripe.api_key_path)), clock=clock
+        settings=StripeSettings(
+            api_base=stripe.api_base,
+            api_key=read_secret(stripe.api_key_path),
+            reader_wait_ms=stripe.reader_wait_ms,
+        ),
+        clock=clock,
+    )
+
+
+def readers_of(stripe: Stripe | None) -> Readers:
+    """The card readers that the settings bind to tills."""
+    lines = () if stripe is None else stripe.readers
+    return Readers(
+        bound={TerminalId(line.split()[0]): CardSource(line.split()[1]) for line in lines},
+        is_reader=is_reader,
+        is_default=stripe is not None and stripe.payment_source_default == "",
     )

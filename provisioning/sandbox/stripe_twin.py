@@ -60,18 +60,18 @@ class StripeTwin:
         self._store = store
         self._stranger = TwinStore(Path(":memory:"))
         self._control_token = control_token
-        self._faults = FaultScript()
+        self.faults = FaultScript()
         self._keys_in_use: set[tuple[TwinStore, str]] = set()
 
     def application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard])
-        ControlDoor(store=self._store, faults=self._faults, happen=self.happen).add_to(application.router)
+        ControlDoor(store=self._store, faults=self.faults, happen=self.happen).add_to(application.router)
         application.router.add_route("*", "/v1/{rest:.*}", self._serve)
         return application
 
     def release(self) -> None:
         """Let everything that hangs go, so that the process can end."""
-        self._faults.clear()
+        self.faults.clear()
 
     def happen(self) -> None:
         """Let everything happen whose time has come, but the sending of webhooks."""
@@ -96,7 +96,7 @@ class StripeTwin:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.happen()
-        fault = self._faults.take(request.method, request.path, self._store.now_ms())
+        fault = self.faults.take(request.method, request.path, self._store.now_ms())
         if fault is not None and fault.fault in BEFORE:
             return await self._fail_before(request, fault)
         form = request.query if request.method == "GET" else await request.post()
@@ -113,7 +113,7 @@ class StripeTwin:
             if fault is not None and fault.fault == "delay":
                 await asyncio.sleep(fault.delay_ms / 1000)
             if fault is not None and fault.fault == "hold":
-                await self._faults.hang()
+                await self.faults.hang()
             answer = self._execute(store, request, parameters, key, fault)
         finally:
             self._keys_in_use.discard((store, key))
@@ -154,7 +154,7 @@ class StripeTwin:
                 limited = refusal("Too many requests hit the API too quickly.", code="rate_limit", status=429)
                 return self._respond(429, limited.body)
             case "hang":
-                await self._faults.hang()
+                await self.faults.hang()
             case _:
                 pass
         return self._drop(request)
@@ -164,7 +164,7 @@ class StripeTwin:
             case "drop_reply":
                 return self._drop(request)
             case "hang_after_processing":
-                await self._faults.hang()
+                await self.faults.hang()
                 return self._drop(request)
             case "truncated_json":
                 text = json.dumps(answer.body)

@@ -1,4 +1,5 @@
-"""What every provider promises, held against the fake and against the real SDK with the Stripe twin.
+"""What every provider promises, held against the fake and against the real SDK with the Stripe twin: a card that the
+provider knows, and a card that a customer shows to a reader.
 
 The oracle is what the other side really charged, never what our side was told.
 """
@@ -30,9 +31,11 @@ from appliance.ports.provider import (
     Refused,
     Unknown,
 )
-from tests.fakes.clock import START_MS, FakeClock
+from tests.contract.reader_subject import ReaderSubject
+from tests.fakes.clock import START_MS, FakeClock, SkippingClock
 from tests.fakes.provider import FakeProvider, Switch
 from tests.stripe_twin import TwinProcess
+from tests.stripe_twin_here import TwinHere
 
 SINCE_MS = START_MS - 3_600_000
 TWIN_FAULTS = {
@@ -51,6 +54,7 @@ class Subject(Protocol):
 
     async def strike(self, switch: Switch) -> None: ...
     async def kept_minor(self) -> int: ...
+    async def cut_line(self) -> None: ...
 
 
 class FakeSubject:
@@ -64,6 +68,9 @@ class FakeSubject:
     async def kept_minor(self) -> int:
         return self.fake.charged_minor()
 
+    async def cut_line(self) -> None:
+        self.fake.strike(Switch.NOT_SENT)
+
 
 class StripeSubject:
     def __init__(self, twin: TwinProcess, provider: Provider) -> None:
@@ -76,11 +83,18 @@ class StripeSubject:
     async def kept_minor(self) -> int:
         return sum(charge["captured"] - charge["refunded"] for charge in await self.twin.charges())
 
+    async def cut_line(self) -> None:
+        self.twin.kill()
 
-@pytest.fixture(params=["fake", "stripe"])
+
+@pytest.fixture(params=["fake", "stripe", "reader"])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     if request.param == "fake":
         yield FakeSubject()
+        return
+    if request.param == "reader":
+        async with TwinHere(SkippingClock()) as here:
+            yield ReaderSubject(here, await here.provider(), await here.reader())
         return
     async with TwinProcess(tmp_path) as twin:
         provider = await twin.provider()
@@ -274,8 +288,5 @@ async def test_what_was_never_asked_is_absent(subject: Subject) -> None:
 
 
 async def test_no_connection_is_known_not_to_have_been_sent(subject: Subject) -> None:
-    if isinstance(subject, FakeSubject):
-        await subject.strike(Switch.NOT_SENT)
-    elif isinstance(subject, StripeSubject):
-        subject.twin.kill()
+    await subject.cut_line()
     assert await subject.provider.authorise(authorisation()) == NotSent(reason="connection_failed")

@@ -38,7 +38,7 @@ from appliance.ledger.head import LogSigners
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.receipt import ReceiptBundle
 from appliance.model.errors import Rejected
-from appliance.model.ids import ProviderReference
+from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.payment.resolve import Resolver
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
@@ -97,6 +97,12 @@ class DyingProvider:
 
     async def cancel(self, operation: port.Cancel) -> port.Answer:
         return await self._ask(lambda: self._inner.cancel(operation))
+
+    def patience_ms(self, operation: port.Operation) -> int:
+        return self._inner.patience_ms(operation)
+
+    def give_up(self, provider_key: ProviderKey) -> None:
+        self._inner.give_up(provider_key)
 
     async def find(
         self, operation: port.Operation, *, since_ms: int, known: ProviderReference | None = None

@@ -81,3 +81,7 @@ class SkippingClock:
     async def sleep(self, duration_ms: int) -> None:
         self._passed_ms += duration_ms
         await asyncio.sleep(0)
+
+    def pass_time(self, duration_ms: int) -> None:
+        """Move both clocks, as a sleep does."""
+        self._passed_ms += duration_ms

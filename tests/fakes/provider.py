@@ -7,6 +7,7 @@ from enum import Enum
 from typing import assert_never
 
 from appliance.model.ids import ProviderKey, ProviderReference
+from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
 from appliance.ports.provider import (
     Absent,
@@ -58,6 +59,12 @@ class FakeProvider:
         self.strikes_left = 0
         self.is_reading_down = False
         self.asked: list[Operation] = []
+        self.given_up: list[ProviderKey] = []
+        self._let_go = asyncio.Event()
+
+    def let_go(self) -> None:
+        """Whatever hangs ends, its answer lost."""
+        self._let_go.set()
 
     def strike(self, switch: Switch, times: int = 1) -> None:
         self.switch, self.strikes_left = switch, times
@@ -70,6 +77,12 @@ class FakeProvider:
 
     async def cancel(self, operation: Cancel) -> Answer:
         return await self._ask(operation)
+
+    def patience_ms(self, operation: Operation) -> int:
+        return PROVIDER_DEADLINE_MS
+
+    def give_up(self, provider_key: ProviderKey) -> None:
+        self.given_up.append(provider_key)
 
     async def find(
         self, operation: Operation, *, since_ms: int, known: ProviderReference | None = None
@@ -109,11 +122,11 @@ class FakeProvider:
                 self._execute(operation)
                 return Unknown(reason="connection_lost")
             case Switch.HANG_BEFORE:
-                await asyncio.Event().wait()
+                await self._let_go.wait()
                 return Unknown(reason="connection_lost")
             case Switch.HANG_AFTER:
                 self._execute(operation)
-                await asyncio.Event().wait()
+                await self._let_go.wait()
                 return Unknown(reason="connection_lost")
             case Switch.LIE:
                 self._execute(operation)

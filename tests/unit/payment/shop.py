@@ -26,10 +26,12 @@ from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
+from appliance.payment.readers import Readers
 from appliance.payment.resolve import Resolver
 from appliance.payment.respond import Respond
 from appliance.payment.undo import Undo
 from appliance.payment.validate import ShopRules
+from appliance.ports.provider import CardSource
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
@@ -142,6 +144,7 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
             stages=stages,
             log_origin=audience,
             source_default="pm_card_visa",
+            readers=_readers(),
         )
         rules = ShopRules(currency="EUR", cash_rounding_minor=1, amount_minor_max=10**9)
         quarantine = Quarantine()
@@ -186,6 +189,16 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
         await shop.pair("till-1")
         yield shop
         supervisor.stop("the test is over")
+
+
+def _readers() -> Readers:
+    """One reader between two tills."""
+    reader = CardSource("tmr_1")
+    return Readers(
+        bound={TerminalId("till-1"): reader, TerminalId("till-2"): reader},
+        is_reader=lambda source: source.startswith("tmr_"),
+        is_default=False,
+    )
 
 
 def _authenticate(terminals: Terminals, clock: FakeClock, audience: str) -> Authenticate:
