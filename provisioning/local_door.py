@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from appliance.model.errors import Rejected, Unavailable
+from appliance.wire.answers import DayAnswer
 
 SOCKET_NAME: Final = "local.sock"
 ANSWER_BYTES_MAX: Final = 16 * 2**20
@@ -147,6 +148,14 @@ class LocalDoor:
         """Prune; the plan that was carried out."""
         answer: dict[str, Any] = self._ask("POST", "/prune", {"days": days})
         return answer
+
+    def day(self) -> DayAnswer:
+        """What the open day came to so far."""
+        return msgspec.convert(self._ask("GET", "/day"), DayAnswer)
+
+    def close_day(self) -> DayAnswer:
+        """Close the shop's open day; the last close where there is nothing to close."""
+        return msgspec.convert(self._ask("POST", "/day/close", {}), DayAnswer)
 
     def _unreachable(self, cause: Exception) -> Unavailable:
         return Unavailable("box_unreachable", f"nobody answers at {self._data / SOCKET_NAME}: {cause}")

@@ -9,6 +9,8 @@ The order of building parts is `wiring.py`'s.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from appliance.crypto import cbor
@@ -20,7 +22,7 @@ from appliance.ledger.epoch import Fine, Increment, compare_epoch
 from appliance.ledger.epoch import Quarantine as Rollback
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import OutcomeUnknown, Unavailable
-from appliance.model.limits import HOUR_MS
+from appliance.model.limits import HOUR_MS, MINUTE_MS
 from appliance.ports.clock import Clock
 from appliance.ports.sealer import Sealer
 from appliance.runtime.log import Log
@@ -65,10 +67,26 @@ async def begin_epoch(*, ledger: Ledger, sealer: Sealer, quarantine: Quarantine,
     return following
 
 
-async def renew_epochs(*, ledger: Ledger, sealer: Sealer, quarantine: Quarantine, clock: Clock, log: Log) -> None:
-    """A service: a new epoch every hour, so that a log rolled back by more than that is caught at the next start."""
+async def renew_epochs(
+    *,
+    ledger: Ledger,
+    sealer: Sealer,
+    quarantine: Quarantine,
+    clock: Clock,
+    log: Log,
+    days_closed: Callable[[], int],
+) -> None:
+    """A service: a new epoch every hour, so that a log rolled back by more than that is caught at the next start.
+
+    Args:
+        days_closed: counts closed days; a new one brings the next epoch within a minute.
+    """
     while True:
-        await clock.sleep(HOUR_MS)
+        closed = days_closed()
+        for _ in range(HOUR_MS // MINUTE_MS):
+            await clock.sleep(MINUTE_MS)
+            if days_closed() != closed:
+                break
         try:
             await begin_epoch(ledger=ledger, sealer=sealer, quarantine=quarantine, clock=clock, log=log)
         except (Unavailable, OutcomeUnknown) as trouble:

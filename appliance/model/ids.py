@@ -12,6 +12,7 @@ from appliance.model.errors import Rejected
 Cid = NewType("Cid", bytes)
 """CIDv1 of a block, 36 bytes: version 1, codec, 0x12 0x20 (SHA-256 of 32 bytes), digest (formats/publication.md)."""
 TerminalId = NewType("TerminalId", str)
+DrawerId = NewType("DrawerId", str)
 KeyId = NewType("KeyId", bytes)
 """SHA-256 of a SubjectPublicKeyInfo, 32 bytes."""
 LogId = NewType("LogId", bytes)
@@ -30,6 +31,13 @@ def terminal_id(text: str) -> TerminalId:
     if not _NAME.match(text):
         raise Rejected("terminal_name_invalid", "a terminal's name is 1 to 32 of a-z, 0-9 and inner hyphens")
     return TerminalId(text)
+
+
+def drawer_id(text: str) -> DrawerId:
+    """A drawer's name, of the same form: a terminal's drawer has the terminal's name. Raises Rejected."""
+    if not _NAME.match(text):
+        raise Rejected("drawer_name_invalid", "a drawer's name is 1 to 32 of a-z, 0-9 and inner hyphens")
+    return DrawerId(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,3 +46,9 @@ WITNESSES_MAX: Final = 7  # with two lines each and the log's own two, a note ha
 # Pairing.
 PAIRING_CODE_TRIES_MAX: Final = 5
 PAIRING_CODE_AGE_MAX_MS: Final = 10 * MINUTE_MS
+
+# The till. A day's close is one entry: its lists end here, the counts beside them do not.
+DRAWERS_MAX: Final = 128
+TAXES_LISTED_MAX: Final = 32
+OPEN_LISTED_MAX: Final = 64
+LATE_LISTED_MAX: Final = 64

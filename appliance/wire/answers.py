@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from appliance.wire.requests import Wire
+from appliance.wire.till_entries import DayClosedEntry, PeriodFacts
 
 State = Literal["approved", "declined", "being_checked", "not_charged", "refunded", "reversed", "cancelled"]
 
@@ -71,6 +72,53 @@ class PairAnswer(Wire, frozen=True, kw_only=True):
     authority: str
 
 
+class DrawerAnswer(Wire, frozen=True, kw_only=True):
+    """What was done to a drawer is in the log.
+
+    Attributes:
+        held_minor: what the drawer holds now, as far as the log knows.
+        difference_minor: of a count: what was counted above what was expected; below is negative.
+    """
+
+    act: str
+    key: str
+    seq: int
+    drawer: str
+    now_ms: int
+    pending: bool = False
+    receipt: bytes | None = None
+    currency: str
+    held_minor: int
+    amount_minor: int
+    difference_minor: int | None = None
+
+
+class ReportAnswer(Wire, frozen=True, kw_only=True):
+    """A period. `seq` is the entry of a `z` and `receipt` proves it; an `x` is neither recorded nor signed."""
+
+    key: str
+    seq: int | None = None
+    kind: str
+    now_ms: int
+    period: PeriodFacts
+    pending: bool = False
+    receipt: bytes | None = None
+
+
+class DayAnswer(Wire, frozen=True, kw_only=True):
+    """A day of the shop, for the operator. Without `seq` it is open still, and the report is what it came to so far.
+
+    Attributes:
+        is_new: this very request closed it.
+    """
+
+    day: DayClosedEntry
+    seq: int | None = None
+    is_new: bool = False
+    pending: bool = False
+    receipt: bytes | None = None
+
+
 class HeadAnswer(Wire, frozen=True, kw_only=True):
     """The head that was shown is one of this log, which has `size` entries now."""
 
@@ -101,4 +149,4 @@ class Problem(Wire, frozen=True, kw_only=True):
     event_id: str | None = None
 
 
-Answer = PaymentAnswer | BatchAnswer | PairAnswer | HeadAnswer | Problem
+Answer = PaymentAnswer | BatchAnswer | DrawerAnswer | ReportAnswer | PairAnswer | HeadAnswer | Problem

@@ -135,6 +135,24 @@ class EventsBody(Wire, frozen=True, kw_only=True):
     after: Annotated[int, msgspec.Meta(ge=-1, le=2**53 - 1)] = -1
 
 
+class DrawerBody(Wire, frozen=True, kw_only=True):
+    """What a cashier did to the drawer beside selling; `drawer` (a float only) says which one the terminal uses now."""
+
+    act: Literal["float", "paid_in", "paid_out", "no_sale", "count"]
+    drawer: Name | None = None
+    reason: Text = ""
+    cashier: Text | None = None
+    amount_minor: Amount = 0
+
+
+class ReportBody(Wire, frozen=True, kw_only=True):
+    """`x` reads what the period came to so far, `z` ends it; of the terminal's drawer, or of the terminal itself."""
+
+    kind: Literal["x", "z"]
+    scope: Literal["drawer", "terminal"] = "drawer"
+    cashier: Text | None = None
+
+
 class PairBody(Wire, frozen=True, kw_only=True):
     """A new terminal's key, and proof that it knows the one-time code.
 
@@ -165,7 +183,9 @@ class HeadBody(Wire, frozen=True, kw_only=True):
     post_quantum: Annotated[str, msgspec.Meta(max_length=10_240)]
 
 
-Verb = Literal["payment", "status", "reversal", "abort", "refund", "batch", "events", "pair", "head"]
+Verb = Literal[
+    "payment", "status", "reversal", "abort", "refund", "batch", "drawer", "report", "events", "pair", "head"
+]
 
 
 class Claims(Wire, frozen=True, kw_only=True):
@@ -196,6 +216,8 @@ BODIES: dict[str, type[Wire]] = {
     "abort": AbortBody,
     "refund": RefundBody,
     "batch": BatchBody,
+    "drawer": DrawerBody,
+    "report": ReportBody,
     "events": EventsBody,
     "pair": PairBody,
     "head": HeadBody,

@@ -48,6 +48,7 @@ from appliance.wiring.doors import Doors, authority_pem, certificate_sha256, tel
 from appliance.wiring.followers import Outside, open_outside
 from appliance.wiring.opening import open_ledger, open_provider, readers_of
 from appliance.wiring.public import PublicParts
+from appliance.wiring.till import TillParts
 from appliance.wiring.trust import Trust, open_trust
 
 VERSION: Final = installed_version("tillstone")
@@ -141,6 +142,7 @@ class Box:
             unsigned_age_max_ms=settings.limits.unsigned_age_max_ms,
             unsigned_entries_max=settings.limits.unsigned_entries_max,
         )
+        self._till = self._make_till()
         self._rules = ShopRules(
             currency=settings.shop.currency,
             cash_rounding_minor=settings.shop.cash_rounding_minor,
@@ -188,6 +190,7 @@ class Box:
         )
         await record_statements(ledger=self._ledger, said=self._trust.said, clock=self._clock)
         await self._terminals.load()
+        await self._till.begin(self._supervisor)
         self._start_services()
         await self._public.begin(self._supervisor)
 
@@ -215,7 +218,12 @@ class Box:
             self._supervisor.start(
                 "epochs",
                 lambda: renew_epochs(
-                    ledger=self._ledger, sealer=sealer, quarantine=self._quarantine, clock=self._clock, log=self._log
+                    ledger=self._ledger,
+                    sealer=sealer,
+                    quarantine=self._quarantine,
+                    clock=self._clock,
+                    log=self._log,
+                    days_closed=lambda: self._till.days.closed_count,
                 ),
                 restart=Restart.ON_CRASH,
             )
@@ -273,6 +281,7 @@ class Box:
             subjects=self._public.subject_routes(),
             prune=self._public.prune_routes(),
             slips=self._public.slip_routes(),
+            days=self._till.routes(),
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
         for name, door in (("pos", pos), ("public", public), ("local", local)):
@@ -303,6 +312,17 @@ class Box:
             readers=readers_of(stripe),
         )
 
+    def _make_till(self) -> TillParts:
+        return TillParts(
+            settings=self._settings,
+            authenticate=self._authenticate,
+            admission=self._admission,
+            quarantine=self._quarantine,
+            ledger=self._ledger,
+            clock=self._clock,
+            log=self._log,
+        )
+
     def _pos_door(self, pairing: Pairing) -> PosDoor:
         batch = Batch(
             authenticate=self._authenticate,
@@ -315,6 +335,8 @@ class Box:
         return PosDoor(
             pipeline=self._pipeline(),
             batch=batch,
+            drawers=self._till.drawers,
+            reports=self._till.reports,
             pairing=pairing,
             authenticate=self._authenticate,
             events=EventDoor(

@@ -9,6 +9,7 @@ from appliance.identity.terminals import TerminalProjection
 from appliance.ledger.projection import Projection
 from appliance.payment.history import HistoryProjection
 from appliance.payment.projection import PaymentProjection
+from appliance.till.projection import TillProjection
 
 
 def projections() -> tuple[Projection, ...]:
@@ -16,6 +17,7 @@ def projections() -> tuple[Projection, ...]:
     return (
         PaymentProjection(),
         HistoryProjection(),
+        TillProjection(),
         TerminalProjection(),
         AuditorProjection(),
         EpochProjection(),

@@ -25,9 +25,9 @@ from appliance.model.ids import RequestKey
 from appliance.ports.clock import Clock
 from appliance.runtime.deadline import Deadline
 from appliance.wire import requests
-from appliance.wire.answers import BatchAnswer, Event, PaymentAnswer, Problem
+from appliance.wire.answers import BatchAnswer, DrawerAnswer, Event, PaymentAnswer, Problem, ReportAnswer
 from appliance.wire.requests import Verb, Wire
-from provisioning.terminal import key_file, verdict
+from provisioning.terminal import key_file, till_claims, verdict
 from provisioning.terminal.asking import ATTEMPT_MS_MAX, Asker, Said
 from provisioning.terminal.events import read_events
 from provisioning.terminal.home import Profile, TerminalHome
@@ -120,6 +120,32 @@ class TerminalClient:
         accepted = [result for result in answer.results if result.state != "refused"]
         claimed = [Claimed(keys=frozenset({result.key}), state=result.state) for result in accepted]
         await self._prove(answer.receipt, claimed, said.seen)
+        return answer
+
+    async def drawer(self, body: requests.DrawerBody, *, key: RequestKey, deadline: Deadline) -> DrawerAnswer:
+        """Say what was done to the drawer. Without a receipt it is `pending`: call again. Raises like `payment`."""
+        said = await self._asker.ask("drawer", key, body, DrawerAnswer, deadline)
+        answer = said.answer
+        if (answer.key, answer.act, answer.amount_minor) != (str(key), body.act, body.amount_minor):
+            raise NotBelieved("answer_of_another_request", f"asked about {key}, answered about {answer.key}")
+        if answer.receipt is None:
+            return msgspec.structs.replace(answer, pending=True)
+        state = till_claims.act_state(answer.act, answer.drawer, answer.amount_minor)
+        await self._prove(answer.receipt, [Claimed(keys=frozenset({answer.key}), state=state)], said.seen)
+        return answer
+
+    async def report(self, body: requests.ReportBody, *, key: RequestKey, deadline: Deadline) -> ReportAnswer:
+        """X or Z. A Z counts once its receipt proves it; without one it is `pending`. Raises like `payment`."""
+        said = await self._asker.ask("report", key, body, ReportAnswer, deadline)
+        answer = said.answer
+        if (answer.key, answer.kind, answer.period.scope) != (str(key), body.kind, body.scope):
+            raise NotBelieved("answer_of_another_request", f"asked about {key}, answered about {answer.key}")
+        if body.kind == "x":
+            return answer
+        if answer.receipt is None:
+            return msgspec.structs.replace(answer, pending=True)
+        claim = Claimed(keys=frozenset({answer.key}), state=till_claims.period_state(answer.period))
+        await self._prove(answer.receipt, [claim], said.seen)
         return answer
 
     async def events(self, *, after: int = -1) -> AsyncGenerator[Event, None]:

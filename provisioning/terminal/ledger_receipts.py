@@ -21,8 +21,9 @@ from appliance.ledger.shown_head import head_of
 from appliance.ledger.trust import Trust, load_trust
 from appliance.model.errors import Rejected
 from appliance.model.operation import OperationKind, OperationState
-from appliance.wire import entries
+from appliance.wire import entries, till_entries
 from appliance.wire.requests import HeadBody, Seen
+from provisioning.terminal import till_claims
 from provisioning.terminal.receipts import VerifiedReceipt
 
 _AFTER_AUTHORISE: Final[dict[str, str]] = {
@@ -93,6 +94,12 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
                 wanted = msgspec.convert(body, entries.ReversalWantedEntry)
                 yield wanted.payment, "being_checked"
                 yield wanted.asked.key, "being_checked"
+            case kind if kind in till_claims.ACT_OF:
+                act = msgspec.convert(body, till_entries.DrawerEntry)
+                yield act.asked.key, till_claims.act_state(till_claims.ACT_OF[kind], act.drawer, act.amount)
+            case till_entries.DRAWER_CLOSED | till_entries.TERMINAL_CLOSED:
+                closed = msgspec.convert(body, till_entries.PeriodClosedEntry)
+                yield closed.asked.key, till_claims.period_state(closed.period)
             case _:
                 return
     except msgspec.ValidationError as cause:

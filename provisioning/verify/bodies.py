@@ -16,7 +16,7 @@ from appliance.ledger import disclosures, epoch, genesis, pruned, snapshot, succ
 from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
 from appliance.ledger.log_keys import Distrust
 from appliance.model.errors import Corrupt, Rejected
-from appliance.wire import entries
+from appliance.wire import entries, till_entries
 from appliance.wire.requests import Wire
 
 SHAPES: Final[dict[str, type[Wire]]] = {
@@ -37,6 +37,14 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     entries.AUDITOR_READ: entries.AuditorReadEntry,
     entries.VERIFIED: entries.VerifiedEntry,
     entries.EXPORTED: entries.ExportedEntry,
+    till_entries.DRAWER_FLOAT: till_entries.DrawerEntry,
+    till_entries.DRAWER_PAID_IN: till_entries.DrawerEntry,
+    till_entries.DRAWER_PAID_OUT: till_entries.DrawerEntry,
+    till_entries.DRAWER_NO_SALE: till_entries.DrawerEntry,
+    till_entries.DRAWER_COUNT: till_entries.DrawerEntry,
+    till_entries.DRAWER_CLOSED: till_entries.PeriodClosedEntry,
+    till_entries.TERMINAL_CLOSED: till_entries.PeriodClosedEntry,
+    till_entries.DAY_CLOSED: till_entries.DayClosedEntry,
 }
 
 

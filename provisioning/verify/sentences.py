@@ -9,7 +9,8 @@ from appliance.ledger.pruned import PrunedBody
 from appliance.ledger.snapshot import Snapshot
 from appliance.ledger.succession import RotationStatement
 from appliance.model.operation import OperationKind, OperationState
-from appliance.wire import entries
+from appliance.wire import entries, till_entries
+from appliance.wire.requests import Wire
 from provisioning.verify.bodies import Body, EpochBody, ErasedBody
 from provisioning.verify.wording import key_text, money_text, printable, short, time_text
 
@@ -38,8 +39,45 @@ def sentence(entry: Entry, body: Body) -> str:
             return f"{word} of {given} ({parts}), by {_who(entry)}, {_paid(body.payment)}"
         case GenesisStatement():
             return f"the log begins: {printable(body.origin)}, named by its owner at {time_text(body.created_ms)}"
+        case till_entries.DrawerEntry() | till_entries.PeriodClosedEntry() | till_entries.DayClosedEntry():
+            return _about_the_till(entry, body)
         case _:
             return _about_the_box(body)
+
+
+_ACTS = {
+    till_entries.DRAWER_FLOAT: "float of {} into",
+    till_entries.DRAWER_PAID_IN: "{} paid into",
+    till_entries.DRAWER_PAID_OUT: "{} paid out of",
+    till_entries.DRAWER_COUNT: "{} counted in",
+}
+
+
+def _about_the_till(entry: Entry, body: Wire) -> str:
+    match body:
+        case till_entries.DrawerEntry():
+            act = _ACTS.get(entry.kind, "no sale:").format(money_text(body.amount, body.currency))
+            reason = f": {printable(body.reason)}" if body.reason else ""
+            return f"{act} drawer {printable(body.drawer)}, by {_who(entry)}{reason}"
+        case till_entries.DayClosedEntry():
+            late = f", {body.late_count} outcomes of earlier days" if body.late_count else ""
+            being_checked = f", {body.open_count} operations being checked" if body.open_count else ""
+            return (
+                f"shop day {printable(body.day)} closed by {_who(entry)}: {_came_to(body.period)}{being_checked}{late}"
+            )
+        case till_entries.PeriodClosedEntry():
+            period = body.period
+            named = f"{printable(period.scope)} {printable(period.name)}"
+            return f"period {period.number} of {named} closed by {_who(entry)}: {_came_to(period)}"
+        case _:
+            return ""
+
+
+def _came_to(period: till_entries.PeriodFacts) -> str:
+    sold = f"{period.totals.sales} sales, {money_text(period.totals.total, period.currency)}"
+    if period.cash is None:
+        return sold
+    return f"{sold}, cash left {money_text(period.cash.left, period.currency)}"
 
 
 def _about_the_box(body: Body) -> str:

@@ -1,8 +1,9 @@
 """The door of the command line on the box itself: a Unix socket that only the box's own user can open.
 
 It invites and revokes terminals, tells the status, lists recent sales and proves the newest entry; `ledger.py` adds
-what operators ask of the log, `subjects.py` what they ask about a person, `slip.py` a payment as paper has it. Whoever
-can open it owns the box anyway, so the file's mode is the authentication; nothing here moves money.
+what operators ask of the log, `subjects.py` what they ask about a person, `slip.py` a payment as paper has it and
+`days.py` the shop's day. Whoever can open it owns the box anyway, so the file's mode is the authentication; nothing
+here moves money.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from appliance.api.local.days import DayRoutes
 from appliance.api.local.exchange import json_answer, read_body
 from appliance.api.local.ledger import LedgerRoutes
 from appliance.api.local.prune import PruneRoutes
@@ -60,6 +62,7 @@ class LocalDoor:
         subjects: SubjectRoutes,
         prune: PruneRoutes,
         slips: SlipRoutes,
+        days: DayRoutes,
     ) -> None:
         self._pairing = pairing
         self._terminals = terminals
@@ -71,6 +74,7 @@ class LocalDoor:
         self._subjects = subjects
         self._prune = prune
         self._slips = slips
+        self._days = days
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of the socket."""
@@ -85,6 +89,7 @@ class LocalDoor:
         self._subjects.add_to(application.router)
         self._prune.add_to(application.router)
         self._slips.add_to(application.router)
+        self._days.add_to(application.router)
         return application
 
     async def _status(self, _request: web.Request) -> web.Response:

@@ -23,7 +23,9 @@ from appliance.model.limits import BATCH_BYTES_MAX, REQUEST_BYTES_MAX
 from appliance.payment.batch import Batch
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.ports.clock import Clock
-from appliance.wire.answers import BatchAnswer, HeadAnswer, PairAnswer, PaymentAnswer
+from appliance.till.drawers import Drawers
+from appliance.till.reports import Reports
+from appliance.wire.answers import BatchAnswer, DrawerAnswer, HeadAnswer, PairAnswer, PaymentAnswer, ReportAnswer
 
 AnswerT = TypeVar("AnswerT")
 
@@ -40,6 +42,8 @@ class PosDoor:
         *,
         pipeline: PaymentPipeline,
         batch: Batch,
+        drawers: Drawers,
+        reports: Reports,
         pairing: Pairing,
         authenticate: Authenticate,
         events: EventDoor,
@@ -52,6 +56,8 @@ class PosDoor:
     ) -> None:
         self._pipeline = pipeline
         self._batch = batch
+        self._drawers = drawers
+        self._reports = reports
         self._pairing = pairing
         self._authenticate = authenticate
         self._events = events
@@ -73,6 +79,8 @@ class PosDoor:
         for verb, serve in verbs.items():
             application.router.add_post(f"/v1/{verb}", self._payment_handler(serve), name=verb)
         application.router.add_post("/v1/batch", self._serve_batch, name="batch")
+        application.router.add_post("/v1/drawer", self._serve_drawer, name="drawer")
+        application.router.add_post("/v1/report", self._serve_report, name="report")
         application.router.add_post("/v1/pair", self._serve_pair, name="pair")
         application.router.add_post("/v1/head", self._serve_head, name="head")
         application.router.add_get("/v1/events", self._events.serve, name="events")
@@ -103,6 +111,16 @@ class PosDoor:
     async def _serve_batch(self, request: web.Request) -> web.Response:
         signed = await read_signed(request, BATCH_BYTES_MAX)
         result: BatchAnswer = await self._counted(signed, self._batch.take)
+        return answer(result, signed.encoding)
+
+    async def _serve_drawer(self, request: web.Request) -> web.Response:
+        signed = await read_signed(request, REQUEST_BYTES_MAX)
+        result: DrawerAnswer = await self._counted(signed, self._drawers.act)
+        return answer(result, signed.encoding)
+
+    async def _serve_report(self, request: web.Request) -> web.Response:
+        signed = await read_signed(request, REQUEST_BYTES_MAX)
+        result: ReportAnswer = await self._counted(signed, self._reports.report)
         return answer(result, signed.encoding)
 
     async def _serve_pair(self, request: web.Request) -> web.Response:

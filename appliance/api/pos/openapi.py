@@ -7,7 +7,16 @@ from typing import Any, Final
 import msgspec
 
 from appliance.identity.signed import Encoding
-from appliance.wire.answers import BatchAnswer, Event, HeadAnswer, PairAnswer, PaymentAnswer, Problem
+from appliance.wire.answers import (
+    BatchAnswer,
+    DrawerAnswer,
+    Event,
+    HeadAnswer,
+    PairAnswer,
+    PaymentAnswer,
+    Problem,
+    ReportAnswer,
+)
 from appliance.wire.requests import BODIES, Claims
 
 _SUMMARY: Final = {
@@ -17,6 +26,8 @@ _SUMMARY: Final = {
     "abort": "Stop a payment that is not approved yet.",
     "refund": "Give all of an approved payment back.",
     "batch": "Cash sales stored while the box was out of reach.",
+    "drawer": "Float, paid in, paid out, no sale or count: what was done to the drawer beside selling.",
+    "report": "X: what the period of the drawer or terminal came to so far. Z: the same, and it ends there.",
     "head": "Show the signed head behind `seen`, when the box says 428: the box may have lost the end of its log.",
     "pair": "Bring a new terminal's key, with proof of the one-time code.",
 }
@@ -25,11 +36,17 @@ _REFUSALS: Final = ("400", "401", "403", "404", "409", "413", "415", "422", "428
 
 def openapi_document(version: str) -> dict[str, Any]:
     """The document as builtins, ready for JSON."""
-    answers = (PaymentAnswer, BatchAnswer, PairAnswer, HeadAnswer, Event, Problem)
+    answers = (PaymentAnswer, BatchAnswer, DrawerAnswer, ReportAnswer, PairAnswer, HeadAnswer, Event, Problem)
     _, components = msgspec.json.schema_components(
         (Claims, *BODIES.values(), *answers), ref_template="#/components/schemas/{name}"
     )
-    answer_of = {"batch": "BatchAnswer", "pair": "PairAnswer", "head": "HeadAnswer"}
+    answer_of = {
+        "batch": "BatchAnswer",
+        "drawer": "DrawerAnswer",
+        "report": "ReportAnswer",
+        "pair": "PairAnswer",
+        "head": "HeadAnswer",
+    }
     paths: dict[str, Any] = {
         f"/v1/{verb}": {"post": _operation(verb, answer_of.get(verb, "PaymentAnswer"))} for verb in _SUMMARY
     }
@@ -60,7 +77,7 @@ def _operation(verb: str, answer: str) -> dict[str, Any]:
         for encoding in Encoding
     }
     responses = {"200": _content("The result", "application/json", answer)}
-    if verb not in ("batch", "pair", "head", "status"):
+    if verb not in ("batch", "drawer", "report", "pair", "head", "status"):
         responses["202"] = _content("Durable, not final: follow events or ask status", "application/json", answer)
     for status in _REFUSALS:
         responses[status] = _content("Refused", "application/problem+json", "Problem")

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
+from zoneinfo import ZoneInfo
 
 from appliance.crypto.signing_key import TerminalKey
 from appliance.device.admission import BoxAdmission, Quarantine
@@ -23,6 +24,7 @@ from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
 from appliance.model.ids import TerminalId, new_request_key
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
+from appliance.model.shop_day import ShopCalendar
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
@@ -37,6 +39,9 @@ from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import supervised
 from appliance.runtime.tracing import open_tracer
+from appliance.till.days import ShopDays
+from appliance.till.drawers import Drawers
+from appliance.till.reports import Reports
 from appliance.wire.requests import Claims, HeadBody
 from appliance.wiring.projections import projections
 from provisioning.terminal.signing import sign_cose
@@ -46,6 +51,7 @@ from tests.unit.ledger.shop import genesis, open_ledger, running
 
 CERTIFICATE: Final = bytes(range(32))
 PROJECTIONS: Final = projections()
+CALENDAR: Final = ShopCalendar(zone=ZoneInfo("Europe/Berlin"), cut_off="04:00")
 SETTLE_MS: Final = 60_000
 ROUNDS_MAX: Final = 24
 
@@ -75,6 +81,9 @@ class Shop:
     batch: Batch
     resolver: Resolver
     quarantine: Quarantine
+    drawers: Drawers
+    reports: Reports
+    days: ShopDays
     audience: str
     works_open: Callable[[], int]
     keys: dict[str, TerminalKey] = field(default_factory=dict)
@@ -182,6 +191,7 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
                 jitter=random.Random(1),
             ),
             quarantine=quarantine,
+            **_till(authenticate, admission, ledger, clock, quarantine),
             audience=audience,
             works_open=lambda: supervisor.works_open,
         )
@@ -204,6 +214,29 @@ def _readers() -> Readers:
 def _authenticate(terminals: Terminals, clock: FakeClock, audience: str) -> Authenticate:
     return Authenticate(
         terminals=terminals, watermark=BlindWatermark(), clock=clock, audience=audience, clock_skew_max_ms=300_000
+    )
+
+
+class _Till(TypedDict):
+    drawers: Drawers
+    reports: Reports
+    days: ShopDays
+
+
+def _till(
+    authenticate: Authenticate, admission: BoxAdmission, ledger: Ledger, clock: FakeClock, quarantine: Quarantine
+) -> _Till:
+    return _Till(
+        drawers=Drawers(authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency="EUR"),
+        reports=Reports(authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency="EUR"),
+        days=ShopDays(
+            ledger=ledger,
+            clock=clock,
+            log=Log(sink=lambda _line: None, clock=clock),
+            calendar=CALENDAR,
+            currency="EUR",
+            quarantine=lambda: quarantine.reason,
+        ),
     )
 
 

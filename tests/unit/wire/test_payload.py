@@ -38,6 +38,13 @@ SPELT_OUT = BRIEF | {
     "reference": "",
 }
 
+SAMPLES: dict[str, dict[str, Any]] = {
+    "PaymentBody": SPELT_OUT,
+    "LineBody": SPELT_OUT["lines"][0],
+    "DrawerBody": {"act": "no_sale", "amount_minor": 0, "reason": ""},
+    "ReportBody": {"kind": "x", "scope": "drawer"},
+}
+
 
 def from_json(value: dict[str, Any]) -> PaymentBody:
     return msgspec.convert(json.loads(json.dumps(value)), PaymentBody)
@@ -54,7 +61,7 @@ def test_written_out_defaults_change_no_payload() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
 def test_every_default_that_came_over_the_wire_is_left_out(shape: type[Wire]) -> None:
-    sample: dict[str, Any] = {"PaymentBody": SPELT_OUT, "LineBody": SPELT_OUT["lines"][0]}.get(shape.__name__, {})
+    sample = SAMPLES.get(shape.__name__, {})
     optional = {
         field.name for field in msgspec.structs.fields(shape) if not field.required and field.default is not None
     }

@@ -1,0 +1,112 @@
+"""The words of the till: what may be done to a drawer, whose period a report is about, and sums that only ever add up.
+
+A total is a number under a name; a period is the difference of two standings of all totals. So nothing is reset, and
+what stands in no closed period yet stands in the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+
+class DrawerAct(StrEnum):
+    """What a cashier does to a drawer beside selling."""
+
+    FLOAT = "float"
+    PAID_IN = "paid_in"
+    PAID_OUT = "paid_out"
+    NO_SALE = "no_sale"
+    COUNT = "count"
+
+
+class Scope(StrEnum):
+    """Whose period it is."""
+
+    DRAWER = "drawer"
+    TERMINAL = "terminal"
+    SHOP = "shop"
+
+
+class What(StrEnum):
+    """What is summed up; all amounts in minor units, the others are counts."""
+
+    FLOATS = "floats"
+    CASH_SALES = "cash_sales"
+    CASH_REFUNDS = "cash_refunds"
+    PAID_IN = "paid_in"
+    PAID_OUT = "paid_out"
+    DIFFERENCE = "difference"  # counted above what was expected; below is negative
+    NO_SALES = "no_sales"
+    SALES = "sales"
+    SALES_TOTAL = "sales_total"
+    TIPS = "tips"
+    ROUNDING = "rounding"
+    REFUNDS = "refunds"
+    REFUNDED = "refunded"
+    REVERSALS = "reversals"
+    REVERSED = "reversed"
+    TAKEN = "taken"  # by tender, change is off
+    RETURNED = "returned"  # by tender
+    GROSS = "gross"  # by tax code and rate: what the lines come to, with tax
+    NET = "net"  # by tax code and rate, as the tills stated
+    TAX = "tax"
+
+
+Key: TypeAlias = str
+"""A total's name: what it is, or `labelled`."""
+
+HELD: Final[Mapping[What, int]] = {
+    What.FLOATS: 1,
+    What.CASH_SALES: 1,
+    What.CASH_REFUNDS: -1,
+    What.PAID_IN: 1,
+    What.PAID_OUT: -1,
+    What.DIFFERENCE: 1,
+}
+"""What a drawer holds is the sum of these, with their signs."""
+
+Sums: TypeAlias = dict[Key, int]
+
+
+def labelled(what: What, label: str, rate: int = 0) -> Key:
+    """The name of a total by tender (`label` is its kind) or by tax (`label` is the code, `rate` in basis points)."""
+    return f"{what} {rate} {label}"
+
+
+def parts_of(key: Key) -> tuple[What, str, int]:
+    """What, label and rate of a total's name."""
+    what, *rest = key.split(" ", 2)
+    return (What(what), rest[1], int(rest[0])) if rest else (What(what), "", 0)
+
+
+def held_minor(sums: Mapping[Key, int]) -> int:
+    """What the drawers behind `sums` hold, if `sums` go back to their beginning."""
+    return sum(sign * sums.get(what, 0) for what, sign in HELD.items())
+
+
+def added(parts: Iterable[Mapping[Key, int]]) -> Sums:
+    """The sum of all parts, name by name."""
+    total: Sums = {}
+    for part in parts:
+        for key, amount in part.items():
+            total[key] = total.get(key, 0) + amount
+    return total
+
+
+def minus(now: Mapping[Key, int], before: Mapping[Key, int]) -> Sums:
+    """What was added since `before`; what did not change is left out."""
+    return {key: amount - before.get(key, 0) for key, amount in now.items() if amount != before.get(key, 0)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """One period of a drawer, a terminal or the shop: after entry `after`, up to and with entry `until`."""
+
+    scope: Scope
+    name: str
+    number: int
+    after: int
+    until: int

@@ -1,0 +1,1 @@
+"""The till as shops know it: drawers, periods, the shop's day."""

@@ -1,0 +1,133 @@
+"""What cashiers do to drawers beside selling: float, paid in, paid out, no sale, count. Each is one guarded entry.
+
+Nothing here moves money anywhere: it writes down what a person did, and refuses what cannot have been.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appliance.identity.authenticate import Authenticate
+from appliance.identity.signed import SignedRequest
+from appliance.ledger.draft import Purpose
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected, Unavailable
+from appliance.model.ids import DrawerId, drawer_id
+from appliance.model.invariants import ensure
+from appliance.model.limits import SIGNATURE_WAIT_MS
+from appliance.model.payment import AuthenticatedRequest
+from appliance.model.till import DrawerAct
+from appliance.payment.card_data import refuse_card_numbers
+from appliance.payment.drafts import ask, draft
+from appliance.payment.guards import KEY_USED
+from appliance.ports.admission import Admission
+from appliance.ports.clock import Clock
+from appliance.till.entries import read_act
+from appliance.till.guards import PERIOD_CHANGED, DrawerActAllowed, FreshTillKey
+from appliance.till.projection import drawer_of
+from appliance.till.records import TillRequest
+from appliance.till.repeats import repeated
+from appliance.wire import till_entries
+from appliance.wire.answers import DrawerAnswer
+from appliance.wire.requests import DrawerBody
+
+_KIND_OF: Final = {
+    DrawerAct.FLOAT: till_entries.DRAWER_FLOAT,
+    DrawerAct.PAID_IN: till_entries.DRAWER_PAID_IN,
+    DrawerAct.PAID_OUT: till_entries.DRAWER_PAID_OUT,
+    DrawerAct.NO_SALE: till_entries.DRAWER_NO_SALE,
+    DrawerAct.COUNT: till_entries.DRAWER_COUNT,
+}
+_ACT_OF: Final = {kind: act for act, kind in _KIND_OF.items()}
+_RACES_MAX: Final = 5
+
+
+class Drawers:
+    """The verb `drawer`."""
+
+    def __init__(
+        self, *, authenticate: Authenticate, admission: Admission, ledger: Ledger, clock: Clock, currency: str
+    ) -> None:
+        self._authenticate = authenticate
+        self._admission = admission
+        self._ledger = ledger
+        self._clock = clock
+        self._currency = currency
+
+    async def act(self, signed: SignedRequest) -> DrawerAnswer:
+        """Record one act. The same request again gets the same answer.
+
+        Raises:
+            Rejected: `drawer_short` and what `_validate` refuses; nothing was written.
+        """
+        request = await self._authenticate(signed, DrawerBody)
+        _validate(request.body)
+        if await repeated(self._ledger, request.identity) is None:
+            self._admission.admit_undo()  # quarantined: what the log says of the drawer may not be all
+            await self._record(request)
+        known = await repeated(self._ledger, request.identity)
+        ensure(known is not None, "what was recorded is found under its key")
+        return await self._answer(request, known)  # type: ignore[arg-type] # ensured above
+
+    async def _record(self, request: AuthenticatedRequest[DrawerBody]) -> None:
+        body, identity = request.body, request.identity
+        asked, disclosures = ask(identity, () if body.cashier is None else (("cashier", body.cashier),))
+        act = DrawerAct(body.act)
+        for _ in range(_RACES_MAX):
+            drawer = drawer_id(body.drawer or await self._drawer(request))
+            entry = till_entries.DrawerEntry(
+                asked=asked, amount=body.amount_minor, drawer=drawer, reason=body.reason, currency=self._currency
+            )
+            new = draft(_KIND_OF[act], identity.terminal, self._clock.now_ms(), entry, disclosures)
+            guard = DrawerActAllowed(
+                fresh=FreshTillKey(identity.key),
+                act=act,
+                terminal=identity.terminal,
+                drawer=drawer,
+                amount_minor=body.amount_minor,
+            )
+            try:
+                await self._ledger.append([new], guard, purpose=Purpose.INTENT)
+            except Rejected as refusal:
+                if refusal.code == KEY_USED:
+                    return  # the same request came twice at once, or `repeated` says what else
+                if refusal.code != PERIOD_CHANGED:
+                    raise
+                continue
+            return
+        raise Unavailable("drawer_busy", "the terminal keeps changing its drawer; ask again")
+
+    async def _drawer(self, request: AuthenticatedRequest[DrawerBody]) -> DrawerId:
+        terminal = request.identity.terminal
+        return DrawerId(await self._ledger.read(lambda connection: drawer_of(connection, terminal)))
+
+    async def _answer(self, request: AuthenticatedRequest[DrawerBody], known: TillRequest) -> DrawerAnswer:
+        seq = known.known.seq
+        kind, entry = await self._ledger.read(lambda connection: read_act(connection, seq))
+        receipt = await self._ledger.receipts([seq], SIGNATURE_WAIT_MS)
+        return DrawerAnswer(
+            key=str(request.identity.key),
+            act=_ACT_OF[kind].value,
+            seq=seq,
+            drawer=entry.drawer,
+            currency=entry.currency,
+            amount_minor=entry.amount,
+            held_minor=known.held_minor or 0,
+            difference_minor=known.difference_minor,
+            now_ms=self._clock.now_ms(),
+            pending=receipt is None,
+            receipt=None if receipt is None else receipt.encode(),
+        )
+
+
+def _validate(body: DrawerBody) -> None:
+    refuse_card_numbers((body.reason, body.cashier or ""))
+    act = DrawerAct(body.act)
+    if body.drawer is not None and act is not DrawerAct.FLOAT:
+        raise Rejected("drawer_not_chosen", "a float says which drawer the terminal uses; the other acts follow it")
+    if act is DrawerAct.NO_SALE and body.amount_minor != 0:
+        raise Rejected("drawer_amount_wrong", f"opening without a sale moves nothing, saw {body.amount_minor}")
+    if act in (DrawerAct.FLOAT, DrawerAct.PAID_IN, DrawerAct.PAID_OUT) and body.amount_minor == 0:
+        raise Rejected("drawer_amount_wrong", f"{act} moves an amount above zero, saw 0")
+    if act in (DrawerAct.PAID_IN, DrawerAct.PAID_OUT) and not body.reason.strip():
+        raise Rejected("reason_missing", f"{act} says what for")

@@ -1,0 +1,94 @@
+"""Conditions of the till's entries, in the transaction that writes them; a refusal writes nothing.
+
+A period's report is read first and written afterwards: the guard sees that nothing changed in between, so what the
+entry says is what the tables say in that very transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from appliance.model.errors import Rejected
+from appliance.model.ids import DrawerId, RequestKey, TerminalId
+from appliance.model.limits import DRAWERS_MAX
+from appliance.model.till import DrawerAct, Scope
+from appliance.payment.guards import KEY_USED
+from appliance.payment.records import find_request
+from appliance.till.projection import drawer_holds, drawer_of
+from appliance.till.records import closing_of, day_entry, find_till_request, last_change, open_day
+
+PERIOD_CHANGED: Final = "period_changed"
+"""Something came between reading and writing: read again. Nobody outside hears this."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreshTillKey:
+    """The key was used neither here nor for a payment; `repeats.py` tells what it means when it was."""
+
+    key: RequestKey
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        used = find_till_request(connection, self.key) is not None or find_request(connection, self.key) is not None
+        if used:
+            raise Rejected(KEY_USED, "expected a new key, saw one that was used before")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawerActAllowed:
+    """The key is fresh, the terminal still uses this drawer, and what is taken out is there."""
+
+    fresh: FreshTillKey
+    act: DrawerAct
+    terminal: TerminalId
+    drawer: DrawerId
+    amount_minor: int
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        self.fresh.check(connection)
+        if self.act is DrawerAct.FLOAT:
+            _require_room(connection, self.drawer)
+        elif drawer_of(connection, self.terminal) != self.drawer:
+            raise Rejected(PERIOD_CHANGED, "the terminal uses another drawer by now")
+        held = drawer_holds(connection, self.drawer)
+        if self.act is DrawerAct.PAID_OUT and self.amount_minor > held:
+            raise Rejected(
+                "drawer_short", f"drawer {self.drawer} holds {held} minor units by the log, saw {self.amount_minor}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodUnchanged:
+    """The key is fresh, the period has something in it, and nothing changed since `last`."""
+
+    fresh: FreshTillKey
+    scope: Scope
+    name: str
+    last: int
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        self.fresh.check(connection)
+        last = last_change(connection, self.scope, self.name)
+        if last == closing_of(connection, self.scope, self.name)[1]:
+            raise Rejected("period_empty", f"nothing happened to {self.scope} {self.name} since it was closed last")
+        if last != self.last:
+            raise Rejected(PERIOD_CHANGED, "something was recorded meanwhile")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayUnchanged:
+    """The day of that date is not closed, and nothing was recorded since `last`."""
+
+    day: str
+    last: int
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        if open_day(connection).last != self.last or day_entry(connection, self.day) is not None:
+            raise Rejected(PERIOD_CHANGED, "something was recorded meanwhile")
+
+
+def _require_room(connection: sqlite3.Connection, drawer: DrawerId) -> None:
+    names = {name for (name,) in connection.execute("SELECT DISTINCT drawer FROM till_totals")}
+    if drawer not in names and len(names) >= DRAWERS_MAX:
+        raise Rejected("too_many_drawers", f"expected at most {DRAWERS_MAX} drawers, and {drawer} would be one more")

@@ -1,0 +1,128 @@
+"""What a period came to, from its sums. Pure; each report is summed up a second time before anybody sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from appliance.model.invariants import ensure
+from appliance.model.limits import TAXES_LISTED_MAX
+from appliance.model.till import Key, Scope, What, held_minor, labelled, parts_of
+from appliance.wire.till_entries import CashFacts, PeriodFacts, TaxFacts, TenderFacts, TotalsFacts
+
+OTHER_TAXES: Final = "(others)"
+"""One row for the tax codes and rates beyond the limit of a list."""
+_CASH_OF: Final = {
+    "floats": What.FLOATS,
+    "sales": What.CASH_SALES,
+    "refunds": What.CASH_REFUNDS,
+    "paid_in": What.PAID_IN,
+    "paid_out": What.PAID_OUT,
+}
+_TOTALS_OF: Final = {
+    "sales": What.SALES,
+    "total": What.SALES_TOTAL,
+    "tips": What.TIPS,
+    "rounding": What.ROUNDING,
+    "refunds": What.REFUNDS,
+    "refunded": What.REFUNDED,
+    "reversals": What.REVERSALS,
+    "reversed": What.REVERSED,
+    "no_sales": What.NO_SALES,
+}
+
+
+def period_facts(
+    sums: Mapping[Key, int],
+    cash: CashFacts | None,
+    *,
+    scope: Scope,
+    name: str,
+    number: int,
+    after: int,
+    until: int,
+    currency: str,
+) -> PeriodFacts:
+    """The report of a period. `Bug` when it does not add up."""
+    period = PeriodFacts(
+        scope=scope.value,
+        name=name,
+        number=number,
+        after=after,
+        until=until,
+        currency=currency,
+        totals=_totals_facts(sums),
+        tenders=_tender_facts(sums),
+        taxes=_tax_facts(sums),
+        cash=cash,
+    )
+    require_adds_up(period)
+    return period
+
+
+def has_cash(sums: Mapping[Key, int]) -> bool:
+    """Whether any cash was moved."""
+    return any(sums.get(what) for what in _CASH_OF.values())
+
+
+def cash_facts(sums: Mapping[Key, int], opening: int, counted: int | None, *, is_counted: bool) -> CashFacts:
+    """The cash of a period that began with `opening`."""
+    moved = {name: sums.get(what, 0) for name, what in _CASH_OF.items()}
+    left = opening + held_minor(sums)
+    difference = sums.get(What.DIFFERENCE, 0)
+    return CashFacts(
+        **moved,
+        opening=opening,
+        expected=left - difference,
+        counted=counted,
+        difference=difference if is_counted else None,
+        left=left,
+    )
+
+
+def require_adds_up(period: PeriodFacts) -> None:
+    """Every sum of a report, once more and another way."""
+    totals, cash = period.totals, period.cash
+    taken = sum(tender.taken for tender in period.tenders)
+    ensure(taken == totals.total + totals.tips + totals.rounding, "what was taken is what was sold, with tips")
+    returned = sum(tender.returned for tender in period.tenders)
+    ensure(returned == totals.refunded + totals.reversed, "what was returned is what was refunded and reversed")
+    ensure(sum(tax.gross for tax in period.taxes) == totals.total, "lines by tax come to what was sold")
+    if cash is not None:
+        in_cash = next((tender for tender in period.tenders if tender.kind == "cash"), TenderFacts(kind="cash"))
+        ensure((in_cash.taken, in_cash.returned) == (cash.sales, cash.refunds), "cash tenders are the drawers' cash")
+        moved = cash.floats + cash.sales - cash.refunds + cash.paid_in - cash.paid_out
+        ensure(cash.expected == cash.opening + moved, "expected cash is what it began with and what was moved")
+        ensure(cash.left == cash.expected + (cash.difference or 0), "what is left was expected or counted")
+
+
+def _totals_facts(sums: Mapping[Key, int]) -> TotalsFacts:
+    return TotalsFacts(**{name: sums.get(what, 0) for name, what in _TOTALS_OF.items()})
+
+
+def _tender_facts(sums: Mapping[Key, int]) -> tuple[TenderFacts, ...]:
+    kinds = sorted({kind for what, kind, _ in map(parts_of, sums) if what in (What.TAKEN, What.RETURNED)})
+    return tuple(
+        TenderFacts(
+            kind=kind,
+            taken=sums.get(labelled(What.TAKEN, kind), 0),
+            returned=sums.get(labelled(What.RETURNED, kind), 0),
+        )
+        for kind in kinds
+    )
+
+
+def _tax_facts(sums: Mapping[Key, int]) -> tuple[TaxFacts, ...]:
+    by_tax = (What.GROSS, What.NET, What.TAX)
+    rates = sorted({(code, rate) for what, code, rate in map(parts_of, sums) if what in by_tax})
+    taxes = [_tax(sums, code, rate) for code, rate in rates]
+    listed, rest = taxes[:TAXES_LISTED_MAX], taxes[TAXES_LISTED_MAX:]
+    if rest:
+        others = [sum(getattr(tax, name) for tax in rest) for name in ("net", "tax", "gross")]
+        listed.append(TaxFacts(tax_code=OTHER_TAXES, net=others[0], tax=others[1], gross=others[2]))
+    return tuple(listed)
+
+
+def _tax(sums: Mapping[Key, int], code: str, rate: int) -> TaxFacts:
+    net, tax, gross = (sums.get(labelled(what, code, rate), 0) for what in (What.NET, What.TAX, What.GROSS))
+    return TaxFacts(tax_code=code, rate_basis_points=rate, net=net, tax=tax, gross=gross)

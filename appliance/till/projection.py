@@ -1,0 +1,254 @@
+"""Tables of the till, derived from entries alone.
+
+* `till_totals` only grows: what each terminal did with each drawer, from the first entry on. Closing a period copies
+  the totals of its drawer, terminal or shop to `till_marks`; a period is the difference. Where a period ends is the
+  place of its entry in the log, never a clock: nothing falls between two periods or into both.
+* A card payment counts when its outcome confirms it, by then perhaps in another day: `till_open` holds what waits, and
+  `till_late` what came after the day of its intent was closed.
+* No table depends on a zone or a setting: a close's entry says which day it was.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from appliance.ledger.draft import RecordedEntry
+from appliance.model.operation import OperationKind, OperationState
+from appliance.model.till import Scope, Sums, What, added, held_minor
+from appliance.payment.projection import body_of, terminal_of
+from appliance.till.tally import act_sums, decode_sums, encode_sums, sale_sums, undo_sums
+from appliance.wire import entries, till_entries
+
+ACTS: Final = frozenset(
+    {
+        till_entries.DRAWER_FLOAT,
+        till_entries.DRAWER_PAID_IN,
+        till_entries.DRAWER_PAID_OUT,
+        till_entries.DRAWER_NO_SALE,
+        till_entries.DRAWER_COUNT,
+    }
+)
+_CLOSES: Final = {
+    till_entries.DRAWER_CLOSED: Scope.DRAWER,
+    till_entries.TERMINAL_CLOSED: Scope.TERMINAL,
+    till_entries.DAY_CLOSED: Scope.SHOP,
+}
+_COLUMN: Final = {Scope.DRAWER: "drawer", Scope.TERMINAL: "terminal"}
+
+
+class TillProjection:
+    """Keeps the tables in step with the log, in the writer's transaction."""
+
+    name: Final = "till"
+    tables: Final = (
+        "till_totals",
+        "till_marks",
+        "till_closings",
+        "till_days",
+        "till_requests",
+        "till_drawers",
+        "till_counts",
+        "till_open",
+        "till_late",
+        "till_news",
+    )
+    schema: Final = (
+        # sums: totals by name (tally.py); seq: the last entry that changed them.
+        "CREATE TABLE till_totals (terminal TEXT NOT NULL, drawer TEXT NOT NULL, sums BLOB NOT NULL,"
+        " seq INTEGER NOT NULL, PRIMARY KEY (terminal, drawer)) WITHOUT ROWID",
+        "CREATE TABLE till_marks (scope TEXT NOT NULL, name TEXT NOT NULL, terminal TEXT NOT NULL,"
+        " drawer TEXT NOT NULL, sums BLOB NOT NULL, PRIMARY KEY (scope, name, terminal, drawer)) WITHOUT ROWID",
+        "CREATE TABLE till_closings (scope TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL,"
+        " seq INTEGER NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID",
+        "CREATE TABLE till_days (day TEXT PRIMARY KEY, seq INTEGER NOT NULL UNIQUE) WITHOUT ROWID",
+        # payload: the entry's commitment to it. held, difference: what was answered, so that a repeat hears the same.
+        "CREATE TABLE till_requests (key BLOB PRIMARY KEY, terminal TEXT NOT NULL, payload BLOB NOT NULL,"
+        " seq INTEGER NOT NULL, held INTEGER, difference INTEGER) WITHOUT ROWID",
+        # Which drawer a terminal uses, where that is not the one of its own name.
+        "CREATE TABLE till_drawers (terminal TEXT PRIMARY KEY, drawer TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE till_counts (drawer TEXT PRIMARY KEY, counted INTEGER NOT NULL, seq INTEGER NOT NULL)"
+        " WITHOUT ROWID",
+        # sums: what an authorisation adds once it is confirmed; null for what gives money back.
+        "CREATE TABLE till_open (operation TEXT PRIMARY KEY, payment BLOB NOT NULL, kind TEXT NOT NULL,"
+        " amount INTEGER NOT NULL, terminal TEXT NOT NULL, prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL,"
+        " sums BLOB) WITHOUT ROWID",
+        "CREATE TABLE till_late (outcome INTEGER PRIMARY KEY, day TEXT NOT NULL, payment BLOB NOT NULL,"
+        " kind TEXT NOT NULL, state TEXT NOT NULL, amount INTEGER NOT NULL, terminal TEXT NOT NULL,"
+        " intent INTEGER NOT NULL)",
+        # The open day: its first fact (null: none yet), and the last entry that this projection took in.
+        "CREATE TABLE till_news (one INTEGER PRIMARY KEY CHECK (one = 1), first_ms INTEGER, last INTEGER NOT NULL)",
+    )
+    kinds: Final = frozenset(
+        {entries.SALE, entries.INTENT, entries.OUTCOME, entries.REFUND, entries.REVERSAL, *ACTS, *_CLOSES}
+    )
+
+    def apply(self, connection: sqlite3.Connection, recorded: Sequence[RecordedEntry]) -> None:
+        """Fold `recorded` into the tables, in order. Runs of sales, the bulk, are added up before they are written."""
+        folding = _Folding(connection)
+        for entry in recorded:
+            folding.add(entry)
+        folding.write()
+
+
+class _Folding:
+    """The totals of one call, not written yet: whoever reads tables writes them first."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._drawers: dict[str, str] = {}
+        self._sums: dict[tuple[str, str], tuple[Sums, int]] = {}  # and the entry that changed them last
+        self._first_ms: int | None = None
+        self._last = -1
+
+    def add(self, entry: RecordedEntry) -> None:
+        self._last = entry.seq
+        if entry.kind in _CLOSES:
+            self._close(entry)
+            return
+        if self._first_ms is None:
+            self._first_ms = entry.time_ms
+        terminal = terminal_of(entry)
+        if entry.kind == entries.SALE:
+            self._count(terminal, sale_sums(body_of(entry, entries.SaleEntry).sale))
+        elif entry.kind == entries.INTENT:
+            self._intent(entry, terminal)
+        elif entry.kind == entries.OUTCOME:
+            self._outcome(entry, terminal)
+        elif entry.kind in ACTS:
+            self._act(entry, terminal)
+        else:
+            undo = body_of(entry, entries.UndoEntry)
+            self._count(terminal, undo_sums(undo, is_refund=entry.kind == entries.REFUND))
+
+    def write(self) -> None:
+        """Everything so far into the tables."""
+        for (terminal, drawer), (more, seq) in self._sums.items():
+            before = self._connection.execute(
+                "SELECT sums FROM till_totals WHERE terminal = ? AND drawer = ?", (terminal, drawer)
+            ).fetchone()
+            sums = more if before is None else added((decode_sums(before[0]), more))
+            self._connection.execute(
+                "INSERT OR REPLACE INTO till_totals VALUES (?, ?, ?, ?)", (terminal, drawer, encode_sums(sums), seq)
+            )
+        self._sums = {}
+        self._connection.execute(
+            "INSERT INTO till_news (one, first_ms, last) VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE"
+            " SET first_ms = coalesce(first_ms, excluded.first_ms), last = excluded.last",
+            (self._first_ms, self._last),
+        )
+        self._first_ms = None
+
+    def _count(self, terminal: str, more: Sums) -> None:
+        place = (terminal, self._drawer(terminal))
+        sums = self._sums.get(place, ({}, 0))[0]
+        for key, amount in more.items():
+            sums[key] = sums.get(key, 0) + amount
+        self._sums[place] = (sums, self._last)
+
+    def _drawer(self, terminal: str) -> str:
+        if terminal not in self._drawers:
+            self._drawers[terminal] = drawer_of(self._connection, terminal)
+        return self._drawers[terminal]
+
+    def _intent(self, entry: RecordedEntry, terminal: str) -> None:
+        body = body_of(entry, entries.IntentEntry)
+        sums = None if body.sale is None else encode_sums(sale_sums(body.sale))
+        self._connection.execute(
+            "INSERT INTO till_open VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                body.operation.id,
+                body.payment,
+                body.operation.kind,
+                body.operation.amount,
+                terminal,
+                entry.time_ms,
+                entry.seq,
+                sums,
+            ),
+        )
+
+    def _outcome(self, entry: RecordedEntry, terminal: str) -> None:
+        body = body_of(entry, entries.OutcomeEntry)
+        if body.state == OperationState.UNKNOWN:
+            return  # it is being checked still
+        intent, amount, sums = self._connection.execute(
+            "SELECT intent, amount, sums FROM till_open WHERE operation = ?", (body.operation,)
+        ).fetchone()
+        self._connection.execute("DELETE FROM till_open WHERE operation = ?", (body.operation,))
+        if body.kind == OperationKind.AUTHORISE and body.state == OperationState.CONFIRMED and sums is not None:
+            self._count(terminal, decode_sums(sums))
+        # An intent that lies before the close of a day belongs to the first day that was closed after it.
+        day = self._connection.execute(
+            "SELECT day FROM till_days WHERE seq > ? ORDER BY seq LIMIT 1", (intent,)
+        ).fetchone()
+        if day is not None:
+            self._connection.execute(
+                "INSERT INTO till_late (outcome, day, payment, kind, state, amount, terminal, intent)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (entry.seq, day[0], body.payment, body.kind, body.state, amount, terminal, intent),
+            )
+
+    def _act(self, entry: RecordedEntry, terminal: str) -> None:
+        body = body_of(entry, till_entries.DrawerEntry)
+        if body.drawer != self._drawer(terminal):
+            self._connection.execute("INSERT OR REPLACE INTO till_drawers VALUES (?, ?)", (terminal, body.drawer))
+            self._drawers[terminal] = body.drawer
+        sums = act_sums(entry.kind, body)
+        difference: int | None = None
+        if entry.kind == till_entries.DRAWER_COUNT:
+            self.write()
+            difference = body.amount - drawer_holds(self._connection, body.drawer)
+            sums = {What.DIFFERENCE: difference}
+            self._connection.execute(
+                "INSERT OR REPLACE INTO till_counts VALUES (?, ?, ?)", (body.drawer, body.amount, entry.seq)
+            )
+        self._count(terminal, sums)
+        self.write()
+        self._request(entry, body.asked, drawer_holds(self._connection, body.drawer), difference)
+
+    def _close(self, entry: RecordedEntry) -> None:
+        self.write()
+        scope = _CLOSES[entry.kind]
+        if scope is Scope.SHOP:
+            day = body_of(entry, till_entries.DayClosedEntry)
+            name = ""
+            self._connection.execute("INSERT INTO till_days VALUES (?, ?)", (day.day, entry.seq))
+            self._connection.execute("DELETE FROM till_late")  # they stand in this entry
+            self._connection.execute("UPDATE till_news SET first_ms = NULL")
+        else:
+            closed = body_of(entry, till_entries.PeriodClosedEntry)
+            name = closed.period.name
+            self._request(entry, closed.asked, None, None)
+        self._connection.execute("DELETE FROM till_marks WHERE scope = ? AND name = ?", (scope, name))
+        copied = "INSERT INTO till_marks SELECT ?, ?, terminal, drawer, sums FROM till_totals"
+        self._connection.execute(f"{copied} WHERE {within(scope)}", (scope, name, name))
+        self._connection.execute(
+            "INSERT INTO till_closings VALUES (?, ?, 1, ?) ON CONFLICT (scope, name)"
+            " DO UPDATE SET number = number + 1, seq = excluded.seq",
+            (scope, name, entry.seq),
+        )
+
+    def _request(self, entry: RecordedEntry, asked: entries.Asked, held: int | None, difference: int | None) -> None:
+        self._connection.execute(
+            "INSERT INTO till_requests VALUES (?, ?, ?, ?, ?, ?)",
+            (asked.key, terminal_of(entry), asked.commitments[entries.PAYLOAD], entry.seq, held, difference),
+        )
+
+
+def within(scope: Scope) -> str:
+    """The condition on `till_totals` for what belongs to a scope; its one parameter is the name."""
+    return f"{_COLUMN[scope]} = ?" if scope in _COLUMN else "'' = ?"
+
+
+def drawer_of(connection: sqlite3.Connection, terminal: str) -> str:
+    """The drawer that the terminal uses: one of its own name, until a float says otherwise."""
+    row = connection.execute("SELECT drawer FROM till_drawers WHERE terminal = ?", (terminal,)).fetchone()
+    return terminal if row is None else str(row[0])
+
+
+def drawer_holds(connection: sqlite3.Connection, drawer: str) -> int:
+    """What the drawer holds, as far as the log knows."""
+    rows = connection.execute("SELECT sums FROM till_totals WHERE drawer = ?", (drawer,))
+    return sum(held_minor(decode_sums(sums)) for (sums,) in rows)

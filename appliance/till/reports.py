@@ -1,0 +1,109 @@
+"""X and Z of a terminal and of its drawer. X reads; Z is one entry that says what the period came to and ends it."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from appliance.identity.authenticate import Authenticate
+from appliance.identity.signed import SignedRequest
+from appliance.ledger.draft import Purpose
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected, Unavailable
+from appliance.model.invariants import ensure
+from appliance.model.limits import SIGNATURE_WAIT_MS
+from appliance.model.payment import AuthenticatedRequest
+from appliance.model.till import Scope
+from appliance.payment.card_data import refuse_card_numbers
+from appliance.payment.drafts import ask, draft
+from appliance.payment.guards import KEY_USED
+from appliance.ports.admission import Admission
+from appliance.ports.clock import Clock
+from appliance.till.entries import read_closed
+from appliance.till.guards import PERIOD_CHANGED, FreshTillKey, PeriodUnchanged
+from appliance.till.projection import drawer_of
+from appliance.till.records import last_change, read_period
+from appliance.till.repeats import repeated
+from appliance.wire import till_entries
+from appliance.wire.answers import ReportAnswer
+from appliance.wire.requests import ReportBody
+from appliance.wire.till_entries import PeriodClosedEntry, PeriodFacts
+
+_KIND_OF: Final = {Scope.DRAWER: till_entries.DRAWER_CLOSED, Scope.TERMINAL: till_entries.TERMINAL_CLOSED}
+_RACES_MAX: Final = 50
+
+
+class Reports:
+    """The verb `report`."""
+
+    def __init__(
+        self, *, authenticate: Authenticate, admission: Admission, ledger: Ledger, clock: Clock, currency: str
+    ) -> None:
+        self._authenticate = authenticate
+        self._admission = admission
+        self._ledger = ledger
+        self._clock = clock
+        self._currency = currency
+
+    async def report(self, signed: SignedRequest) -> ReportAnswer:
+        """X, or Z. The same Z again gets the same answer; another one ends the next period.
+
+        Raises:
+            Rejected: `period_empty`: nothing to close.
+        """
+        request = await self._authenticate(signed, ReportBody)
+        refuse_card_numbers((request.body.cashier or "",))
+        if request.body.kind == "x":
+            _, period = await self._ledger.read(lambda connection: self._look(connection, request))
+            return self._answer(request, period)
+        if await repeated(self._ledger, request.identity) is None:
+            self._admission.admit_undo()  # quarantined: a report of a log that lost its end would be believed
+            await self._close(request)
+        known = await repeated(self._ledger, request.identity)
+        ensure(known is not None, "what was recorded is found under its key")
+        return await self._closed(request, known.known.seq)  # type: ignore[union-attr] # ensured above
+
+    async def _close(self, request: AuthenticatedRequest[ReportBody]) -> None:
+        cashier = request.body.cashier
+        asked, disclosures = ask(request.identity, () if cashier is None else (("cashier", cashier),))
+        scope = Scope(request.body.scope)
+        for _ in range(_RACES_MAX):
+            last, period = await self._ledger.read(lambda connection: self._look(connection, request))
+            body = PeriodClosedEntry(asked=asked, period=period)
+            entry = draft(_KIND_OF[scope], request.identity.terminal, self._clock.now_ms(), body, disclosures)
+            guard = PeriodUnchanged(fresh=FreshTillKey(request.identity.key), scope=scope, name=period.name, last=last)
+            try:
+                await self._ledger.append([entry], guard, purpose=Purpose.OUTCOME)
+            except Rejected as refusal:
+                if refusal.code == KEY_USED:
+                    return  # the same request came twice at once, or `repeated` says what else
+                if refusal.code != PERIOD_CHANGED:
+                    raise
+                continue  # a sale came between our look and our write: look again
+            return
+        raise Unavailable("drawer_busy", "the till keeps selling; ask again")
+
+    def _look(
+        self, connection: sqlite3.Connection, request: AuthenticatedRequest[ReportBody]
+    ) -> tuple[int, PeriodFacts]:
+        scope, terminal = Scope(request.body.scope), request.identity.terminal
+        name = drawer_of(connection, terminal) if scope is Scope.DRAWER else terminal
+        return last_change(connection, scope, name), read_period(connection, scope, name, self._currency)
+
+    def _answer(self, request: AuthenticatedRequest[ReportBody], period: PeriodFacts) -> ReportAnswer:
+        return ReportAnswer(
+            key=str(request.identity.key), kind=request.body.kind, now_ms=self._clock.now_ms(), period=period
+        )
+
+    async def _closed(self, request: AuthenticatedRequest[ReportBody], seq: int) -> ReportAnswer:
+        entry = await self._ledger.read(lambda connection: read_closed(connection, seq))
+        receipt = await self._ledger.receipts([seq], SIGNATURE_WAIT_MS)
+        return ReportAnswer(
+            key=str(request.identity.key),
+            kind=request.body.kind,
+            now_ms=self._clock.now_ms(),
+            period=entry.period,
+            seq=seq,
+            pending=receipt is None,
+            receipt=None if receipt is None else receipt.encode(),
+        )

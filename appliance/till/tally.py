@@ -1,0 +1,82 @@
+"""What one entry adds to the totals of the till that caused it. Pure; the only place that says what counts as what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from appliance.model.till import Key, Sums, What, labelled
+from appliance.wire import till_entries
+from appliance.wire.entries import SaleFacts, UndoEntry
+
+_SORTED: Final = msgspec.json.Encoder(order="sorted")
+_SUMS: Final = msgspec.json.Decoder(dict[str, int])
+_CASH: Final = "cash"
+_CARD: Final = "card"
+_OF_ACT: Final[Mapping[str, What]] = {
+    till_entries.DRAWER_FLOAT: What.FLOATS,
+    till_entries.DRAWER_PAID_IN: What.PAID_IN,
+    till_entries.DRAWER_PAID_OUT: What.PAID_OUT,
+}
+
+
+def sale_sums(sale: SaleFacts) -> Sums:
+    """An approved sale."""
+    sums: Sums = {What.SALES: 1, What.SALES_TOTAL: sale.total}
+    for what, amount in ((What.TIPS, sale.tip), (What.ROUNDING, sale.rounding)):
+        if amount:
+            sums[what] = amount
+    for tender in sale.tenders:
+        _add(sums, labelled(What.TAKEN, tender.kind), tender.amount_minor)
+    if sale.change:  # from cash only
+        _add(sums, labelled(What.TAKEN, _CASH), -sale.change)
+    cash = sums.get(labelled(What.TAKEN, _CASH), 0)
+    if cash:
+        sums[What.CASH_SALES] = cash
+    for line in sale.lines:
+        minor = (line.quantity_thousandths * line.unit_price_minor + 500) // 1000 - line.discount_minor
+        _add(sums, labelled(What.GROSS, line.tax_code, line.tax_rate_basis_points), minor)
+    is_tax_added = sale.prices == "tax_added"
+    for tax in sale.taxes:
+        rate = (tax.tax_code, tax.rate_basis_points)
+        _add(sums, labelled(What.NET, *rate), tax.net_minor)
+        _add(sums, labelled(What.TAX, *rate), tax.tax_minor)
+        if is_tax_added:
+            _add(sums, labelled(What.GROSS, *rate), tax.tax_minor)
+    return sums
+
+
+def undo_sums(undo: UndoEntry, *, is_refund: bool) -> Sums:
+    """A payment that was given back, by whoever gave it back."""
+    count, amount = (What.REFUNDS, What.REFUNDED) if is_refund else (What.REVERSALS, What.REVERSED)
+    sums: Sums = {count: 1, amount: undo.cash + undo.card}
+    if undo.cash:
+        sums[labelled(What.RETURNED, _CASH)] = undo.cash
+        sums[What.CASH_REFUNDS] = undo.cash
+    if undo.card:
+        sums[labelled(What.RETURNED, _CARD)] = undo.card
+    return sums
+
+
+def act_sums(kind: str, act: till_entries.DrawerEntry) -> Sums:
+    """What was done to a drawer; a count adds its difference, which is known only where the drawer's totals are."""
+    if kind == till_entries.DRAWER_NO_SALE:
+        return {What.NO_SALES: 1}
+    what = _OF_ACT.get(kind)
+    return {} if what is None else {what: act.amount}
+
+
+def encode_sums(sums: Mapping[Key, int]) -> bytes:
+    """For a table: the same sums give the same bytes."""
+    return _SORTED.encode(sums)
+
+
+def decode_sums(encoded: bytes) -> Sums:
+    """The same back."""
+    return _SUMS.decode(encoded)
+
+
+def _add(sums: Sums, key: Key, amount: int) -> None:
+    sums[key] = sums.get(key, 0) + amount

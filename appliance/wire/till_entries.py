@@ -1,0 +1,163 @@
+"""The bodies of a till's entries: drawers, closed periods, the shop's day. As `entries.py`: what is written stays.
+
+Source: docs/formats/entry-kinds.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appliance.wire.entries import Asked
+from appliance.wire.requests import Wire
+
+DRAWER_FLOAT: Final = "drawer_float"
+DRAWER_PAID_IN: Final = "drawer_paid_in"
+DRAWER_PAID_OUT: Final = "drawer_paid_out"
+DRAWER_NO_SALE: Final = "drawer_no_sale"
+DRAWER_COUNT: Final = "drawer_count"
+DRAWER_CLOSED: Final = "drawer_closed"
+TERMINAL_CLOSED: Final = "terminal_closed"
+DAY_CLOSED: Final = "day_closed"
+
+
+class DrawerEntry(Wire, frozen=True, kw_only=True):
+    """kinds `drawer_float`, `_paid_in`, `_paid_out`, `_no_sale`, `_count`: `amount` is what was moved, or counted."""
+
+    asked: Asked
+    amount: int = 0
+    drawer: str
+    reason: str = ""
+    currency: str
+
+
+class CashFacts(Wire, frozen=True, kw_only=True):
+    """The cash of one drawer, or of all. Two sums hold:
+
+    expected = opening + floats + sales - refunds + paid_in - paid_out, and left = expected + difference.
+
+    Attributes:
+        difference: counted above what was expected, summed over every count of the period; null when nobody counted.
+        counted: the last count of one drawer in the period.
+    """
+
+    left: int
+    sales: int = 0
+    floats: int = 0
+    counted: int | None = None
+    opening: int
+    paid_in: int = 0
+    refunds: int = 0
+    expected: int
+    paid_out: int = 0
+    difference: int | None = None
+
+
+class TotalsFacts(Wire, frozen=True, kw_only=True):
+    """Counts and amounts of a period: `sales`, `refunds`, `reversals` and `no_sales` are counts."""
+
+    tips: int = 0
+    sales: int = 0
+    total: int = 0
+    refunds: int = 0
+    no_sales: int = 0
+    refunded: int = 0
+    reversed: int = 0
+    rounding: int = 0
+    reversals: int = 0
+
+
+class TaxFacts(Wire, frozen=True, kw_only=True):
+    """Sales under one tax code and rate; `net` and `tax` as the tills stated them."""
+
+    net: int = 0
+    tax: int = 0
+    gross: int
+    tax_code: str
+    rate_basis_points: int = 0
+
+
+class TenderFacts(Wire, frozen=True, kw_only=True):
+    """What was taken, and given back, in one kind of tender; change is off."""
+
+    kind: str
+    taken: int = 0
+    returned: int = 0
+
+
+class PeriodFacts(Wire, frozen=True, kw_only=True):
+    """What a period came to: the entries behind `after`, up to and with `until`.
+
+    Attributes:
+        name: of the drawer or terminal; empty for the shop.
+        number: counts the periods of this drawer, terminal or shop from 1.
+        cash: absent for a terminal, whose drawer may be another terminal's too.
+    """
+
+    cash: CashFacts | None = None
+    name: str = ""
+    after: int
+    scope: str
+    taxes: tuple[TaxFacts, ...] = ()
+    until: int
+    number: int
+    totals: TotalsFacts
+    tenders: tuple[TenderFacts, ...] = ()
+    currency: str
+
+
+class PeriodClosedEntry(Wire, frozen=True, kw_only=True):
+    """kinds `drawer_closed` and `terminal_closed`: a terminal asked for Z."""
+
+    asked: Asked
+    period: PeriodFacts
+
+
+class DrawerStand(Wire, frozen=True, kw_only=True):
+    """One drawer's cash within a day of the shop."""
+
+    cash: CashFacts
+    drawer: str
+
+
+class OpenFacts(Wire, frozen=True, kw_only=True):
+    """An operation that was still being checked when the day was closed; `intent` is its entry."""
+
+    kind: str
+    amount: int
+    intent: int
+    payment: bytes
+    terminal: str
+    prepared_ms: int
+
+
+class LateFacts(Wire, frozen=True, kw_only=True):
+    """An outcome of an earlier day's operation: counted in this day, about the sale of `day`."""
+
+    day: str
+    kind: str
+    state: str
+    amount: int
+    intent: int
+    outcome: int
+    payment: bytes
+    terminal: str
+
+
+class DayClosedEntry(Wire, frozen=True, kw_only=True):
+    """kind `day_closed`: the shop's day, from `begins_ms` to before `ends_ms` by the shop's own clock and zone.
+
+    Lists are bounded; the counts beside them are not.
+    """
+
+    day: str
+    late: tuple[LateFacts, ...] = ()
+    open: tuple[OpenFacts, ...] = ()
+    zone: str
+    period: PeriodFacts
+    cut_off: str
+    drawers: tuple[DrawerStand, ...] = ()
+    ends_ms: int
+    begins_ms: int
+    late_count: int = 0
+    open_count: int = 0
+    drawer_count: int = 0
