@@ -5,6 +5,7 @@ Owns the shape and its two faces, for eyes and for programs. Must never show tex
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TextIO
 
@@ -60,27 +61,42 @@ def to_json(report: Report) -> str:
 
 
 def show(report: Report, title: str, stream: TextIO | None = None) -> None:
-    """A short list for eyes, the verdict last."""
+    """A short list for eyes, the verdict last: laid out for a terminal, one whole line per step for anything else."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console(file=stream, highlight=False)
-    grid = Table.grid(padding=(0, 1))
-    for step in report.steps:
-        grid.add_row("[green]✓[/]" if step.ok else "[red]✗[/]", f"[bold]{escape(step.name)}[/]: {escape(step.detail)}")
-    for name in report.not_reached:
-        grid.add_row("[dim]–[/]", f"[dim]{escape(name)}: not reached[/]")
-    for name, reason in report.absent.items():
-        grid.add_row("[yellow]○[/]", f"[bold]{escape(name)}[/]: [yellow]missing[/], {escape(reason)}")
-    for sentence in report.sentences[:SENTENCES_SHOWN_MAX]:
-        grid.add_row("[bold]→[/]", escape(sentence))
-    if len(report.sentences) > SENTENCES_SHOWN_MAX:
-        grid.add_row("[bold]→[/]", f"and {len(report.sentences) - SENTENCES_SHOWN_MAX} more; --json lists them all")
-    console.print(grid)
-    if report.ok:
-        console.print(f"[bold green]{escape(title)} {escape(report.verdict)}.[/]")
+    if console.is_terminal:
+        grid = Table.grid(padding=(0, 1))
+        for mark, text in _lines(report, escape):
+            grid.add_row(mark, text)
+        console.print(grid)
     else:
-        console.print(f"[bold red]{escape(title)} cannot be believed[/] ({escape(report.code or '')}).")
-        if report.hint:
-            console.print(escape(report.hint))
+        for mark, text in _lines(report, escape):
+            console.print(mark, text, soft_wrap=True)
+    for line in _verdict(report, title, escape):
+        console.print(line, soft_wrap=not console.is_terminal)
+
+
+def _lines(report: Report, escape: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """Each line as its mark and its text, in the markup of rich."""
+    for step in report.steps:
+        yield "[green]✓[/]" if step.ok else "[red]✗[/]", f"[bold]{escape(step.name)}[/]: {escape(step.detail)}"
+    for name in report.not_reached:
+        yield "[dim]–[/]", f"[dim]{escape(name)}: not reached[/]"
+    for name, reason in report.absent.items():
+        yield "[yellow]○[/]", f"[bold]{escape(name)}[/]: [yellow]missing[/], {escape(reason)}"
+    for sentence in report.sentences[:SENTENCES_SHOWN_MAX]:
+        yield "[bold]→[/]", escape(sentence)
+    if len(report.sentences) > SENTENCES_SHOWN_MAX:
+        yield "[bold]→[/]", f"and {len(report.sentences) - SENTENCES_SHOWN_MAX} more; --json lists them all"
+
+
+def _verdict(report: Report, title: str, escape: Callable[[str], str]) -> Iterator[str]:
+    if report.ok:
+        yield f"[bold green]{escape(title)} {escape(report.verdict)}.[/]"
+        return
+    yield f"[bold red]{escape(title)} cannot be believed[/] ({escape(report.code or '')})."
+    if report.hint:
+        yield escape(report.hint)
