@@ -28,6 +28,13 @@ from appliance.ledger.log_keys import LogKeys, VouchedHead
 from appliance.ledger.receipt import VerifiedReceipt, verify_receipt
 from appliance.ledger.trust import NO_WITNESSES, load_trust
 from appliance.model.errors import TillstoneError
+from provisioning.verify.block_words import (
+    CONFIRMATIONS_WANTED,
+    block_caveats,
+    block_moment,
+    block_text,
+    confirmations_text,
+)
 from provisioning.verify.receipt_check import check_receipt
 from provisioning.verify.report import Report, Step
 from provisioning.verify.wording import printable, short, time_text
@@ -42,6 +49,7 @@ _HINTS: Final = {
     "evidence_path_wrong": "The entry is not in the log that this checkpoint is about, or the path was changed.",
     "evidence_paths_missing": "The bundle was put together from parts of others.",
     "evidence_publication_wrong": "The published data is about another state of the log.",
+    "block_unconfirmed": "The block is genuine, and too few stand on it. Ask for a newer bundle, or --confirmations.",
     "evidence_missing": "What the bundle holds is genuine. Ask the shop for a newer one: evidence gathers with time.",
     "checkpoint_origin_unknown": "The checkpoint is another log's than the receipt's: the bundle was put together.",
     "checkpoint_signature_missing": "A checkpoint needs a signature by each of the log's two keys.",
@@ -52,6 +60,21 @@ _HINTS: Final = {
     "block_other_network": "The block headers are of another network: see --network.",
     "block_work_low": "Too little work stands behind these headers: anybody could have made them.",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the bundle must hold besides being right, and the reader's clock.
+
+    Attributes:
+        required: of PARTS; a bundle without one of them fails with `evidence_missing`.
+        confirmations: of the block; with fewer it fails with `block_unconfirmed` where a block is required.
+        now_ms: by which times of blocks that lie ahead are told.
+    """
+
+    required: Sequence[str] = ()
+    confirmations: int = CONFIRMATIONS_WANTED
+    now_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +97,8 @@ class _Failed(Exception):
         self.error = error
 
 
-def check_bundle(file: bytes, trust_file: bytes, demand: Demand, required: Sequence[str] = ()) -> Report:
-    """Check and explain; a fault of any kind is in the report, nothing is raised for any bytes.
-
-    Args:
-        required: of PARTS; a bundle without one of them fails with `evidence_missing`.
-    """
+def check_bundle(file: bytes, trust_file: bytes, demand: Demand, wanted: Wanted) -> Report:
+    """Check and explain; a fault of any kind is in the report, nothing is raised for any bytes."""
     try:
         bundle = read_bundle(file)
     except TillstoneError as error:
@@ -109,7 +128,7 @@ def check_bundle(file: bytes, trust_file: bytes, demand: Demand, required: Seque
         failed = _distrusted(keys, heads, vouched)
     if failed is not None:
         return _refused(replace(report, steps=(*report.steps, *_steps(heads, demand))), failed)
-    return _told(report, bundle, receipt, heads, demand, required)
+    return _told(report, bundle, receipt, heads, demand, wanted)
 
 
 def demand_of(trust_file: bytes, vkeys: Sequence[str], needed: int | None, network: str | None) -> Demand:
@@ -188,21 +207,52 @@ def _told(
     receipt: VerifiedReceipt,
     heads: Sequence[_Head],
     demand: Demand,
-    required: Sequence[str],
+    wanted: Wanted,
 ) -> Report:
     absent = _absent(heads, demand)
     steps = (Step(name=BUNDLE, ok=True, detail=f"a receipt and {_count(len(bundle.heads), 'head')}"), *report.steps)
     steps += _steps(heads, demand)
-    facts: dict[str, object] = {"missing": list(absent), "heads": [_plain(head) for head in heads]}
-    told = replace(report, steps=steps, absent=absent, facts=facts, sentences=_timeline(report, receipt, heads))
-    unmet = [part for part in PARTS if part in required and part in absent]
-    if unmet:
-        detail = f"expected evidence by {', '.join(unmet)}, and there is none: {absent[unmet[0]]}"
-        failure = Step(name=unmet[0], ok=False, detail=detail)
-        return replace(told, steps=(*steps, failure), code="evidence_missing", hint=_HINTS["evidence_missing"])
+    caveats = _caveats(heads, demand, wanted)
+    facts: dict[str, object] = {
+        "missing": list(absent),
+        "caveats": [{"name": name, "detail": detail} for name, detail in caveats],
+        "heads": [_plain(head) for head in heads],
+    }
+    sentences = _timeline(report, receipt, heads)
+    told = replace(report, steps=steps, absent=absent, caveats=caveats, facts=facts, sentences=sentences)
+    unmet = _unmet(heads, absent, wanted)
+    if unmet is not None:
+        step, code = unmet
+        return replace(told, steps=(*steps, step), code=code, hint=_HINTS[code])
     if absent:
         return replace(told, verdict=f"is genuine, without evidence by {', '.join(absent)}")
     return told
+
+
+def _unmet(heads: Sequence[_Head], absent: dict[str, str], wanted: Wanted) -> tuple[Step, str] | None:
+    """What was demanded and is not there, with its code."""
+    missing = [part for part in PARTS if part in wanted.required and part in absent]
+    if missing:
+        detail = f"expected evidence by {', '.join(missing)}, and there is none: {absent[missing[0]]}"
+        return Step(name=missing[0], ok=False, detail=detail), "evidence_missing"
+    if BLOCK not in wanted.required:
+        return None
+    best = max([head.block for head in heads if head.block is not None], key=lambda block: block.confirmations)
+    if best.confirmations >= wanted.confirmations:
+        return None
+    detail = f"expected at least {wanted.confirmations}, saw {confirmations_text(best)}"
+    return Step(name=BLOCK, ok=False, detail=detail), "block_unconfirmed"
+
+
+def _caveats(heads: Sequence[_Head], demand: Demand, wanted: Wanted) -> tuple[tuple[str, str], ...]:
+    """What is right and must still be read with care, each once."""
+    found = [
+        (BLOCK, text)
+        for head in heads
+        if head.block is not None
+        for text in block_caveats(head.block, demand.network, wanted=wanted.confirmations, now_ms=wanted.now_ms)
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def _absent(heads: Sequence[_Head], demand: Demand) -> dict[str, str]:
@@ -242,15 +292,10 @@ def _steps(heads: Sequence[_Head], demand: Demand) -> tuple[Step, ...]:
                 Step(name=WITNESSES, ok=True, detail=f"{names} saw this head; {demand.witnesses.needed} needed")
             )
         if head.block is not None:
-            steps.append(Step(name=BLOCK, ok=True, detail=_block_text(head.block, demand)))
+            steps.append(Step(name=BLOCK, ok=True, detail=block_text(head.block, demand.network)))
         if head.published is not None:
             steps.append(Step(name=PUBLICATION, ok=True, detail=f"{cid_text(head.published.cid)} names this head"))
     return tuple(steps)
-
-
-def _block_text(block: Attested, demand: Demand) -> str:
-    shown = block.block_hash[::-1].hex()
-    return f"block {block.height} of {demand.network.name}, {shown}, {block.confirmations} headers with their work"
 
 
 def _timeline(report: Report, receipt: VerifiedReceipt, heads: Sequence[_Head]) -> tuple[str, ...]:
@@ -262,12 +307,7 @@ def _timeline(report: Report, receipt: VerifiedReceipt, heads: Sequence[_Head]) 
             time_ms = 1_000 * min(item.time_s for item in head.cosignatures if item.key.name == name)
             moments.append((time_ms, f"{time_text(time_ms)} by its own clock: {name} saw the log of {size} entries"))
         if head.block is not None:
-            time_ms = 1_000 * head.block.time_s
-            text = (
-                f"{time_text(time_ms)} by the miner's clock: the log of {size} entries is fixed by block"
-                f" {head.block.height}, with {head.block.confirmations - 1} blocks on top"
-            )
-            moments.append((time_ms, text))
+            moments.append((1_000 * head.block.time_s, block_moment(head.block, size)))
     signed = f"signed by both keys of {short(receipt.log_id)} as part of a log of {receipt.size} entries"
     published = [
         f"to be read back as {cid_text(head.published.cid)}: entries {head.published.first} to {head.published.end - 1}"

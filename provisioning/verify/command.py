@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from appliance.evidence.bundle import BUNDLE_BYTES_MAX, HEADERS_MAX
 from appliance.ledger.receipt import RECEIPT_BYTES_MAX
 from appliance.ledger.trust import TRUST_BYTES_MAX
 from provisioning.commands.outcome import DONE, NO, CannotDo
@@ -58,6 +60,12 @@ def _add_bundle(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="fail when this part is missing; may be repeated",
     )
     bundle.add_argument(
+        "--confirmations",
+        type=_count,
+        metavar="N",
+        help="require a block, with at least N-1 on top of it (default with `--require block`: 6)",
+    )
+    bundle.add_argument(
         "--witness", action="append", default=[], metavar="VKEY", help="believe this witness too (C2SP verifier key)"
     )
     bundle.add_argument("--needed", type=int, default=None, metavar="N", help="how many witnesses must have signed")
@@ -95,13 +103,20 @@ def run_log(arguments: argparse.Namespace) -> int:
 
 def run_bundle(arguments: argparse.Namespace) -> int:
     """Check one evidence bundle."""
-    from appliance.evidence.bundle import BUNDLE_BYTES_MAX
-    from provisioning.verify.bundle_check import check_bundle, demand_of
+    from provisioning.verify.block_words import CONFIRMATIONS_WANTED
+    from provisioning.verify.bundle_check import BLOCK, Wanted, check_bundle, demand_of
 
     trust_file = _read(arguments.trust, TRUST_BYTES_MAX)
     demand = demand_of(trust_file, arguments.witness, arguments.needed, arguments.network)
-    file = _read(arguments.file, BUNDLE_BYTES_MAX)
-    report = check_bundle(file, trust_file, demand, [_PARTS[name] for name in arguments.require])
+    required = [_PARTS[name] for name in arguments.require]
+    if arguments.confirmations is not None:
+        required.append(BLOCK)
+    wanted = Wanted(
+        required=required,
+        confirmations=arguments.confirmations or CONFIRMATIONS_WANTED,
+        now_ms=time.time_ns() // 1_000_000,
+    )
+    report = check_bundle(_read(arguments.file, BUNDLE_BYTES_MAX), trust_file, demand, wanted)
     return _answer(report, "The evidence", is_json=arguments.json)
 
 
@@ -136,3 +151,9 @@ def _read(path: Path, size_max: int) -> bytes:
             return file.read(size_max + 1)
     except OSError as cause:
         raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the name of the file") from cause
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= HEADERS_MAX:
+        raise argparse.ArgumentTypeError(f"expected 1 to {HEADERS_MAX}, saw {text}")
+    return int(text)

@@ -35,6 +35,7 @@ class Report:
         facts: further members for programs.
         verdict: what is said of it when all is well.
         absent: parts that are not there, with the reason; nothing was proven by them.
+        caveats: the name of a part that is right, and what must be known before it is leant on.
     """
 
     steps: tuple[Step, ...]
@@ -46,6 +47,7 @@ class Report:
     facts: dict[str, object] = field(default_factory=dict)
     verdict: str = "is genuine"
     absent: dict[str, str] = field(default_factory=dict)
+    caveats: tuple[tuple[str, str], ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -87,6 +89,8 @@ def _lines(report: Report, escape: Callable[[str], str]) -> Iterator[tuple[str, 
         yield "[dim]–[/]", f"[dim]{escape(name)}: not reached[/]"
     for name, reason in report.absent.items():
         yield "[yellow]○[/]", f"[bold]{escape(name)}[/]: [yellow]missing[/], {escape(reason)}"
+    for name, caveat in report.caveats:
+        yield "[yellow]![/]", f"[bold]{escape(name)}[/]: [yellow]{escape(caveat)}[/]"
     for sentence in report.sentences[:SENTENCES_SHOWN_MAX]:
         yield "[bold]→[/]", escape(sentence)
     if len(report.sentences) > SENTENCES_SHOWN_MAX:

@@ -28,7 +28,7 @@ from appliance.ledger.receipt import ReceiptBundle
 from appliance.ledger.succession import DISTRUST, distrust_statement
 from appliance.ledger.trust import Evidence, encode_evidence
 from appliance.ports.chain import BlockHash
-from provisioning.verify.bundle_check import PARTS, check_bundle, demand_of
+from provisioning.verify.bundle_check import BLOCK, PARTS, Wanted, check_bundle, demand_of
 from provisioning.verify.report import Report
 from tests.fakes.log import shop_log
 from tests.regtest import mined_header
@@ -36,6 +36,7 @@ from tests.unit.evidence.test_cosignature import Witness
 from tests.unit.ledger.shop import SeededSigner, genesis, owner, signers
 
 TIME_S = 1_790_000_000
+NOW_MS = 1_000 * (TIME_S + 86_400)
 STEPS = [append(b"salt"), SHA256]
 HEIGHT = 812
 
@@ -112,8 +113,12 @@ def bundle(*heads: HeadEvidence, seqs: tuple[int, ...] = SALE) -> bytes:
     return EvidenceBundle(receipt=receipt, heads=heads).encode()
 
 
-def check(file: bytes, wanted: Demand | None = None, required: Sequence[str] = ()) -> Report:
-    return check_bundle(file, shop_log().trust, wanted or demand(), required)
+def wanted(*required: str, **changes: Any) -> Wanted:
+    return replace(Wanted(required=required, now_ms=NOW_MS), **changes)
+
+
+def check(file: bytes, believed: Demand | None = None, required: Sequence[str] = ()) -> Report:
+    return check_bundle(file, shop_log().trust, believed or demand(), wanted(*required))
 
 
 @pytest.mark.parametrize("seqs", [SALE, CARD])
@@ -160,6 +165,48 @@ def test_lines_of_strangers_and_half_a_witness_count_for_nothing() -> None:
 def test_a_trust_file_without_witnesses_believes_none() -> None:
     report = check(bundle(whole_head()), demand(witnesses=WitnessPolicy(keys=(), needed=0)))
     assert "names no witness" in report.absent["witnesses"]
+
+
+def _with_headers(count: int) -> bytes:
+    return bundle(replace(whole_head(), headers=whole_head().headers[:count]))
+
+
+@pytest.mark.parametrize(("headers", "asked", "ok"), [(6, 6, True), (5, 6, False), (1, 6, False), (1, 1, True)])
+def test_a_block_that_is_required_needs_as_many_confirmations_as_asked_for(headers: int, asked: int, ok: bool) -> None:
+    report = check_bundle(_with_headers(headers), shop_log().trust, demand(), wanted(BLOCK, confirmations=asked))
+    assert (report.ok, report.code) == (ok, None if ok else "block_unconfirmed")
+    if not ok:
+        assert f"saw {headers} confirmation" in report.steps[-1].detail
+        assert report.hint
+
+
+def test_how_many_confirmations_a_block_has_is_said_in_any_case() -> None:
+    report = check(_with_headers(1))
+    assert report.ok
+    (step,) = [step for step in report.steps if step.name == BLOCK]
+    assert "1 confirmation (the block and 0 on top)" in step.detail
+    assert any("of 6: fewer are easier to forge" in text for _, text in report.caveats)
+
+
+def test_blocks_that_anybody_can_make_are_told_as_such() -> None:
+    report = check(bundle(whole_head()), required=PARTS)
+    assert report.ok
+    assert report.caveats == (
+        (BLOCK, "regtest: anybody can make these blocks, so they prove that the machinery works, and no more"),
+    )
+    assert report.facts["caveats"] == [{"name": name, "detail": text} for name, text in report.caveats]
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "said"), [(0, None), (7_200, "up to two hours ahead"), (7_201, "the time is made up")]
+)
+def test_a_block_from_the_future_is_explained(ahead_s: int, said: str | None) -> None:
+    now = wanted(now_ms=1_000 * (TIME_S - ahead_s))
+    report = check_bundle(bundle(whole_head()), shop_log().trust, demand(), now)
+    assert report.ok
+    told = [text for _, text in report.caveats if "this computer's clock" in text]
+    assert len(told) == (said is not None)
+    assert all(said is not None and said in text for text in told)
 
 
 def _without_line(text: bytes, number: int) -> bytes:
@@ -283,11 +330,11 @@ def _distrusting(before_ms: int) -> bytes:
 def test_a_distrusted_key_counts_for_what_others_saw_before() -> None:
     seen_by_witness_ms = 1_000 * (TIME_S - 60)
     file = bundle(whole_head())
-    assert check_bundle(file, _distrusting(seen_by_witness_ms + 1), demand()).ok
-    late = check_bundle(file, _distrusting(seen_by_witness_ms), demand())
+    assert check_bundle(file, _distrusting(seen_by_witness_ms + 1), demand(), wanted()).ok
+    late = check_bundle(file, _distrusting(seen_by_witness_ms), demand(), wanted())
     assert (late.ok, late.code) == (False, "log_key_distrusted")
     alone = bundle(HeadEvidence(note=note(), paths=whole_head().paths))
-    assert check_bundle(alone, _distrusting(seen_by_witness_ms + 1), demand()).code == "log_key_distrusted"
+    assert check_bundle(alone, _distrusting(seen_by_witness_ms + 1), demand(), wanted()).code == "log_key_distrusted"
 
 
 def test_the_trust_file_names_witnesses_and_network_and_the_command_line_adds_to_them() -> None:
@@ -296,7 +343,7 @@ def test_the_trust_file_names_witnesses_and_network_and_the_command_line_adds_to
     trust_file = encode_evidence(owner().public, Evidence(logs=(genesis(),)), policy, REGTEST)
     named = demand_of(trust_file, [], None, None)
     assert named == Demand(witnesses=policy, network=REGTEST)
-    assert check_bundle(bundle(whole_head()), trust_file, named, PARTS).ok
+    assert check_bundle(bundle(whole_head()), trust_file, named, wanted(*PARTS)).ok
     more = demand_of(trust_file, [key.vkey for key in other.keys], None, "mainnet")
     assert (more.witnesses.names, more.witnesses.needed, more.network) == (("w1.example", "w2.example"), 2, MAINNET)
     assert demand_of(trust_file, [], 0, None).witnesses.needed == 0

@@ -29,10 +29,17 @@ def test_a_pipe_gets_one_whole_line_per_step_without_padding() -> None:
 
 def test_a_pipe_gets_what_is_missing_and_what_is_said_as_lines_of_their_own() -> None:
     step = Step(name="path", ok=True, detail="it leads there")
-    report = Report(steps=(step,), absent={"witnesses": LONG}, sentences=(LONG,), verdict="is genuine")
+    report = Report(
+        steps=(step,),
+        absent={"witnesses": LONG},
+        caveats=(("block", "regtest"),),
+        sentences=(LONG,),
+        verdict="is genuine",
+    )
     assert shown(report) == [
         "✓ path: it leads there",
         f"○ witnesses: missing, {LONG}",
+        "! block: regtest",
         f"→ {LONG}",
         "The receipt is genuine.",
     ]
