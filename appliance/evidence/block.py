@@ -44,8 +44,11 @@ def _genesis(displayed: str) -> BlockHash:
     return BlockHash(bytes.fromhex(displayed)[::-1])
 
 
-# 2^77 hashes a header is difficulty 2^45, which mainnet has exceeded since late 2022. At the difficulty of 2025, 2^47,
-# forging six such headers costs what mining one and a half blocks does: over 4 BTC, for a date.
+# 2^77 hashes a header is difficulty 2^45 = 35.18e12 (difficulty 1 takes 2^32). The retarget of block 772,128, in the
+# middle of January 2023, brought mainnet above it: 10.26 % up, to 37.59e12 (crypto.news and others, 16 January 2023).
+# Between blocks 784,000 and 886,157 a block took 2.19 times as much on average, by the chain work that Bitcoin Core
+# states for them (kernel/chainparams.cpp: `nMinimumChainWork` beside `defaultAssumeValid`);
+# tests/unit/evidence/test_work.py computes it. Forging six such headers costs what 2.7 average blocks of that time did.
 MAINNET: Final = Network(
     name="mainnet",
     genesis=_genesis("000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f"),
