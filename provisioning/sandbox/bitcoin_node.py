@@ -1,17 +1,15 @@
 """A Bitcoin node on regtest, from npm: installed once per checkout, run for a sandbox or for a test.
 
-Owns the installation in `build/node/bitcoin` and the process. Regtest only, without peers, in memory: it never meets
+Owns the process. Regtest only, without peers, in memory: it never meets
 the real network, and its chain ends with it.
 """
 
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import urllib.error
@@ -22,11 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from provisioning.sandbox.children import ChildFailed, end_child, start_child, wait_ready
+from provisioning.sandbox import npm
+from provisioning.sandbox.children import end_child, start_child, wait_ready
 
-PROJECT: Final = Path(__file__).resolve().parents[2]
-PACKAGE: Final = Path(__file__).parent / "node" / "bitcoin"
-INSTALLED: Final = PROJECT / "build" / "node" / "bitcoin"
 INSTALL_S_MAX: Final = 600
 START_S_MAX: Final = 60.0
 USER: Final = "x"  # the node looks at the password alone
@@ -42,32 +38,9 @@ class BitcoinNode:
 
 
 def install_node() -> Path:
-    """Make the locked packages present; returns the program. Other installers of the checkout wait for each other.
-
-    Raises:
-        ChildFailed: npm is missing or failed.
-    """
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    program = INSTALLED / "node_modules" / "bcoin" / "bin" / "node"
-    wanted = (PACKAGE / "package-lock.json").read_text()
-    stamp = INSTALLED / "installed"
-    with (INSTALLED / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == wanted and program.exists():
-            return program
-        if shutil.which("npm") is None:
-            raise ChildFailed("npm is missing; it comes with Node.js")
-        for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(PACKAGE / name, INSTALLED / name)
-        # Without scripts none of 106 packages runs or compiles; cryptography in JavaScript is fast enough for regtest.
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        ended = subprocess.run(
-            command, cwd=INSTALLED, check=False, capture_output=True, text=True, timeout=INSTALL_S_MAX
-        )
-        if ended.returncode != 0:
-            raise ChildFailed(f"npm could not install the Bitcoin node: {ended.stderr[-400:]}")
-        stamp.write_text(wanted)
-    return program
+    """Make the locked packages present; returns the program. Raises ChildFailed: as `npm.install`."""
+    # Without scripts none of 106 packages runs or compiles; cryptography in JavaScript is fast enough for regtest.
+    return npm.install("bitcoin", "bcoin/bin/node", options=("--ignore-scripts",), seconds_max=INSTALL_S_MAX)
 
 
 @contextmanager
