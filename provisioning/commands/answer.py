@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey
@@ -32,7 +32,8 @@ from provisioning.terminal.reasons import reason
 
 BUILD: Final = Path("build")
 ASK_MS_MAX: Final = 45_000
-Question: TypeAlias = Callable[[TerminalClient, RequestKey, Deadline], Awaitable[PaymentAnswer]]
+AnswerT = TypeVar("AnswerT")
+Question: TypeAlias = Callable[[TerminalClient, RequestKey, Deadline], Awaitable[AnswerT]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ def till_of(arguments: argparse.Namespace) -> Iterator[TerminalHome]:
         yield folder.till(TILLS[0])
 
 
-def ask(home: TerminalHome, question: Question, *, receipt_file: Path, when_in_doubt: str) -> Answered:
+def ask(home: TerminalHome, question: Question[PaymentAnswer], *, receipt_file: Path, when_in_doubt: str) -> Answered:
     """Ask until the answer is final and proven, or the time is up, and keep its receipt and the trust file.
 
     Args:
@@ -77,7 +78,7 @@ def ask(home: TerminalHome, question: Question, *, receipt_file: Path, when_in_d
         CannotDo: the box refused, could not be asked, or nobody knows.
     """
     began = time.monotonic()
-    answer = asyncio.run(_ask(home, question, when_in_doubt))
+    answer = ask_till(home, question, when_in_doubt=when_in_doubt)
     took_ms = (time.monotonic() - began) * 1000
     receipt_file.parent.mkdir(exist_ok=True)
     write_durably(BUILD / "trust.json", home.trust())
@@ -88,7 +89,12 @@ def ask(home: TerminalHome, question: Question, *, receipt_file: Path, when_in_d
     )
 
 
-async def _ask(home: TerminalHome, question: Question, when_in_doubt: str) -> PaymentAnswer:
+def ask_till(home: TerminalHome, question: Question[AnswerT], *, when_in_doubt: str) -> AnswerT:
+    """The same for any answer, and nothing is kept. Raises CannotDo like `ask`."""
+    return asyncio.run(_ask(home, question, when_in_doubt))
+
+
+async def _ask(home: TerminalHome, question: Question[AnswerT], when_in_doubt: str) -> AnswerT:
     try:
         async with open_terminal(home, clock=SystemClock()) as client:
             key = client.new_key()
@@ -109,6 +115,8 @@ _NEXT: Final = {
     "payment_unknown": f"look at the key: {PROGRAM} pay prints it, and an auditor's tables list it",
     "already_undone": "nothing to do: the money went back before",
     "payment_took_no_money": "nothing to do: no money was taken",
+    "drawer_short": "count the drawer: a count sets right what the log believes",
+    "period_empty": "nothing to do: it was closed before",
     "payment_open": "wait until it is found out, then the same command again",
 }
 

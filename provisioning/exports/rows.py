@@ -15,6 +15,7 @@ from appliance.model.operation import OperationKind, OperationState
 from appliance.model.payment import PaymentState
 from appliance.wire import entries
 from appliance.wire.requests import Wire
+from provisioning.exports.till_rows import till_cells
 from provisioning.verify.bodies import Body, read_body
 from provisioning.verify.wording import key_text, time_text
 
@@ -96,6 +97,8 @@ def _rows(entry: Entry, body: Body) -> Iterator[Row | Change]:
         case entries.TerminalRevokedEntry():
             revoked: dict[str, Cell] = {"revoked": time_text(entry.time_ms), "reason": body.reason}
             yield Change("terminals", "terminal", body.terminal, revoked)
+        case Wire() if (of_till := till_cells(entry, body)) is not None:
+            yield Row(*of_till)
         case _:
             pass
 

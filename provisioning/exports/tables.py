@@ -10,6 +10,8 @@ from typing import Final
 
 import sqlite_utils
 
+from provisioning.exports import till_rows
+
 _SALE_KEY: Final = ("seq", "position")
 
 TABLES: Final[dict[str, tuple[dict[str, type], str | tuple[str, ...]]]] = {
@@ -116,6 +118,7 @@ TABLES: Final[dict[str, tuple[dict[str, type], str | tuple[str, ...]]]] = {
         {"seq": int, "paired": str, "terminal": str, "key_id": str, "revoked": str, "reason": str},
         "seq",
     ),
+    **till_rows.TABLES,
 }
 SEARCHED: Final = {"sales": ("reference",), "lines": ("sku",), "operations": ("reference", "code")}
 _INDEXED: Final = {
@@ -124,6 +127,8 @@ _INDEXED: Final = {
     "lines": ("sku",),
     "operations": ("payment", "id"),
     "refunds": ("payment", "time"),
+    "drawer_acts": ("drawer", "time"),
+    "closings": ("scope", "day"),
 }
 # Indexes that the updates need while the tables are filled; the others are cheaper to build at the end.
 _INDEXED_EARLY: Final = {"sales": ("payment",), "operations": ("id",)}

@@ -80,8 +80,8 @@ def test_every_make_target_in_readme_exists() -> None:
 def test_every_command_in_readme_exists(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    known = set(re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, re.MULTILINE))
-    named = set(re.findall(r"`tillstone ([a-z]+)", README))
+    known = set(re.findall(r"^    ([a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    named = set(re.findall(r"`tillstone ([a-z-]+)", README))
     assert named >= {"pay", "refund", "terminal", "export", "verify"}
     assert named <= known
 

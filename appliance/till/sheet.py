@@ -1,0 +1,145 @@
+"""A report as rows for people: print, CSV and PDF say the same, in the same order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from appliance.slip.paper_text import clean
+from appliance.wire.till_entries import CashFacts, DayClosedEntry, LateFacts, OpenFacts, PeriodFacts, TotalsFacts
+
+_STATES = {"confirmed": "done", "rejected": "refused", "absent": "never happened"}
+_KINDS = {"authorise": "card payment", "refund": "refund", "reverse": "reversal"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row: a label with a count, an amount, or both."""
+
+    section: str
+    label: str
+    count: int | None = None
+    amount_minor: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """A report to be shown: what it is, what it covers, its rows."""
+
+    title: str
+    about: tuple[str, ...]
+    currency: str
+    rows: tuple[Row, ...]
+
+
+def sheet_of_period(period: PeriodFacts, *, seq: int | None) -> Sheet:
+    """X or Z of a drawer or terminal; `seq` is the entry that closed it."""
+    letter = "X" if seq is None else "Z"
+    return Sheet(
+        title=f"{letter} report of {period.scope} {period.name}, no. {period.number}",
+        about=(_entries(period), _proof(seq)),
+        currency=period.currency,
+        rows=tuple(_period_rows(period)),
+    )
+
+
+def sheet_of_day(day: DayClosedEntry, *, seq: int | None) -> Sheet:
+    """The shop's day."""
+    state = "so far" if seq is None else "closed"
+    return Sheet(
+        title=f"Shop day {day.day}, {state}, no. {day.period.number}",
+        about=(f"from {day.cut_off} to {day.cut_off}, {day.zone}", _entries(day.period), _proof(seq)),
+        currency=day.period.currency,
+        rows=(*_period_rows(day.period), *_drawer_rows(day), *_open_rows(day), *_late_rows(day)),
+    )
+
+
+def _entries(period: PeriodFacts) -> str:
+    return f"entries {period.after + 1} to {period.until} of the log"
+
+
+def _proof(seq: int | None) -> str:
+    return "not recorded, not signed" if seq is None else f"signed, as entry {seq}"
+
+
+def _period_rows(period: PeriodFacts) -> Iterator[Row]:
+    yield from _sales_rows(period.totals)
+    for tender in period.tenders:
+        yield Row(section="Tenders", label=f"{tender.kind} taken", amount_minor=tender.taken)
+        if tender.returned:
+            yield Row(section="Tenders", label=f"{tender.kind} given back", amount_minor=-tender.returned)
+    for tax in period.taxes:
+        name = clean(tax.tax_code)
+        if tax.rate_basis_points:
+            whole, part = divmod(tax.rate_basis_points, 100)
+            name += f" {whole}.{part:02d} %" if part else f" {whole} %"
+        yield Row(section="Sales by tax", label=name, amount_minor=tax.gross)
+        if tax.net or tax.tax:
+            yield Row(section="Sales by tax", label=f"{name}: net", amount_minor=tax.net)
+            yield Row(section="Sales by tax", label=f"{name}: tax", amount_minor=tax.tax)
+    if period.cash is not None:
+        yield from _cash_rows("Cash", period.cash)
+
+
+def _sales_rows(totals: TotalsFacts) -> Iterator[Row]:
+    yield Row(section="Sales", label="sales", count=totals.sales, amount_minor=totals.total)
+    for label, amount in (("tips", totals.tips), ("rounding", totals.rounding)):
+        if amount:
+            yield Row(section="Sales", label=label, amount_minor=amount)
+    yield Row(section="Sales", label="refunds", count=totals.refunds, amount_minor=-totals.refunded)
+    yield Row(section="Sales", label="reversals", count=totals.reversals, amount_minor=-totals.reversed)
+    net = totals.total + totals.tips + totals.rounding - totals.refunded - totals.reversed
+    yield Row(section="Sales", label="kept", amount_minor=net)
+    yield Row(section="Sales", label="drawer opened without a sale", count=totals.no_sales)
+
+
+def _cash_rows(section: str, cash: CashFacts) -> Iterator[Row]:
+    moves = (
+        ("floats", cash.floats),
+        ("cash sales", cash.sales),
+        ("cash given back", -cash.refunds),
+        ("paid in", cash.paid_in),
+        ("paid out", -cash.paid_out),
+    )
+    yield Row(section=section, label="opening", amount_minor=cash.opening)
+    for label, amount in moves:
+        if amount:
+            yield Row(section=section, label=label, amount_minor=amount)
+    yield Row(section=section, label="expected", amount_minor=cash.expected)
+    if cash.counted is not None:
+        yield Row(section=section, label="last count", amount_minor=cash.counted)
+    if cash.difference is None:
+        yield Row(section=section, label="not counted")
+    else:
+        yield Row(section=section, label="difference of counts", amount_minor=cash.difference)
+    yield Row(section=section, label="left", amount_minor=cash.left)
+
+
+def _drawer_rows(day: DayClosedEntry) -> Iterator[Row]:
+    for stand in day.drawers:
+        yield from _cash_rows(f"Drawer {stand.drawer}", stand.cash)
+    yield from _left_out("Drawers", day.drawer_count - len(day.drawers))
+
+
+def _open_rows(day: DayClosedEntry) -> Iterator[Row]:
+    section = "Being checked (counted when it is known)"
+    for each in day.open:
+        yield Row(section=section, label=_about(each), amount_minor=each.amount)
+    yield from _left_out(section, day.open_count - len(day.open))
+
+
+def _late_rows(day: DayClosedEntry) -> Iterator[Row]:
+    section = "Known now, of earlier days (counted in this one)"
+    for each in day.late:
+        state = _STATES.get(each.state, each.state)
+        yield Row(section=section, label=f"{each.day} {_about(each)}: {state}", amount_minor=each.amount)
+    yield from _left_out(section, day.late_count - len(day.late))
+
+
+def _about(each: OpenFacts | LateFacts) -> str:
+    return f"{_KINDS.get(each.kind, each.kind)} at {each.terminal}, entry {each.intent}"
+
+
+def _left_out(section: str, count: int) -> Iterator[Row]:
+    if count:
+        yield Row(section=section, label="more, not listed", count=count)
