@@ -5,7 +5,7 @@ Owns the values on both sides of an append. Must never hold a connection or a de
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from appliance.crypto.disclosure import SALT_SIZE, commit
@@ -73,7 +73,12 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedEntry:
-    """An entry as projections and followers read it. `disclosures` are those that survive."""
+    """An entry as projections and followers read it.
+
+    Attributes:
+        disclosures: those that survive.
+        read: the body by shape, for projections that want the same one: each is decoded once, on the writer's thread.
+    """
 
     seq: int
     time_ms: int
@@ -81,3 +86,4 @@ class RecordedEntry:
     actor: str
     body: bytes
     disclosures: tuple[Disclosure, ...] = ()
+    read: dict[type, object] = field(default_factory=dict, repr=False, compare=False)

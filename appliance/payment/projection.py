@@ -95,7 +95,11 @@ class PaymentProjection:
 
 def body_of(entry: RecordedEntry, shape: type[WireT]) -> WireT:
     """The typed body of `entry`; that it is canonical was the encoder's care, and is `ledger/verify.py`'s."""
-    return msgspec.convert(cbor.decode_ours(entry.body), shape)
+    known = entry.read.get(shape)
+    if isinstance(known, shape):
+        return known
+    body = entry.read[shape] = msgspec.convert(cbor.decode_ours(entry.body), shape)
+    return body
 
 
 def terminal_of(entry: RecordedEntry) -> str:
