@@ -39,13 +39,14 @@ from provisioning.settings_file import CardProvider, Ports, write_settings
 from provisioning.terminal.client import TerminalClient, open_terminal
 from provisioning.token import TokenKeys
 from tests.crash.box import SEED_BYTES, software_keys
+from tests.noon import zone_at_noon
 from tests.stripe_twin import CONTROL, KEY, TwinProcess
 
 PROJECT = Path(__file__).resolve().parents[2]
 START_S_MAX = 20.0
 DEATH_S_MAX = 40.0
 _LOOK_S = 0.01
-SHOP = ShopFacts(serial="CRASH-1")
+SHOP = ShopFacts(serial="CRASH-1", timezone=zone_at_noon())
 
 
 class Nursery:

@@ -25,12 +25,13 @@ from typing import Any, Final
 import pytest
 
 from appliance.model.errors import Unavailable
-from provisioning.box import Box, BoxFailed, find_module, make_box, start_tpm
+from provisioning.box import Box, BoxFailed, ShopFacts, find_module, make_box, start_tpm
 from provisioning.certificate import DoorFiles, issue
 from provisioning.local_door import LocalDoor
 from provisioning.sandbox.stripe_twin_faults import FaultName
 from provisioning.settings_file import CardProvider, Ports, write_settings
 from provisioning.swtpm import RunningSwtpm, missing_programs
+from tests.noon import zone_at_noon
 
 START_S_MAX: Final = 30.0
 STOP_S_MAX: Final = 20.0
@@ -93,7 +94,7 @@ class RunningBox:
     def __init__(
         self, folder: Path, *, has_cards: bool = False, settings: str = "", without: tuple[str, ...] = ()
     ) -> None:
-        self.box: Box = make_box(folder / "box", without=without)
+        self.box: Box = make_box(folder / "box", shop=ShopFacts(timezone=zone_at_noon()), without=without)
         self.log_file = folder / "appliance.log"
         self.log_file.touch(mode=0o600)
         self.local = LocalDoor(self.box.data)
