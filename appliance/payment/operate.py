@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -43,7 +44,12 @@ class Settled:
 
 
 class Operations:
-    """Operations that are being asked right now, and the way to start one."""
+    """Operations that are being asked right now, and the way to start one.
+
+    Attributes:
+        readers: which card reader is whose, and in use.
+        admit: raises Unavailable when the provider is known to refuse this box: no new card payment is begun.
+    """
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class Operations:
         log_origin: str,
         source_default: str,
         readers: Readers,
+        admit: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._provider = provider
@@ -67,6 +74,7 @@ class Operations:
         self._log_origin = log_origin
         self._source_default = source_default
         self.readers = readers
+        self.admit = admit
         self._running: dict[OperationId, Operation] = {}
 
     def is_running(self, operation_id: OperationId) -> bool:

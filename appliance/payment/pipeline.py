@@ -114,6 +114,7 @@ class PaymentPipeline:
         if card is None or self._operations is None:
             with self._stages("record", key):
                 return await record_sale(cleared, self._ledger, self._clock.now_ms())
+        self._operations.admit()
         with self._operations.readers.held(card, cleared.valid.identity) as placed:
             with self._stages("authorise", key):
                 prepared = await prepare(cleared, placed, self._ledger, self._clock.now_ms())

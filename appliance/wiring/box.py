@@ -43,6 +43,7 @@ from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import Restart, Supervisor, Tier, supervised
 from appliance.runtime.tracing import Tracer
 from appliance.runtime.watchdog import ServiceManager, Watchdog
+from appliance.wiring.cards import CardParts
 from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.followers import Outside, open_outside
@@ -128,6 +129,7 @@ class Box:
         self._terminals = Terminals(ledger=ledger, clock=clock)
         self._refusals = Refusals(ledger=ledger, clock=clock)
         self._audience = trust.statement.origin
+        self._cards = CardParts(settings=settings, clock=clock, log=log)
         self._operations = self._make_operations()
         self._authenticate = Authenticate(
             terminals=self._terminals,
@@ -166,7 +168,7 @@ class Box:
             folder=settings.storage.path,
             room_bytes_min=settings.storage.room_bytes_min,
             is_test_token="softhsm" in str(settings.hsm.module_path).lower(),
-            followers=self._public.followers.checks,
+            followers=(*self._cards.checks, *self._public.followers.checks),
         )
 
     async def begin(self, self_tests: int) -> None:
@@ -192,6 +194,7 @@ class Box:
         await self._terminals.load()
         await self._till.begin(self._supervisor)
         self._start_services()
+        self._cards.begin(self._supervisor)
         await self._public.begin(self._supervisor)
 
     async def end(self) -> None:
@@ -310,6 +313,7 @@ class Box:
             log_origin=self._audience,
             source_default="" if stripe is None else stripe.payment_source_default,
             readers=readers_of(stripe),
+            admit=self._cards.admit,
         )
 
     def _make_till(self) -> TillParts:

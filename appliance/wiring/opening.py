@@ -39,13 +39,15 @@ async def open_provider(settings: Settings, clock: Clock) -> Provider | None:
     stripe = settings.provider.stripe
     if stripe is None:
         return None
-    return await StripeProvider.open(
-        settings=StripeSettings(
-            api_base=stripe.api_base,
-            api_key=read_secret(stripe.api_key_path),
-            reader_wait_ms=stripe.reader_wait_ms,
-        ),
-        clock=clock,
+    return await StripeProvider.open(settings=stripe_settings(stripe), clock=clock)
+
+
+def stripe_settings(stripe: Stripe) -> StripeSettings:
+    """Where Stripe answers, with the key out of its file."""
+    return StripeSettings(
+        api_base=stripe.api_base,
+        api_key=read_secret(stripe.api_key_path),
+        reader_wait_ms=stripe.reader_wait_ms,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from enum import Enum
 from typing import assert_never
 
+from appliance.model.errors import Unavailable
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
@@ -48,6 +49,7 @@ class FakeProvider:
     Attributes:
         switch: strikes `strikes_left` times, on operations only.
         is_reading_down: `find` answers Unknown.
+        is_key_wrong: no card payment is begun.
         asked: every operation that was asked, in order, also those that failed.
     """
 
@@ -58,9 +60,15 @@ class FakeProvider:
         self.switch = Switch.NONE
         self.strikes_left = 0
         self.is_reading_down = False
+        self.is_key_wrong = False
         self.asked: list[Operation] = []
         self.given_up: list[ProviderKey] = []
         self._let_go = asyncio.Event()
+
+    def admit(self) -> None:
+        """Raises as a box does whose key the provider refuses."""
+        if self.is_key_wrong:
+            raise Unavailable("provider_credentials_wrong", "the key is another account's")
 
     def let_go(self) -> None:
         """Whatever hangs ends, its answer lost."""

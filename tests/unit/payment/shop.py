@@ -154,6 +154,7 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
             log_origin=audience,
             source_default="pm_card_visa",
             readers=_readers(),
+            admit=provider.admit,
         )
         rules = ShopRules(currency="EUR", cash_rounding_minor=1, amount_minor_max=10**9)
         quarantine = Quarantine()

@@ -1,4 +1,4 @@
-"""A card reader is one till's, and one payment's at a time; both are checked before an intent exists."""
+"""What is refused before an intent exists: another till's reader, a reader in use, a provider that refuses us."""
 
 from __future__ import annotations
 
@@ -99,3 +99,18 @@ async def test_a_till_that_aborts_is_no_longer_waiting_for_its_customer(shop: Sh
     undo = shop.pipeline.abort if verb == "abort" else shop.pipeline.reverse
     assert (await undo(shop.request(verb, body))).state == "being_checked"
     assert shop.provider.given_up == [f"{key}/0"]
+
+
+async def test_a_key_of_another_account_begins_no_card_payment_and_cash_sells(shop: Shop) -> None:
+    before = shop.request("payment", card("reader"))
+    await shop.pipeline.pay(before)
+    await shop.works_done()
+    shop.provider.is_key_wrong = True
+    size = shop.ledger.head.size
+    with pytest.raises(Unavailable, match="provider_credentials_wrong"):
+        await shop.pipeline.pay(shop.request("payment", card("reader")))
+    assert shop.ledger.head.size == size
+    again = shop.request("payment", card("reader"), before.claims.key)
+    assert (await shop.pipeline.pay(again)).state == "approved"
+    cash = {"currency": "EUR", "amount_minor": 500, "tenders": [{"kind": "cash", "amount_minor": 500}]}
+    assert (await shop.pipeline.pay(shop.request("payment", cash))).state == "approved"

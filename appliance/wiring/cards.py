@@ -1,0 +1,67 @@
+"""What stands beside the card provider: whose key it is, and what that means for cards and for health."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appliance.adapters.stripe_account import AccountState, AccountWatch
+from appliance.adapters.stripe_session import StripeSession
+from appliance.config.schema import Settings, Stripe
+from appliance.device.health import Check, Finding, Level
+from appliance.model.errors import Unavailable
+from appliance.ports.clock import Clock
+from appliance.runtime.log import Log
+from appliance.runtime.supervise import Restart, Supervisor
+from appliance.wiring.opening import stripe_settings
+
+
+class CardParts:
+    """Nothing at all where no provider is set up."""
+
+    def __init__(self, *, settings: Settings, clock: Clock, log: Log) -> None:
+        self._stripe = settings.provider.stripe
+        self._clock = clock
+        self._log = log
+        self._watch: AccountWatch | None = None
+
+    def begin(self, supervisor: Supervisor) -> None:
+        """Start what runs; nothing here is waited for, so an outage stops no start."""
+        stripe = self._stripe
+        if stripe is not None:
+            supervisor.start("card account", lambda: self._run_watch(stripe), restart=Restart.ON_CRASH)
+
+    def admit(self) -> None:
+        """Raises Unavailable `provider_credentials_wrong` when the provider said plainly that the key is not ours."""
+        if self._watch is not None and self._watch.state.is_wrong:
+            raise Unavailable("provider_credentials_wrong", self._watch.state.sentence)
+
+    @property
+    def checks(self) -> Sequence[Check]:
+        """What health says of cards."""
+        return () if self._stripe is None else (self._finding,)
+
+    def _finding(self) -> Finding:
+        if self._watch is None:
+            return Finding(check="cards", level=Level.OK, sentence="Stripe was not asked yet whose key this is.")
+        return account_finding(self._watch.state)
+
+    async def _run_watch(self, stripe: Stripe) -> None:
+        session = await StripeSession.open(settings=stripe_settings(stripe), clock=self._clock)
+        try:
+            self._watch = AccountWatch(session=session, expected=stripe.account, clock=self._clock, log=self._log)
+            await self._watch.run()
+        finally:
+            await session.close()
+
+
+def account_finding(state: AccountState) -> Finding:
+    """A wrong key never stops cash; the log is told about by other checks."""
+    steps = {
+        "refused": "Put a valid key into the file of provider.stripe.api_key_path and restart.",
+        "foreign": "Compare provider.stripe.account with the key in api_key_path, correct one of them and restart.",
+        "unreadable": "Give the restricted key the right to read its account, or nobody notices a key of another shop.",
+        "away": "Wait: it is asked again by itself. Look at the internet line if it stays so.",
+    }
+    is_fine = state.kind in ("ok", "unnamed", "unasked")
+    level = Level.OK if is_fine else Level.COPING
+    return Finding(check="cards", level=level, sentence=state.sentence, next_step=steps.get(state.kind, ""))
