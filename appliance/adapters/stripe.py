@@ -78,6 +78,12 @@ class StripeProvider:
             waiting.is_given_up = True
             waiting.bell.set()
 
+    def hurry(self, reference: ProviderReference) -> bool:
+        waiting = next((each for each in self._waiting.values() if each.reference == reference), None)
+        if waiting is not None:
+            waiting.bell.set()
+        return waiting is not None
+
     async def authorise(self, operation: Authorise) -> Answer:
         expected = self._expected(operation)
         if isinstance(expected, Refused):

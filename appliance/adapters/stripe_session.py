@@ -76,7 +76,7 @@ class StripeSession:
         self._sdk = sdk
         self._http = http
         self._clock = clock
-        self.is_live = _is_live(settings.api_key)
+        self.is_live = is_live_key(settings.api_key)
         # No time limit of aiohttp's or the SDK's own (80 s): the caller's deadline is the only one.
         client = sdk.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=None), session=http)
         self._client = sdk.StripeClient(
@@ -94,7 +94,7 @@ class StripeSession:
         Raises:
             Rejected: the key is no secret key, or the address is neither HTTPS nor this machine.
         """
-        _is_live(settings.api_key)
+        is_live_key(settings.api_key)
         _check_address(settings.api_base)
         sdk, context = await asyncio.to_thread(_load)
         http = aiohttp.ClientSession(
@@ -204,7 +204,8 @@ async def _whole_answer(request: aiohttp.ClientRequest, handler: aiohttp.ClientH
     return response
 
 
-def _is_live(key: Secret) -> bool:
+def is_live_key(key: Secret) -> bool:
+    """Whether `key` moves real money. Raises Rejected `provider_key_invalid`."""
     found = _KEY.match(key.reveal_text())
     if found is None:
         raise Rejected("provider_key_invalid", "the provider's key must begin with sk_ or rk_, then live_ or test_")

@@ -53,6 +53,7 @@ _STATUS: Final[dict[str, int]] = {
     "head_evidence_needed": 428,
     "too_many_streams": 429,
     "verified_just_now": 429,
+    "webhook_forged": 401,
 }
 _UNREADABLE: Final = ("cbor_", "json_", "cose_", "jws_", "claims_", "body_", "key_", "base64url_", "public_key_")
 """Codes that begin so are about the request's form: 400. What is left is about the sale: 422."""
@@ -65,6 +66,8 @@ _FORM: Final = frozenset(
         "subject_malformed",
         "prune_too_young",
         "tile_path_malformed",
+        "webhook_late",
+        "webhook_malformed",
         "wrong_verb",
     }
 )

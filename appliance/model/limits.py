@@ -36,6 +36,11 @@ KEY_AHEAD_MAX_MS: Final = DAY_MS  # a key from the future would outlive the 90 d
 SIGNATURE_WAIT_MS: Final = 1_000  # then the durable result goes out with `pending`
 PROVIDER_DEADLINE_MS: Final = 30_000
 
+# Webhooks.
+WEBHOOK_BYTES_MAX: Final = 256 * 1024  # an event carries one object; a payment with all its details is some 10 kB
+WEBHOOKS_WAITING_MAX: Final = 256
+WEBHOOK_IDS_MAX: Final = 10_000
+
 # The ledger.
 ENTRY_BYTES_MAX: Final = 64 * 1024
 DISCLOSURE_BYTES_MAX: Final = 64 * 1024

@@ -100,6 +100,10 @@ class Operations:
             if operation.payment_key == payment and operation.kind is OperationKind.AUTHORISE:
                 self._provider.give_up(operation.provider_key)
 
+    def hurry(self, reference: ProviderReference) -> bool:
+        """Look at once at what a provider's webhook speaks of; False when nobody awaits an answer about it."""
+        return self._provider.hurry(reference)
+
     def stop_waiting(self) -> None:
         """The process ends: no customer is waited for any longer."""
         for operation in self._running.values():

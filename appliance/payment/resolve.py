@@ -79,6 +79,10 @@ class Resolver:
             if not self._operations.is_running(name) and self._next_look_ms.get(name, 0) <= self._clock.monotonic_ms():
                 await self._resolve(each)
 
+    def hurry(self, operation_id: OperationId) -> None:
+        """Look at this one in the next round, however long it was going to rest."""
+        self._next_look_ms.pop(operation_id, None)
+
     async def _resolve(self, waiting: OpenOperation) -> None:
         operation = waiting.operation
         name = operation.operation_id

@@ -173,6 +173,10 @@ class Provider(Protocol):
         """Wait no longer for the customer of a running authorisation; its answer, whichever it is, comes soon."""
         ...
 
+    def hurry(self, reference: ProviderReference) -> bool:
+        """Somebody says that something happened to it: look now. False when no answer is awaited about it."""
+        ...
+
     async def find(
         self, operation: Operation, *, since_ms: int, known: ProviderReference | None = None
     ) -> Found | Absent | Unknown:

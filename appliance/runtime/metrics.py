@@ -37,12 +37,10 @@ class Metrics:
         registry = CollectorRegistry()
         self._registry = registry
 
-        self._requests = _Labelled(
-            Counter("tillstone_requests", "Requests answered, by verb and code.", ("verb", "code"), registry=registry)
+        self._requests = _counter(
+            "tillstone_requests", "Requests answered, by verb and code.", ("verb", "code"), registry
         )
-        self._refusals = _Labelled(
-            Counter("tillstone_refusals", "Requests refused, by problem code.", ("code",), registry=registry)
-        )
+        self._refusals = _counter("tillstone_refusals", "Requests refused, by problem code.", ("code",), registry)
         self._connections = _Labelled(
             Gauge("tillstone_connections", "Open connections, by door.", ("door",), registry=registry)
         )
@@ -50,6 +48,7 @@ class Metrics:
         self._operations = _Labelled(
             Gauge("tillstone_operations_open", "Open operations, by state.", ("state",), registry=registry)
         )
+        self._webhooks = _counter("tillstone_webhooks", "Webhooks, by outcome.", ("provider", "outcome"), registry)
         self._head_signing = _Timings(
             "tillstone_head_signing_seconds", "Time to sign a head, by key class.", "key_class", registry
         )
@@ -110,8 +109,12 @@ class Metrics:
         """Count one refusal, authenticated or not."""
         self._refusals.at(code).inc()
 
+    def webhook(self, provider: str, outcome: str) -> None:
+        """Count one webhook; `outcome` is a word of `payment/webhooks.py`."""
+        self._webhooks.at(provider, outcome).inc()
+
     def door_opened(self, door: str, count: Callable[[], float]) -> None:
-        """`count` tells the open connections of `door`: `pos`, `public` or `local`."""
+        """`count` tells the open connections of `door`: `pos`, `public`, `local` or `webhook`."""
         self._connections.at(door).set_function(count)
 
     def stage_took(self, stage: str, seconds: float) -> None:
@@ -141,6 +144,10 @@ class Metrics:
     def render(self) -> bytes:
         """The exposition in Prometheus text format (`CONTENT_TYPE`)."""
         return generate_latest(self._registry)
+
+
+def _counter(name: str, words: str, labels: tuple[str, ...], registry: CollectorRegistry) -> _Labelled[Counter]:
+    return _Labelled(Counter(name, words, labels, registry=registry))
 
 
 class _Labelled(Generic[M]):

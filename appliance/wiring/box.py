@@ -129,7 +129,7 @@ class Box:
         self._terminals = Terminals(ledger=ledger, clock=clock)
         self._refusals = Refusals(ledger=ledger, clock=clock)
         self._audience = trust.statement.origin
-        self._cards = CardParts(settings=settings, clock=clock, log=log)
+        self._cards = CardParts(settings=settings, clock=clock, log=log, metrics=self._metrics)
         self._operations = self._make_operations()
         self._authenticate = Authenticate(
             terminals=self._terminals,
@@ -242,6 +242,7 @@ class Box:
                 jitter=random.Random(),  # noqa: S311 - spreads load, guards nothing
             )
             self._supervisor.start("resolver", resolver.run, restart=Restart.ON_CRASH)
+            self._cards.listen(self._supervisor, self._operations, resolver, self._ledger, self._audience)
 
     async def open_doors(self) -> None:
         """Listen, tell where, say READY."""
@@ -287,9 +288,10 @@ class Box:
             days=self._till.routes(),
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
-        for name, door in (("pos", pos), ("public", public), ("local", local)):
+        opened = {"pos": pos, "public": public, "local": local, **await self._cards.open_door(doors, middleware)}
+        for name, door in opened.items():
             self._supervisor.start(f"{name} door", door.run, tier=Tier.DOOR)
-        tell_doors(settings.storage.path, {"pos": pos.port, "public": public.port})
+        tell_doors(settings.storage.path, {name: door.port for name, door in opened.items()})
         if settings.pos.is_announced:
             await self._announce(pos.port)
         self._manager.ready()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from appliance.adapters.stripe import StripeProvider
 from appliance.adapters.stripe_reader import is_reader
 from appliance.adapters.stripe_session import StripeSettings
+from appliance.config.card_provider import Stripe
 from appliance.config.load import read_secret
-from appliance.config.schema import Settings, Stripe
+from appliance.config.schema import Settings
 from appliance.device.epochs import epoch_draft
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.opening import Beginning

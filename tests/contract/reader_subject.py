@@ -79,6 +79,9 @@ class _AtReader:
     def give_up(self, provider_key: ProviderKey) -> None:
         self._inner.give_up(provider_key)
 
+    def hurry(self, reference: ProviderReference) -> bool:
+        return self._inner.hurry(reference)
+
     async def authorise(self, operation: Authorise) -> Answer:
         card = next(number for number, method in CARDS.items() if method == operation.source)
         self._twin.set_customer(self._reader, does="approve", card=card)

@@ -104,6 +104,9 @@ class DyingProvider:
     def give_up(self, provider_key: ProviderKey) -> None:
         self._inner.give_up(provider_key)
 
+    def hurry(self, reference: ProviderReference) -> bool:
+        return self._inner.hurry(reference)
+
     async def find(
         self, operation: port.Operation, *, since_ms: int, known: ProviderReference | None = None
     ) -> port.Found | port.Absent | port.Unknown:

@@ -92,6 +92,9 @@ class FakeProvider:
     def give_up(self, provider_key: ProviderKey) -> None:
         self.given_up.append(provider_key)
 
+    def hurry(self, reference: ProviderReference) -> bool:
+        return False
+
     async def find(
         self, operation: Operation, *, since_ms: int, known: ProviderReference | None = None
     ) -> Found | Absent | Unknown:
