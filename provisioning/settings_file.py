@@ -21,10 +21,19 @@ Sections = dict[str, dict[str, Value]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardProvider:
-    """Where cards are charged and with which key file."""
+    """Where cards are charged and with which key file.
+
+    Attributes:
+        readers: card readers as "till-1 tmr_...".
+        webhook_secret, webhook_port: the relay's door; without a secret there is none.
+    """
 
     api_base: str
     api_key: Path
+    account: str = ""
+    readers: tuple[str, ...] = ()
+    webhook_secret: Path | None = None
+    webhook_port: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +98,11 @@ def write_settings(
             "api_base": cards.api_base,
             "api_key_path": cards.api_key,
             "payment_source_default": "pm_card_visa",
+            "account": cards.account,
+            "readers": list(cards.readers),
         }
+        if cards.webhook_secret is not None:
+            sections["provider.stripe.webhooks"] = {"secret_path": cards.webhook_secret, "port": cards.webhook_port}
     sections.update(further or {})
     write_durably(box.settings, _toml(sections).encode())
     load(box.settings)

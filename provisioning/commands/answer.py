@@ -69,7 +69,14 @@ def till_of(arguments: argparse.Namespace) -> Iterator[TerminalHome]:
         yield folder.till(TILLS[0])
 
 
-def ask(home: TerminalHome, question: Question[PaymentAnswer], *, receipt_file: Path, when_in_doubt: str) -> Answered:
+def ask(
+    home: TerminalHome,
+    question: Question[PaymentAnswer],
+    *,
+    receipt_file: Path,
+    when_in_doubt: str,
+    ask_ms_max: int = ASK_MS_MAX,
+) -> Answered:
     """Ask until the answer is final and proven, or the time is up, and keep its receipt and the trust file.
 
     Args:
@@ -78,7 +85,7 @@ def ask(home: TerminalHome, question: Question[PaymentAnswer], *, receipt_file: 
         CannotDo: the box refused, could not be asked, or nobody knows.
     """
     began = time.monotonic()
-    answer = ask_till(home, question, when_in_doubt=when_in_doubt)
+    answer = ask_till(home, question, when_in_doubt=when_in_doubt, ask_ms_max=ask_ms_max)
     took_ms = (time.monotonic() - began) * 1000
     receipt_file.parent.mkdir(exist_ok=True)
     write_durably(BUILD / "trust.json", home.trust())
@@ -89,17 +96,19 @@ def ask(home: TerminalHome, question: Question[PaymentAnswer], *, receipt_file: 
     )
 
 
-def ask_till(home: TerminalHome, question: Question[AnswerT], *, when_in_doubt: str) -> AnswerT:
+def ask_till(
+    home: TerminalHome, question: Question[AnswerT], *, when_in_doubt: str, ask_ms_max: int = ASK_MS_MAX
+) -> AnswerT:
     """The same for any answer, and nothing is kept. Raises CannotDo like `ask`."""
-    return asyncio.run(_ask(home, question, when_in_doubt))
+    return asyncio.run(_ask(home, question, when_in_doubt, ask_ms_max))
 
 
-async def _ask(home: TerminalHome, question: Question[AnswerT], when_in_doubt: str) -> AnswerT:
+async def _ask(home: TerminalHome, question: Question[AnswerT], when_in_doubt: str, ask_ms_max: int) -> AnswerT:
     try:
         async with open_terminal(home, clock=SystemClock()) as client:
             key = client.new_key()
             try:
-                return await question(client, key, client.deadline(ASK_MS_MAX))
+                return await question(client, key, client.deadline(ask_ms_max))
             except OutcomeUnknown as doubt:
                 sentence = f"it may have happened under key {key}: {doubt.detail} ({doubt.code})"
                 raise CannotDo(sentence, when_in_doubt) from doubt

@@ -15,20 +15,29 @@ from appliance.model.money import exponent
 from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PaymentAnswer
 from appliance.wire.requests import PaymentBody, TenderBody
-from provisioning.commands.answer import BUILD, add_till, ask, show, till_of
+from provisioning.commands.answer import ASK_MS_MAX, BUILD, add_till, ask, show, till_of
 from provisioning.commands.outcome import DONE, NO, CannotDo
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
 
+READER_MS_MAX: Final = 120_000
+"""A customer may take a minute, and withdrawing takes a while."""
 _IN_DOUBT: Final = f"do not sell again: {PROGRAM} status says how the box is, and the log has the key"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pay [--cash | --card] [--source] [--amount] [--home] [--dir] [--json]`."""
+    """`pay [--cash | --card | --reader] [--source] [--amount] [--home] [--dir] [--json]`."""
     parser = subparsers.add_parser("pay", description="Sell once and keep the receipt; from till-1 of the sandbox.")
     tender = parser.add_mutually_exclusive_group()
     tender.add_argument("--cash", dest="tender", action="store_const", const="cash", help="the default")
     tender.add_argument("--card", dest="tender", action="store_const", const="card", help="through the Stripe twin")
+    tender.add_argument(
+        "--reader",
+        dest="tender",
+        action="store_const",
+        const="reader",
+        help="a card at the till's reader; in the sandbox a customer taps by himself (tillstone sandbox reader --help)",
+    )
     parser.add_argument("--source", help="the card: a payment method of Stripe, such as pm_card_visa_chargeDeclined")
     parser.add_argument("--amount", default="12.50", help="in the shop's currency (default: %(default)s)")
     add_till(parser)
@@ -43,12 +52,20 @@ def run(arguments: argparse.Namespace) -> int:
     async def sell(client: TerminalClient, key: RequestKey, deadline: Deadline) -> PaymentAnswer:
         currency = client.profile.currency
         amount_minor = minor_units(arguments.amount, currency)
-        tender = TenderBody(kind=arguments.tender, amount_minor=amount_minor, source=arguments.source)
+        is_cash = arguments.tender == "cash"
+        source = "reader" if arguments.tender == "reader" else arguments.source
+        tender = TenderBody(kind="cash" if is_cash else "card", amount_minor=amount_minor, source=source)
         body = PaymentBody(currency=currency, tenders=(tender,), amount_minor=amount_minor)
         return await client.payment(body, key=key, deadline=deadline)
 
     with till_of(arguments) as home:
-        answered = ask(home, sell, receipt_file=BUILD / "receipt.cbor", when_in_doubt=_IN_DOUBT)
+        answered = ask(
+            home,
+            sell,
+            receipt_file=BUILD / "receipt.cbor",
+            when_in_doubt=_IN_DOUBT,
+            ask_ms_max=READER_MS_MAX if arguments.tender == "reader" else ASK_MS_MAX,
+        )
     show(answered, arguments)
     return DONE if answered.answer.state == "approved" else NO
 

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from provisioning.sandbox.shop import RunningShop
 
 BREAKS: Final = ("hsm", "tpm", "network", "power", "disk", "byte")
+CUSTOMERS: Final = ("approve", "decline", "timeout", "cancel", "offline", "silent")
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`sandbox [--dir] [--quiet] [--ports-from]` and `sandbox break WHAT [--dir]`."""
+    """`sandbox [--dir] [--quiet] [--ports-from]`, `sandbox break WHAT [--dir]` and `sandbox reader WHAT [--dir]`."""
     parser = subparsers.add_parser(
         "sandbox",
         help="run a whole simulated shop, or break one thing in it",
@@ -42,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--currency", default="EUR", help="of a new shop (default: %(default)s)")
     parser.set_defaults(run=run)
-    actions = parser.add_subparsers(metavar="break", title="in a running sandbox")
+    actions = parser.add_subparsers(metavar="break|reader", title="in a running sandbox")
     breaking = actions.add_parser(
         "break",
         help="break one thing, show what the shop says, and heal it",
@@ -52,6 +53,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     # Also behind the word; without a default, which would hide the one given before it.
     breaking.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
     breaking.set_defaults(run=run_break)
+    reader = actions.add_parser(
+        "reader",
+        help="who stands at the card readers from now on",
+        description="Put a customer at the card readers: one who taps a good card or one without money, walks away, or "
+        "presses cancel; or a reader that is offline, or that charges and then says nothing.",
+    )
+    reader.add_argument("what", choices=CUSTOMERS, metavar="|".join(CUSTOMERS))
+    reader.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
+    reader.set_defaults(run=run_reader)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -116,6 +126,20 @@ def run_break(arguments: argparse.Namespace) -> int:
     from provisioning.sandbox.breaks import break_one
 
     return break_one(arguments.what, running_sandbox(arguments.dir))
+
+
+def run_reader(arguments: argparse.Namespace) -> int:
+    """Change who stands at the readers of the running sandbox."""
+    from provisioning.sandbox.card_side import set_customers
+    from provisioning.sandbox.twin_door import TwinDoor
+
+    folder = running_sandbox(arguments.dir)
+    run = folder.read_run()
+    if run is None:
+        raise CannotDo("the sandbox has just ended", "tillstone sandbox")
+    set_customers(TwinDoor(base=run.stripe_url, folder=folder.stripe), arguments.what)
+    print(f"From now on: {arguments.what}. Sell with: tillstone pay --reader")
+    return DONE
 
 
 def running_sandbox(path: Path) -> SandboxFolder:

@@ -30,7 +30,7 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         is_ready: both tills are paired and the box sells.
-        children: pid by name: tpm, stripe, appliance; absent while it is down.
+        children: pid by name: tpm, stripe, relay, appliance; absent while it is down.
     """
 
     version: int

@@ -80,6 +80,7 @@ class Screen:
         tries = (
             ("sell for cash", f"{PROGRAM} pay --cash --amount 12.50{where}"),
             ("sell by card", f"{PROGRAM} pay --card --amount 40.00{where}"),
+            ("at a reader", f"{PROGRAM} pay --reader{where}    (tillstone sandbox reader decline: another customer)"),
             ("give it back", f"{PROGRAM} refund KEY{where}    (a sale prints its key)"),
             ("believe nobody", f"{PROGRAM} verify receipt build/receipt.cbor --trust build/trust.json"),
             ("break something", f"{PROGRAM} sandbox break hsm{where}    (or tpm, network, power, disk, byte)"),

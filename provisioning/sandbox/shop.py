@@ -1,7 +1,7 @@
-"""A running sandbox: its box, its three processes and how each is started and ended.
+"""A running sandbox: its box, its four processes and how each is started and ended.
 
-Owns the order: TPM and Stripe twin first, then the appliance, then the tills; ends in the other direction. Must never
-say that the shop is open before the appliance has answered at its local door.
+Owns the order: TPM, Stripe twin and the relay of its webhooks first, then the appliance, then the tills; ends in the
+other direction. Must never say that the shop is open before the appliance has answered at its local door.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from appliance.model.errors import Unavailable
 from provisioning.box import Box, ShopFacts, make_box, start_tpm
 from provisioning.certificate import issue
 from provisioning.local_door import LocalDoor
+from provisioning.sandbox.card_side import make_card_side
 from provisioning.sandbox.children import end_child, kill_child, start_child, wait_ready
-from provisioning.sandbox.layout import RunFile, SandboxFolder
+from provisioning.sandbox.layout import TILLS, RunFile, SandboxFolder
 from provisioning.sandbox.tills import ready_tills
+from provisioning.sandbox.twin_door import TwinDoor
 from provisioning.settings_file import CardProvider, Ports, Sections, write_settings
 from provisioning.terminal.durable import write_durably
 
 POS_PORT: Final = 8443
 PUBLIC_PORT: Final = 9080
 START_S_MAX: Final = 30.0
-ChildName = Literal["tpm", "stripe", "appliance"]
-CHILDREN: Final[tuple[ChildName, ...]] = ("tpm", "stripe", "appliance")
+ChildName = Literal["tpm", "stripe", "relay", "appliance"]
+CHILDREN: Final[tuple[ChildName, ...]] = ("tpm", "stripe", "relay", "appliance")
 ROOM_BYTES_MIN: Final = 64 * 2**20  # a sandbox shares somebody's disk; a shop's box keeps the default of 256 MiB
 
 Step = Callable[[str], None]
@@ -49,7 +51,7 @@ class Wishes:
 
 
 class RunningShop:
-    """Three processes and the doors they opened. Make it with `open_shop`; one per folder, behind the folder's lock."""
+    """Four processes and the doors they opened. Make it with `open_shop`; one per folder, behind the folder's lock."""
 
     def __init__(self, *, folder: SandboxFolder, box: Box) -> None:
         self.folder = folder
@@ -60,6 +62,8 @@ class RunningShop:
         self.stripe_url = ""
         self._is_ready = False
         self._stripe_port = 0
+        self._webhook_port = _free_port()
+        self._relay_port = 0
         self._tcti = ""
         self._children: dict[ChildName, subprocess.Popen[bytes]] = {}
 
@@ -73,6 +77,10 @@ class RunningShop:
         os.umask(0o077)
         self.start("tpm")
         self.start("stripe")
+        self.start("relay")
+        twin = TwinDoor(base=self.stripe_url, folder=self.folder.stripe)
+        relay_url = f"http://127.0.0.1:{self._relay_port}/stripe"
+        side = make_card_side(twin, self.folder.stripe, tills=TILLS, relay_url=relay_url)
         door = issue(self.box.folder / "tls", now=datetime.datetime.now(datetime.UTC), shop=self.box.shop.name)
         ports = self._choose_ports(wishes.ports_from)
         write_settings(
@@ -80,7 +88,14 @@ class RunningShop:
             tcti=self._tcti,
             ports=ports,
             door=door,
-            cards=CardProvider(api_base=self.stripe_url, api_key=self.folder.stripe / "api-key"),
+            cards=CardProvider(
+                api_base=self.stripe_url,
+                api_key=self.folder.stripe / "api-key",
+                account=side.account,
+                readers=side.readers,
+                webhook_secret=side.webhook_secret,
+                webhook_port=self._webhook_port,
+            ),
             room_bytes_min=ROOM_BYTES_MIN,
             further=wishes.sections,
         )
@@ -104,6 +119,8 @@ class RunningShop:
                 self._start_tpm()
             case "stripe":
                 self._start_stripe()
+            case "relay":
+                self._start_relay()
             case "appliance":
                 self._start_appliance(mounts_of)
         self.write_run()
@@ -164,15 +181,24 @@ class RunningShop:
         for name, value in (("api-key", f"sk_test_{secrets.token_hex(12)}"), ("control-token", secrets.token_hex(16))):
             if not (folder / name).exists():
                 write_durably(folder / name, value.encode() + b"\n")
-        log = folder / "twin.log"
-        log.unlink(missing_ok=True)
         command = [sys.executable, "-m", "provisioning.sandbox.stripe_twin", "--port", str(self._stripe_port)]
         command += ["--state", str(folder / "state.sqlite"), "--control", str(folder / "control-token")]
-        process = start_child(command, environment=dict(os.environ), log=log)
-        self._children["stripe"] = process
-        wait_ready(process, lambda: b"\n" in log.read_bytes(), name="the Stripe twin", log=log, seconds_max=START_S_MAX)
-        self._stripe_port = int(json.loads(log.read_text().splitlines()[0])["port"])
+        self._stripe_port = self._start_server("stripe", command, name="the Stripe twin", log=folder / "twin.log")
         self.stripe_url = f"http://127.0.0.1:{self._stripe_port}"
+
+    def _start_relay(self) -> None:
+        command = [sys.executable, "-m", "provisioning.sandbox.webhook_relay", "--port", str(self._relay_port)]
+        command += ["--to", f"http://127.0.0.1:{self._webhook_port}/v1/webhooks/stripe"]
+        log = self.folder.stripe / "relay.log"
+        self._relay_port = self._start_server("relay", command, name="the webhook relay", log=log)
+
+    def _start_server(self, child: ChildName, command: list[str], *, name: str, log: Path) -> int:
+        """Start what prints its port when it is ready; the port."""
+        log.unlink(missing_ok=True)
+        process = start_child(command, environment=dict(os.environ), log=log)
+        self._children[child] = process
+        wait_ready(process, lambda: b"\n" in log.read_bytes(), name=name, log=log, seconds_max=START_S_MAX)
+        return int(json.loads(log.read_text().splitlines()[0])["port"])
 
     def _start_appliance(self, mounts_of: int | None) -> None:
         enter: list[str] = [] if mounts_of is None else ["nsenter", f"--target={mounts_of}", "--mount"]

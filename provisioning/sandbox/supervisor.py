@@ -28,7 +28,12 @@ LOOK_S: Final = 0.25
 RESTART_PAUSE_S: Final = 0.5
 RESTART_PAUSE_S_MAX: Final = 16.0
 SALES_SHOWN_MAX: Final = 100
-NAMES: Final[dict[ChildName, str]] = {"tpm": "the TPM", "stripe": "the Stripe twin", "appliance": "the box"}
+NAMES: Final[dict[ChildName, str]] = {
+    "tpm": "the TPM",
+    "stripe": "the Stripe twin",
+    "relay": "the webhook relay",
+    "appliance": "the box",
+}
 _DONE: Final = {"kill": "was killed", "stop": "was stopped", "start": "was started"}
 _ORDER_S_MAX: Final = 2.0
 

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,25 @@ def test_a_declined_card_is_exit_code_one(running: Path) -> None:
 
     assert sold.returncode == 1, sold.stderr
     assert json.loads(sold.stdout)["state"] == "declined"
+
+
+def test_customers_at_the_reader_tap_decline_and_walk_away_as_told_and_webhooks_arrive(running: Path) -> None:
+    def sell(customer: str) -> tuple[str, str | None]:
+        assert tillstone(running, "sandbox", "reader", customer).returncode == 0
+        answer = json.loads(tillstone(running, "pay", "--reader", "--json").stdout)
+        return answer["state"], answer.get("code")
+
+    assert sell("approve") == ("approved", None)
+    assert sell("decline") == ("declined", "insufficient_funds")
+    assert sell("offline") == ("declined", "reader_offline")
+    run = SandboxFolder.at(running).read_run()
+    assert run is not None
+    with urllib.request.urlopen(f"{run.public_url}/metrics", timeout=10) as page:
+        told = page.read().decode()
+    assert 'tillstone_webhooks_total{outcome="hurried",provider="stripe"}' in told
+    assert 'outcome="forged"' not in told
+    status = json.loads(tillstone(running, "status", "--json").stdout)
+    assert "The key opens Stripe's account acct_" in json.dumps(status)
 
 
 def test_pay_opens_a_sandbox_for_itself_and_leaves_no_process(made: Path) -> None:
