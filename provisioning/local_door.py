@@ -84,6 +84,11 @@ class LocalDoor:
         answer: dict[str, Any] = self._ask("GET", f"/slip?{urlencode({'key': key, 'width': width})}")
         return answer
 
+    def print_slip(self, key: str) -> dict[str, Any]:
+        """Queue a copy for the box's printer; `printer` is how that was found last."""
+        answer: dict[str, Any] = self._ask("POST", "/slip/print", {"key": key})
+        return answer
+
     def consistency(self, size1: int, size2: int) -> dict[str, Any]:
         """Proof that the log of `size2` extends the one of `size1`."""
         answer: dict[str, Any] = self._ask("GET", f"/ledger/consistency?{urlencode({'from': size1, 'to': size2})}")

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from appliance.config.card_provider import Stripe
-from appliance.config.paper import Slips
+from appliance.config.paper import Printer, Slips
 from appliance.config.publication import Publication
 from appliance.config.section import IN_EXAMPLE, SECRET_FILE, Section, Url
 from appliance.config.timestamping import Timestamping
@@ -349,6 +349,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     publication: Annotated[Publication | None, Meta(description="Where the log is published.")] = None
     timestamps: Annotated[Timestamping | None, Meta(description="How heads are anchored in Bitcoin.")] = None
     slip: Annotated[Slips, Meta(description="What customers get in the hand.")] = Slips()
+    printer: Annotated[Printer | None, Meta(description="Paper.")] = None
     limits: Annotated[Limits, Meta(description="Bounds.")] = Limits()
     otlp: Annotated[Otlp | None, Meta(description="Spans.")] = None
     log: Annotated[Log, Meta(description="Lines.")] = Log()

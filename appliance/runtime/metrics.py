@@ -55,6 +55,7 @@ class Metrics:
         self._device_up = _Labelled(
             Gauge("tillstone_device_up", "1 while the device answers, else 0.", ("device",), registry=registry)
         )
+        self._pages = _Labelled(Counter("tillstone_pages", "Pages, by their end.", ("result",), registry=registry))
         self._follower_lag = _Labelled(
             Gauge("tillstone_follower_lag_entries", "Entries not dealt with.", ("follower",), registry=registry)
         )
@@ -72,7 +73,6 @@ class Metrics:
         self._follower_failures = _Labelled(
             Counter("tillstone_follower_failures", "Steps that failed.", ("follower",), registry=registry)
         )
-
         self.ledger_group_entries = Histogram(
             "tillstone_ledger_group_entries", "Entries in one commit.", registry=registry, buckets=_ENTRIES
         )
@@ -129,8 +129,12 @@ class Metrics:
         self._operations.at(state).set(count)
 
     def device_up(self, device: str, is_up: bool) -> None:
-        """`device` is `hsm` or `tpm`."""
+        """`device` is `hsm`, `tpm` or `printer`."""
         self._device_up.at(device).set(is_up)
+
+    def printed(self, result: str) -> None:
+        """`result` is `done`, `uncertain`, `not_begun` or `dropped`."""
+        self._pages.at(result).inc()
 
     def follower_stands(self, follower: str, *, lag_entries: int, success_seconds: float, is_late: bool) -> None:
         """`follower` is `witness`, `timestamp` or `publish`."""

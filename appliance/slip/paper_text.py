@@ -61,13 +61,18 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     return rows
 
 
-def local_time(time_ms: int, zone: str) -> str:
-    """`2026-11-26 14:31:08 +01:00` in the shop's zone; in UTC where the zone or the year is unknown here."""
+def zone_of(name: str) -> datetime.tzinfo:
+    """The IANA zone `name`; UTC where this machine does not know it. Reads files: not for the event loop."""
     try:
-        place: datetime.tzinfo = zoneinfo.ZoneInfo(zone)
+        return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        place = datetime.UTC
+        return datetime.UTC
+
+
+def local_time(time_ms: int, zone: datetime.tzinfo) -> str:
+    """`2026-11-26 14:31:08 +01:00`."""
     try:
-        return datetime.datetime.fromtimestamp(time_ms // 1000, place).isoformat(" ").replace("+", " +", 1)
+        moment = datetime.datetime.fromtimestamp(time_ms // 1000, zone)
     except (ValueError, OverflowError):
         return f"{time_ms} ms"
+    return f"{moment:%Y-%m-%d %H:%M:%S} {moment.isoformat()[-6:]}"

@@ -6,6 +6,7 @@ Personal values come in opened, or they are not there.
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from appliance.crypto import cbor
-from appliance.ledger.draft import Disclosure
+from appliance.ledger.draft import Disclosure, RecordedEntry
 from appliance.ledger.entry import Entry, EntryHash, entry_hash
 from appliance.model.errors import Rejected
 from appliance.model.limits import ENTRY_BYTES_MAX
@@ -56,11 +57,11 @@ _STANDING: Final[dict[PaymentState, Standing]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShopFace:
-    """How the shop shows itself; `zone` is an IANA name."""
+    """How the shop shows itself."""
 
     name: str
     address: str = ""
-    zone: str = "UTC"
+    zone: datetime.tzinfo = datetime.UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +104,14 @@ def read_slip(found: Sequence[Entry], disclosures: Iterable[Disclosure] = ()) ->
     """
     newest = found[-1] if found else None
     sold = next((sale for entry in found if (sale := _sale(entry)) is not None), None)
-    if newest is None or len({_payment(entry) for entry in found}) != 1:
+    if newest is None or len({payment_of(entry) for entry in found}) != 1:
         raise Rejected("slip_not_of_a_payment", "expected the entries of one payment")
     opened = {disclosure.name: disclosure.value for disclosure in disclosures}
     standing = _standing(newest)
     if standing is Standing.PAID and any(entry.kind == entries.REVERSAL_WANTED for entry in found):
         standing = Standing.CHECKING  # charged after somebody asked for its reversal: that is still to come
     return Slip(
-        key=str(uuid.UUID(bytes=_payment(newest))),
+        key=str(uuid.UUID(bytes=payment_of(newest))),
         standing=standing,
         terminal=newest.actor.removeprefix("terminal:"),
         sale=sold,
@@ -156,8 +157,8 @@ def _sale(entry: Entry) -> entries.SaleFacts | None:
             return None
 
 
-def _payment(entry: Entry) -> bytes:
-    """The payment's key, 16 bytes."""
+def payment_of(entry: Entry | RecordedEntry) -> bytes:
+    """The key of the payment that `entry` is about, 16 bytes. Raises Rejected `slip_not_of_a_payment`."""
     match cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX):
         case {"payment": bytes(payment)} if len(payment) == 16:
             return payment

@@ -168,7 +168,7 @@ class Box:
             folder=settings.storage.path,
             room_bytes_min=settings.storage.room_bytes_min,
             is_test_token="softhsm" in str(settings.hsm.module_path).lower(),
-            followers=(*self._cards.checks, *self._public.followers.checks),
+            followers=(*self._cards.checks, *self._public.checks),
         )
 
     async def begin(self, self_tests: int) -> None:

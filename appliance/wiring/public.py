@@ -1,8 +1,8 @@
-"""Builds what lets others check the log: credentials, scrub, followers, integrity, and the read-only door over them."""
+"""Builds what lets others check the log: credentials, scrub, followers, integrity, slips, and the read-only door."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from appliance.anchor.gather import Gatherer
@@ -21,7 +21,7 @@ from appliance.api.public.witnessed import WitnessedPages
 from appliance.api.subject_answers import SubjectAnswers
 from appliance.config.schema import Settings
 from appliance.crypto import signature
-from appliance.device.health import Health
+from appliance.device.health import Check, Health
 from appliance.device.scrubber import Scrubber
 from appliance.identity.auditor_reads import AuditorReads
 from appliance.identity.auditors import Auditors
@@ -33,9 +33,11 @@ from appliance.ports.signer import Signer
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
+from appliance.slip.paper_text import zone_of
 from appliance.slip.reader import SlipReader
 from appliance.slip.slip import ShopFace
 from appliance.wiring.followers import Followers, Outside
+from appliance.wiring.printing import BoxPrinter
 from appliance.wiring.pruning import make_pruning
 from appliance.wiring.trust import Trust
 from drivers.hsm.keys import STAYS_INSIDE
@@ -90,9 +92,14 @@ class PublicParts:
         self._slips = SlipReader(
             ledger=ledger,
             archive=archive,
-            shop=ShopFace(name=shop.name, address=shop.address, zone=shop.timezone),
+            shop=ShopFace(name=shop.name, address=shop.address, zone=zone_of(shop.timezone)),
             page_url=settings.slip.page_url,
         )
+        self._printer = None
+        if settings.printer is not None:
+            self._printer = BoxPrinter(
+                settings.printer, reader=self._slips, ledger=ledger, clock=clock, metrics=metrics, log=log
+            )
         self._answers = LedgerAnswers(archive=archive, checkpoints=self._checkpoints)
         self._gatherer = Gatherer(ledger=ledger, archive=archive, store=outside.store, needed=settings.witnesses.needed)
         self._integrity = Integrity(
@@ -102,11 +109,18 @@ class PublicParts:
             keys=key_homes(settings, trust),
         )
 
+    @property
+    def checks(self) -> Sequence[Check]:
+        """What health says of all this."""
+        return [*self.followers.checks, *([] if self._printer is None else [self._printer.check])]
+
     async def begin(self, supervisor: Supervisor) -> None:
         """Read the tables, start the services."""
         await self._auditors.load()
         await self._scrubber.load()
         await self.followers.begin(supervisor)
+        if self._printer is not None:
+            self._printer.begin(supervisor)
         supervisor.start("auditor reads", self._reads.run, restart=Restart.ON_CRASH)
         supervisor.start("scrub", self._scrubber.run, restart=Restart.ON_CRASH)
         supervisor.start("scrub time", self._scrubber.keep_time, restart=Restart.ON_CRASH)
@@ -114,6 +128,8 @@ class PublicParts:
     async def end(self) -> None:
         """An orderly stop: what auditors read in the last minute goes into the log."""
         await self._reads.flush()
+        if self._printer is not None:
+            await self._printer.end()
 
     def door(self, *, trust: str, metrics: Metrics, health: Callable[[], Health]) -> PublicDoor:
         """The read-only door."""
@@ -142,7 +158,7 @@ class PublicParts:
 
     def slip_routes(self) -> SlipRoutes:
         """Slips, for the local door."""
-        return SlipRoutes(self._slips)
+        return SlipRoutes(self._slips, None if self._printer is None else self._printer.printing)
 
     def prune_routes(self) -> PruneRoutes:
         """Pruning, for the local door."""

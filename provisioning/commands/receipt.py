@@ -27,6 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--zone", default="UTC", metavar="ZONE", help="with --file: IANA zone (default: %(default)s)")
     parser.add_argument("--page-url", default="", metavar="URL", help="with --file: the page that checks slips")
     parser.add_argument("--width", type=int, default=_WIDTH_DEFAULT, metavar="N", help="columns (default: %(default)s)")
+    parser.add_argument("--print", action="store_true", help="print a copy on the box's printer")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="write it to this file")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run)
@@ -36,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the slip, or write it."""
     if (arguments.key is None) == (arguments.file is None):
         raise CannotDo("name a payment's key, or a receipt file with --file", "tillstone receipt --help")
+    if arguments.print:
+        return _print(arguments)
     told = _from_file(arguments) if arguments.key is None else box_of(arguments).slip(arguments.key, arguments.width)
     if arguments.output is not None:
         try:
@@ -49,12 +52,24 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _print(arguments: argparse.Namespace) -> int:
+    if arguments.key is None:
+        raise CannotDo("the box prints what it holds itself", "name the payment's key")
+    answer = box_of(arguments).print_slip(arguments.key)
+    if arguments.json:
+        print_json(answer)
+    else:
+        print(f"A copy waits for the printer, which is {(answer['printer'] or 'not looked at yet').replace('_', ' ')}.")
+    return DONE
+
+
 def _from_file(arguments: argparse.Namespace) -> dict[str, Any]:
     """The slip of a receipt file that verifies. The modules are heavy, and only this way needs them."""
     from appliance.ledger.receipt import RECEIPT_BYTES_MAX, verify_receipt
     from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
     from appliance.slip.layout import Proof, lay_out
     from appliance.slip.link import proof_link
+    from appliance.slip.paper_text import zone_of
     from appliance.slip.plain import plain_text
     from appliance.slip.reader import NO_PAGE, TOO_LONG
     from appliance.slip.slip import ShopFace, read_slip
@@ -68,7 +83,7 @@ def _from_file(arguments: argparse.Namespace) -> dict[str, Any]:
     link = proof_link(arguments.page_url, file) if arguments.page_url else None
     proof = Proof(log=origin, link=link, missing="" if link else TOO_LONG if arguments.page_url else NO_PAGE)
     slip = read_slip(verified.entries, [disclosure for _, disclosure in verified.disclosures])
-    face = ShopFace(name=arguments.shop or origin.split("/")[0], zone=arguments.zone)
+    face = ShopFace(name=arguments.shop or origin.split("/")[0], zone=zone_of(arguments.zone))
     page = lay_out(slip, face, proof, width=arguments.width, is_copy=True)
     return {
         "key": slip.key,

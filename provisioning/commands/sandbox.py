@@ -27,7 +27,7 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`sandbox [--dir] [--quiet] [--ports-from]`, `sandbox break WHAT [--dir]` and `sandbox reader WHAT [--dir]`."""
+    """`sandbox [--quiet] [--ports-from]`, `sandbox break WHAT`, `sandbox reader WHAT`, `sandbox printer [--port]`."""
     parser = subparsers.add_parser(
         "sandbox",
         help="run a whole simulated shop, or break one thing in it",
@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--currency", default="EUR", help="of a new shop (default: %(default)s)")
     parser.set_defaults(run=run)
-    actions = parser.add_subparsers(metavar="break|reader", title="in a running sandbox")
+    actions = parser.add_subparsers(metavar="break|reader|printer", title="beside a running sandbox")
     breaking = actions.add_parser(
         "break",
         help="break one thing, show what the shop says, and heal it",
@@ -62,6 +62,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     reader.add_argument("what", choices=CUSTOMERS, metavar="|".join(CUSTOMERS))
     reader.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
     reader.set_defaults(run=run_reader)
+    printer = actions.add_parser(
+        "printer",
+        help="a receipt printer that is not there",
+        description="A receipt printer that is not there: shows what comes to paper, until Ctrl-C.",
+    )
+    printer.add_argument("--port", type=_port, default=9100, metavar="N", help="TCP port (default: %(default)s)")
+    printer.set_defaults(run=run_printer)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -119,6 +126,17 @@ def keep_open(folder: SandboxFolder, screen: Screen, shop: ShopFacts, ports_from
             for number in _STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them running
             running.close()
+
+
+def run_printer(arguments: argparse.Namespace) -> int:
+    """Show paper until Ctrl-C or SIGTERM."""
+    from provisioning.sandbox.printer_twin import PrinterTwin, on_tcp
+
+    twin = PrinterTwin(on_row=lambda row: print(row, flush=True))
+    with on_tcp(twin.take, arguments.port) as address:
+        print(f'A printer without paper. In the box\'s settings: [printer], address = "{address}"', flush=True)
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    return DONE
 
 
 def run_break(arguments: argparse.Namespace) -> int:

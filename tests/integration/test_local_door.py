@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from appliance.model.errors import Rejected
+from appliance.model.errors import Rejected, Unavailable
 from provisioning.local_door import SOCKET_NAME, TIMEOUT_S, connect_unix
 from tests.integration.box import RunningBox, running_box
 from tests.integration.till import CASH, Till, new_key, paired_till
@@ -122,3 +122,8 @@ def test_slip_of_nothing_is_refused(box: RunningBox) -> None:
         box.local.slip(new_key(), 42)
     with pytest.raises(Rejected, match="question_malformed"):
         box.local.slip(new_key(), 5)
+
+
+def test_box_without_a_printer_says_so(box: RunningBox) -> None:
+    with pytest.raises(Unavailable, match="printer_missing"):
+        box.local.print_slip(new_key())

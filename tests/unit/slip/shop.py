@@ -7,12 +7,13 @@ from typing import Final
 
 from appliance.ledger.entry import EntryHash
 from appliance.slip.layout import WIDTH_DEFAULT, Proof, lay_out
+from appliance.slip.paper_text import zone_of
 from appliance.slip.plain import plain_text
 from appliance.slip.slip import GivenBack, ShopFace, Slip, Standing
 from appliance.wire.entries import SaleFacts
 from appliance.wire.requests import LineBody, TaxBody, TenderBody
 
-SHOP: Final = ShopFace(name="Corner Shop", address="Marktplatz 1, 12345 Beispielstadt", zone="Europe/Berlin")
+SHOP: Final = ShopFace(name="Corner Shop", address="Marktplatz 1, 12345 Beispielstadt", zone=zone_of("Europe/Berlin"))
 SOLD_MS: Final = 1_790_000_000_000
 PROOF: Final = Proof(log="corner-shop.example/TS-0001/1", link="https://corner-shop.example/check/#1." + "A" * 1300)
 NO_PROOF: Final = Proof(log="corner-shop.example/TS-0001/1", missing="No page to check slips at is set up.")

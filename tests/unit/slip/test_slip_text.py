@@ -11,7 +11,7 @@ import pytest
 from appliance.model.payment import PaymentState
 from appliance.ports.printer import Code, Row
 from appliance.slip.layout import WORDS, lay_out
-from appliance.slip.paper_text import amount, columns
+from appliance.slip.paper_text import amount, columns, zone_of
 from appliance.slip.plain import plain_text
 from appliance.slip.slip import ShopFace, Standing
 from appliance.wire.requests import LineBody
@@ -86,5 +86,5 @@ def test_code_is_drawn_where_it_fits_and_else_left_as_a_link() -> None:
 
 
 def test_unknown_zone_is_utc() -> None:
-    text = plain_text(lay_out(slip(Standing.PAID), replace(SHOP, zone="Mars/Olympus"), NO_PROOF), width=42)
+    text = plain_text(lay_out(slip(Standing.PAID), replace(SHOP, zone=zone_of("Mars/Olympus")), NO_PROOF), width=42)
     assert "2026-09-21 14:13:20 +00:00" in text

@@ -1,0 +1,197 @@
+"""Prints slips and reports, after the answer and beside the sales.
+
+Owns a bounded queue and the rule which paper is an original. Must never make a sale wait: it follows the log, and what
+cannot be printed is counted and forgotten.
+
+* An original is printed once, by itself, when its entry is new. Everything that a person asks for says COPY, so two
+  originals of one sale never exist, not even after a page whose end nobody confirmed.
+* A printer that is out of paper is waited for, for a minute: the customer has left after that.
+* Nothing is remembered over a restart. A slip that was lost is a copy away: `tillstone receipt KEY --print`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from appliance.ledger.draft import RecordedEntry
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
+from appliance.model.ids import RequestKey
+from appliance.model.limits import MINUTE_MS
+from appliance.ports.clock import Clock
+from appliance.ports.printer import Page, Printed, Printer, PrinterState
+from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
+from appliance.slip.layout import lay_out
+from appliance.slip.reader import SlipReader
+from appliance.slip.slip import Slip, Standing, payment_of
+from appliance.wire import entries
+
+QUEUE_PAGES_MAX: Final = 32
+WAIT_FOR_PAPER_MS: Final = MINUTE_MS
+LOOK_AGAIN_MS: Final = 3_000
+WATCH_MS: Final = 30_000
+FRESH_MS: Final = 5 * MINUTE_MS
+"""A stored sale that a till hands over later prints nothing: nobody waits for that paper."""
+
+_KINDS: Final = frozenset({entries.SALE, entries.OUTCOME, entries.REFUND, entries.REVERSAL})
+_PRINTED: Final = frozenset({Standing.PAID, Standing.REFUNDED, Standing.REVERSED})
+_PAGE_ENTRIES: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sheet:
+    """A page whose turn has come, and whether the drawer opens before it."""
+
+    page: Page
+    opens_drawer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What waits: read and laid out only when its turn comes, so that a rush of sales costs a place in a queue each."""
+
+    name: str
+    make: Callable[[], Awaitable[_Sheet | None]]
+
+
+class Printing:
+    """The queue in front of one printer."""
+
+    def __init__(
+        self,
+        *,
+        printer: Printer,
+        reader: SlipReader,
+        ledger: Ledger,
+        clock: Clock,
+        metrics: Metrics,
+        log: Log,
+        columns: int,
+        prints_each_sale: bool,
+        opens_drawer: bool,
+    ) -> None:
+        self._printer = printer
+        self._reader = reader
+        self._ledger = ledger
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._columns = columns
+        self._prints_each_sale = prints_each_sale
+        self._opens_drawer = opens_drawer
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue(QUEUE_PAGES_MAX)
+        self._state: PrinterState | None = None
+        self._is_dropping = False  # said once for a whole rush
+
+    @property
+    def state(self) -> PrinterState | None:
+        """How the printer was found last; None before the first look."""
+        return self._state
+
+    def copy(self, key: RequestKey) -> None:
+        """Print a copy. Raises Unavailable `printer_busy`."""
+        self._add(_Job(name=str(key), make=lambda: self._copy(key)))
+
+    def report(self, name: str, page: Page) -> None:
+        """Print what is laid out already, such as a day's report. Raises Unavailable `printer_busy`."""
+        self._add(_Job(name=name, make=lambda: _as_it_is(page)))
+
+    async def follow(self) -> None:
+        """Print an original for each sale, refund and reversal that becomes durable from now on."""
+        after = self._ledger.head.size - 1
+        while self._prints_each_sale:
+            await self._ledger.wait_beyond(after + 1)
+            page = await self._ledger.entries(after=after, limit=_PAGE_ENTRIES, kinds=_KINDS)
+            for entry in page.entries:
+                self._queue_original(entry)
+            after = page.next_after
+
+    async def work(self) -> None:
+        """Print one page after another."""
+        while True:
+            job = await self._jobs.get()
+            self._is_dropping = False
+            try:
+                await self._perform(job)
+            except (Rejected, Unavailable, OutcomeUnknown) as trouble:
+                self._drop(job.name, trouble.code)
+
+    async def watch(self) -> None:
+        """Look at the printer from time to time, so that health knows before a customer does."""
+        while True:
+            if self._jobs.empty():
+                self._saw(await self._printer.state())
+            await self._clock.sleep(WATCH_MS)
+
+    def _queue_original(self, entry: RecordedEntry) -> None:
+        try:
+            self._add(_Job(name=f"entry {entry.seq}", make=lambda: self._original(entry)))
+        except Unavailable as full:
+            self._drop(f"entry {entry.seq}", full.code)
+
+    async def _original(self, entry: RecordedEntry) -> _Sheet | None:
+        if self._clock.now_ms() - entry.time_ms > FRESH_MS:
+            return None
+        read = await self._reader.read(RequestKey(uuid.UUID(bytes=payment_of(entry))))
+        slip = read.slip
+        if slip.entry_seq != entry.seq or slip.standing not in _PRINTED or _was_stored(slip):
+            return None
+        page = lay_out(slip, self._reader.shop, read.proof, width=self._columns)
+        return _Sheet(page=page, opens_drawer=self._opens_drawer and _moves_cash(slip))
+
+    async def _copy(self, key: RequestKey) -> _Sheet:
+        read = await self._reader.read(key)
+        return _Sheet(page=lay_out(read.slip, self._reader.shop, read.proof, width=self._columns, is_copy=True))
+
+    async def _perform(self, job: _Job) -> None:
+        sheet = await job.make()
+        if sheet is None:
+            return
+        if sheet.opens_drawer:
+            await self._printer.open_drawer()
+        ends_ms = self._clock.monotonic_ms() + WAIT_FOR_PAPER_MS
+        while True:
+            result = await self._printer.print(sheet.page)
+            self._saw(result.state)
+            if result.printed is not Printed.NOT_BEGUN or self._clock.monotonic_ms() >= ends_ms:
+                break
+            await self._clock.sleep(LOOK_AGAIN_MS)
+        self._metrics.printed(result.printed.value)
+        if result.printed is not Printed.DONE:
+            self._log.warning("page.not_printed", page=job.name, what=result.printed.value, printer=result.state.value)
+
+    def _add(self, job: _Job) -> None:
+        try:
+            self._jobs.put_nowait(job)
+        except asyncio.QueueFull:
+            raise Unavailable("printer_busy", f"{QUEUE_PAGES_MAX} pages wait for the printer") from None
+
+    def _drop(self, name: str, code: str) -> None:
+        self._metrics.printed("dropped")
+        if not self._is_dropping:
+            self._log.warning("page.dropped", page=name, code=code)
+        self._is_dropping = True
+
+    def _saw(self, state: PrinterState) -> None:
+        self._state = state
+        self._metrics.device_up("printer", state not in (PrinterState.SILENT, PrinterState.UNREADABLE))
+
+
+def _moves_cash(slip: Slip) -> bool:
+    if slip.given_back is not None:
+        return slip.given_back.cash_minor > 0
+    return slip.sale is not None and any(tender.kind == "cash" for tender in slip.sale.tenders)
+
+
+def _was_stored(slip: Slip) -> bool:
+    """Sold long before it was recorded."""
+    return slip.given_back is None and slip.sale is not None and slip.time_ms - slip.sale.sold_at_ms > FRESH_MS
+
+
+async def _as_it_is(page: Page) -> _Sheet:
+    return _Sheet(page=page)

@@ -1,0 +1,1 @@
+"""Receipt printers, drawers and PIN pads on a serial line or TCP."""
