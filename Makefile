@@ -17,7 +17,7 @@ help: ## list these commands
 setup: ## install what the others need (each of them runs it first): Debian packages, .venv, locked wheels
 	@PYTHON=$(PYTHON) provisioning/setup.sh
 
-setup-all: # the same, with what tests and `make evidence` start beside a shop: PostgreSQL, Node.js
+setup-all: # the same, with what tests and `make evidence` start beside a shop: PostgreSQL, Node.js, Chromium
 	@PYTHON=$(PYTHON) provisioning/setup.sh all
 
 run: setup ## start or resume a whole simulated shop in .sandbox/ and say what to try; Ctrl-C stops it

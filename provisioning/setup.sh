@@ -3,8 +3,8 @@
 #
 # - Says one line per step; details go to build/setup.log, whose tail is shown when a step fails.
 # - Installs only what a probe found missing, so it needs no root where nothing is missing.
-# - `setup.sh all` also brings the outside world that tests and `make evidence` start: PostgreSQL and Node.js with npm. A shop
-#   does without them.
+# - `setup.sh all` also brings the outside world that tests and `make evidence` start: PostgreSQL, Node.js with npm, and
+#   Chromium. A shop does without them.
 # - Names no package index: apt and pip use the machine's own configuration.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -93,6 +93,7 @@ missing_outside() {
   has_postgres || echo postgresql
   has_program node || echo nodejs
   has_program npm || echo npm
+  has_program chromium || echo chromium
 }
 
 has_program() { command -v "$1" >/dev/null; }

@@ -5,17 +5,19 @@ Owns which entries a slip is made of. Changes nothing; a slip without a signatur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from appliance.ledger.archive import Archive
+from appliance.ledger.entry import Entry
 from appliance.ledger.ledger import Ledger
 from appliance.model.ids import RequestKey
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.payment.history import history_seqs
 from appliance.slip.layout import Proof
 from appliance.slip.link import proof_link
-from appliance.slip.slip import ShopFace, Slip, read_slip
+from appliance.slip.slip import ShopFace, Slip, is_told_by_two, read_slip
 
 _ENTRIES_EACH_END: Final = 4
 """A payment tried anew for days has hundreds of entries; its slip needs the sale, what was asked, and the end."""
@@ -53,13 +55,15 @@ class SlipReader:
         chosen = tuple(sorted({*seqs[:_ENTRIES_EACH_END], *seqs[-_ENTRIES_EACH_END:]}))
         found = await self._archive.entries(chosen)
         slip = read_slip(found, await self._ledger.disclosures(chosen[0]))
-        return ReadSlip(slip=slip, proof=await self._proof(chosen))
+        return ReadSlip(slip=slip, proof=await self._proof(found))
 
-    async def _proof(self, seqs: tuple[int, ...]) -> Proof:
+    async def _proof(self, found: Sequence[Entry]) -> Proof:
         log = self._ledger.statement.origin
         if not self._page_url:
             return Proof(log=log, missing=NO_PAGE)
-        receipt = await self._ledger.receipts(tuple(sorted({seqs[0], seqs[-1]})), SIGNATURE_WAIT_MS)
+        if not is_told_by_two(found):
+            return Proof(log=log, missing=TOO_LONG)
+        receipt = await self._ledger.receipts(tuple(sorted({found[0].seq, found[-1].seq})), SIGNATURE_WAIT_MS)
         if receipt is None:
             return Proof(log=log, missing=NOT_SIGNED)
         link = proof_link(self._page_url, receipt.encode())

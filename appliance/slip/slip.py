@@ -123,6 +123,15 @@ def read_slip(found: Sequence[Entry], disclosures: Iterable[Disclosure] = ()) ->
     )
 
 
+def is_told_by_two(found: Sequence[Entry]) -> bool:
+    """Whether the first and the newest entry alone tell the standing: what a link can prove has no room for more."""
+    newest = found[-1]
+    if newest.kind != entries.OUTCOME:
+        return True
+    is_wanted_back = any(entry.kind == entries.REVERSAL_WANTED for entry in found)
+    return not is_wanted_back and _body(newest, entries.OutcomeEntry).kind == OperationKind.AUTHORISE
+
+
 def _standing(newest: Entry) -> Standing:
     match newest.kind:
         case entries.SALE:

@@ -15,7 +15,6 @@ from drivers.serial.errors import LineUnreadable
 
 # Control fields, class and instruction.
 STATUS_INFORMATION: Final = b"\x04\x0f"  # chapter 3.1
-INTERMEDIATE_STATUS: Final = b"\x04\xff"  # chapter 2.2.4
 REGISTRATION: Final = b"\x06\x00"  # chapter 2.1
 AUTHORISATION: Final = b"\x06\x01"  # chapter 2.2
 COMPLETION: Final = b"\x06\x0f"  # chapter 2.2.10
@@ -23,7 +22,6 @@ ABORT_BY_PIN_PAD: Final = b"\x06\x1e"  # (NOT VERIFIED: number of the chapter)
 ABORT_BY_TILL: Final = b"\x06\xb0"  # chapter 2.21
 REPEAT_RECEIPT: Final = b"\x06\x20"  # (NOT VERIFIED: chapter, and that Status-Information of the last payment is sent)
 PRINT_LINE: Final = b"\x06\xd1"  # (NOT VERIFIED: number of the chapter)
-PRINT_BLOCK: Final = b"\x06\xd3"  # chapter 3.6
 ACCEPTED: Final = b"\x80\x00"  # positive answer to any command
 REFUSED_CLASS: Final = 0x84  # negative answer; the second byte is the error
 

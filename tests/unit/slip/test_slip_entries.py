@@ -17,7 +17,7 @@ from appliance.ledger.entry import Entry, decode, entry_hash
 from appliance.ledger.merkle import leaf_hash, root_from_inclusion
 from appliance.model.errors import Rejected
 from appliance.slip.link import PREFIX, fragment, proof_link
-from appliance.slip.slip import Standing, read_slip
+from appliance.slip.slip import Standing, is_told_by_two, read_slip
 from appliance.wire import entries
 from provisioning.cli import main
 from tests.fakes.log import CASHIER, asked, key, shop_log
@@ -59,7 +59,10 @@ def test_newest_entry_decides_the_standing(seqs: Sequence[int], standing: Standi
 
 def test_charge_whose_reversal_is_still_to_come_is_being_checked() -> None:
     (intent, outcome) = found(6, 7)
-    assert read_slip([intent, reversal_wanted(3), outcome]).standing is Standing.CHECKING
+    story = [intent, reversal_wanted(3), outcome]
+    assert read_slip(story).standing is Standing.CHECKING
+    assert not is_told_by_two(story)  # a link with the two ends alone would say "paid"
+    assert is_told_by_two([intent, outcome])
 
 
 @pytest.mark.parametrize("seqs", [(), (4, 5), (2,), (6, 9)])
