@@ -3,11 +3,14 @@
 - Opens the line for each question and lets it go: network printers serve one caller at a time, and a printer that was
   switched off and on again is found by the next question.
 - A page is sent to a printer that has just said that it can print, and to no other.
+- The drawer opens without paper too: a printer that stopped takes the pulse as a real-time command, which nobody
+  confirms.
 - Whatever goes wrong is a state of the printer, never an exception: no sale waits for paper.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +29,7 @@ QUEUE_DEPTH_MAX: Final = 8
 _BORDER_MODULES: Final = 4  # ISO/IEC 18004: the quiet zone
 _MODULE_DOTS_MIN: Final = 2
 _MODULE_DOTS_MAX: Final = 6
+_NOBODY_THERE: Final = frozenset({PrinterState.SILENT, PrinterState.UNREADABLE})
 _TOO_FINE: Final = "(The code does not fit this paper.)"
 
 
@@ -70,19 +74,20 @@ class EscPosPrinter:
 
     async def print(self, page: Page) -> PrintResult:
         """Print and cut, unless its state forbids it."""
-        return await self._send(_encode(page, self._settings))
+        data = _encode(page, self._settings)
+        return await self._run(lambda settings: _print(settings, data))
 
     async def open_drawer(self) -> PrintResult:
         """Kick the drawer open."""
-        return await self._send(escpos.drawer_kick(self._settings.drawer_pin))
+        return await self._run(_kick)
 
     async def close(self) -> None:
         """End the owner thread."""
         await self._thread.close()
 
-    async def _send(self, data: bytes) -> PrintResult:
+    async def _run(self, call: Callable[[PrinterSettings], PrintResult]) -> PrintResult:
         try:
-            return await self._thread.run(lambda settings: _print(settings, data), self._print_ms)
+            return await self._thread.run(call, self._print_ms)
         except Unavailable:
             return PrintResult(printed=Printed.NOT_BEGUN, state=PrinterState.SILENT)
         except OutcomeUnknown:
@@ -98,6 +103,19 @@ def _state(settings: PrinterSettings) -> PrinterState:
         return PrinterState.UNREADABLE
     except LineError:
         return PrinterState.SILENT
+
+
+def _kick(settings: PrinterSettings) -> PrintResult:
+    """On the owner thread."""
+    found = _print(settings, escpos.drawer_kick(settings.drawer_pin))
+    if found.printed is not Printed.NOT_BEGUN or found.state in _NOBODY_THERE:
+        return found
+    try:
+        with Line(settings.address, settings.baud) as line:
+            line.write(escpos.drawer_kick_now(settings.drawer_pin), settings.answer_s)
+    except LineError:
+        return PrintResult(printed=Printed.UNCERTAIN, state=_state(settings))
+    return PrintResult(printed=Printed.UNCERTAIN, state=found.state)
 
 
 def _print(settings: PrinterSettings, data: bytes) -> PrintResult:

@@ -52,7 +52,9 @@ class Printer(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             " on_request: only what `tillstone receipt KEY --print` asks for."
         ),
     ] = "each_sale"
-    opens_drawer: Annotated[bool, Meta(description="Open the drawer before the original of a sale with cash.")] = True
+    opens_drawer: Annotated[bool, Meta(description="Open the drawer for each sale, refund or reversal with cash.")] = (
+        True
+    )
     drawer_pin: Annotated[
         Literal[2, 5], Meta(description="Pin of the drawer's plug that the pulse goes to; most drawers use 2.")
     ] = 2

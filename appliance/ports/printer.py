@@ -90,7 +90,7 @@ class Printer(Protocol):
         ...
 
     async def open_drawer(self) -> PrintResult:
-        """Kick the drawer open; whether it opened, no printer can tell."""
+        """Kick the drawer open, with or without paper; whether it opened, no printer can tell."""
         ...
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ cannot be printed is counted and forgotten.
 * An original is printed once, by itself, when its entry is new. Everything that a person asks for says COPY, so two
   originals of one sale never exist, not even after a page whose end nobody confirmed.
 * A printer that is out of paper is waited for, for a minute: the customer has left after that.
+* The drawer has a queue of its own, so that it never waits for paper, and opens once for a sale, for cash only.
 * Nothing is remembered over a restart. A slip that was lost is a copy away: `tillstone receipt KEY --print`.
 """
 
@@ -44,19 +45,11 @@ _PAGE_ENTRIES: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sheet:
-    """A page whose turn has come, and whether the drawer opens before it."""
-
-    page: Page
-    opens_drawer: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
     """What waits: read and laid out only when its turn comes, so that a rush of sales costs a place in a queue each."""
 
     name: str
-    make: Callable[[], Awaitable[_Sheet | None]]
+    make: Callable[[], Awaitable[Page | None]]
 
 
 class Printing:
@@ -85,6 +78,7 @@ class Printing:
         self._prints_each_sale = prints_each_sale
         self._opens_drawer = opens_drawer
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(QUEUE_PAGES_MAX)
+        self._sold: asyncio.Queue[RecordedEntry] = asyncio.Queue(QUEUE_PAGES_MAX)
         self._state: PrinterState | None = None
         self._is_dropping = False  # said once for a whole rush
 
@@ -102,13 +96,16 @@ class Printing:
         self._add(_Job(name=name, make=lambda: _as_it_is(page)))
 
     async def follow(self) -> None:
-        """Print an original for each sale, refund and reversal that becomes durable from now on."""
+        """Queue an original and the drawer for each sale, refund and reversal that becomes durable from now on."""
         after = self._ledger.head.size - 1
-        while self._prints_each_sale:
+        while self._prints_each_sale or self._opens_drawer:
             await self._ledger.wait_beyond(after + 1)
             page = await self._ledger.entries(after=after, limit=_PAGE_ENTRIES, kinds=_KINDS)
             for entry in page.entries:
-                self._queue_original(entry)
+                if self._prints_each_sale:
+                    self._queue_original(entry)
+                if self._opens_drawer and not self._sold.full():
+                    self._sold.put_nowait(entry)
             after = page.next_after
 
     async def work(self) -> None:
@@ -120,6 +117,17 @@ class Printing:
                 await self._perform(job)
             except (Rejected, Unavailable, OutcomeUnknown) as trouble:
                 self._drop(job.name, trouble.code)
+
+    async def open_drawers(self) -> None:
+        """Open the drawer for cash, one after another."""
+        while True:
+            entry = await self._sold.get()
+            try:
+                slip = await self._reader.slip(_key_of(entry))
+                if self._is_news(slip, entry) and _moves_cash(slip):
+                    self._saw((await self._printer.open_drawer()).state)
+            except (Rejected, Unavailable, OutcomeUnknown) as trouble:
+                self._log.warning("drawer.stayed_shut", entry=entry.seq, code=trouble.code)
 
     async def watch(self) -> None:
         """Look at the printer from time to time, so that health knows before a customer does."""
@@ -134,29 +142,28 @@ class Printing:
         except Unavailable as full:
             self._drop(f"entry {entry.seq}", full.code)
 
-    async def _original(self, entry: RecordedEntry) -> _Sheet | None:
-        if self._clock.now_ms() - entry.time_ms > FRESH_MS:
+    async def _original(self, entry: RecordedEntry) -> Page | None:
+        read = await self._reader.read(_key_of(entry))
+        if not self._is_news(read.slip, entry):
             return None
-        read = await self._reader.read(RequestKey(uuid.UUID(bytes=payment_of(entry))))
-        slip = read.slip
-        if slip.entry_seq != entry.seq or slip.standing not in _PRINTED or _was_stored(slip):
-            return None
-        page = lay_out(slip, self._reader.shop, read.proof, width=self._columns)
-        return _Sheet(page=page, opens_drawer=self._opens_drawer and _moves_cash(slip))
+        return lay_out(read.slip, self._reader.shop, read.proof, width=self._columns)
 
-    async def _copy(self, key: RequestKey) -> _Sheet:
+    async def _copy(self, key: RequestKey) -> Page:
         read = await self._reader.read(key)
-        return _Sheet(page=lay_out(read.slip, self._reader.shop, read.proof, width=self._columns, is_copy=True))
+        return lay_out(read.slip, self._reader.shop, read.proof, width=self._columns, is_copy=True)
+
+    def _is_news(self, slip: Slip, entry: RecordedEntry) -> bool:
+        """Whether a customer stands there because of `entry`."""
+        is_newest = slip.entry_seq == entry.seq and slip.standing in _PRINTED
+        return is_newest and self._clock.now_ms() - entry.time_ms <= FRESH_MS and not _was_stored(slip)
 
     async def _perform(self, job: _Job) -> None:
-        sheet = await job.make()
-        if sheet is None:
+        page = await job.make()
+        if page is None:
             return
-        if sheet.opens_drawer:
-            await self._printer.open_drawer()
         ends_ms = self._clock.monotonic_ms() + WAIT_FOR_PAPER_MS
         while True:
-            result = await self._printer.print(sheet.page)
+            result = await self._printer.print(page)
             self._saw(result.state)
             if result.printed is not Printed.NOT_BEGUN or self._clock.monotonic_ms() >= ends_ms:
                 break
@@ -193,5 +200,9 @@ def _was_stored(slip: Slip) -> bool:
     return slip.given_back is None and slip.sale is not None and slip.time_ms - slip.sale.sold_at_ms > FRESH_MS
 
 
-async def _as_it_is(page: Page) -> _Sheet:
-    return _Sheet(page=page)
+async def _as_it_is(page: Page) -> Page:
+    return page
+
+
+def _key_of(entry: RecordedEntry) -> RequestKey:
+    return RequestKey(uuid.UUID(bytes=payment_of(entry)))

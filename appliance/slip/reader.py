@@ -51,11 +51,19 @@ class SlipReader:
             Rejected: `payment_unknown`, `entry_pruned`.
             Unavailable: `ledger_busy`.
         """
+        found, slip = await self._found(key)
+        return ReadSlip(slip=slip, proof=await self._proof(found))
+
+    async def slip(self, key: RequestKey) -> Slip:
+        """As `read`, without a proof: waits for no signature."""
+        _, slip = await self._found(key)
+        return slip
+
+    async def _found(self, key: RequestKey) -> tuple[Sequence[Entry], Slip]:
         _, seqs = await self._archive.read(lambda connection: history_seqs(connection, key))
         chosen = tuple(sorted({*seqs[:_ENTRIES_EACH_END], *seqs[-_ENTRIES_EACH_END:]}))
         found = await self._archive.entries(chosen)
-        slip = read_slip(found, await self._ledger.disclosures(chosen[0]))
-        return ReadSlip(slip=slip, proof=await self._proof(found))
+        return found, read_slip(found, await self._ledger.disclosures(chosen[0]))
 
     async def _proof(self, found: Sequence[Entry]) -> Proof:
         log = self._ledger.statement.origin

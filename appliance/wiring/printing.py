@@ -61,6 +61,7 @@ class BoxPrinter:
     def begin(self, supervisor: Supervisor) -> None:
         """Start the services; none of them is essential."""
         supervisor.start("printing", self.printing.work, restart=Restart.ON_CRASH)
+        supervisor.start("drawer", self.printing.open_drawers, restart=Restart.ON_CRASH)
         supervisor.start("slips", self.printing.follow, restart=Restart.ON_CRASH)
         supervisor.start("printer watch", self.printing.watch, restart=Restart.ON_CRASH)
 

@@ -85,6 +85,13 @@ def drawer_kick(pin: int, on_ms: int = 100) -> bytes:
     return b"\x1bp" + bytes([0 if pin == 2 else 1, on_ms // 2, 250])
 
 
+def drawer_kick_now(pin: int) -> bytes:
+    """DLE DC4, function 1: the same at once, also while the printer has stopped, for want of paper say; 100 ms."""
+    if pin not in (2, 5):
+        raise ValueError("expected pin 2 or 5")
+    return bytes((0x10, 0x14, 0x01, 0 if pin == 2 else 1, 1))
+
+
 class Ask(IntEnum):
     """n of DLE EOT n."""
 

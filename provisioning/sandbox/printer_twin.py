@@ -23,6 +23,7 @@ _PAGES: Final = {0: "cp437", 2: "cp850", 16: "cp1252", 17: "cp866", 18: "cp852",
 _SIZES: Final = {b"\x1b@": 2, b"\x1bt": 3, b"\x1bE": 3, b"\x1ba": 3, b"\x1bp": 5, b"\x1da": 3, b"\x1d!": 3, b"\x1dr": 3}
 _SIZES_LONGER: Final = {b"\x1dV": 4}
 _CODE: Final = b"\x1d(k"
+_URGENT: Final = {b"\x10\x04": 3, b"\x10\x14": 5}  # DLE EOT n, DLE DC4 fn m t
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class PrinterTwin:
         rows: what is on the paper; a cut is a row `--- cut ---`, a QR code `[QR content]`.
         is_silent: takes everything, answers nothing. says: these bytes instead of answers.
         paper_rows_left: after so many rows the paper is out.
-        waits, on_row, on_cut: called before each answer, for each row, behind each page.
+        waits, on_row, on_cut, on_kick: called before each answer, for each row, behind each page, for each pulse.
     """
 
     is_silent: bool = False
@@ -45,6 +46,7 @@ class PrinterTwin:
     waits: Callable[[], None] = lambda: None
     on_row: Callable[[str], None] = lambda _row: None
     on_cut: Callable[[], None] = lambda: None
+    on_kick: Callable[[], None] = lambda: None
     rows: list[str] = field(default_factory=list)
     bold_rows: list[str] = field(default_factory=list)
     drawer_kicks: list[int] = field(default_factory=list)
@@ -65,12 +67,13 @@ class PrinterTwin:
         answers = b""
         self._left += data
         while self._left:
-            at = self._left.find(b"\x10\x04") if self.is_stopped else 0
-            if at < 0 or (len(self._left) < at + 3 and self._left[at : at + 2] == b"\x10\x04"):
+            at = self._next_urgent() if self.is_stopped else 0
+            urgent = self._urgent(at)
+            if at < 0 or urgent == b"":
                 break
-            if self._left[at : at + 2] == b"\x10\x04":
-                answers += self._status(self._left[at + 2])
-                self._left = self._left[:at] + self._left[at + 3 :]
+            if urgent is not None:
+                answers += self._obey_now(urgent)
+                self._left = self._left[:at] + self._left[at + len(urgent) :]
                 continue
             command = self._next()
             if not command:
@@ -82,6 +85,24 @@ class PrinterTwin:
         if self.is_silent or not answers:
             return b""
         return self.says or answers
+
+    def _next_urgent(self) -> int:
+        """Where the next real-time command begins; -1 for nowhere."""
+        return min((at for start in _URGENT if (at := self._left.find(start)) >= 0), default=-1)
+
+    def _urgent(self, at: int) -> bytes | None:
+        """The real-time command at `at`: empty while it is incomplete, None where there is none."""
+        size = _URGENT.get(self._left[at : at + 2])
+        if size is None:
+            return None
+        command = self._left[at : at + size]
+        return command if len(command) == size else b""
+
+    def _obey_now(self, command: bytes) -> bytes:
+        if command[1] == 0x04:
+            return self._status(command[2])
+        self._kick(2 if command[3] == 0 else 5)
+        return b""
 
     def _next(self) -> bytes:
         """The command in front; empty while it is incomplete."""
@@ -102,7 +123,7 @@ class PrinterTwin:
             case b"\x1bE":
                 self._is_bold = bool(command[2] & 1)
             case b"\x1bp":
-                self.drawer_kicks.append(2 if command[2] in (0, 48) else 5)
+                self._kick(2 if command[2] in (0, 48) else 5)
             case b"\x1dr":
                 return bytes([0x03 if self.is_paper_low else 0])
             case b"\x1dV":
@@ -120,6 +141,10 @@ class PrinterTwin:
             case _:
                 self.unknown.append(command)
         return b""
+
+    def _kick(self, pin: int) -> None:
+        self.drawer_kicks.append(pin)
+        self.on_kick()
 
     def _draw(self, function: bytes) -> None:
         if function[:2] == b"\x31\x50":

@@ -30,6 +30,7 @@ class Rig(Protocol):
     def lose_answers(self) -> None: ...
     def rows(self) -> list[str]: ...
     def kicks(self) -> int: ...
+    async def settled(self) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -50,6 +51,9 @@ class FakeRig:
 
     def kicks(self) -> int:
         return self.fake.kicks
+
+    async def settled(self) -> None:
+        """Nothing is on its way."""
 
     async def close(self) -> None:
         await self.printer.close()
@@ -97,6 +101,10 @@ class TwinRig:
     def kicks(self) -> int:
         return len(self.twin.drawer_kicks)
 
+    async def settled(self) -> None:
+        """Answers come in the order of the questions: what was sent before this one has been taken."""
+        await self.printer.state()
+
     async def close(self) -> None:
         for printer in self._printers:
             await printer.close()
@@ -137,8 +145,22 @@ async def test_printer_is_what_it_says_and_nothing_better(rig: Rig, state: Print
 async def test_nothing_is_sent_to_a_printer_that_cannot_print(rig: Rig, state: PrinterState) -> None:
     rig.make(state)
     assert await rig.printer.print(PAGE) == PrintResult(printed=Printed.NOT_BEGUN, state=state)
+    assert rig.rows() == []
+
+
+@pytest.mark.parametrize("state", [PrinterState.COVER_OPEN, PrinterState.PAPER_OUT, PrinterState.OFFLINE])
+async def test_drawer_opens_without_paper_and_nobody_confirms_it(rig: Rig, state: PrinterState) -> None:
+    rig.make(state)
+    assert await rig.printer.open_drawer() == PrintResult(printed=Printed.UNCERTAIN, state=state)
+    await rig.settled()
+    assert (rig.rows(), rig.kicks()) == ([], 1)
+
+
+@pytest.mark.parametrize("state", [PrinterState.SILENT, PrinterState.UNREADABLE])
+async def test_drawer_of_a_printer_that_is_not_there_stays_shut(rig: Rig, state: PrinterState) -> None:
+    rig.make(state)
     assert await rig.printer.open_drawer() == PrintResult(printed=Printed.NOT_BEGUN, state=state)
-    assert (rig.rows(), rig.kicks()) == ([], 0)
+    assert rig.kicks() == 0
 
 
 async def test_low_paper_prints_and_is_told(rig: Rig) -> None:

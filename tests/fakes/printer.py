@@ -20,6 +20,7 @@ class FakePrinter:
         self.loses_answers = False
         self.pages: list[Page] = []
         self.kicks = 0
+        self.kicked = asyncio.Event()
         self.results: asyncio.Queue[PrintResult] = asyncio.Queue()
 
     async def state(self) -> PrinterState:
@@ -38,10 +39,11 @@ class FakePrinter:
 
     async def open_drawer(self) -> PrintResult:
         """Count the kick."""
-        if self.how not in PRINTS:
+        if self.how in (PrinterState.SILENT, PrinterState.UNREADABLE):
             return PrintResult(printed=Printed.NOT_BEGUN, state=self.how)
         self.kicks += 1
-        return self._result()
+        self.kicked.set()
+        return self._result() if self.how in PRINTS else PrintResult(printed=Printed.UNCERTAIN, state=self.how)
 
     async def close(self) -> None:
         """Nothing to let go."""

@@ -17,6 +17,8 @@ WAIT_S = 60
 class Shop:
     def __init__(self, box: RunningBox, till: Till, twin: PrinterTwin, cuts: queue.Queue[None]) -> None:
         self.box, self.till, self.twin, self.cuts = box, till, twin, cuts
+        self.kicks: queue.Queue[None] = queue.Queue()
+        twin.on_kick = lambda: self.kicks.put(None)
 
     def paper(self) -> str:
         """The next page."""
@@ -50,6 +52,7 @@ def test_sale_comes_to_paper_with_its_proof_and_a_copy_says_copy(shop: Shop) -> 
     assert "PAID" in original
     assert "[QR https://corner-shop.example/check/#1." in original
     assert "COPY" not in original
+    shop.kicks.get(timeout=WAIT_S)
     assert shop.twin.drawer_kicks == [2]
     assert shop.box.local.print_slip(key)["queued"] is True
     assert "*** COPY ***" in shop.paper()

@@ -24,6 +24,8 @@ READY = PrinterStatus(is_offline=False, is_cover_open=False, is_paper_out=False,
         (escpos.CUT, "1d564200"),
         (escpos.drawer_kick(2), "1b7000 32fa"),
         (escpos.drawer_kick(5, 200), "1b7001 64fa"),
+        (escpos.drawer_kick_now(2), "1014010001"),
+        (escpos.drawer_kick_now(5), "1014010101"),
         (escpos.status_request(escpos.Ask.PAPER), "100404"),
         (
             escpos.qr_code(b"AB", 4),
@@ -50,6 +52,8 @@ def test_code_outside_the_bounds_is_refused(content: bytes, dots: int) -> None:
 def test_kick_outside_the_bounds_is_refused(pin: int, on_ms: int) -> None:
     with pytest.raises(ValueError, match="expected"):
         escpos.drawer_kick(pin, on_ms)
+    with pytest.raises(ValueError, match="expected"):
+        escpos.drawer_kick_now(3)
 
 
 @pytest.mark.parametrize(

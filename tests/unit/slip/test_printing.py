@@ -49,6 +49,11 @@ class Paper:
     async def next_result(self) -> Printed:
         return (await asyncio.wait_for(self.printer.results.get(), WAIT_S)).printed
 
+    async def drawer_opened(self) -> None:
+        """Once more since the last call."""
+        await asyncio.wait_for(self.printer.kicked.wait(), WAIT_S)
+        self.printer.kicked.clear()
+
     def texts(self) -> list[str]:
         return ["\n".join(part.text for part in page if isinstance(part, Row)) for page in self.printer.pages]
 
@@ -74,6 +79,7 @@ async def paper(folder: Path, *, prints_each_sale: bool = True, is_working: bool
         )
         async with asyncio.TaskGroup() as group:
             services = [group.create_task(printing.follow())]
+            services.append(group.create_task(printing.open_drawers()))
             services += [group.create_task(printing.work())] if is_working else []
             await shop.clock.settle()
             yield Paper(shop=shop, printer=printer, printing=printing, metrics=metrics)
@@ -91,16 +97,36 @@ async def test_each_sale_has_one_original_and_cash_opens_the_drawer(tmp_path: Pa
         first, second = box.texts()
         assert "PAID" in first
         assert "COPY" not in first + second
+        await box.drawer_opened()
         assert box.printer.kicks == 1
+
+
+async def test_drawer_does_not_wait_for_paper(tmp_path: Path) -> None:
+    async with paper(tmp_path) as box:
+        box.printer.how = PrinterState.PAPER_OUT
+        await box.sell(CASH)
+        await box.drawer_opened()
+        assert await box.next_result() is Printed.NOT_BEGUN
+        await box.sell(CASH)  # the first page still waits for paper
+        await box.drawer_opened()
+        assert (box.printer.kicks, box.texts()) == (2, [])
+
+
+async def test_drawer_opens_where_nothing_is_printed_by_itself(tmp_path: Path) -> None:
+    async with paper(tmp_path, prints_each_sale=False) as box:
+        await box.sell(CASH)
+        await box.drawer_opened()
+        assert (box.printer.kicks, box.texts()) == (1, [])
 
 
 async def test_copy_says_copy_and_leaves_the_drawer_shut(tmp_path: Path) -> None:
     async with paper(tmp_path, prints_each_sale=False) as box:
         key = await box.sell(CASH)
+        await box.drawer_opened()
         box.printing.copy(request_key(key))
         assert await box.next_result() is Printed.DONE
         assert "*** COPY ***" in box.texts()[0]
-        assert box.printer.kicks == 0
+        assert box.printer.kicks == 1
 
 
 async def test_refund_is_printed_and_what_is_declined_is_not(tmp_path: Path) -> None:
