@@ -118,16 +118,21 @@ class Writer:
     # --- the thread ---
 
     def _run(self) -> None:
-        while members := self._take():
-            try:
-                self._write(members)
-                members = []  # answered
-                self._wal.after_commit(self._connection)
-            except (CommitFailed, sqlite3.Error) as error:
-                # A failed fsync leaves pages that look clean: a retry would "succeed" and lose them at the next power
-                # cut (fsyncgate, 2018). Only a restart that rewrites the WAL can be trusted; see recover.py.
-                self._abandon(members, error)
-                return
+        while (members := self._take()) and self._write_group(members):
+            pass
+
+    def _write_group(self, members: list[Append]) -> bool:
+        """Write and answer one group; False when the disk failed and nothing may be written any more."""
+        try:
+            self._write(members)
+            members = []  # answered
+            self._wal.after_commit(self._connection)
+        except (CommitFailed, sqlite3.Error) as error:
+            # A failed fsync leaves pages that look clean: a retry would "succeed" and lose them at the next power
+            # cut (fsyncgate, 2018). Only a restart that rewrites the WAL can be trusted; see recover.py.
+            self._abandon(members, error)
+            return False
+        return True
 
     def _take(self) -> list[Append]:
         """Everything that waits, up to a group; empty when closing."""
