@@ -56,6 +56,7 @@ class Resolver:
         self._settle_ms = settle_ms
         self._jitter = jitter
         self._absent_since_ms: dict[OperationId, int] = {}
+        self._looked_since_ms: dict[OperationId, int] = {}
         self._next_look_ms: dict[OperationId, int] = {}
         self._pause_ms: dict[OperationId, int] = {}
 
@@ -71,7 +72,7 @@ class Resolver:
             await self._start_reversal(payment)
         waiting = await self._ledger.read(lambda connection: open_operations(connection, BATCH))
         names = {each.operation.operation_id for each in waiting}
-        for known in (self._absent_since_ms, self._next_look_ms, self._pause_ms):
+        for known in (self._absent_since_ms, self._looked_since_ms, self._next_look_ms, self._pause_ms):
             for name in known.keys() - names:
                 del known[name]
         for each in waiting:
@@ -100,8 +101,11 @@ class Resolver:
     def _is_proven(self, waiting: OpenOperation, listing: port.Absent) -> bool:
         name = waiting.operation.operation_id
         if name not in self._absent_since_ms:
-            # The request itself may still be travelling for as long as its own deadline.
-            if self._clock.now_ms() - waiting.operation.prepared_ms >= min(PROVIDER_DEADLINE_MS, self._settle_ms):
+            # The request itself may still be travelling for as long as its own deadline. A wall clock that was ahead when
+            # the intent was made would let us wait until it is that late again; nobody has sent it since we first looked.
+            looked_ms = self._clock.monotonic_ms() - self._looked_since_ms.setdefault(name, self._clock.monotonic_ms())
+            travelled_ms = max(looked_ms, self._clock.now_ms() - waiting.operation.prepared_ms)
+            if travelled_ms >= min(PROVIDER_DEADLINE_MS, self._settle_ms):
                 self._absent_since_ms[name] = listing.as_of_ms
             return False
         return listing.as_of_ms - self._absent_since_ms[name] >= self._settle_ms
