@@ -115,9 +115,10 @@ class TerminalClient:
             raise NotBelieved(
                 "answer_of_another_request", "expected one result for each stored sale, in the order sent"
             )
-        if answer.receipt is None:
-            return msgspec.structs.replace(answer, pending=True)
         accepted = [result for result in answer.results if result.state != "refused"]
+        if answer.receipt is None:
+            # What was refused is not in the log: of it alone no receipt will ever come.
+            return msgspec.structs.replace(answer, pending=bool(accepted))
         claimed = [Claimed(keys=frozenset({result.key}), state=result.state) for result in accepted]
         await self._prove(answer.receipt, claimed, said.seen)
         return answer
@@ -199,6 +200,8 @@ class TerminalClient:
             except (Unavailable, OutcomeUnknown):
                 break  # the durable answer stands as it is; the till asks again later
             except Rejected as cause:
+                if verb in ("reversal", "abort") and answer.state != "being_checked":
+                    break  # there was nothing to undo, so nothing stands under this key: the till asks it again
                 raise NotBelieved("payment_forgotten", f"the box accepted {key} and now denies it: {cause}") from cause
         return answer
 
