@@ -85,10 +85,11 @@ class Disk:
 
     def changes(self) -> list[Change]:
         """Everything that happened to the folder, in order."""
-        return list(_read(self.log.read_bytes(), str(self.folder)))
+        return list(read_changes(self.log.read_bytes(), str(self.folder)))
 
 
-def _read(log: bytes, folder: str) -> Iterator[Change]:
+def read_changes(log: bytes, folder: str) -> Iterator[Change]:
+    """The records of `disk_shim.c`; names are told below `folder`."""
     at = 0
 
     def text() -> str:
@@ -113,10 +114,12 @@ def acknowledged(changes: Sequence[Change]) -> list[str]:
     return b"".join([change.content for change in changes if change.name == "acks"]).decode().split()
 
 
-def cut_power(changes: Sequence[Change], target: Path, randomness: random.Random) -> None:
-    """Write into `target` what a disk may hold when power fails after `changes`."""
-    names: dict[str, File] = {}
-    durable_names: dict[str, File] = {}
+def cut_power(
+    changes: Sequence[Change], target: Path, randomness: random.Random, base: Mapping[str, bytes] | None = None
+) -> None:
+    """Write into `target` what a disk may hold when power fails after `changes` to a folder that safely held `base`."""
+    names = {name: File(durable=bytearray(content)) for name, content in (base or {}).items()}
+    durable_names = dict(names)
     name_changes: list[dict[str, File]] = []  # the folder after each change of a name that is not synced yet
     for change in changes:
         if change.name == "acks":

@@ -1,0 +1,109 @@
+"""What everybody outside the box knows: what was asked, what was told, and what must not have been.
+
+Owns the memory of a world that no crash touches, and its history. Must never look into the box: `invariants.py` does,
+at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from appliance.wire.requests import PaymentBody
+
+Harm = Literal["lost", "doubled", "falsely failed"]
+
+FAILED: Final = frozenset({"declined", "not_charged", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A promise that did not hold, and which of the three harms it is or would have been."""
+
+    harm: Harm
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A final, proven answer: under `key` a till heard that `payment` is in `state`, as of the entry `seq`."""
+
+    key: str
+    payment: str
+    verb: str
+    state: str
+    seq: int
+
+
+class History:
+    """What happened, in order; the digest is over this, and `note` lines are for people alone."""
+
+    def __init__(self, now_ms: Callable[[], int], *, keeps_notes: bool) -> None:
+        self._now_ms = now_ms
+        self._keeps_notes = keeps_notes
+        self._digest = hashlib.sha256()
+        self.lines: list[str] = []
+        self.echo: Callable[[str], None] | None = None
+
+    def add(self, who: str, what: str) -> None:
+        line = f"{self._now_ms():>10} {who:<8} {what}"
+        self._digest.update(line.encode() + b"\n")
+        self._keep(line)
+
+    def note(self, who: str, what: str) -> None:
+        if self._keeps_notes:
+            self._keep(f"{self._now_ms():>10} {who:<8} . {what}")
+
+    @property
+    def digest(self) -> str:
+        return self._digest.hexdigest()
+
+    def _keep(self, line: str) -> None:
+        self.lines.append(line)
+        if self.echo is not None:
+            self.echo(line)
+
+
+@dataclass(slots=True, kw_only=True)
+class Books:
+    """Kept by all tills together.
+
+    Attributes:
+        sales: each payment ever asked for, with what it was to be.
+        told: final answers that were believed; `heads` the signed heads they hung on.
+        undone: payments whose refund, reversal or abort was asked for by somebody.
+        refused: keys under which nothing may have happened.
+        live_minor: what the provider keeps of a payment now.
+    """
+
+    history: History
+    live_minor: Callable[[str], int]
+    sales: dict[str, PaymentBody] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    undone: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+    heads: dict[int, str] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def name(self, key: str) -> str:
+        """A short name for a key, for people: k1, k2, ..."""
+        return self._names.setdefault(key, f"k{len(self._names) + 1}")
+
+    def tell(self, till: str, told: Told) -> None:
+        self.told.append(told)
+        about = "" if told.key == told.payment else f" for {self.name(told.payment)}"
+        self.history.add(till, f"hears {told.verb} {self.name(told.key)}{about}: {told.state} ({told.seq})")
+        if told.state in FAILED and (live := self.live_minor(told.payment)):
+            self.violate("falsely failed", f"{self.name(told.payment)} is told {told.state} while {live} are charged")
+
+    def see_head(self, size: int, root: str) -> None:
+        if self.heads.setdefault(size, root) != root:
+            self.violate("lost", f"two logs of {size} entries were signed")
+
+    def violate(self, harm: Harm, what: str) -> None:
+        self.violations.append(Violation(harm=harm, what=what))
+        self.history.add("WRONG", f"{harm}: {what}")

@@ -1,0 +1,343 @@
+"""The box of a world: the real ledger, pipeline, resolver and guards, on a disk and a network that fail.
+
+Owns one life of the process, from its start to its end. Must never decide when it ends: that is `world.py`.
+
+What is left out of the real process: sockets and TLS (`link.py` hands over the same bytes), HSM and TPM (keys in
+memory, slow on purpose), followers that only read. The writer's thread is a step of the world's loop: a group is
+written at once, and a crash inside it is a cut through the recording of its disk (`disk.py`).
+"""
+
+from __future__ import annotations
+
+import contextvars
+import random
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from typing_extensions import override
+
+from appliance.api.encode import answer as encode_answer
+from appliance.api.failures import Failures
+from appliance.crypto.signing_key import SigningKey
+from appliance.device.admission import BoxAdmission, LogWatermark, Quarantine
+from appliance.device.boot import record_boot
+from appliance.device.upkeep import Upkeep
+from appliance.identity.authenticate import Authenticate
+from appliance.identity.signed import Encoding, SignedRequest, decode_signed
+from appliance.identity.terminals import Terminals
+from appliance.ledger.group import Append
+from appliance.ledger.head import LogSigners
+from appliance.ledger.ledger import Ledger
+from appliance.ledger.room import Room
+from appliance.ledger.wal import WalKeeper
+from appliance.ledger.writer import Settled, Writer
+from appliance.model.errors import TillstoneError, Unavailable
+from appliance.model.limits import BATCH_BYTES_MAX
+from appliance.payment.batch import Batch
+from appliance.payment.operate import Operations
+from appliance.payment.pipeline import PaymentPipeline
+from appliance.payment.resolve import Resolver
+from appliance.payment.respond import Respond
+from appliance.payment.undo import Undo
+from appliance.payment.validate import ShopRules
+from appliance.ports.provider import Provider
+from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
+from appliance.runtime.stages import Stages
+from appliance.runtime.supervise import Restart, Supervisor, supervised
+from appliance.runtime.tracing import SilentTracer
+from appliance.wire.answers import BatchAnswer, HeadAnswer, PaymentAnswer
+from appliance.wiring.projections import projections
+from tests.world.disk import WorldDisk
+from tests.world.loop import Machine, WorldClock, WorldLoop, threadlike
+from tests.world.template import AUDIENCE, STORE_KEY, Keys
+
+CURRENCY: Final = "EUR"
+CASH_ROUNDING_MINOR: Final = 5
+SETTLE_MS: Final = 30_000  # the least that the settings allow; the provider of a world is late by less
+UNSIGNED_AGE_MAX_MS: Final = 15 * 60_000
+
+
+@dataclass(slots=True, kw_only=True)
+class CommitCut:
+    """A plan to lose power inside the `left`-th commit from now, `share` of the way through what it writes."""
+
+    left: int
+    share: float
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Life:
+    """What one life of the box stands on.
+
+    Attributes:
+        cut: where it is to end inside a commit; `on_cut` is then called with the disk's position.
+        is_stuck: its writer is inside the commit that it never leaves.
+    """
+
+    machine: Machine
+    loop: WorldLoop
+    disk: WorldDisk
+    randomness: random.Random
+    on_cut: Callable[[int], None]
+    cut: CommitCut | None = None
+    is_stuck: bool = False
+
+
+LIFE: Final[contextvars.ContextVar[Life]] = contextvars.ContextVar("life")
+
+
+class SteppedWriter(Writer):
+    """The real writer without its thread: a step of the loop takes what waits and writes it as one group."""
+
+    _life: Life
+    _is_due = False
+
+    @override
+    def start(self) -> None:
+        self._life = LIFE.get()
+        real_settle, self._settle = self._settle, self._hold
+        self._real_settle = real_settle
+        self._held: list[tuple[int, Settled]] = []
+
+    @override
+    def submit(self, append: Append) -> None:
+        super().submit(append)
+        if not self._is_due:
+            self._is_due = True
+            self._life.loop.call_later(self._life.randomness.expovariate(1_000), self._step)
+
+    @override
+    def close(self) -> None:
+        while self._queue:
+            self._step()
+        self._is_closing = True
+
+    def _hold(self, settled: Settled) -> None:
+        self._held.append((self._life.disk.position, settled))
+
+    def _step(self) -> None:
+        life = self._life
+        if life.is_stuck or not self._queue:
+            self._is_due = False
+            return
+        before = life.disk.position
+        with threadlike():
+            is_well = self._write_group(self._take())
+        self._is_due = is_well and bool(self._queue)
+        if self._is_due:
+            life.loop.call_later(life.randomness.expovariate(1_000), self._step)
+        position = life.disk.position
+        if life.cut is not None:
+            life.cut.left -= 1
+            if life.cut.left <= 0:
+                position = before + round(life.cut.share * (position - before))
+                life.is_stuck = True
+        told, self._held = [settled for at, settled in self._held if at <= position], []
+        for settled in told:
+            self._real_settle(settled)
+        if life.is_stuck:
+            # What was answered before the power went may still leave the box.
+            life.loop.call_later(0.2 if told else 0.0, life.on_cut, position)
+
+
+class SteppedWalKeeper(WalKeeper):
+    """Checkpoints now and then, in the writer's step."""
+
+    @override
+    def start(self) -> None:
+        self._life = LIFE.get()
+
+    @override
+    def close(self) -> None:
+        pass
+
+    @override
+    def after_commit(self, writer: sqlite3.Connection) -> None:
+        if self._life.randomness.random() < 0.02:
+            mode = self._life.randomness.choice(("PASSIVE", "RESTART"))
+            writer.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+
+
+class WorldLedger(Ledger):
+    """The real ledger on the world's loop."""
+
+    @override
+    def _new_writer(self) -> Writer:
+        self._wal = SteppedWalKeeper(self._folder, self._fail)
+        self._wal.start()
+        return SteppedWriter(
+            connection=self._opened.connection,
+            projector=self._opened.projector,
+            wal=self._wal,
+            tail=self._prover.tail,
+            settle=self._settle,
+            fail=self._fail,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Token:
+    """The state of the two keys' home: `is_away` for a while, or slow."""
+
+    is_away: bool = False
+    delay_ms: int = 5
+
+
+class SlowSigner:
+    """Satisfies `ports/signer.py`: a real key that takes its time and may be away."""
+
+    def __init__(self, key: SigningKey, token: Token, clock: WorldClock) -> None:
+        self._key = key
+        self._token = token
+        self._clock = clock
+        self.algorithm = key.algorithm
+        self.public_key = key.public_key
+        self.key_id = key.key_id
+
+    async def sign(self, message: bytes) -> bytes:
+        await self._clock.sleep(self._token.delay_ms)
+        if self._token.is_away:
+            raise Unavailable("token_away", "the world took the token away")
+        return self._key.sign(message)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class WorldBox:
+    """One life of the process; `run` ends when it is told to stop, or when the process would end itself."""
+
+    life: Life
+    clock: WorldClock
+    keys: Keys
+    token: Token
+    provider: Provider
+    log: Log
+    supervisor: Supervisor | None = None
+    ledger: Ledger | None = None
+    is_open: bool = False
+    was_open: bool = False
+    _verbs: dict[str, Callable[[SignedRequest], Awaitable[PaymentAnswer | BatchAnswer | HeadAnswer]]] = field(
+        default_factory=dict
+    )
+    _failures: Failures | None = None
+
+    async def run(self) -> None:
+        LIFE.set(self.life)
+        folder = self.life.disk.folder
+        self.ledger = ledger = await WorldLedger.open(
+            folder,
+            signers=LogSigners(
+                classical=SlowSigner(self.keys.classical, self.token, self.clock),
+                post_quantum=SlowSigner(self.keys.post_quantum, self.token, self.clock),
+            ),
+            projections=projections(),
+            clock=self.clock,
+            store_key=STORE_KEY,
+            room=Room(folder=folder, clock=self.clock, free_bytes_min=0),
+        )
+        async with supervised(log=self.log, clock=self.clock) as supervisor:
+            self.supervisor = supervisor
+            supervisor.start("head signing", ledger.sign_heads)
+            supervisor.start("commit watch", ledger.watch)
+            await record_boot(
+                ledger=ledger, clock=self.clock, version="world", self_tests=0, epoch=0, post_quantum="memory"
+            )
+            await self._build(ledger, supervisor, folder)
+            self.is_open = self.was_open = True
+            await supervisor.stopped()
+            self.is_open = False
+        await ledger.close()
+
+    async def _build(self, ledger: Ledger, supervisor: Supervisor, folder: Path) -> None:
+        clock, quarantine, stages = self.clock, Quarantine(), Stages(tracer=SilentTracer(), metrics=metrics())
+        terminals = Terminals(ledger=ledger, clock=clock)
+        await terminals.load()
+        authenticate = Authenticate(
+            terminals=terminals,
+            watermark=LogWatermark(ledger=ledger, quarantine=quarantine),
+            clock=clock,
+            audience=AUDIENCE,
+            clock_skew_max_ms=5 * 60_000,
+        )
+        admission = BoxAdmission(
+            quarantine=quarantine,
+            signing_lag=lambda: ledger.signing_lag,
+            unsigned_age_max_ms=UNSIGNED_AGE_MAX_MS,
+            unsigned_entries_max=5_000,
+        )
+        rules = ShopRules(currency=CURRENCY, cash_rounding_minor=CASH_ROUNDING_MINOR, amount_minor_max=10**9)
+        operations = Operations(
+            ledger=ledger,
+            provider=self.provider,
+            supervisor=supervisor,
+            clock=clock,
+            log=self.log,
+            stages=stages,
+            log_origin=AUDIENCE,
+            source_default="pm_card_visa",
+        )
+        pipeline = PaymentPipeline(
+            authenticate=authenticate,
+            rules=rules,
+            admission=admission,
+            operations=operations,
+            undo=Undo(ledger=ledger, operations=operations, clock=clock),
+            respond=Respond(ledger=ledger, clock=clock),
+            ledger=ledger,
+            clock=clock,
+            stages=stages,
+        )
+        batch = Batch(authenticate=authenticate, rules=rules, admission=admission, ledger=ledger, clock=clock)
+        self._verbs = {
+            "payment": pipeline.pay,
+            "status": pipeline.status,
+            "reversal": pipeline.reverse,
+            "abort": pipeline.abort,
+            "refund": pipeline.refund,
+            "batch": batch.take,
+            "head": authenticate.show_head,
+        }
+        self._failures = Failures(clock=clock, log=self.log, metrics=metrics(), on_corrupt=quarantine.set)
+        resolver = Resolver(
+            ledger=ledger,
+            operations=operations,
+            clock=clock,
+            log=self.log,
+            settle_ms=SETTLE_MS,
+            jitter=self.life.randomness,
+        )
+        upkeep = Upkeep(
+            ledger=ledger, clock=clock, metrics=metrics(), log=self.log, folder=folder, probes={}, terminal_count=int
+        )
+        supervisor.start("clock", upkeep.watch_clock, restart=Restart.ON_CRASH)
+        supervisor.start("resolver", resolver.run, restart=Restart.ON_CRASH)
+
+    async def serve(self, verb: str, body: bytes) -> tuple[int, bytes]:
+        """What the door answers to the bytes of a request: status and CBOR."""
+        assert self._failures is not None
+        try:
+            signed = decode_signed(body, Encoding.COSE, size_max=BATCH_BYTES_MAX)
+            result = await self._verbs[verb](signed)
+        except Exception as error:  # noqa: BLE001 - the end of a request, as in `api/middleware.py`
+            if not isinstance(error, TillstoneError):
+                self.life.loop.crashes.append(f"{verb}: {type(error).__name__}: {error}")
+            refused = self._failures.answer(error, verb=verb, encoding=Encoding.COSE)
+            return _sent(refused)
+        is_asked = isinstance(result, PaymentAnswer) and result.state == "being_checked" and verb != "status"
+        return _sent(encode_answer(result, Encoding.COSE, status=202 if is_asked else 200))
+
+
+def _sent(response: web.Response) -> tuple[int, bytes]:
+    assert isinstance(response.body, bytes)
+    return response.status, response.body
+
+
+@cache
+def metrics() -> Metrics:
+    """One set for all lives: nobody reads it."""
+    return Metrics()

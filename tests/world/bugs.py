@@ -1,0 +1,325 @@
+"""Bugs that a world must find: each is what a tired colleague might write, planted into the running code.
+
+Owns the list. A bug replaces one function of ours by a wrong twin of it, in a process of its own (`worker.py`).
+`test_bugs.py` asks the world to catch every one; a bug that gets away shows a hole in the world, not in the list.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from appliance.adapters import stripe, stripe_reply
+from appliance.ledger import database, opening
+from appliance.ledger.draft import RecordedEntry
+from appliance.ledger.group import Append
+from appliance.ledger.writer import Settled, Writer
+from appliance.model.errors import Rejected
+from appliance.model.ids import ProviderKey, ProviderReference, RequestKey
+from appliance.model.money import Money
+from appliance.model.operation import Operation, OperationKind, OperationState
+from appliance.payment import authorise, batch, operate, projection, record, records, resolve, undo, undo_entry
+from appliance.payment.guards import FreshKey, Undoable
+from appliance.payment.operate import Operations
+from appliance.payment.records import KnownRequest, OpenOperation, find_request
+from appliance.payment.resolve import Resolver
+from appliance.ports import provider as port
+from appliance.wire import entries
+from provisioning.terminal.asking import Asker
+
+Plant = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bug:
+    """One wrong function. `what` is the sentence that its author would defend it with."""
+
+    name: str
+    what: str
+    plant: Plant
+
+
+BUGS: Final[dict[str, Bug]] = {}
+
+
+def _bug(what: str) -> Callable[[Plant], Plant]:
+    def keep(plant: Plant) -> Plant:
+        name = plant.__name__.replace("_", "-")
+        BUGS[name] = Bug(name=name, what=what, plant=plant)
+        return plant
+
+    return keep
+
+
+def _put(owner: Any, **wrong: object) -> None:
+    """Replace functions of a class or a module by their wrong twins."""
+    for name, twin in wrong.items():
+        getattr(owner, name)  # a renamed function must not leave its bug behind unplanted
+        setattr(owner, name, twin)
+
+
+# --- at the provider ---
+
+
+@_bug("No answer? Ask again, with a fresh key so that the provider does not refuse it.")
+def retry_with_a_new_provider_key() -> None:
+    ask = Operations._ask
+
+    async def twice(self: Operations, operation: Operation) -> port.Answer:
+        answer = await ask(self, operation)
+        if isinstance(answer, port.Unknown):
+            again = replace(operation, provider_key=ProviderKey(f"{operation.provider_key}/again"))
+            answer = await ask(self, again)
+        return answer
+
+    _put(Operations, _ask=twice)
+
+
+@_bug("Keys are idempotent, so what is unclear is simply sent again, however old the key is.")
+def resend_an_expired_key() -> None:
+    async def ask_again(self: Operations, operation: Operation, **_: object) -> port.Found | port.Absent | port.Unknown:
+        answer = await self._ask(operation)
+        if isinstance(answer, port.Confirmed | port.Declined):
+            return port.Found(answer=answer)
+        return port.Unknown(reason="asked_again")
+
+    _put(Operations, find=ask_again)
+
+
+@_bug("The provider said 200, why compare what it said with what was asked?")
+def trust_an_answer_unread() -> None:
+    _put(stripe_reply, _difference=lambda *_, **__: None)
+
+
+@_bug("A timeout means that the card was declined.")
+def call_a_timeout_a_decline() -> None:
+    _settle_unknown_as(OperationState.REJECTED)
+
+
+@_bug("The connection broke, so nothing was charged.")
+def call_a_lost_answer_not_charged() -> None:
+    _settle_unknown_as(OperationState.ABSENT)
+
+
+@_bug("A 500 is an error, and errors charge nobody.")
+def call_a_server_error_a_refusal() -> None:
+    def refuse(reply: stripe_reply.Reply, expected: stripe_reply.Expected) -> port.Answer:
+        if reply.status >= 500:
+            return port.Refused(code="provider_failed", detail="the provider failed")
+        return failure_answer(reply, expected)
+
+    failure_answer = stripe_reply.failure_answer
+    _put(stripe_reply, failure_answer=refuse)
+
+
+@_bug("JSON that cannot be read is no success.")
+def call_half_an_answer_a_decline() -> None:
+    def decline(reply: stripe_reply.Reply, expected: stripe_reply.Expected) -> port.Answer:
+        answer = authorise_answer(reply, expected)
+        if answer == port.Unknown(reason="answer_unreadable"):
+            return port.Declined(code="card_declined", message="The card was declined.")
+        return answer
+
+    authorise_answer = stripe_reply.authorise_answer
+    _put(stripe, authorise_answer=decline)
+
+
+@_bug("One complete listing without it is proof enough.")
+def settle_by_one_listing() -> None:
+    def one(self: Resolver, waiting: OpenOperation, _: port.Absent) -> bool:
+        return self._clock.now_ms() - waiting.operation.prepared_ms >= 30_000
+
+    _put(Resolver, _is_proven=one)
+
+
+@_bug("What is not in the listing now was never sent.")
+def forget_that_a_request_may_still_travel() -> None:
+    _put(Resolver, _is_proven=lambda *_: True)
+
+
+@_bug("The listing starts when the intent was made.")
+def believe_our_own_clock() -> None:
+    _put(resolve, _CLOCK_ERROR_MS=0)
+
+
+@_bug("A charge of the same amount in the same minute is ours.")
+def find_a_charge_by_its_amount() -> None:
+    def same_amount(item: Any, expected: stripe_reply.Expected) -> bool:
+        return bool(item.amount == expected.amount)
+
+    _put(stripe, _is_ours=same_amount)
+    _put(stripe_reply, _difference=lambda amount, *rest, **_: None if amount == rest[2].amount else "amount_differs")
+
+
+@_bug("A refund that was not confirmed is begun anew.")
+def refund_again_without_proof() -> None:
+    find = Operations.find
+
+    async def impatient(
+        self: Operations, operation: Operation, *, since_ms: int, known: ProviderReference | None
+    ) -> port.Found | port.Absent | port.Unknown:
+        if operation.kind is OperationKind.AUTHORISE:
+            return await find(self, operation, since_ms=since_ms, known=known)
+        return port.Absent(as_of_ms=self._clock.now_ms())
+
+    _put(Operations, find=impatient)
+    _put(Resolver, _is_proven=lambda *_: True)
+
+
+@_bug("A refund gives the sale's total back.")
+def refund_the_total_by_card() -> None:
+    right = undo_entry.undo_operation
+
+    def total(standing: Any, *rest: Any) -> Operation:
+        operation = right(standing, *rest)
+        return replace(operation, money=Money(standing.recorded.total_minor, standing.recorded.currency))
+
+    _put(undo, undo_operation=total)
+    _put(resolve, undo_operation=total)
+
+
+@_bug("After a restart only what was answered as unknown is looked after; the rest was never sent.")
+def forget_an_open_operation_at_restart() -> None:
+    right = records.open_operations
+
+    def answered(connection: sqlite3.Connection, limit: int) -> tuple[OpenOperation, ...]:
+        return tuple(each for each in right(connection, limit) if each.state is OperationState.UNKNOWN)
+
+    _put(resolve, open_operations=answered)
+
+
+# --- in the ledger ---
+
+
+@_bug("fsync is slow, and the kernel writes it out soon enough.")
+def drop_the_fsync() -> None:
+    right = database.connect_writer
+
+    def fast(folder: Path) -> sqlite3.Connection:
+        connection = right(folder)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    _put(opening, connect_writer=fast)
+
+
+@_bug("What SQLite finds at the start is what the disk holds.")
+def believe_clean_looking_pages() -> None:
+    _put(opening, rewrite_wal=lambda _: None)
+
+
+@_bug("The till need not wait for the disk: the commit is about to happen.")
+def answer_before_commit() -> None:
+    transact, commit = Writer._transact, Writer._commit
+
+    def hasty(self: Writer, members: Sequence[Append]) -> Settled:
+        vars(self)["_commit"] = lambda: None
+        settled = transact(self, members)
+        del vars(self)["_commit"]
+        self._settle(settled)
+        if self._connection.in_transaction:
+            commit(self)
+        return replace(settled, tiles=(), answers=())
+
+    _put(Writer, _transact=hasty)
+
+
+@_bug("Whether a refund is allowed was checked a moment ago.")
+def check_a_refund_outside_the_transaction() -> None:
+    _put(Undoable, check=lambda self, connection: self.fresh.check(connection))
+
+
+@_bug("A key that was used is the same request again.")
+def accept_a_replayed_key_with_another_payload() -> None:
+    right = FreshKey.judge
+
+    def careless(self: FreshKey, known: KnownRequest | None) -> None:
+        right(self if known is None or known.is_tombstone else replace(self, payload_hash=known.payload_hash), known)
+
+    _put(FreshKey, judge=careless)
+
+
+@_bug("A payment that was cancelled before it came is a payment like any other.")
+def ignore_a_tombstone() -> None:
+    def unless_tombstone(key: RequestKey) -> Any:
+        return _FreshOrTombstone(key=key)
+
+    for module in (authorise, record, batch):
+        _put(module, unused=unless_tombstone)
+    _insert_over()
+
+
+@_bug("The reversal comes by itself: the entry says that it is wanted.")
+def lose_the_mark_of_a_wanted_reversal() -> None:
+    def only_the_request(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
+        body = projection.body_of(entry, entries.ReversalWantedEntry)
+        row = projection._request_row(entry, body.asked, "reversal", body.payment)
+        connection.execute(projection._INSERT_REQUEST, row)
+
+    projection._APPLY[entries.REVERSAL_WANTED] = only_the_request
+
+
+@_bug("What is in the drawer is tendered minus change, and the rounding.")
+def count_a_rounding_twice() -> None:
+    right = projection._payment_row
+
+    def twice(entry: RecordedEntry, asked: entries.Asked, sale: entries.SaleFacts, state: Any) -> Any:
+        return right(entry, asked, msgspec.structs.replace(sale, change=max(0, sale.change - sale.rounding)), state)
+
+    _put(projection, _payment_row=twice)
+
+
+@_bug("Stored sales were checked by the till.")
+def take_stored_sales_unchecked() -> None:
+    _put(batch, unused=lambda _: None)
+    _insert_over()
+
+
+# --- at the till ---
+
+
+@_bug("Each attempt is a request of its own, so it gets a key of its own.")
+def let_a_till_retry_under_a_new_key() -> None:
+    right = Asker.claims
+    asked: set[str] = set()
+
+    def fresh(self: Asker, verb: Any, key: RequestKey, body: Any) -> Any:
+        if verb == "payment" and str(key) in asked:
+            key = self.new_key()
+        asked.add(str(key))
+        return right(self, verb, key, body)
+
+    _put(Asker, claims=fresh)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FreshOrTombstone:
+    key: RequestKey
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        known = find_request(connection, self.key)
+        if known is not None and not known.is_tombstone:
+            raise Rejected("key_used", "this key was used")
+
+
+def _settle_unknown_as(state: OperationState) -> None:
+    right = operate.settle
+
+    def settle(kind: OperationKind, answer: port.Answer) -> operate.Settled:
+        if isinstance(answer, port.Unknown) and kind is OperationKind.AUTHORISE:
+            return operate.Settled(state=state, reference=None, code=answer.reason)
+        return right(kind, answer)
+
+    _put(operate, settle=settle)
+    _put(resolve, settle=settle)
+
+
+def _insert_over() -> None:
+    for name in ("_INTO_REQUESTS", "_INTO_PAYMENTS", "_INSERT_REQUEST", "_INSERT_PAYMENT"):
+        statement: str = getattr(projection, name)
+        _put(projection, **{name: statement.replace("INSERT", "INSERT OR REPLACE")})

@@ -1,0 +1,218 @@
+"""What must hold of a world at rest: log, tables, tills and provider say the same.
+
+Owns the verdict. Must never change anything: it reads the log's bytes, the tables, the provider's oracle and what the
+tills were told, and compares each with the others.
+
+* lost: something that was acknowledged, promised or proven is not so.
+* doubled: money or a sale is there twice.
+* falsely failed: somebody was told that nothing was charged, and it was.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import msgspec
+
+from appliance.crypto import cbor
+from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry, decode
+from appliance.ledger.merkle import Frontier, leaf_hash
+from appliance.ledger.projection import tables_digest
+from appliance.ledger.verify import verify_log
+from appliance.model.errors import TillstoneError
+from appliance.wire import entries
+from appliance.wire.requests import PaymentBody
+from appliance.wiring.projections import projections
+from tests.crash.invariants import AFTER
+from tests.world.books import FAILED, Books, Harm, Told
+from tests.world.box import LIFE, WorldBox
+from tests.world.provider import WorldTwin
+
+KEPT: Final = frozenset({"approved"})
+GIVEN_BACK: Final = frozenset({"refunded", "reversed"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A row of the table of payments."""
+
+    state: str
+    total: int
+    cash: int
+    card: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledgered:
+    """What the box itself holds."""
+
+    encoded: list[bytes]
+    log: list[tuple[Entry, Any]]
+    payments: dict[str, Standing]
+
+
+async def judge(books: Books, box: WorldBox, twin: WorldTwin, *, rebuilds: bool) -> None:
+    """Write every violation into the books."""
+    assert box.ledger is not None
+    held = await box.ledger.read(_read)
+    for crash in box.life.loop.crashes:
+        books.violate("lost", f"something crashed: {crash}")
+    _check_log(books, held)
+    _check_requests(books, held)
+    _check_sales(books, held)
+    _check_told(books, held)
+    _check_cash(books, held)
+    _check_cards(books, held, twin.charges())
+    if rebuilds:
+        await _check_rebuild(books, box)
+
+
+def _read(connection: sqlite3.Connection) -> Ledgered:
+    encoded = [row[0] for row in connection.execute("SELECT entry FROM entries ORDER BY seq")]
+    decoded = [decode(each) for each in encoded]
+    rows = connection.execute("SELECT key, state, total, cash, card FROM payments").fetchall()
+    return Ledgered(
+        encoded=encoded,
+        log=[(entry, cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)) for entry in decoded],
+        payments={
+            str(uuid.UUID(bytes=key)): Standing(state=state, total=total, cash=cash, card=card)
+            for key, state, total, cash, card in rows
+        },
+    )
+
+
+def _check_log(books: Books, held: Ledgered) -> None:
+    """The log verifies from its bytes, and each head that anybody saw signed is a head of it."""
+    try:
+        verify_log(held.encoded, owner=None, check_bodies=True)
+    except TillstoneError as error:
+        books.violate("lost", f"the log does not verify: {error}")
+    frontier = Frontier()
+    for size, encoded in enumerate(held.encoded, start=1):
+        frontier.append(leaf_hash(encoded), [])
+        seen = books.heads.get(size)
+        if seen is not None and frontier.root().hex() != seen:
+            books.violate("lost", f"the head of {size} entries that a till verified is not one of this log")
+    for size in books.heads:
+        if size > len(held.encoded):
+            books.violate("lost", f"a till verified a head of {size} entries, and the log has {len(held.encoded)}")
+
+
+def _check_requests(books: Books, held: Ledgered) -> None:
+    """Each key has at most one entry, each entry a key that somebody used; what was refused has none."""
+    seen = Counter(_asked(body) for _, body in held.log if isinstance(body, dict) and body.get("asked"))
+    known = books.asked | books.sales.keys()
+    for key, count in seen.items():
+        if count > 1:
+            books.violate("doubled", f"{books.name(key)} is in the log {count} times")
+        if key not in known:
+            books.violate("doubled", f"{books.name(key)} is in the log, and no till asked under this key")
+    for key in books.refused:
+        if seen[key]:
+            books.violate("lost", f"{books.name(key)} was refused, and is in the log")
+
+
+def _check_sales(books: Books, held: Ledgered) -> None:
+    """What is recorded of a sale is what the till asked for."""
+    for key, standing in held.payments.items():
+        body = books.sales.get(key)
+        if body is None or standing.state == "cancelled":
+            continue
+        expected = (body.amount_minor, _cash(body), _card(body))
+        if (standing.total, standing.cash, standing.card) != expected:
+            books.violate("lost", f"{books.name(key)} was to be {expected}, and is recorded as {standing}")
+
+
+def _check_told(books: Books, held: Ledgered) -> None:
+    """What a till was told is there, and changed only because somebody asked for it."""
+    by_payment: dict[str, list[Told]] = {}
+    for told in books.told:
+        by_payment.setdefault(told.payment, []).append(told)
+    for payment, answers in by_payment.items():
+        name, standing = books.name(payment), held.payments.get(payment)
+        if standing is None:
+            books.violate("lost", f"{name} was told {answers[0].state}, and is not in the ledger")
+            continue
+        answers.sort(key=lambda told: told.seq)
+        states = [told.state for told in answers] + [standing.state]
+        for before, after in pairwise(states):
+            is_asked = before == after or payment in books.undone
+            if after not in AFTER[before] or not is_asked:
+                harm: Harm = "falsely failed" if {before, after} & FAILED else "lost"
+                books.violate(harm, f"{name} was told {before}, and then it is {after}")
+
+
+def _check_cash(books: Books, held: Ledgered) -> None:
+    """Cash is handed back once, and exactly what was taken."""
+    given: Counter[str] = Counter()
+    for entry, body in held.log:
+        if entry.kind not in (entries.REFUND, entries.REVERSAL):
+            continue
+        undo = msgspec.convert(body, entries.UndoEntry)
+        payment = str(uuid.UUID(bytes=undo.payment))
+        given[payment] += 1
+        standing = held.payments.get(payment)
+        if standing is None or (undo.cash, undo.card) != (standing.cash, standing.card):
+            books.violate(
+                "lost", f"{books.name(payment)} is {standing}; given back: {undo.cash} cash, {undo.card} card"
+            )
+    for payment, count in given.items():
+        if count > 1:
+            books.violate("doubled", f"{books.name(payment)} was given back {count} times")
+    for payment, standing in held.payments.items():
+        if (standing.state in GIVEN_BACK) != (given[payment] > 0):
+            books.violate("lost", f"{books.name(payment)} is {standing.state}, and given back {given[payment]} times")
+
+
+def _check_cards(books: Books, held: Ledgered, charges: list[dict[str, Any]]) -> None:
+    """At most one charge for each payment; what is kept is what the ledger says, in each and in all."""
+    by_payment: dict[str, list[dict[str, Any]]] = {}
+    for charge in charges:
+        by_payment.setdefault(charge["metadata"]["tillstone_payment"], []).append(charge)
+    for payment, taken in by_payment.items():
+        name = books.name(payment)
+        if len(taken) > 1:
+            books.violate("doubled", f"{name} was charged {len(taken)} times")
+        if payment not in held.payments:
+            books.violate("lost", f"{name} was charged, and the ledger knows nothing of it")
+    expected_sum = 0
+    for payment, standing in held.payments.items():
+        taken = by_payment.get(payment, [])
+        kept = sum(charge["captured"] - charge["refunded"] for charge in taken)
+        expected = standing.card if standing.state in KEPT else 0
+        expected_sum += expected
+        if kept == expected:
+            continue
+        harm: Harm = "lost" if kept < expected else "falsely failed" if standing.state in FAILED else "doubled"
+        books.violate(harm, f"{books.name(payment)} is {standing.state}: {expected} to be kept, {kept} are")
+    kept_sum = sum(charge["captured"] - charge["refunded"] for charge in charges)
+    if kept_sum != expected_sum and not books.violations:
+        books.violate("lost", f"the provider keeps {kept_sum} in all, the ledger says {expected_sum}")
+
+
+async def _check_rebuild(books: Books, box: WorldBox) -> None:
+    """The tables are a function of the log."""
+    assert box.ledger is not None
+    LIFE.set(box.life)  # the writer is made anew
+    own = projections()
+    before = await box.ledger.read(lambda connection: tables_digest(connection, own))
+    await box.ledger.rebuild()
+    if await box.ledger.read(lambda connection: tables_digest(connection, own)) != before:
+        books.violate("lost", "rebuilding from the log gives other tables")
+
+
+def _asked(body: dict[str, Any]) -> str:
+    return str(uuid.UUID(bytes=body["asked"]["key"]))
+
+
+def _cash(body: PaymentBody) -> int:
+    return sum(tender.amount_minor for tender in body.tenders if tender.kind == "cash") - body.change_minor
+
+
+def _card(body: PaymentBody) -> int:
+    return sum(tender.amount_minor for tender in body.tenders if tender.kind == "card")

@@ -1,0 +1,257 @@
+"""A till of a world: the real client over the world's link, and a person who keeps at it.
+
+Owns what a till remembers over its own restarts: its questions that have no final answer yet, and what its client
+learnt. Must never make a new key for an old question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import Final
+
+from typing_extensions import override
+
+from appliance.crypto.signing_key import TerminalKey
+from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
+from appliance.model.ids import RequestKey, request_key
+from appliance.wire.answers import BatchAnswer, PaymentAnswer
+from appliance.wire.requests import BatchBody, PaymentBody
+from provisioning.terminal.client import TerminalClient
+from provisioning.terminal.home import Memory, Profile, TerminalHome
+from provisioning.terminal.memory import TerminalMemory
+from provisioning.terminal.receipts import NotBelieved, ReceiptVerifier, VerifiedReceipt
+from tests.world.books import Books, Told
+from tests.world.link import Lan, WorldLink
+from tests.world.loop import Machine, WorldClock, WorldLoop
+
+FINAL: Final = frozenset({"approved", "declined", "not_charged", "refunded", "reversed", "cancelled"})
+HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
+    "payment": frozenset({"payment_cancelled"}),
+    "batch": frozenset(),
+    "refund": frozenset({"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"}),
+    "reversal": frozenset({"already_undone"}),
+    "abort": frozenset({"already_undone", "payment_complete"}),
+}
+"""What a till may be refused although it did nothing wrong, by verb."""
+NOT_NOW: Final = frozenset({"payment_open", "payment_unknown"})
+"""Refusals that may turn into a yes: a copy of the question that is still on its way finds another payment."""
+PATIENCE_MS: Final = (300, 1_500, 4_000)
+ASK_AGAIN_S: Final = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Something asked under one key until it is answered; `of` is the payment that it is about."""
+
+    key: RequestKey
+    of: RequestKey
+    verb: str
+    body: PaymentBody | BatchBody | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pocket(TerminalHome):
+    """Satisfies what the client's memory asks of a folder; outlives the till's process."""
+
+    kept: list[Memory] = field(default_factory=list)
+
+    @override
+    def keep_memory(self, memory: Memory) -> None:
+        self.kept[:] = [memory]
+
+    @override
+    def memory(self) -> Memory:
+        return self.kept[0] if self.kept else Memory()
+
+
+class Witnessed:
+    """Satisfies `ReceiptVerifier`: the real one, and each head it proved goes into the books."""
+
+    def __init__(self, inner: ReceiptVerifier, books: Books) -> None:
+        self._inner = inner
+        self._books = books
+
+    def verify(self, receipt: bytes) -> VerifiedReceipt:
+        verified = self._inner.verify(receipt)
+        self._books.see_head(verified.head.size, verified.head.root)
+        return verified
+
+
+@dataclass(kw_only=True, eq=False)
+class Till:
+    """One till over all its restarts."""
+
+    name: str
+    profile: Profile
+    key: TerminalKey
+    pocket: Pocket
+    clock: WorldClock
+    lan: Lan
+    loop: WorldLoop
+    books: Books
+    verifier: ReceiptVerifier
+    randomness: random.Random
+    open: dict[str, Question] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Begin, or begin again with what was remembered."""
+        self.machine = Machine(name=self.name)
+        self._busy: set[str] = set()
+        self.client = TerminalClient(
+            profile=self.profile,
+            key=self.key,
+            link=WorldLink(self.lan),
+            memory=TerminalMemory(home=self.pocket, memory=self.pocket.memory()),
+            verifier=Witnessed(self.verifier, self.books),
+            clock=self.clock,
+            random=self.randomness.randbytes,
+        )
+        self.loop.spawn(self.machine, self._keep_asking(), self.name)
+
+    def restart(self) -> None:
+        """The plug is pulled and put back."""
+        self.books.history.add(self.name, f"restarts, {len(self.open)} questions open")
+        self.machine.is_alive = False
+        self.start()
+
+    def new_key(self) -> RequestKey:
+        return self.client.new_key()
+
+    def ask(self, question: Question, patience_ms: int | None = None) -> None:
+        """Remember the question, then ask it for the first time."""
+        self.open[str(question.key)] = question
+        books = self.books
+        books.asked.add(str(question.key))
+        if question.verb == "payment" and isinstance(question.body, PaymentBody):
+            books.sales[str(question.key)] = question.body
+        if isinstance(question.body, BatchBody):
+            books.sales.update({item.key: item.payment for item in question.body.items})
+        if question.verb in ("refund", "reversal", "abort"):
+            books.undone.add(str(question.of))
+        about = "" if question.of == question.key else f" of {books.name(str(question.of))}"
+        books.history.add(self.name, f"asks {question.verb} {books.name(str(question.key))}{about}{_what(question)}")
+        self.spawn(question, patience_ms)
+
+    def spawn(self, question: Question, patience_ms: int | None = None) -> None:
+        """Ask (again) beside whatever else this till does."""
+        patience_ms = self.randomness.choice(PATIENCE_MS) if patience_ms is None else patience_ms
+        self.loop.spawn(self.machine, self._put(question, patience_ms), f"{self.name} {question.verb}")
+
+    async def look(self, of: str) -> None:
+        """Ask how a payment stands."""
+        try:
+            answer = await self.client.status(request_key(of), deadline=self.client.deadline(3_000))
+        except NotBelieved as contradiction:
+            self.books.violate("lost", f"status of {self.books.name(of)}: {contradiction}")
+        except (Unavailable, OutcomeUnknown):
+            return
+        except Rejected as refusal:
+            if refusal.code != "payment_unknown" or any(told.payment == of for told in self.books.told):
+                self.books.violate("lost", f"status of {self.books.name(of)}: {refusal}")
+        else:
+            if answer.state in FINAL and answer.receipt is not None:
+                self._hear(Told(key=of, payment=of, verb="status", state=answer.state, seq=answer.seq))
+
+    async def tamper(self, key: RequestKey, body: PaymentBody) -> None:
+        """Send another sale under a key that was answered: the box must refuse it."""
+        try:
+            answer = await self.client.payment(body, key=key, deadline=self.client.deadline(3_000))
+        except (Unavailable, OutcomeUnknown):
+            return
+        except Rejected as refusal:
+            if refusal.code in ("key_reused", "payment_cancelled"):
+                return
+            self.books.violate("lost", f"another sale under {self.books.name(str(key))}: {refusal}")
+        else:
+            self.books.violate(
+                "lost", f"another sale under {self.books.name(str(key))} was told {answer.state}, and is not in the log"
+            )
+
+    async def _keep_asking(self) -> None:
+        while True:
+            await asyncio.sleep(ASK_AGAIN_S * self.randomness.uniform(0.5, 1.5))
+            for question in list(self.open.values()):
+                await self._put(question, 1_500)
+
+    async def _put(self, question: Question, patience_ms: int) -> None:
+        key = str(question.key)
+        if key in self._busy:
+            return
+        self._busy.add(key)
+        try:
+            if question.verb == "batch":
+                self._hear_batch(question, await self._send_batch(question, patience_ms))
+            else:
+                self._hear_answer(question, await self._send(question, patience_ms))
+        except NotBelieved as contradiction:
+            self.books.violate("lost", f"{question.verb} {self.books.name(key)}: {contradiction}")
+            self.open.pop(key, None)
+        except (Unavailable, OutcomeUnknown) as unclear:
+            self.books.history.add(self.name, f"hears {question.verb} {self.books.name(key)}: {unclear.code}")
+        except Rejected as refusal:
+            self._hear_refusal(question, refusal)
+        finally:
+            self._busy.discard(key)
+
+    async def _send(self, question: Question, patience_ms: int) -> PaymentAnswer:
+        client, deadline = self.client, self.client.deadline(patience_ms)
+        match question.verb:
+            case "payment":
+                assert isinstance(question.body, PaymentBody)
+                return await client.payment(question.body, key=question.key, deadline=deadline)
+            case "refund":
+                return await client.refund(question.of, key=question.key, deadline=deadline)
+            case "reversal":
+                return await client.reversal(question.of, key=question.key, deadline=deadline)
+            case _:
+                return await client.abort(question.of, key=question.key, deadline=deadline)
+
+    async def _send_batch(self, question: Question, patience_ms: int) -> BatchAnswer:
+        assert isinstance(question.body, BatchBody)
+        return await self.client.batch(question.body, key=question.key, deadline=self.client.deadline(patience_ms))
+
+    def _hear_answer(self, question: Question, answer: PaymentAnswer) -> None:
+        key = str(question.key)
+        if answer.state not in FINAL or answer.receipt is None:
+            self.books.history.add(
+                self.name, f"hears {question.verb} {self.books.name(key)}: {answer.state}, not final"
+            )
+            return
+        self.open.pop(key, None)
+        told = Told(key=key, payment=str(question.of), verb=question.verb, state=answer.state, seq=answer.seq)
+        self._hear(told)
+        if question.verb != "payment" and answer.state == "approved":
+            self.books.violate("lost", f"after {question.verb} {self.books.name(key)} the payment still stands")
+
+    def _hear_batch(self, question: Question, answer: BatchAnswer) -> None:
+        if answer.pending:
+            return
+        self.open.pop(str(question.key), None)
+        for result in answer.results:
+            if result.state in FINAL and result.seq is not None:
+                self._hear(Told(key=result.key, payment=result.key, verb="batch", state=result.state, seq=result.seq))
+            elif result.code not in HONEST_REFUSALS["payment"]:
+                self.books.violate("lost", f"stored sale {self.books.name(result.key)}: {result.state} {result.code}")
+
+    def _hear_refusal(self, question: Question, refusal: Rejected) -> None:
+        key = str(question.key)
+        self.open.pop(key, None)
+        self.books.history.add(self.name, f"is refused {question.verb} {self.books.name(key)}: {refusal.code}")
+        if refusal.code not in HONEST_REFUSALS[question.verb]:
+            self.books.violate("lost", f"{question.verb} {self.books.name(key)} was refused: {refusal}")
+        elif refusal.code not in NOT_NOW:
+            self.books.refused.add(key)
+
+    def _hear(self, told: Told) -> None:
+        self.books.tell(self.name, told)
+
+
+def _what(question: Question) -> str:
+    if isinstance(question.body, BatchBody):
+        return f": {len(question.body.items)} sales"
+    if question.body is None:
+        return ""
+    tenders = " + ".join(f"{tender.kind} {tender.amount_minor}" for tender in question.body.tenders)
+    return f": {question.body.amount_minor} by {tenders}"

@@ -1,0 +1,61 @@
+"""A process that lives through worlds: one seed a line on stdin, one line of JSON a world on stdout.
+
+    python -m tests.world.worker TEMPLATE [BUG] [--notes]
+
+Started by `command.py`, with the disk shim loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+from appliance.crypto import signature
+from appliance.ledger.trust import load_trust
+from provisioning.terminal.ledger_receipts import LedgerReceipts
+from tests.world.bugs import BUGS
+from tests.world.template import AUDIENCE, Keys, Template
+from tests.world.world import Lived, World
+
+COLLECT_EVERY: Final = 4  # worlds; each leaves some ten megabytes
+
+
+def main(arguments: list[str]) -> None:
+    keeps_notes = "--notes" in arguments
+    folder, *bug = [argument for argument in arguments if argument != "--notes"]
+    for name in bug:
+        BUGS[name].plant()
+    # A world is thrown away as it lies there: its dead processes were stopped in the middle of everything.
+    sys.unraisablehook = lambda _: None
+    template, keys = Template(folder=Path(folder)), Keys.make()
+    verifier = LedgerReceipts(trust=load_trust(template.trust()), audience=AUDIENCE)
+    # A pure function: the same head is verified once for each receipt that hangs on it.
+    vars(signature)["verify"] = functools.lru_cache(maxsize=1_024)(signature.verify)
+    gc.collect()
+    gc.freeze()
+    # No collection in the middle of a world: it would run what its dead left unfinished.
+    gc.disable()
+    for number, line in enumerate(sys.stdin, start=1):
+        lived = World(int(line), template, keys, verifier, keeps_notes=keeps_notes).live()
+        print(json.dumps(_told(lived, with_lines=keeps_notes or bool(lived.violations))), flush=True)
+        if number % COLLECT_EVERY == 0:
+            gc.collect()
+
+
+def _told(lived: Lived, *, with_lines: bool) -> dict[str, object]:
+    return {
+        "seed": lived.seed,
+        "violations": [[each.harm, each.what] for each in lived.violations],
+        "digest": lived.digest,
+        "entries": lived.entries,
+        "steps": lived.steps,
+        "lines": lived.lines if with_lines else [],
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
