@@ -14,9 +14,14 @@ from typing import Final
 from appliance.anchor.cars import published_root
 from appliance.anchor.stamps import State, split_headers
 from appliance.anchor.store import EvidenceStore
-from appliance.evidence.bundle import EvidenceBundle, HeadEvidence
+from appliance.evidence.bundle import EvidenceBundle, HeadEvidence, PublicationEvidence
+from appliance.evidence.cid import dag_cbor_cid
+from appliance.evidence.publication_root import read_root
 from appliance.ledger.archive import Archive
+from appliance.ledger.checkpoint import CheckpointMaker
 from appliance.ledger.ledger import Ledger
+from appliance.ledger.published import published_text
+from appliance.ledger.tlog import TilePath
 from appliance.model.errors import Unavailable
 
 RECEIPT_WAIT_MS: Final = 5_000
@@ -44,9 +49,19 @@ class _Stored:
 class Gatherer:
     """Makes bundles; `needed` witnesses make a head witnessed."""
 
-    def __init__(self, *, ledger: Ledger, archive: Archive, store: EvidenceStore, needed: int) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        archive: Archive,
+        checkpoints: CheckpointMaker | None,
+        store: EvidenceStore,
+        needed: int,
+    ) -> None:
+        """`checkpoints`: None for a log that has no key for them, and so has published nothing."""
         self._ledger = ledger
         self._archive = archive
+        self._checkpoints = checkpoints
         self._store = store
         self._needed = max(1, needed)
 
@@ -54,7 +69,7 @@ class Gatherer:
         """Everything that is known about the entries `seqs`, which exist.
 
         Raises:
-            Unavailable: `receipt_pending`: no signature in time; and as the store.
+            Unavailable: `receipt_pending`: no signature in time; and as the store and the signers.
         """
         receipt = await self._ledger.receipts(seqs, RECEIPT_WAIT_MS)
         if receipt is None:
@@ -72,7 +87,19 @@ class Gatherer:
             cosignatures=stored.cosignatures,
             timestamp=stored.timestamp,
             headers=stored.headers,
-            publication=stored.publication,
+            publication=await self._publication(stored),
+        )
+
+    async def _publication(self, stored: _Stored) -> PublicationEvidence | None:
+        """The address of what was published, signed now: it is true for ever, and asked for by operators only."""
+        if stored.publication is None or self._checkpoints is None:
+            return None
+        root, cid = read_root(stored.publication), dag_cbor_cid(stored.publication)
+        paths = [TilePath(level=at.level, number=at.number, width=at.width) for at in root.tiles]
+        return PublicationEvidence(
+            root=stored.publication,
+            tiles=tuple([await self._archive.tile(path) for path in paths]),
+            signatures=await self._checkpoints.signed(published_text(root.scope.origin, stored.size, cid)),
         )
 
 

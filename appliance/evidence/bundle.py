@@ -20,6 +20,21 @@ _NESTING_MAX: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublicationEvidence:
+    """Under which address a head was published, and what of it can be checked without fetching it.
+
+    Attributes:
+        root: root block of the CAR (docs/formats/publication.md); its address is computed from it.
+        tiles: the bytes of each tile that the root names, in its order.
+        signatures: signature lines of the log's two keys over the address.
+    """
+
+    root: bytes
+    tiles: tuple[bytes, ...]
+    signatures: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeadEvidence:
     """What is known about one head that covers the entries.
 
@@ -29,7 +44,7 @@ class HeadEvidence:
         cosignatures: signature lines of witnesses, each with its newline; empty when there are none.
         timestamp: `.ots` file of the note (docs/formats/timestamp.md); None when there is none.
         headers: of the block that the timestamp leads to and of those behind it, 80 bytes each.
-        publication: root block of the CAR that published this head (docs/formats/publication.md); None without.
+        publication: None when this head was not published.
     """
 
     note: bytes
@@ -37,7 +52,7 @@ class HeadEvidence:
     cosignatures: bytes = b""
     timestamp: bytes | None = None
     headers: tuple[bytes, ...] = ()
-    publication: bytes | None = None
+    publication: PublicationEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +72,7 @@ class EvidenceBundle:
                         "headers": head.headers,
                         "note": head.note,
                         "paths": head.paths,
-                        "publication": head.publication,
+                        "publication": _encoded(head.publication),
                         "timestamp": head.timestamp,
                     }
                     for head in self.heads
@@ -89,7 +104,7 @@ def _read_head(value: cbor.Value) -> HeadEvidence:
             "headers": [*headers],
             "note": bytes(note),
             "paths": [*paths],
-            "publication": (bytes() | None) as publication,
+            "publication": publication,
             "timestamp": (bytes() | None) as timestamp,
             **rest,
         } if not rest and len(headers) <= HEADERS_MAX:
@@ -99,9 +114,24 @@ def _read_head(value: cbor.Value) -> HeadEvidence:
                 cosignatures=cosignatures,
                 timestamp=timestamp,
                 headers=_byte_strings(headers),
-                publication=publication,
+                publication=_read_publication(publication),
             )
     raise _malformed("heads of cosignatures, headers, note, paths, publication and timestamp")
+
+
+def _read_publication(value: cbor.Value) -> PublicationEvidence | None:
+    match value:
+        case None:
+            return None
+        case {"root": bytes(root), "signatures": bytes(signatures), "tiles": [*tiles], **rest} if not rest:
+            return PublicationEvidence(root=root, tiles=_byte_strings(tiles), signatures=signatures)
+    raise _malformed("a publication of root, signatures and tiles")
+
+
+def _encoded(publication: PublicationEvidence | None) -> object:
+    if publication is None:
+        return None
+    return {"root": publication.root, "signatures": publication.signatures, "tiles": publication.tiles}
 
 
 def _byte_strings(value: cbor.Value) -> tuple[bytes, ...]:

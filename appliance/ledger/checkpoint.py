@@ -16,7 +16,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from appliance.crypto import cose, signature
@@ -54,14 +54,22 @@ async def sign_checkpoint(checkpoint: Checkpoint, *, note: Signer, post_quantum:
     Raises:
         Unavailable, OutcomeUnknown: as the signers.
     """
+    text = checkpoint.text()
+    return text + b"\n" + await sign_lines(text, origin=checkpoint.origin, note=note, post_quantum=post_quantum)
+
+
+async def sign_lines(text: bytes, *, origin: str, note: Signer, post_quantum: Signer) -> bytes:
+    """Signature lines of `text` by both keys of the log `origin`.
+
+    Raises:
+        Unavailable, OutcomeUnknown: as the signers.
+    """
     ensure(note.algorithm == cose.ED25519, "checkpoints are signed with Ed25519")
     ensure(post_quantum.algorithm == cose.ML_DSA_87, "checkpoints are signed with ML-DSA-87 too")
-    text = checkpoint.text()
     lines = [
-        _line(checkpoint.origin, signer.algorithm, signer.public_key, await signer.sign(text))
-        for signer in (note, post_quantum)
+        _line(origin, signer.algorithm, signer.public_key, await signer.sign(text)) for signer in (note, post_quantum)
     ]
-    return text + b"\n" + b"".join(lines)
+    return b"".join(lines)
 
 
 def read_checkpoint(encoded: bytes) -> Checkpoint:
@@ -79,15 +87,41 @@ def verify_checkpoint(encoded: bytes, *, origin: str, note_key: bytes, post_quan
     checkpoint, text, lines = _read(encoded)
     if checkpoint.origin != origin:
         raise Rejected("checkpoint_origin_unknown", f"expected {origin}, saw {checkpoint.origin[:80]}")
+    require_signatures(text, lines, origin=origin, note_key=note_key, post_quantum=post_quantum)
+    return checkpoint
+
+
+def require_signatures(
+    text: bytes, lines: Sequence[tuple[str, bytes]], *, origin: str, note_key: bytes, post_quantum: PinnedKey
+) -> None:
+    """Return if both keys of the log `origin` signed `text`; `lines` as `read_signatures` gives them.
+
+    Raises:
+        Rejected: `checkpoint_signature_missing`, `checkpoint_signature_wrong`.
+    """
     for algorithm, public_key in ((cose.ED25519, note_key), (post_quantum.algorithm, post_quantum.public_key)):
         name = signature.algorithm(algorithm).name
-        key_hash = _key_hash(origin, algorithm, public_key)
-        mine = [raw[4:] for line_name, raw in lines if line_name == origin and raw[:4] == key_hash]
+        wanted = key_hash(origin, algorithm, public_key)
+        mine = [raw[4:] for line_name, raw in lines if line_name == origin and raw[:4] == wanted]
         if len(mine) != 1:
             raise Rejected("checkpoint_signature_missing", f"expected one {name} signature, saw {len(mine)}")
         if not signature.verify(algorithm, public_key, text, mine[0]):
             raise Rejected("checkpoint_signature_wrong", f"the {name} signature does not fit the text")
-    return checkpoint
+
+
+def read_signatures(lines: bytes) -> list[tuple[str, bytes]]:
+    """Name and raw value (key hash, signature) of each line; nothing is verified.
+
+    Raises:
+        Rejected: `checkpoint_malformed`.
+    """
+    try:
+        tail = lines.decode().split("\n")
+    except UnicodeDecodeError as cause:
+        raise _malformed("UTF-8") from cause
+    if tail.pop() != "" or not 0 < len(tail) <= LINES_MAX:
+        raise _malformed("one to 16 signature lines")
+    return [_read_line(line) for line in tail]
 
 
 def claimed_size(encoded: bytes) -> int:
@@ -132,6 +166,10 @@ class CheckpointMaker:
         checkpoint = Checkpoint(origin=self._origin, size=head.size, root=head.root)
         return await sign_checkpoint(checkpoint, note=self._note, post_quantum=self._post_quantum)
 
+    async def signed(self, text: bytes) -> bytes:
+        """Signature lines of another text of this log, one that is no checkpoint. For operators only, as `of`."""
+        return await sign_lines(text, origin=self._origin, note=self._note, post_quantum=self._post_quantum)
+
     async def now(self) -> bytes:
         """A checkpoint over everything durable at this moment: for an anchor or a day close."""
         async with self._making:
@@ -146,12 +184,15 @@ class CheckpointMaker:
 
 
 def _line(name: str, algorithm: int, public_key: bytes, signed: bytes) -> bytes:
-    encoded = base64.b64encode(_key_hash(name, algorithm, public_key) + signed).decode()
+    encoded = base64.b64encode(key_hash(name, algorithm, public_key) + signed).decode()
     return f"\u2014 {name} {encoded}\n".encode()
 
 
-def _key_hash(name: str, algorithm: int, public_key: bytes) -> bytes:
-    """SHA-256(name || newline || type || key), first four bytes; Ed25519 keys enter raw, ours as they are pinned."""
+def key_hash(name: str, algorithm: int, public_key: bytes) -> bytes:
+    """What a line calls its key: SHA-256(name || newline || type || key), first four bytes.
+
+    Ed25519 keys enter raw, ours as they are pinned.
+    """
     if algorithm == cose.ED25519:
         material = TYPE_ED25519 + public_key.removeprefix(_SPKI_ED25519)
     else:
@@ -164,10 +205,10 @@ def _read(encoded: bytes) -> tuple[Checkpoint, bytes, list[tuple[str, bytes]]]:
         raise _malformed(f"at most {NOTE_BYTES_MAX} bytes")
     text, separator, signatures = encoded.partition(b"\n\n")
     try:
-        body, tail = text.decode().split("\n"), signatures.decode().split("\n")
+        body = text.decode().split("\n")
     except UnicodeDecodeError as cause:
         raise _malformed("UTF-8") from cause
-    if len(body) != 3 or not separator or tail.pop() != "" or not 0 < len(tail) <= LINES_MAX:
+    if len(body) != 3 or not separator:
         raise _malformed("three lines, an empty one, and one to 16 signature lines")
     origin, size, root_text = body
     if not size.isascii() or not size.isdecimal() or len(size) > 19 or size != str(int(size)):
@@ -175,11 +216,7 @@ def _read(encoded: bytes) -> tuple[Checkpoint, bytes, list[tuple[str, bytes]]]:
     root = from_base64(root_text)
     if not origin or len(root) != 32:
         raise _malformed("an origin and a root of 32 bytes")
-    return (
-        Checkpoint(origin=origin, size=int(size), root=root),
-        text + b"\n",
-        [_read_line(line) for line in tail],
-    )
+    return Checkpoint(origin=origin, size=int(size), root=root), text + b"\n", read_signatures(signatures)
 
 
 def _read_line(line: str) -> tuple[str, bytes]:

@@ -18,8 +18,10 @@ from appliance.evidence.cosignature import Cosignature, WitnessPolicy, verify_co
 from appliance.evidence.publication_root import read_root
 from appliance.evidence.timestamp import Attested, verify_timestamp
 from appliance.ledger.checkpoint import Checkpoint, claimed_size, verify_checkpoint
-from appliance.ledger.log_keys import LogKeys
+from appliance.ledger.log_keys import KeyPeriod, LogKeys
 from appliance.ledger.merkle import leaf_hash, root_from_inclusion
+from appliance.ledger.publication import verify_tiles
+from appliance.ledger.published import verify_published
 from appliance.ledger.receipt import VerifiedReceipt
 from appliance.model.errors import Rejected
 from appliance.model.ids import Cid
@@ -36,11 +38,18 @@ class Demand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A publication: its address, and the entries first <= seq < end that it holds for the auditor."""
+    """A publication: its address, and the entries first <= seq < end that it holds for the auditor.
+
+    Attributes:
+        tiles: how many hash tiles were checked.
+        signed_by: the keys that say so.
+    """
 
     cid: Cid
     first: int
     end: int
+    tiles: int
+    signed_by: KeyPeriod
 
 
 def verify_head(head: HeadEvidence, receipt: VerifiedReceipt, *, origin: str, keys: LogKeys) -> Checkpoint:
@@ -89,15 +98,25 @@ def verify_block(head: HeadEvidence, demand: Demand) -> Attested | None:
     return verify_timestamp(head.timestamp, digest, head.headers, network=demand.network, work_min=demand.work_min)
 
 
-def verify_publication(head: HeadEvidence, checkpoint: Checkpoint) -> Published | None:
-    """The address under which this very checkpoint was published; None when the bundle names none.
+def verify_publication(head: HeadEvidence, checkpoint: Checkpoint, *, keys: LogKeys) -> Published | None:
+    """The address under which the log says that it published this very checkpoint; None when the bundle names none.
+
+    Every byte of the part is covered: the root by the signatures over its address, the tiles by the root and the tree.
+    That anybody keeps what the root names is not shown. Whether the owner trusts the keys is for the caller to ask.
 
     Raises:
-        Rejected: `evidence_publication_wrong`: it is about another checkpoint; and the codes of `read_root`.
+        Rejected: `evidence_publication_wrong`: it is about another checkpoint, or a tile is not what the root names;
+            and the codes of `read_root`, `verify_tiles` and `verify_published`.
     """
     if head.publication is None:
         return None
-    root = read_root(head.publication)
+    root, cid = read_root(head.publication.root), dag_cbor_cid(head.publication.root)
     if (root.scope.origin, root.size, root.checkpoint) != (checkpoint.origin, checkpoint.size, raw_cid(head.note)):
         raise Rejected("evidence_publication_wrong", "the published root names another checkpoint than this one")
-    return Published(cid=dag_cbor_cid(head.publication), first=root.scope.first, end=root.scope.end)
+    if tuple(root.tiles.values()) != tuple(raw_cid(hashes) for hashes in head.publication.tiles):
+        raise Rejected("evidence_publication_wrong", "the tiles are not those that the published root names")
+    verify_tiles(root, dict(zip(root.tiles, head.publication.tiles, strict=True)), checkpoint)
+    period = verify_published(
+        head.publication.signatures, origin=checkpoint.origin, size=checkpoint.size, cid=cid, keys=keys
+    )
+    return Published(cid=cid, first=root.scope.first, end=root.scope.end, tiles=len(root.tiles), signed_by=period)

@@ -116,6 +116,10 @@ class LogKeys:
         """With those of `distrusted` that are about this log."""
         return replace(self, distrusted=tuple([each for each in distrusted if each.log_id == self.log_id]))
 
+    def distrusts(self, period: KeyPeriod) -> bool:
+        """Whether the owner distrusts a key of `period`, from whatever size on."""
+        return any(each.key_id in period.key_ids for each in self.distrusted)
+
     def require_trusted(
         self, size: int, root: bytes, vouched: Collection[VouchedHead], leaves: Sequence[Leaf] = ()
     ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import reduce
 
 from appliance.evidence.publication import Publication
-from appliance.evidence.publication_root import TileAt
+from appliance.evidence.publication_root import Root, Scope, TileAt
 from appliance.ledger.checkpoint import Checkpoint, claimed_size, verify_checkpoint
 from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.merkle import (
@@ -51,16 +51,29 @@ def verify_publication(publication: Publication, *, origin: str, keys: LogKeys) 
     checkpoint = verify_checkpoint(
         publication.checkpoint, origin=origin, note_key=signing.note_key, post_quantum=signing.keys.post_quantum
     )
-    root, end = publication.root, publication.root.scope.end
-    if root.scope.origin != origin or root.size != checkpoint.size:
-        raise Rejected("publication_not_in_log", f"the root names another log or size than its checkpoint of {origin}")
-    _check_places(publication)
-    tree = _root_at_end(publication)
-    if not is_consistent(end, tree, checkpoint.size, checkpoint.root, root.consistency):
+    verify_tiles(publication.root, publication.tiles, checkpoint)
+    return checkpoint
+
+
+def verify_tiles(root: Root, tiles: dict[TileAt, bytes], checkpoint: Checkpoint) -> None:
+    """Return if `tiles` are those of the root's range and lead to `checkpoint`, which was verified.
+
+    Raises:
+        Rejected: `publication_tiles_wrong`, `publication_not_in_log`.
+    """
+    scope = root.scope
+    if scope.origin != checkpoint.origin or root.size != checkpoint.size:
+        raise Rejected(
+            "publication_not_in_log", f"the root names another log or size than its checkpoint of {checkpoint.origin}"
+        )
+    if any(len(hashes) != at.width * HASH_BYTES for at, hashes in tiles.items()):
+        raise Rejected("publication_tiles_wrong", f"expected tiles of {HASH_BYTES} bytes a hash")
+    _check_places(scope, tiles)
+    tree = _root_at_end(scope.end, tiles)
+    if not is_consistent(scope.end, tree, checkpoint.size, checkpoint.root, root.consistency):
         raise Rejected(
             "publication_not_in_log", f"its tiles do not lead to the checkpoint of {checkpoint.size} entries"
         )
-    return checkpoint
 
 
 def verify_entries(publication: Publication, entries: Iterable[bytes]) -> Iterator[bytes]:
@@ -77,9 +90,8 @@ def verify_entries(publication: Publication, entries: Iterable[bytes]) -> Iterat
         yield entry
 
 
-def _check_places(publication: Publication) -> None:
+def _check_places(scope: Scope, tiles: dict[TileAt, bytes]) -> None:
     """Each full tile's root is the node of the tile above it that it should be."""
-    tiles, scope = publication.tiles, publication.root.scope
     if list(tiles) != tiles_of(scope.first, scope.end):
         raise Rejected("publication_tiles_wrong", "expected the tiles of its range and no others")
     above = {(at.level, at.number): hashes for at, hashes in tiles.items()}
@@ -93,16 +105,14 @@ def _check_places(publication: Publication) -> None:
                 )
 
 
-def _root_at_end(publication: Publication) -> bytes:
+def _root_at_end(end: int, tiles: dict[TileAt, bytes]) -> bytes:
     """Root of the first `end` entries, from the tiles that still grow."""
     growing: dict[int, list[bytes]] = {}
-    for at, hashes in publication.tiles.items():
+    for at, hashes in tiles.items():
         if at.width < TILE_WIDTH:
             growing[at.level] = _split(hashes)
     levels = range(1, max(growing) + 1)
-    return frontier_from(
-        publication.root.scope.end, [growing.get(level, []) for level in levels], growing.get(0, [])
-    ).root()
+    return frontier_from(end, [growing.get(level, []) for level in levels], growing.get(0, [])).root()
 
 
 def _root_of(hashes: bytes) -> bytes:

@@ -101,7 +101,13 @@ class PublicParts:
                 settings.printer, reader=self._slips, ledger=ledger, clock=clock, metrics=metrics, log=log
             )
         self._answers = LedgerAnswers(archive=archive, checkpoints=self._checkpoints)
-        self._gatherer = Gatherer(ledger=ledger, archive=archive, store=outside.store, needed=settings.witnesses.needed)
+        self._gatherer = Gatherer(
+            ledger=ledger,
+            archive=archive,
+            checkpoints=self._checkpoints,
+            store=outside.store,
+            needed=settings.witnesses.needed,
+        )
         self._integrity = Integrity(
             scrubber=self._scrubber,
             followers=self.followers.standings,

@@ -53,7 +53,7 @@ def _facts(bundle: EvidenceBundle) -> dict[str, str]:
     """What each part rests on; empty when it is missing."""
     witnesses = {line.split(b" ")[1].decode() for head in bundle.heads for line in head.cosignatures.splitlines()}
     stamped = [head for head in bundle.heads if head.timestamp is not None]
-    published = [cid_text(dag_cbor_cid(head.publication)) for head in bundle.heads if head.publication is not None]
+    published = [cid_text(dag_cbor_cid(head.publication.root)) for head in bundle.heads if head.publication is not None]
     headers = max([len(head.headers) for head in stamped], default=0)
     return {
         "receipt": f"{len(bundle.receipt):,} bytes",

@@ -27,7 +27,7 @@ from appliance.ledger.evidence import (
 from appliance.ledger.log_keys import LogKeys, VouchedHead
 from appliance.ledger.receipt import VerifiedReceipt, verify_receipt
 from appliance.ledger.trust import NO_WITNESSES, load_trust
-from appliance.model.errors import TillstoneError
+from appliance.model.errors import Rejected, TillstoneError
 from provisioning.verify.block_words import (
     CONFIRMATIONS_WANTED,
     block_caveats,
@@ -48,11 +48,14 @@ _HINTS: Final = {
     "evidence_malformed": "These bytes are no evidence bundle: another kind of file, or one damaged or cut short.",
     "evidence_path_wrong": "The entry is not in the log that this checkpoint is about, or the path was changed.",
     "evidence_paths_missing": "The bundle was put together from parts of others.",
-    "evidence_publication_wrong": "The published data is about another state of the log.",
+    "evidence_publication_wrong": "The published data is about another state of the log, or its parts were changed.",
+    "publication_tiles_wrong": "The published hashes are not those of this log.",
+    "publication_not_in_log": "The published hashes are not those of this log.",
     "block_unconfirmed": "The block is genuine, and too few stand on it. Ask for a newer bundle, or --confirmations.",
     "evidence_missing": "What the bundle holds is genuine. Ask the shop for a newer one: evidence gathers with time.",
     "checkpoint_origin_unknown": "The checkpoint is another log's than the receipt's: the bundle was put together.",
-    "checkpoint_signature_missing": "A checkpoint needs a signature by each of the log's two keys.",
+    "checkpoint_signature_missing": "A signature by each of the log's two keys is needed.",
+    "checkpoint_signature_wrong": "What was signed, or the signature, was changed afterwards.",
     "cosignature_wrong": "A line that bears a known witness's name was not made by that witness.",
     "timestamp_of_another_digest": "The timestamp belongs to another checkpoint.",
     "timestamp_pending": "A calendar promised this timestamp, and no block holds it yet. Ask for a newer bundle.",
@@ -60,6 +63,12 @@ _HINTS: Final = {
     "block_other_network": "The block headers are of another network: see --network.",
     "block_work_low": "Too little work stands behind these headers: anybody could have made them.",
 }
+
+
+_UNPROVEN: Final = (
+    "that anybody keeps what lies at this address is the box's word alone: fetch it, `tillstone audit open` checks it;"
+    " its sealed entries open for the auditor alone"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +97,7 @@ class _Head:
     has_timestamp: bool
     block: Attested | None
     published: Published | None
+    is_published_by_distrusted: bool = False
 
 
 class _Failed(Exception):
@@ -114,7 +124,8 @@ def check_bundle(file: bytes, trust_file: bytes, demand: Demand, wanted: Wanted)
     failed: _Failed | None = None
     for head in bundle.heads:
         try:
-            heads.append(_checked(head, receipt, origin, keys.without(()), demand))
+            heads.append(_disowned(_checked(head, receipt, origin, keys.without(()), demand), keys))
+            _require_order(heads)
         except _Failed as fault:
             failed = fault
             break
@@ -163,8 +174,22 @@ def _checked(head: HeadEvidence, receipt: VerifiedReceipt, origin: str, keys: Lo
         needed=demand.witnesses.needed,
         has_timestamp=head.timestamp is not None,
         block=_at(BLOCK, lambda: verify_block(head, demand)),
-        published=_at(PUBLICATION, lambda: verify_publication(head, checkpoint)),
+        published=_at(PUBLICATION, lambda: verify_publication(head, checkpoint, keys=keys)),
     )
+
+
+def _disowned(head: _Head, keys: LogKeys) -> _Head:
+    """Without a publication that only a key vouches for which the owner distrusts: nobody saw when that was signed."""
+    if head.published is None or not keys.distrusts(head.published.signed_by):
+        return head
+    return replace(head, published=None, is_published_by_distrusted=True)
+
+
+def _require_order(heads: Sequence[_Head]) -> None:
+    sizes = [head.checkpoint.size for head in heads[-2:]]
+    if len(sizes) == 2 and sizes[0] >= sizes[1]:
+        detail = f"expected heads smallest first and each once, saw {sizes[1]} entries after {sizes[0]}"
+        raise _Failed(CHECKPOINT, Rejected("evidence_malformed", detail))
 
 
 def _vouched(head: HeadEvidence, known: _Head, receipt: VerifiedReceipt) -> list[VouchedHead]:
@@ -246,12 +271,14 @@ def _unmet(heads: Sequence[_Head], absent: dict[str, str], wanted: Wanted) -> tu
 
 def _caveats(heads: Sequence[_Head], demand: Demand, wanted: Wanted) -> tuple[tuple[str, str], ...]:
     """What is right and must still be read with care, each once."""
+    blocks = [head.block for head in heads if head.block is not None]
     found = [
         (BLOCK, text)
-        for head in heads
-        if head.block is not None
-        for text in block_caveats(head.block, demand.network, wanted=wanted.confirmations, now_ms=wanted.now_ms)
+        for block in blocks
+        for text in block_caveats(block, demand.network, wanted=wanted.confirmations, now_ms=wanted.now_ms)
     ]
+    if any(head.published for head in heads):
+        found.append((PUBLICATION, _UNPROVEN))
     return tuple(dict.fromkeys(found))
 
 
@@ -271,7 +298,11 @@ def _absent(heads: Sequence[_Head], demand: Demand) -> dict[str, str]:
             else "no head in the bundle is anchored in a block yet"
         )
     if not any(head.published for head in heads):
-        absent[PUBLICATION] = "no head in the bundle was published"
+        absent[PUBLICATION] = (
+            "only a key that the owner distrusts says so"
+            if any(head.is_published_by_distrusted for head in heads)
+            else "no head in the bundle was published"
+        )
     return absent
 
 
@@ -294,8 +325,15 @@ def _steps(heads: Sequence[_Head], demand: Demand) -> tuple[Step, ...]:
         if head.block is not None:
             steps.append(Step(name=BLOCK, ok=True, detail=block_text(head.block, demand.network)))
         if head.published is not None:
-            steps.append(Step(name=PUBLICATION, ok=True, detail=f"{cid_text(head.published.cid)} names this head"))
+            steps.append(Step(name=PUBLICATION, ok=True, detail=_published_text(head.published)))
     return tuple(steps)
+
+
+def _published_text(published: Published) -> str:
+    return (
+        f"{cid_text(published.cid)} names this head and {_count(published.tiles, 'tile')} of hashes that lead to it;"
+        " both keys of the log signed this address"
+    )
 
 
 def _timeline(report: Report, receipt: VerifiedReceipt, heads: Sequence[_Head]) -> tuple[str, ...]:
