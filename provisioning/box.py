@@ -121,6 +121,7 @@ def make_box(
     folder: Path,
     *,
     shop: ShopFacts | None = None,
+    owner_key: Path | None = None,
     without: tuple[str, ...] = (),
     on_step: Step = lambda _step: None,
 ) -> Box:
@@ -128,6 +129,7 @@ def make_box(
 
     Args:
         shop: for a new box; one that is there keeps its own.
+        owner_key: of a sandbox that has this owner already; copied into a new box in place of a key of its own.
         without: mechanisms that a new box's token does not offer; see `write_softhsm_configuration`.
     Raises:
         BoxFailed: a program or library is missing, or the folder belongs to something else.
@@ -137,6 +139,8 @@ def make_box(
     marker = folder / "box.json"
     if not marker.exists():
         with _private_umask():
+            if owner_key is not None:
+                write_durably(_owner_key_path(folder), owner_key.read_bytes())
             _make_owner(_owner_key_path(folder), on_step)
             _ceremony(folder, shop or ShopFacts(), without, on_step)
     box = read_box(folder)
@@ -150,6 +154,18 @@ def make_box(
         write_durably(box.trust, encode_trust(OwnerKey.load(owner, None).public, [genesis]))
     box.data.mkdir(mode=0o700, exist_ok=True)
     return box
+
+
+def make_owner(folder: Path, *, on_step: Step = lambda _step: None) -> Path:
+    """The owner's key of the box in `folder`, made if it is not there; the rest of the box may come later.
+
+    Raises:
+        BoxFailed: the folder belongs to something else.
+    """
+    path = _owner_key_path(_private_folder(folder))
+    with _private_umask():
+        _make_owner(path, on_step)
+    return path
 
 
 def renew_devices(box: Box, *, on_step: Step = lambda _step: None) -> Box:

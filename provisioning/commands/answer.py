@@ -22,6 +22,7 @@ from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PaymentAnswer
 from provisioning.commands.folder import add_sandbox
 from provisioning.commands.outcome import CannotDo, print_json
+from provisioning.kept_trust import keep_trust
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.layout import FOLDER_DEFAULT, TILLS, SandboxFolder
 from provisioning.sandbox.screen import PROGRAM
@@ -88,7 +89,7 @@ def ask(
     answer = ask_till(home, question, when_in_doubt=when_in_doubt, ask_ms_max=ask_ms_max)
     took_ms = (time.monotonic() - began) * 1000
     receipt_file.parent.mkdir(exist_ok=True)
-    write_durably(BUILD / "trust.json", home.trust())
+    keep_trust(BUILD / "trust.json", home.trust())
     if answer.receipt is not None:
         write_durably(receipt_file, answer.receipt)
     return Answered(

@@ -1,8 +1,9 @@
 """`make evidence`: a shop whose log is witnessed, published and in a block; from one sale to a bundle for a stranger.
 
 Owns the order: the real nodes first, then the shop, one sale, and waiting until everybody outside has done his part.
-All of it is new each time and gone afterwards; what stays is in `build/`. The chain is regtest: its blocks prove that
-the machinery works, and no more.
+All of it is new each time and gone afterwards; what stays is in `build/`. Only the owner is the ordinary sandbox's, so
+that one `build/trust.json` serves what `make pay` keeps there too; the box is another one, with its own serial. The
+chain is regtest: its blocks prove that the machinery works, and no more.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from appliance.evidence.transaction import PRIVATE_KEY_BYTES, AnchorKey
 from appliance.ledger.trust import encode_evidence, load_trust
 from appliance.wire.requests import PaymentBody, TenderBody
 from provisioning import cli
-from provisioning.box import ShopFacts, make_box
+from provisioning.box import ShopFacts, make_box, make_owner
+from provisioning.kept_trust import keep_trust
 from provisioning.local_door import LocalDoor
 from provisioning.sandbox.bitcoin_node import BitcoinNode, bitcoin_node
 from provisioning.sandbox.children import ChildFailed, end_child, start_child, wait_ready
 from provisioning.sandbox.ipfs_node import ipfs_node
-from provisioning.sandbox.layout import TILLS, SandboxFolder
+from provisioning.sandbox.layout import FOLDER_DEFAULT, TILLS, SandboxFolder
 from provisioning.sandbox.postgres_server import postgres_server
 from provisioning.sandbox.shop import RunningShop, Wishes
 from provisioning.sandbox.tills import open_till
@@ -45,6 +47,7 @@ from provisioning.terminal.durable import write_durably
 from provisioning.terminal.home import TerminalHome
 
 BUILD: Final = Path("build")
+SERIAL: Final = "EVIDENCE-"
 WITNESS: Final = "witness.example/w1"
 START_S_MAX: Final = 30.0
 SALE_MS_MAX: Final = 45_000
@@ -65,7 +68,9 @@ def main() -> int:
     except ChildFailed as failure:
         print(f"evidence cannot be gathered here: {failure}", file=sys.stderr)
         return 2
-    print(f"\nkept: {BUILD}/evidence.bundle, {BUILD}/trust.json, {BUILD}/anchor.ots with its note {BUILD}/anchor\n")
+    print(f"\nkept: {BUILD}/evidence.bundle, {BUILD}/trust.json, {BUILD}/anchor.ots with its note {BUILD}/anchor")
+    print("The shop and its nodes are gone again: the addresses in the bundle answer no more, its proofs stay right.")
+    print("`make evidence` makes all of it anew; nodes that stay are named in a box's settings: docs/operating.md.\n")
     files = [str(BUILD / "evidence.bundle"), "--trust", str(BUILD / "trust.json")]
     demands = [word for part in ("witnesses", "block", "publication") for word in ("--require", part)]
     return cli.main(["verify", "bundle", *files, *demands])
@@ -80,7 +85,8 @@ def _gather(folder: Path, stack: ExitStack) -> None:
     say("a shop: token, TPM, owner, log")
     sandbox = SandboxFolder.at(folder / "shop")
     sandbox.path.mkdir(mode=0o700)
-    box = make_box(sandbox.box, shop=ShopFacts(), on_step=lambda _step: None)
+    shop_facts = ShopFacts(serial=f"{SERIAL}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    box = make_box(sandbox.box, shop=shop_facts, owner_key=_owner_key(), on_step=lambda _step: None)
     say("the head office: a witness and a calendar")
     witness = stack.enter_context(_witness(folder, box.trust, postgres.new_database()))
     calendar_url = stack.enter_context(_calendar(folder, bitcoin))
@@ -94,6 +100,17 @@ def _gather(folder: Path, stack: ExitStack) -> None:
     bundle = _wait(LocalDoor(sandbox.data), key, bitcoin)
     _keep(bundle, box.trust, witness)
     say.end()
+
+
+def _owner_key() -> Path:
+    """The owner's key of the ordinary sandbox, which need not be there yet."""
+    folder = SandboxFolder.at(FOLDER_DEFAULT)
+    held = folder.lock()  # None: it runs, so it has its owner
+    try:
+        return make_owner(folder.box)
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 async def _sell(home: TerminalHome) -> str:
@@ -196,7 +213,9 @@ def _wait(door: LocalDoor, key: str, node: BitcoinNode) -> EvidenceBundle:
 
 def _keep(bundle: EvidenceBundle, trust_file: Path, witness: _Witness) -> None:
     trust = load_trust(trust_file.read_bytes())
-    write_durably(BUILD / "trust.json", encode_evidence(trust.owner, trust.evidence, witness.policy, REGTEST))
+    evidence = encode_evidence(trust.owner, trust.evidence, witness.policy, REGTEST)
+    # The bundle of an earlier run is written over, and its log is gone: nothing is left for its entry to vouch for.
+    keep_trust(BUILD / "trust.json", evidence, without=f"{ShopFacts().owner}/{SERIAL}")
     write_durably(BUILD / "evidence.bundle", bundle.encode())
     stamped = next(head for head in bundle.heads if head.timestamp is not None)
     write_durably(BUILD / "anchor.ots", stamped.timestamp or b"")

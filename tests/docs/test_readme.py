@@ -39,6 +39,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
     with sandbox_for_a_while(shop, "--ports-from", "0"):
         run = shop.read_run()
         assert run is not None
+        paid = [str(command), "pay", "--json"]  # leaves the two files that README has people copy
+        subprocess.run(paid, cwd=folder, capture_output=True, timeout=SECONDS_MAX, check=True)
         yield folder, run.pos_url
 
 

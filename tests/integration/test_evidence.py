@@ -47,6 +47,14 @@ def test_the_bundle_is_whole_and_a_stranger_believes_it(kept: Path) -> None:
     assert any("witness.example/w1" in head["witnesses"] for head in found["heads"])
 
 
+def test_what_is_paid_afterwards_is_believed_by_the_same_trust_file(kept: Path) -> None:
+    paid = tillstone(kept.parent, "pay", "--json")
+    assert paid.returncode == 0, paid.stdout + paid.stderr
+    for words in (("receipt", "receipt.cbor"), ("bundle", "evidence.bundle", "--require", "block")):
+        said = tillstone(kept, "verify", *words, "--trust", "trust.json")
+        assert said.returncode == 0, said.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
