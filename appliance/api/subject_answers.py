@@ -71,7 +71,7 @@ class SubjectAnswers:
         return {"seq": recorded.seq, "entries": held.entries, "was_erased": False}
 
     async def export(self, subject: str) -> AsyncGenerator[dict[str, Any]]:
-        """First what follows, then receipt files with the person's values opened in them.
+        """First what follows, then receipt files with the person's values opened in them, last that of `exported`.
 
         Nothing is yielded before the `exported` entry is durable.
 
@@ -83,14 +83,18 @@ class SubjectAnswers:
         held = await self._holding(subject, key_ids)
         if await self._ledger.receipts((self._ledger.head.size - 1,), SIGNATURE_WAIT_MS) is None:
             raise _unsigned()  # before anything says that it was handed out
-        yield {**_told(held), "seq": await self._record(subject, held.entries)}
+        seq = await self._record(subject, held.entries)
+        yield {**_told(held), "seq": seq}
         count = 0
         for key_id in key_ids:
             after = -1
             while page := await self._page(key_id, after):
                 after, count = page[-1].entry.seq, count + len(page)
                 yield {"receipt": (await self._receipt(page)).encode()}
-        yield {"end": count}
+        exported = await self._ledger.receipts((seq,), SIGNATURE_WAIT_MS)
+        if exported is None:
+            raise _unsigned()
+        yield {"end": count, "exported": exported.encode()}
 
     async def _key_ids(self, subject: str) -> tuple[int, ...]:
         kind, _, value = subject.partition(":")

@@ -101,7 +101,8 @@ def check_file(arguments: argparse.Namespace) -> int:
         print_json({"genuine": True, "about": about, "entries": count})
     else:
         print(f"{arguments.file} is genuine: {count} entries of the log, word for word as the receipts prove them.")
-        print(f"That they are all there is about {printable(about)} is what the box says; no proof can.")
+        print(f"Every value opened in it is about {printable(about)}, and the log says that it was handed out.")
+        print("That these entries are all there are about that person is what the box says; no proof can.")
     return DONE
 
 
@@ -121,8 +122,13 @@ def _confirm(box: LocalDoor, subject: str) -> None:
 def _fetch(box: LocalDoor, subject: str) -> Held:
     parts = list(box.export_subject(subject))
     match parts:
-        case [{"seq": int(seq)}, *pages, {"end": int(count)}]:
-            return Held(seq=seq, count=count, receipts=tuple(msgspec.convert(page["receipt"], bytes) for page in pages))
+        case [{"seq": int(seq)}, *pages, {"end": int(count), "exported": str(exported)}]:
+            return Held(
+                seq=seq,
+                count=count,
+                receipts=tuple(msgspec.convert(page["receipt"], bytes) for page in pages),
+                exported=msgspec.convert(exported, bytes),
+            )
         case [*_, {"code": str(code), "detail": str(detail)}]:
             raise Unavailable(code, f"it was broken off: {detail}")
         case _:

@@ -1,7 +1,7 @@
 """The file that a person gets: what the box holds about them, in words, with receipts that prove each line.
 
 Owns the shape. Everything in `entries` is read out of `receipts`, so whoever verifies the receipts and reads them again
-has checked the words too. Must never say more than the receipts do.
+has checked the words too; every other member follows from them or is fixed text. Must never say more than the receipts.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-import msgspec
-
-from appliance.crypto import cbor, cose, jws
+from appliance.crypto import cbor, cose, jws, strict_json
 from appliance.ledger.draft import Disclosure
 from appliance.ledger.entry import Entry, decode
 from appliance.ledger.receipt import RECEIPT_BYTES_MAX, verify_receipt
 from appliance.ledger.trust import Trust
 from appliance.model.errors import Rejected
 from appliance.model.limits import NESTING_MAX, REQUEST_BYTES_MAX
+from appliance.wire.entries import EXPORTED
 from provisioning.verify.bodies import read_body
 from provisioning.verify.sentences import sentence
 from provisioning.verify.wording import time_text
 
 VERSION: Final = 1
 _CBOR_MAP: Final = 5
+_PERSONS: Final = ("cashier", "customer")
+_DEPTH_MAX: Final = 4 + NESTING_MAX + 4  # a line's request in its list, and what a till may nest
 EXPLAINED: Final = (
     "This is everything that the shop's box holds about the person in `about`. `entries` is for reading.",
     "`values` are the personal ones. The log itself holds only their fingerprints; the box can erase the values.",
@@ -37,11 +38,16 @@ Opened: TypeAlias = Sequence[tuple[int, Disclosure]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What came from the box: the number of the `exported` entry, how many entries have values, receipt files."""
+    """What came from the box: the number of the `exported` entry, how many entries have values, receipt files.
+
+    Attributes:
+        exported: receipt file of the entry that says that all this was handed out.
+    """
 
     seq: int
     count: int
     receipts: tuple[bytes, ...]
+    exported: bytes
 
 
 def compose(subject: str, origin: str, held: Held) -> dict[str, Any]:
@@ -51,6 +57,7 @@ def compose(subject: str, origin: str, held: Held) -> dict[str, Any]:
         "about": subject,
         "shop": origin,
         "exported_by_entry": held.seq,
+        "exported": base64.b64encode(held.exported).decode(),
         "read_me": list(EXPLAINED),
         "entries": _lines(_read_unverified(receipt) for receipt in held.receipts),
         "receipts": [base64.b64encode(receipt).decode() for receipt in held.receipts],
@@ -63,19 +70,53 @@ def check(content: bytes, trust: Trust) -> tuple[str, int]:
     Raises:
         Rejected: `subject_file_malformed`, `subject_file_changed`, and the codes of `verify_receipt`.
     """
-    try:
-        file = msgspec.json.decode(content)
-    except msgspec.MsgspecError as cause:
-        raise Rejected("subject_file_malformed", "expected JSON") from cause
-    match file:
-        case {"tillstone_subject": 1, "about": str(about), "entries": [*lines], "receipts": [*receipts]}:
+    match _decoded(content):
+        case {
+            "tillstone_subject": 1,
+            "about": str(about),
+            "shop": str(shop),
+            "exported_by_entry": int(seq),
+            "exported": str(exported),
+            "read_me": [*read_me],
+            "entries": [*lines],
+            "receipts": [*receipts],
+            **rest,
+        } if not rest:
             pass
         case _:
             raise Rejected("subject_file_malformed", f"expected an exported subject of version {VERSION}")
     verified = [verify_receipt(_bytes(receipt), trust.keys) for receipt in receipts]
+    handed_out = verify_receipt(_bytes(exported), trust.keys)
     if _lines((each.entries, each.disclosures) for each in verified) != lines:
-        raise Rejected("subject_file_changed", "what stands in `entries` is not what the receipts prove")
+        raise _changed("what stands in `entries` is not what the receipts prove")
+    if read_me != list(EXPLAINED):
+        raise _changed("`read_me` is not the text that the box writes")
+    if {trust.logs[each.log_id].origin for each in (*verified, handed_out)} != {shop}:
+        raise _changed("`shop` is not the log that the receipts are of")
+    if [(entry.seq, entry.kind) for entry in handed_out.entries] != [(seq, EXPORTED)]:
+        raise _changed("`exported` does not prove that entry `exported_by_entry` says so")
+    _require_about(about, [value for each in verified for _, value in each.disclosures])
     return about, len(lines)
+
+
+def _require_about(about: str, opened: Sequence[Disclosure]) -> None:
+    """Each person whose name was opened is the one in `about`, and there is one."""
+    kind, _, name = about.partition(":")
+    named = {(value.name, value.value) for value in opened if value.name in _PERSONS}
+    if named != {(kind, name.encode())}:
+        raise _changed("`about` is not the one person whose name is opened in the receipts")
+
+
+def _changed(detail: str) -> Rejected:
+    return Rejected("subject_file_changed", detail)
+
+
+def _decoded(content: bytes) -> strict_json.Value:
+    """Strictly: of two members of one name a reader would see the one, and the check the other."""
+    try:
+        return strict_json.decode(content, size_max=len(content), depth_max=_DEPTH_MAX)
+    except Rejected as cause:
+        raise Rejected("subject_file_malformed", f"expected JSON with each member once: {cause.detail}") from cause
 
 
 def _lines(proven: Iterable[tuple[Sequence[Entry], Opened]]) -> list[dict[str, Any]]:

@@ -126,10 +126,23 @@ def test_a_changed_word_in_an_export_is_found(box: RunningBox, till: Till, tmp_p
         {"receipts": [document["receipts"][0][:-8] + "AAAAAAA="]},
         {"receipts": ["%"]},
         {"tillstone_subject": 2},
+        {"about": "customer:C-98"},
+        {"about": "cashier:C-99"},
+        {"shop": "corner-shop.example/SANDBOX-2/1"},
+        {"exported_by_entry": document["exported_by_entry"] - 1},
+        {"exported": document["receipts"][0]},
+        {"read_me": ["nothing is held"]},
+        {"note": "a member that nobody checks"},
+        {"receipts": [], "entries": []},
     )
     for changed in changes:
         file.write_text(json.dumps(document | changed))
         assert main(["subject", "check", str(file), "--trust", trust]) == 1
+    twice = json.dumps(document).replace('{"tillstone_subject"', '{"about": "customer:C-98", "tillstone_subject"', 1)
+    file.write_text(twice)
+    assert main(["subject", "check", str(file), "--trust", trust]) == 1
+    file.write_text(json.dumps(document))
+    assert main(["subject", "check", str(file), "--trust", trust]) == 0
     file.write_text("{")
     assert main(["subject", "check", str(file), "--trust", trust]) == 1
 
