@@ -136,15 +136,13 @@ def make_box(
         SwtpmError, TokenFailed: a device could not be made; run again.
     """
     folder = _private_folder(folder)
-    marker = folder / "box.json"
-    if not marker.exists():
+    owner = _owner_key_path(folder)
+    if not (folder / "box.json").exists():
         with _private_umask():
             if owner_key is not None:
-                write_durably(_owner_key_path(folder), owner_key.read_bytes())
-            _make_owner(_owner_key_path(folder), on_step)
-            _ceremony(folder, shop or ShopFacts(), without, on_step)
-    box = read_box(folder)
-    owner = _owner_key_path(folder)
+                write_durably(owner, owner_key.read_bytes())
+            _make_owner(owner, on_step)
+    box = make_devices(folder, shop=shop or ShopFacts(), without=without, on_step=on_step)
     if not (folder / "genesis.cbor").exists():
         on_step("the owner signs the log's genesis")
         signed = sign(OwnerKey.load(owner, None), genesis_statement(box))
@@ -166,6 +164,17 @@ def make_owner(folder: Path, *, on_step: Step = lambda _step: None) -> Path:
     with _private_umask():
         _make_owner(path, on_step)
     return path
+
+
+def make_devices(
+    folder: Path, *, shop: ShopFacts, without: tuple[str, ...] = (), on_step: Step = lambda _step: None
+) -> Box:
+    """Token, TPM and keys in `folder`, and no owner: he is asked on his own computer. Raises like `make_box`."""
+    folder = _private_folder(folder)
+    if not (folder / "box.json").exists():
+        with _private_umask():
+            _ceremony(folder, shop, without, on_step)
+    return read_box(folder)
 
 
 def renew_devices(box: Box, *, on_step: Step = lambda _step: None) -> Box:
@@ -271,7 +280,7 @@ def _seal_pin(folder: Path, pin: bytes) -> None:
 
 
 def _policy_key(folder: Path) -> ec.EllipticCurvePrivateKey:
-    path = folder / "owner" / "policy-key.pem"
+    path = _owner_key_path(folder).with_name("policy-key.pem")
     if path.exists():
         loaded = serialization.load_pem_private_key(path.read_bytes(), None)
         if isinstance(loaded, ec.EllipticCurvePrivateKey):

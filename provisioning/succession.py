@@ -3,6 +3,7 @@
 Owns the files of a box while that happens. Must never hold the owner's key: a request goes out, what he signed comes
 in. Every function may be run again after a crash at any line; the log itself says what has happened already.
 
+    a new box        request_first     -> `tillstone owner genesis` -> install_first
     planned          request_rotation -> `tillstone owner rotate`  -> rotate
     lost, restored   request_successor -> `tillstone owner succeed` -> install_successor, carry_terminals
 
@@ -28,7 +29,7 @@ from appliance.crypto.owner import SignedStatement
 from appliance.device.epochs import epoch_draft
 from appliance.identity.terminals import TerminalProjection
 from appliance.ledger.draft import Draft, Purpose
-from appliance.ledger.genesis import PreviousHead, read_body
+from appliance.ledger.genesis import GenesisStatement, PreviousHead, read_body
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.opening import Beginning
 from appliance.ledger.projection import create_tables
@@ -46,9 +47,11 @@ from provisioning.box import (
     HSM_LABEL,
     NOTE_ENVELOPE,
     Box,
+    ShopFacts,
     genesis_statement,
     keep_box,
     log_keys,
+    make_devices,
     public_key_sha256,
     write_envelopes,
 )
@@ -59,6 +62,7 @@ from provisioning.verify.ledger_folder import open_folder
 
 REQUEST: Final = "owner.request"
 _NEXT_KEYS: Final = "next-keys.json"
+_GENESIS: Final = "genesis.cbor"
 
 
 async def request_rotation(box: Box, settings: Settings) -> bytes:
@@ -121,6 +125,53 @@ async def rotate(box: Box, settings: Settings, signed: SignedStatement, clock: C
     return rotated
 
 
+def rotated_at(box: Box, signed: SignedStatement) -> int | None:
+    """The entry with this rotation, when the box's files have followed it too and nothing is left to do."""
+    with open_folder(box.data) as folder:
+        found = [rotation for rotation in folder.rotations() if rotation.by_owner.statement == signed.statement]
+    file = box.folder / _NEXT_KEYS
+    is_left = file.exists() and found and log_keys(_next_keys(box)) == found[0].period().keys
+    return None if not found or is_left else found[0].size
+
+
+def request_first(folder: Path, shop: ShopFacts) -> bytes:
+    """Make the devices of a new box; what the owner is asked to sign for its first log.
+
+    Raises:
+        CannotDo: the box has a log.
+        BoxFailed, SwtpmError, TokenFailed: as in `make_box`.
+    """
+    if (folder / _GENESIS).exists():
+        raise CannotDo(
+            f"the box in {folder} has a log already", "name another folder, or: tillstone succession new-log"
+        )
+    statement = genesis_statement(make_devices(folder, shop=shop)).encode()
+    write_durably(folder / REQUEST, statement)
+    return statement
+
+
+def install_first(box: Box, genesis: bytes, trust_file: bytes) -> Box:
+    """Make a new box ready to begin the log that the owner signed.
+
+    Raises:
+        CannotDo: what was signed is not this box's request, or the box has another log.
+        Rejected: the codes of `load_trust`.
+    """
+    trust = load_trust(trust_file)
+    statement = trust.logs.get(read_body(genesis).log_id)
+    if statement is None:
+        raise CannotDo("the trust file does not name this log", "take both signed files")
+    _require_asked(statement, box, box)
+    file = box.folder / _GENESIS
+    if file.exists() and file.read_bytes() != genesis:
+        raise CannotDo(f"the box in {box.folder} has a log already", "tillstone succession new-log asks for the next")
+    if not box.trust.exists():
+        write_durably(box.trust, trust.encode())
+    write_durably(file, genesis)
+    box.data.mkdir(mode=0o700, exist_ok=True)
+    return box
+
+
 def request_successor(box: Box) -> bytes:
     """What the owner is asked to sign for a new log of this box, under the keys that its token has now."""
     statement = genesis_statement(_succeeding(box)).encode()
@@ -135,6 +186,8 @@ def install_successor(box: Box, genesis: bytes, trust_file: bytes) -> Box:
         CannotDo: what was signed is not this box's request, or the trust file pins another owner.
         Rejected: the codes of `load_trust`.
     """
+    if has_begun(box, genesis):
+        return box
     known = load_trust(box.trust.read_bytes())
     trust = load_trust(trust_file)
     signed = read_body(genesis)
@@ -142,21 +195,31 @@ def install_successor(box: Box, genesis: bytes, trust_file: bytes) -> Box:
     successor = _succeeding(box)
     if statement is None or trust.owner != known.owner:
         raise CannotDo("the trust file is not of this owner, or does not name the new log", "take both signed files")
-    asked = (successor.shop.origin, log_keys(box.keys), box.keys.note_public)
-    if (statement.origin, statement.keys, statement.note_key) != asked:
-        raise CannotDo(f"the owner signed {statement.origin}, not what this box asked for", "sign the newest request")
+    _require_asked(statement, successor, box)
     if statement.previous is None or statement.previous.log_id not in known.logs:
         raise CannotDo("the new log names no log of this box before it", "sign with tillstone owner succeed")
     # New genesis beside the old log is refused at a start; the old genesis beside an empty folder would fork the log.
     learnt = known.learn(trust.evidence)
     write_durably(box.trust, learnt.encode())
-    write_durably(box.folder / "genesis.cbor", genesis)
+    write_durably(box.folder / _GENESIS, genesis)
     old = _data_of(box, box.shop.generation)
     if not old.exists():
         box.data.rename(old)
     box.data.mkdir(mode=0o700, exist_ok=True)
     keep_box(successor)
     return successor
+
+
+def has_begun(box: Box, genesis: bytes) -> bool:
+    """Whether this genesis is the box's own already."""
+    is_there = (box.folder / _GENESIS).read_bytes() == genesis
+    return is_there and read_body(genesis).read().origin == box.shop.origin
+
+
+def _require_asked(statement: GenesisStatement, wanted: Box, box: Box) -> None:
+    asked = (wanted.shop.origin, log_keys(box.keys), box.keys.note_public)
+    if (statement.origin, statement.keys, statement.note_key) != asked:
+        raise CannotDo(f"the owner signed {statement.origin}, not what this box asked for", "sign the newest request")
 
 
 async def carry_terminals(box: Box, settings: Settings, clock: Clock) -> tuple[str, ...]:
@@ -275,7 +338,7 @@ def _next_keys(box: Box) -> TokenKeys:
     try:
         return msgspec.json.decode((box.folder / _NEXT_KEYS).read_bytes(), type=TokenKeys)
     except FileNotFoundError as cause:
-        raise CannotDo("no next keys were made here", "make a request first") from cause
+        raise CannotDo("no next keys were made here", "make a request first: tillstone succession next-keys") from cause
 
 
 def _next_id(key_id: bytes) -> bytes:

@@ -6,6 +6,7 @@ so that nothing under /etc, /var or the user's home is read or written.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 START_TIMEOUT_S: Final = 10.0
+END_TIMEOUT_S: Final = 2.0  # one that was told to end still writes its state
 SETUP_TIMEOUT_S: Final = 120.0
 SOCKET_FOLDER_BYTES_MAX: Final = 90  # sockaddr_un holds 108 with /socket.ctrl at the end
 _PROGRAMS: Final = ("swtpm", "swtpm_setup", "swtpm_localca", "setpriv")
@@ -67,7 +69,11 @@ def start_swtpm(directory: Path) -> RunningSwtpm:
 
     It ends with the thread that started it (parent-death signal, so start it from the main thread) or by
     `process.terminate()`; killing it is a power cut. Starting it again is a power-on: resetCount grows.
+
+    Raises:
+        SwtpmError: it does not start, or it runs already: then its sockets are left as they are.
     """
+    _wait_until_nobody_runs(directory / "state")
     address = _socket_folder(directory.resolve()) / "socket"
     control = Path(f"{address}.ctrl")  # the name that libtss2-tcti-swtpm derives
     for path in (address, control):
@@ -84,6 +90,30 @@ def start_swtpm(directory: Path) -> RunningSwtpm:
         process.wait()
         raise
     return RunningSwtpm(process=process, tcti=f"swtpm:path={address}")
+
+
+def _wait_until_nobody_runs(state: Path) -> None:
+    """A socket taken away from a running TPM never comes back, and its box can do nothing without it."""
+    ends_at = time.monotonic() + END_TIMEOUT_S
+    while _is_held(state / ".lock"):
+        if time.monotonic() > ends_at:
+            raise SwtpmError(f"a software TPM runs already on {state}: end its box first")
+        time.sleep(0.02)
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process has swtpm's lock on its state, a POSIX record lock, which ends with its holder."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _write_configuration(authority: Path) -> Path:

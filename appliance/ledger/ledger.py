@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from appliance.crypto.hybrid import HybridPublic
 from appliance.ledger.disclosures import KIND_ERASED, DisclosureVault, erased_body
 from appliance.ledger.draft import Disclosure, Draft, Purpose, Recorded
 from appliance.ledger.genesis import ACTOR as GENESIS_ACTOR
@@ -27,7 +26,7 @@ from appliance.ledger.genesis import GenesisStatement, LogId
 from appliance.ledger.group import Append, Tail
 from appliance.ledger.guard import Guard
 from appliance.ledger.head import Head, HeadSigner, LogSigners, SigningLag
-from appliance.ledger.log_keys import LogKeys
+from appliance.ledger.log_keys import KeyPeriod, LogKeys
 from appliance.ledger.opening import Beginning, Opened, open_folder
 from appliance.ledger.page import PAGE_ENTRIES_MAX, Page, read_page
 from appliance.ledger.preparing import prepare
@@ -91,7 +90,7 @@ class Ledger:
         )
         ledger = cls(folder, opened, signers, clock, room if room is not None else Room(folder=folder, clock=clock))
         try:
-            _check_keys(opened.keys.newest.keys, signers)
+            _check_keys(opened.keys.newest, signers)
             ledger._wal.start()
             ledger._writer.start()
             if opened.tail.size == 0 and beginning is not None:
@@ -383,14 +382,15 @@ class Ledger:
             raise Unavailable("ledger_failed", "the disk failed; the box restarts")
 
 
-def _check_keys(keys: HybridPublic, signers: LogSigners) -> None:
+def _check_keys(period: KeyPeriod, signers: LogSigners) -> None:
     """The keys at hand are those that the owner vouched for; another token's receipts would convince nobody."""
+    since = f" since the rotation at entry {period.first_size - 1}" if period.first_size > 1 else ""
     for pinned, signer in (
-        (keys.classical, signers.classical),
-        (keys.post_quantum, signers.post_quantum),
+        (period.keys.classical, signers.classical),
+        (period.keys.post_quantum, signers.post_quantum),
     ):
         if (signer.algorithm, signer.public_key) != (pinned.algorithm, pinned.public_key):
             raise Corrupt(
                 "log_keys_mismatch",
-                f"the log expects key {pinned.key_id.hex()[:16]}, the signer has {signer.key_id.hex()[:16]}",
+                f"the log expects key {pinned.key_id.hex()[:16]}{since}, the signer has {signer.key_id.hex()[:16]}",
             )

@@ -25,9 +25,11 @@ from appliance.ledger.head import LogSigners
 from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.recover import fsync_folder
 from appliance.ledger.trust import Evidence, load_trust
+from appliance.ledger.trust import Trust as KnownTrust
 from appliance.model.errors import Corrupt
 from appliance.ports.clock import Clock
 from appliance.ports.signer import Signer
+from appliance.wiring.rotations import with_rotations
 from drivers.hsm.cipher import RUNG_ECDH, RUNG_GCM
 from drivers.hsm.token import Pin
 from drivers.tpm.bundle import decode_bundle
@@ -78,7 +80,7 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
         stack.push_async_callback(link.close)
         genesis = read_body(settings.storage.genesis_path.read_bytes())
         statement = genesis.read()
-        said = load_trust(settings.storage.trust_path.read_bytes())
+        said = await asyncio.to_thread(_said, settings, genesis)
         period = said.keys.get(genesis.log_id, LogKeys.of(genesis.log_id, statement)).newest
         cipher = HsmCipher(link=link, kek=_kek(settings), deadline_ms=settings.hsm.deadline_ms)
         classical = await _token_signer(settings, link, period.keys.classical, settings.hsm.classical)
@@ -98,6 +100,23 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
             said=said.evidence,
             post_quantum_home=home,
         )
+
+
+def _said(settings: Settings, genesis: SignedGenesis) -> KnownTrust:
+    """The trust file; where it lacks the rotation to the keys of the settings, it is made whole from the log."""
+    file = settings.storage.trust_path
+    known = load_trust(file.read_bytes())
+    if _is_newest(settings, genesis, known):
+        return known
+    learnt = with_rotations(known, genesis, settings.storage.path)
+    if learnt.evidence != known.evidence and _is_newest(settings, genesis, learnt):
+        _write_durably(file, learnt.encode())
+    return learnt
+
+
+def _is_newest(settings: Settings, genesis: SignedGenesis, known: KnownTrust) -> bool:
+    keys = known.keys.get(genesis.log_id, LogKeys.of(genesis.log_id, genesis.read()))
+    return hashlib.sha256(keys.newest.keys.classical.public_key).hexdigest() == settings.hsm.classical.public_key_sha256
 
 
 def _address(settings: Settings) -> HsmAddress:
@@ -132,7 +151,7 @@ async def _token_signer(settings: Settings, link: HsmLink, pinned: PinnedKey, wa
     seen = hashlib.sha256(pinned.public_key).hexdigest()
     if seen != wanted.public_key_sha256:
         raise Corrupt(
-            "log_keys_mismatch", f"expected {wanted.public_key_sha256} of the settings, the genesis has {seen}"
+            "log_keys_mismatch", f"expected {wanted.public_key_sha256} of the settings, the log's newest key is {seen}"
         )
     key = PinnedHsmKey(token_key_id=bytes.fromhex(wanted.id), algorithm=pinned.algorithm, public_key=pinned.public_key)
     signer = HsmSigner(link=link, key=key, deadline_ms=settings.hsm.deadline_ms)

@@ -6,12 +6,14 @@ Owns the wording of the table. The checks themselves are the box's (`appliance/d
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any, Final
 
 from appliance.model.errors import Unavailable
 from provisioning.commands.folder import add_box, log_folder
 from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
 from provisioning.local_door import LocalDoor
+from provisioning.sandbox.layout import SandboxFolder
 
 _MARKS: Final = {"ok": "[green]✓[/]", "coping": "[yellow]![/]", "stopped": "[red]✗[/]"}
 
@@ -34,12 +36,19 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         health = box_of(arguments).status()
     except Unavailable as cause:
-        raise CannotDo(f"the box is not running: {cause.detail}", "start it: tillstone sandbox") from cause
+        raise CannotDo(f"the box is not running: {cause.detail}", _next(arguments.dir)) from cause
     if arguments.json:
         print_json(health)
     else:
         show(health)
     return NO if health["level"] == "stopped" else DONE
+
+
+def _next(path: Path) -> str:
+    folder = SandboxFolder.at(path)
+    if (folder.path / "run.lock").is_file() and folder.is_running():
+        return f"its sandbox runs and keeps starting it: read {folder.appliance_log}"
+    return "start it: tillstone sandbox"
 
 
 def show(health: dict[str, Any]) -> None:

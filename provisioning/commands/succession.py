@@ -9,10 +9,12 @@ import argparse
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from appliance.model.errors import Unavailable
 from provisioning.commands.folder import add_sandbox
 from provisioning.commands.outcome import DONE, CannotDo, print_json
 
@@ -21,16 +23,18 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`succession next-keys|rotate|new-log|begin`."""
+    """`succession first-log|next-keys|rotate|new-log|begin`."""
     parser = subparsers.add_parser(
-        "succession", description="New keys for the same log, or a new log in place of a lost one; the box is stopped."
+        "succession",
+        description="A box's first log, new keys for the same log, or a new log in place of a lost one; it is stopped.",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     for name, meaning, run in (
+        ("first-log", "make a new box's devices, and the request to the owner for its first log", run_first_log),
         ("next-keys", "make the next keys in the token, and the request to the owner", run_next_keys),
         ("rotate", "put the owner's rotation into the log", run_rotate),
         ("new-log", "the request to the owner for a new log, under the token's present keys", run_new_log),
-        ("begin", "put the old log aside and begin the one that the owner signed", run_begin),
+        ("begin", "begin the log that the owner signed; an older one is put aside", run_begin),
     ):
         action = actions.add_parser(name, help=meaning)
         action.set_defaults(run=run)
@@ -42,8 +46,36 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             action.add_argument(
                 "--new-devices", action="store_true", help="token and TPM are lost: make new ones first"
             )
+        if run is run_first_log:
+            _add_shop(action)
         add_sandbox(action)
         action.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_shop(action: argparse.ArgumentParser) -> None:
+    """Who sells: goes into the log's name and the settings, for ever."""
+    from provisioning.box import ShopFacts
+
+    for name, value in asdict(ShopFacts()).items():
+        if name != "generation":
+            action.add_argument(f"--{name}", default=value, help="(default: %(default)s)")
+
+
+def run_first_log(arguments: argparse.Namespace) -> int:
+    """Make a software token, a software TPM and keys in `--dir`, which may be missing, and ask the owner."""
+    from provisioning.box import BoxFailed, ShopFacts
+    from provisioning.sandbox.layout import SandboxFolder
+    from provisioning.succession import request_first
+    from provisioning.swtpm import SwtpmError
+    from provisioning.token import TokenFailed
+
+    folder = SandboxFolder.at(arguments.dir)
+    facts = {name: getattr(arguments, name) for name in asdict(ShopFacts()) if name != "generation"}
+    try:
+        request = request_first(folder.box, ShopFacts(**facts))
+    except (BoxFailed, SwtpmError, TokenFailed) as trouble:
+        raise CannotDo(str(trouble), "put that right, then run the same command again") from trouble
+    return _asked(arguments, request)
 
 
 def run_next_keys(arguments: argparse.Namespace) -> int:
@@ -58,10 +90,12 @@ def run_rotate(arguments: argparse.Namespace) -> int:
     """The change of keys becomes an entry, signed by the old ones."""
     from appliance.crypto.owner import SignedStatement
     from appliance.runtime.clock import SystemClock
-    from provisioning.succession import rotate, settings_of
+    from provisioning.succession import rotate, rotated_at, settings_of
 
     signed = SignedStatement.decode(_read(arguments.signed))
     with _devices(arguments) as (box, tcti):
+        if (entry := rotated_at(box, signed)) is not None:
+            return _done(arguments, box, f"Already done: entry {entry} is this rotation.")
         box = asyncio.run(rotate(box, settings_of(box, tcti), signed, SystemClock()))
     return _done(arguments, box, "The log goes on under the new keys.")
 
@@ -71,21 +105,26 @@ def run_new_log(arguments: argparse.Namespace) -> int:
     from provisioning.box import renew_devices
     from provisioning.succession import request_successor
 
-    box = _box(arguments)
-    return _asked(arguments, request_successor(renew_devices(box) if arguments.new_devices else box))
+    with _stopped(arguments) as box:
+        return _asked(arguments, request_successor(renew_devices(box) if arguments.new_devices else box))
 
 
 def run_begin(arguments: argparse.Namespace) -> int:
     """Begin the new log with the old one's terminals."""
+    from appliance.ledger.genesis import read_body
     from appliance.runtime.clock import SystemClock
-    from provisioning.succession import carry_terminals, install_successor, settings_of
+    from provisioning.succession import carry_terminals, has_begun, install_first, install_successor, settings_of
 
     genesis, trust = (_read(arguments.signed / name) for name in ("genesis.cbor", "trust.json"))
+    if read_body(genesis).read().previous is None:
+        with _stopped(arguments) as new:
+            return _done(arguments, install_first(new, genesis, trust), f"{new.shop.origin} can begin.")
     with _devices(arguments) as (old, tcti):
+        begins = "had begun already" if has_begun(old, genesis) else "begins"
         box = install_successor(old, genesis, trust)
         names = asyncio.run(carry_terminals(box, settings_of(box, tcti), SystemClock()))
     return _done(
-        arguments, box, f"{box.shop.origin} begins; terminals that need no pairing: {', '.join(names) or '-'}."
+        arguments, box, f"{box.shop.origin} {begins}; terminals that need no pairing: {', '.join(names) or '-'}."
     )
 
 
@@ -117,12 +156,35 @@ def _done(arguments: argparse.Namespace, box: Box, sentence: str) -> int:
     return DONE
 
 
-def _box(arguments: argparse.Namespace) -> Box:
-    from provisioning.box import read_box
+@contextmanager
+def _stopped(arguments: argparse.Namespace) -> Iterator[Box]:
+    """The box while nobody else has it: nothing of a running one is touched, least of all its TPM."""
+    from appliance.ledger.recover import lock_folder
+    from provisioning.box import BoxFailed, read_box
+    from provisioning.sandbox.layout import SandboxFolder
+    from provisioning.swtpm import SwtpmError
+    from provisioning.token import TokenFailed
 
-    box = read_box(_folder(arguments))
-    os.environ.update(box.environment)  # where SoftHSM finds its store
-    return box
+    running = CannotDo("the box runs; nothing was touched", "stop it, then run the same command again")
+    folder = _folder(arguments)
+    try:
+        box = read_box(folder)
+        with ExitStack() as held:
+            if folder.name == "box":
+                lock = SandboxFolder.at(folder.parent).lock()
+                if lock is None:
+                    raise running
+                held.callback(os.close, lock)
+            if box.data.is_dir():
+                os.close(lock_folder(box.data))  # looked at only: what follows opens the log itself
+            os.environ.update(box.environment)  # where SoftHSM finds its store
+            yield box
+    except Unavailable as refusal:
+        if refusal.code != "ledger_locked":
+            raise
+        raise running from refusal
+    except (BoxFailed, SwtpmError, TokenFailed) as trouble:
+        raise CannotDo(str(trouble), "nothing was signed; put that right, then run the same command again") from trouble
 
 
 @contextmanager
@@ -130,16 +192,16 @@ def _devices(arguments: argparse.Namespace) -> Iterator[tuple[Box, str | None]]:
     """The box, and where its TPM is: a software TPM is switched on for as long as it takes."""
     from provisioning.box import start_tpm
 
-    box = _box(arguments)
-    if not box.tpm.is_dir():
-        yield box, None
-        return
-    running = start_tpm(box)
-    try:
-        yield box, running.tcti
-    finally:
-        running.process.terminate()
-        running.process.wait()
+    with _stopped(arguments) as box:
+        if not box.tpm.is_dir():
+            yield box, None
+            return
+        running = start_tpm(box)
+        try:
+            yield box, running.tcti
+        finally:
+            running.process.terminate()
+            running.process.wait()
 
 
 def _folder(arguments: argparse.Namespace) -> Path:

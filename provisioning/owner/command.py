@@ -55,6 +55,19 @@ then and have it pinned anew everywhere.
 """
 
 
+_TO_THE_BOX: Final = {
+    "genesis.cbor": "Take {folder} with genesis.cbor and trust.json to the box: tillstone succession begin {folder}",
+    "rotation.cbor": (
+        "Take {folder}/rotation.cbor to the box: tillstone succession rotate {folder}/rotation.cbor\n"
+        "It writes the box's new trust.json; there is none before the rotation stands in the log."
+    ),
+    "distrust.cbor": (
+        "Put {folder}/trust.json in place of the box's trust.json and start the box: it makes the entry.\n"
+        "Give the same file to whoever verifies. distrust.cbor is the statement alone, for an archive."
+    ),
+}
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`owner new|show|genesis|succeed|rotate|distrust`."""
     parser = subparsers.add_parser("owner", description="Make the owner's offline key, and sign with it.")
@@ -207,11 +220,14 @@ def _sign(
     learnt = trust.learn(signed.evidence)
     folder = _new_folder(arguments.output)
     _write_new(folder / name, signed.file)
-    _write_new(folder / "trust.json", learnt.encode())
+    says_more = signed.evidence != Evidence()  # what a rotation says, only the entry that it becomes makes true
+    if says_more:
+        _write_new(folder / "trust.json", learnt.encode())
     if arguments.json:
-        print_json({"signed": str(folder / name), "trust": str(folder / "trust.json"), "says": list(shown)})
+        trust_file = {"trust": str(folder / "trust.json")} if says_more else {}
+        print_json({"signed": str(folder / name), **trust_file, "says": list(shown)})
     else:
-        print(f"Signed. Take {folder / name} and {folder / 'trust.json'} to the box; erase the shares' files here.")
+        print(f"Signed. {_TO_THE_BOX[name].format(folder=folder)}\nErase the shares' files here.")
     return DONE
 
 

@@ -104,12 +104,22 @@ def test_planned_rotation(box: RunningBox, tmp_path: Path) -> None:
     first_day = load_trust(box.box.trust.read_bytes())
     till = paired_till(box, tmp_path, "till-1")
     old = receipt_of(till)
+    for action in (("next-keys",), ("new-log", "--new-devices")):
+        assert "the box runs; nothing was touched" in succession(box, *action, code=2)
+    assert receipt_of(till), "what was refused cost the box neither its TPM nor its token"
     switched_off(box)
     assert "rotation 1 to new keys" in succession(box, "next-keys")
     assert succession(box, "next-keys"), "asking twice makes one pair of keys"
     signed = owner(box, "rotate", tmp_path / "signed")
+    assert [path.name for path in signed.iterdir()] == ["rotation.cbor"], "no trust file before the entry stands"
+    before = box.box.trust.read_bytes()
     succession(box, "rotate", signed / "rotation.cbor")
+    after = box.box.trust.read_bytes()
+    said = succession(box, "rotate", signed / "rotation.cbor")
+    assert f"Already done: entry {kinds(box).index('rotation')}" in said, "no second rotation is asked for"
+    box.box.trust.write_bytes(before)
     switched_on(box)
+    assert box.box.trust.read_bytes() == after, "what the log says of its keys, the box takes from the log"
     assert kinds(box).count("rotation") == 1
     new = receipt_of(till)
     assert check(old, first_day).log_id == check(new, load_trust(box.box.trust.read_bytes())).log_id
@@ -147,6 +157,7 @@ def test_rotation_that_lost_power_after_the_entry_is_finished_by_running_it_agai
         box.start()
     (line,) = box.events("start.failed")
     assert line["code"] == "log_keys_mismatch", "the old keys sign nothing behind the rotation"
+    assert f"since the rotation at entry {kinds(box).index('rotation')}" in line["detail"]
     box.power_off()
     succession(box, "rotate", signed)
     switched_on(box)
@@ -169,7 +180,7 @@ def test_lost_token_begins_a_new_log_and_terminals_pair_nothing(box: RunningBox,
     said = succession(box, "begin", signed)
     assert "till-1" in said
     assert "till-2" not in said
-    assert succession(box, "begin", signed, code=2), "a log begins once"
+    assert "had begun already" in succession(box, "begin", signed), "a log begins once"
     switched_on(box)
     assert box.audience.endswith("/2")
     followed = json.loads(command("terminal", "follow", till.home.folder, "--trust", box.box.trust, "--json"))
@@ -253,3 +264,22 @@ def test_stolen_key_is_distrusted_and_what_others_saw_in_time_stays(box: Running
     report.write_bytes(late)
     found = json.loads(command("verify", "receipt", report, "--trust", box.box.trust, "--json", code=1))
     assert found["code"] == "log_key_distrusted"
+
+
+def test_new_box_from_owner_key_to_first_sale(tmp_path: Path) -> None:
+    command("owner", "new", "-o", tmp_path / "key")
+    asked = command("succession", "first-log", "--dir", tmp_path / "shop", "--name", "Bakery", "--serial", "BAKERY-7")
+    assert "the log corner-shop.example/BAKERY-7/1 begins" in asked
+    folder = tmp_path / "shop" / "box"
+    assert not (folder / "owner" / "owner-key").exists(), "the owner's key is elsewhere"
+    shares = [part for name in ("share-1.txt", "share-2.txt") for part in ("--share", tmp_path / "key" / name)]
+    known = ("--trust", tmp_path / "key" / "trust.json", "-o", tmp_path / "signed", "--yes")
+    command("owner", "genesis", folder / "owner.request", *known, *shares)
+    for _ in range(2):
+        command("succession", "begin", tmp_path / "signed", "--dir", tmp_path / "shop")
+    with running_box(tmp_path / "shop") as box:
+        assert box.audience == "corner-shop.example/BAKERY-7/1"
+        receipt = receipt_of(paired_till(box, tmp_path, "till-1"))
+        assert check(receipt, load_trust((tmp_path / "signed" / "trust.json").read_bytes())).size
+        assert "has a log already" in command("succession", "first-log", "--dir", tmp_path / "shop", code=2)
+        assert not (folder / "owner" / "owner-key").exists()
