@@ -101,8 +101,9 @@ class Resolver:
     def _is_proven(self, waiting: OpenOperation, listing: port.Absent) -> bool:
         name = waiting.operation.operation_id
         if name not in self._absent_since_ms:
-            # The request itself may still be travelling for as long as its own deadline. A wall clock that was ahead when
-            # the intent was made would let us wait until it is that late again; nobody has sent it since we first looked.
+            # The request itself may still be travelling for as long as its own deadline. A wall clock that was ahead
+            # when the intent was made would let us wait until it is that late again; nobody has sent it since we
+            # first looked.
             looked_ms = self._clock.monotonic_ms() - self._looked_since_ms.setdefault(name, self._clock.monotonic_ms())
             travelled_ms = max(looked_ms, self._clock.now_ms() - waiting.operation.prepared_ms)
             if travelled_ms >= min(PROVIDER_DEADLINE_MS, self._settle_ms):
