@@ -1,12 +1,11 @@
 """An IPFS node from npm (js-ipfs): installed once per checkout, run for a sandbox or for a test.
 
-Owns the installation in `build/node/ipfs` and the process. Offline, on loopback, with a repository of its own: it never
+Owns the process. Offline, on loopback, with a repository of its own: it never
 meets another node.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -17,11 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from provisioning.sandbox import npm
 from provisioning.sandbox.children import ChildFailed, end_child, kill_child, start_child, wait_ready
 
-PACKAGE: Final = "ipfs@0.66.1"
-PROJECT: Final = Path(__file__).resolve().parents[2]
-INSTALLED: Final = PROJECT / "build" / "node" / "ipfs"
 POLYFILL: Final = Path(__file__).parent / "node" / "ipfs" / "older_node.cjs"
 INSTALL_S_MAX: Final = 900  # it takes three and a half minutes
 START_S_MAX: Final = 60.0
@@ -97,23 +94,6 @@ def ipfs_node(folder: Path) -> Iterator[IpfsNode]:
 
 
 def install_node() -> Path:
-    """Make the package present; returns the program. Other installers of the checkout wait for each other.
-
-    Raises:
-        ChildFailed: npm is missing or failed.
-    """
-    program = INSTALLED / "node_modules" / ".bin" / "jsipfs"
-    if missing := [name for name in ("node", "npm") if shutil.which(name) is None]:
-        raise ChildFailed(f"not installed: {', '.join(missing)}")
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    with (INSTALLED / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            (INSTALLED / "package.json").write_text('{"private": true}\n')
-            command = ["npm", "install", "--no-audit", "--no-fund", "--omit=dev", PACKAGE]
-            ended = subprocess.run(
-                command, cwd=INSTALLED, capture_output=True, text=True, timeout=INSTALL_S_MAX, check=False
-            )
-            if ended.returncode != 0:
-                raise ChildFailed(f"npm cannot install {PACKAGE}: {ended.stderr[-300:]}")
-    return program
+    """Make the locked packages present; returns the program. Raises ChildFailed: as `npm.install`."""
+    # Without scripts nothing runs or is fetched beside the lock: they belong to browsers' parts that no test starts.
+    return npm.install("ipfs", ".bin/jsipfs", options=("--omit=dev", "--ignore-scripts"), seconds_max=INSTALL_S_MAX)
