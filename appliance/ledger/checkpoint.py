@@ -104,9 +104,23 @@ def require_signatures(
         wanted = key_hash(origin, algorithm, public_key)
         mine = [raw[4:] for line_name, raw in lines if line_name == origin and raw[:4] == wanted]
         if len(mine) != 1:
-            raise Rejected("checkpoint_signature_missing", f"expected one {name} signature, saw {len(mine)}")
+            others = _others(lines, origin, note_key, post_quantum)
+            raise Rejected("checkpoint_signature_missing", f"expected one {name} signature, saw {len(mine)}{others}")
         if not signature.verify(algorithm, public_key, text, mine[0]):
             raise Rejected("checkpoint_signature_wrong", f"the {name} signature does not fit the text")
+
+
+def _others(lines: Sequence[tuple[str, bytes]], origin: str, note_key: bytes, post_quantum: PinnedKey) -> str:
+    """Which keys signed in place of the known ones; nothing when a known one did."""
+    known = [
+        key_hash(origin, cose.ED25519, note_key),
+        key_hash(origin, post_quantum.algorithm, post_quantum.public_key),
+    ]
+    seen = [raw[:4] for name, raw in lines if name == origin]
+    if not seen or any(each in known for each in seen):
+        return ""
+    signed, trusted = (", ".join(each.hex() for each in keys) for keys in (seen, known))
+    return f": signed by keys {signed}, trust.json knows {trusted}: another log, or trust.json is older than a rotation"
 
 
 def read_signatures(lines: bytes) -> list[tuple[str, bytes]]:

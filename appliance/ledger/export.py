@@ -80,8 +80,14 @@ def verify_export(
     head = reader.head()
     if log.log_id is None or log.log_id != head.log_id:
         raise Rejected("export_log_unknown", "the signed head is another log's than the entries are")
-    if (head.size, head.root) != (log.size, log.root):
+    if head.size != log.size:
         raise Rejected("export_head_mismatch", f"the head says {head.size} entries, the file holds {log.size}")
+    if head.root != log.root:
+        raise Rejected(
+            "export_head_mismatch",
+            f"the signed root of {head.size} entries is {head.root.hex()[:16]}, the entries give"
+            f" {log.root.hex()[:16]}: an entry was changed, perhaps the last, or the head itself",
+        )
     log_keys = trust.learn(sum(said, Evidence())).keys[log.log_id]
     keys = log_keys.at(head.size).keys
     claims: list[Signed] = []

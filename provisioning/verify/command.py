@@ -1,4 +1,4 @@
-"""`tillstone verify receipt|log|bundle|fork`: for a stranger with the file, the trust file and nothing else.
+"""`tillstone verify receipt|log|bundle|checkpoint|proof|fork`: for a stranger with file, trust file and nothing else.
 
 Owns arguments and exit codes: 0 genuine, 1 not, 2 it could not be looked at. Must never import a driver, a door of the
 appliance or a vendor's library (tests/integration/test_verify_command.py proves it).
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.evidence.bundle import BUNDLE_BYTES_MAX, HEADERS_MAX
+from appliance.ledger.checkpoint import NOTE_BYTES_MAX
 from appliance.ledger.receipt import RECEIPT_BYTES_MAX
+from appliance.ledger.tlog import PROOF_BYTES_MAX
 from appliance.ledger.trust import TRUST_BYTES_MAX
 from provisioning.commands.outcome import DONE, NO, CannotDo
 
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`verify receipt FILE`, `bundle FILE`, `log PATH` and `fork FILE FILE`, each with `--trust FILE`."""
-    parser = subparsers.add_parser("verify", description="Check a receipt, a bundle or a whole log, without the box.")
+    """`verify receipt FILE`, `bundle`, `log`, `checkpoint`, `proof`, and `fork FILE FILE`, each with `--trust FILE`."""
+    parser = subparsers.add_parser("verify", description="Check what a box gave out, without the box.")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     receipt = kinds.add_parser("receipt", description="Check a receipt and say what it proves.")
     receipt.add_argument("file", type=Path, metavar="FILE", help="the receipt, as the terminal got it")
@@ -42,10 +44,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     log.add_argument("--tables", action="store_true", help="of a stopped box's folder: also replay its tables (slower)")
     log.set_defaults(run=run_log)
     _add_bundle(kinds)
+    _add_checkpoint(kinds)
     fork = kinds.add_parser("fork", description="Check whether two receipts or checkpoints prove a forked log.")
     fork.add_argument("files", type=Path, nargs=2, metavar="FILE", help="a receipt or a checkpoint")
     _add_trust(fork)
     fork.set_defaults(run=run_fork)
+
+
+def _add_checkpoint(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    checkpoint = kinds.add_parser("checkpoint", description="Check a checkpoint: what `/checkpoint` gives.")
+    checkpoint.add_argument("file", type=Path, metavar="FILE", help="a signed note (C2SP), with or without witnesses")
+    _add_trust(checkpoint)
+    checkpoint.set_defaults(run=run_checkpoint)
+    proof = kinds.add_parser("proof", description="Check a proof of one entry: what `tillstone ledger proof` gives.")
+    proof.add_argument("file", type=Path, metavar="FILE", help="a tlog-proof (C2SP)")
+    proof.add_argument(
+        "--receipt", type=Path, metavar="FILE", help="holds the entry; for a proof of the public door, which does not"
+    )
+    _add_trust(proof)
+    proof.set_defaults(run=run_proof)
 
 
 def _add_bundle(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -79,21 +96,26 @@ def _add_bundle(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run_receipt(arguments: argparse.Namespace) -> int:
     """Check one receipt file."""
+    from provisioning.verify.kinds import RECEIPT, require_kind
     from provisioning.verify.receipt_check import check_receipt
     from provisioning.verify.second_opinion import load
 
     opinion = load() if arguments.second_opinion else None
     file = _read(arguments.file, RECEIPT_BYTES_MAX)
+    require_kind(file, RECEIPT, arguments.file, arguments.trust)
     report = check_receipt(file, _read(arguments.trust, TRUST_BYTES_MAX), opinion)
     return _answer(report, "The receipt", is_json=arguments.json)
 
 
 def run_log(arguments: argparse.Namespace) -> int:
     """Check one exported log or ledger folder."""
+    from provisioning.verify.kinds import LOG, require_kind
     from provisioning.verify.log_check import check_log
     from provisioning.verify.progress import watch
 
     trust_file = _read(arguments.trust, TRUST_BYTES_MAX)
+    if not arguments.path.is_dir():
+        require_kind(_read(arguments.path, NOTE_BYTES_MAX), LOG, arguments.path, arguments.trust)
     with watch("verifying", is_shown=sys.stderr.isatty() and not arguments.json) as progress:
         report = check_log(
             arguments.path, trust_file, progress, check_bodies=arguments.bodies, check_tables=arguments.tables
@@ -105,6 +127,7 @@ def run_bundle(arguments: argparse.Namespace) -> int:
     """Check one evidence bundle."""
     from provisioning.verify.block_words import CONFIRMATIONS_WANTED
     from provisioning.verify.bundle_check import BLOCK, Wanted, check_bundle, demand_of
+    from provisioning.verify.kinds import BUNDLE, require_kind
 
     trust_file = _read(arguments.trust, TRUST_BYTES_MAX)
     demand = demand_of(trust_file, arguments.witness, arguments.needed, arguments.network)
@@ -116,8 +139,43 @@ def run_bundle(arguments: argparse.Namespace) -> int:
         confirmations=arguments.confirmations or CONFIRMATIONS_WANTED,
         now_ms=time.time_ns() // 1_000_000,
     )
-    report = check_bundle(_read(arguments.file, BUNDLE_BYTES_MAX), trust_file, demand, wanted)
+    file = _read(arguments.file, BUNDLE_BYTES_MAX)
+    require_kind(file, BUNDLE, arguments.file, arguments.trust)
+    report = check_bundle(file, trust_file, demand, wanted)
     return _answer(report, "The evidence", is_json=arguments.json)
+
+
+def run_checkpoint(arguments: argparse.Namespace) -> int:
+    """Check one checkpoint."""
+    from provisioning.verify.checkpoint_check import check_checkpoint
+    from provisioning.verify.kinds import CHECKPOINT, require_kind
+
+    file = _read(arguments.file, NOTE_BYTES_MAX)
+    require_kind(file, CHECKPOINT, arguments.file, arguments.trust)
+    report = check_checkpoint(file, _read(arguments.trust, TRUST_BYTES_MAX))
+    return _answer(report, "The checkpoint", is_json=arguments.json)
+
+
+def run_proof(arguments: argparse.Namespace) -> int:
+    """Check one proof, of the entry that it holds or that a receipt holds."""
+    from provisioning.verify.checkpoint_check import check_proof
+    from provisioning.verify.kinds import PROOF, require_kind
+    from provisioning.verify.outline import claimed_entry, lacks_entry
+
+    file = _read(arguments.file, PROOF_BYTES_MAX)
+    require_kind(file, PROOF, arguments.file, arguments.trust)
+    entry: bytes | None = None
+    if arguments.receipt is not None:
+        entry = claimed_entry(_read(arguments.receipt, RECEIPT_BYTES_MAX), file)
+        if entry is None:
+            raise CannotDo(f"{arguments.receipt} does not hold the entry of this proof", "name another receipt")
+    elif lacks_entry(file):
+        raise CannotDo(
+            "the proof does not hold the entry itself, as those of the public door",
+            "name the receipt that does: --receipt FILE",
+        )
+    report = check_proof(file, _read(arguments.trust, TRUST_BYTES_MAX), entry)
+    return _answer(report, "The proof", is_json=arguments.json)
 
 
 def run_fork(arguments: argparse.Namespace) -> int:

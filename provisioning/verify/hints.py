@@ -26,6 +26,17 @@ _LOG_HINTS = {
     "table_mismatch": "The log is right; a table that the box made of it was changed. Remove it: it is made anew.",
     "head_mismatch": "The folder's own head is not what its entries add up to: something was changed or lost.",
 }
+_CHECKPOINT_HINTS = {
+    "checkpoint_malformed": "These bytes are no checkpoint: another kind of file, or one damaged or cut short.",
+    "checkpoint_origin_unknown": "The checkpoint is of a log that the trust file does not name.",
+    "checkpoint_signature_missing": "A checkpoint needs a signature by each of the log's two keys.",
+    "checkpoint_signature_wrong": "The text or the signature was changed afterwards.",
+    "cosignature_wrong": "A line that bears a known witness's name was not made by that witness.",
+    "log_key_distrusted": "Show what others saw in time: an evidence bundle may hold it.",
+    "tlog_proof_malformed": "These bytes are no proof: another kind of file, or one damaged or cut short.",
+    "tlog_proof_wrong": "Entry or path were changed, or the proof is of another entry, another size or another log.",
+    "entry_body_malformed": "It is in the log; this verifier cannot say what it means. A newer one may.",
+}
 _HINTS = {
     "receipt_entry_malformed": "The entry was changed: these bytes could not have been written by a box.",
     "receipt_index_mismatch": "The proof belongs to another entry of the log.",
@@ -65,6 +76,11 @@ def log_hint(code: str) -> str:
     if code.endswith(("_head_wrong", "_head_missing")):
         return "The head was signed with another key, or something was changed after signing."
     return _LOG_HINTS.get(code, "")
+
+
+def checkpoint_hint(code: str) -> str:
+    """What `code` means for a checkpoint or a proof under one."""
+    return _CHECKPOINT_HINTS.get(code, "")
 
 
 def trust_hint(code: str) -> str:

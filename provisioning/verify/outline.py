@@ -1,6 +1,6 @@
-"""What a receipt file claims before anything is proven: used to word a fault, never to decide.
+"""What a file claims before anything is proven: used to word a fault or to find an entry, never to decide.
 
-Must never raise for any bytes: a fault is being explained already.
+Must never raise for any bytes: what they are worth is checked by others.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from appliance.crypto import cbor, cose, signature
+from appliance.ledger.entry import decode
 from appliance.ledger.receipt import LOG_ID, RECEIPT_BYTES_MAX, TREE_SIZE
-from appliance.model.errors import Rejected
+from appliance.ledger.tlog import read_proof
+from appliance.model.errors import Corrupt, Rejected
 from provisioning.verify.wording import short
 
 
@@ -35,6 +37,26 @@ def claimed_signatures(file: bytes) -> tuple[ClaimedSignature, ...]:
     receipts = read.get("receipts") if isinstance(read, dict) else None
     claims = [_claim(item) for item in receipts] if isinstance(receipts, list) else []
     return tuple([claim for claim in claims if claim is not None])
+
+
+def lacks_entry(file: bytes) -> bool:
+    """Whether this is a tlog-proof without the entry that it is about."""
+    try:
+        return not read_proof(file).extra
+    except Rejected:
+        return False
+
+
+def claimed_entry(receipt: bytes, file: bytes) -> bytes | None:
+    """The entry of a receipt file that the tlog-proof `file` is about; None without one."""
+    try:
+        index = read_proof(file).index
+        read = cbor.decode(receipt, size_max=RECEIPT_BYTES_MAX)
+        entries = read.get("entries") if isinstance(read, dict) else None
+        encoded = [each for each in entries if isinstance(each, bytes)] if isinstance(entries, list) else []
+        return next((each for each in encoded if decode(each).seq == index), None)
+    except (Rejected, Corrupt):
+        return None
 
 
 def _claim(encoded: cbor.Value) -> ClaimedSignature | None:

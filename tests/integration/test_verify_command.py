@@ -129,6 +129,14 @@ def test_a_changed_log_fails_at_its_first_bad_entry(
         assert (report.code, report.facts.get("first_bad_entry")) == (code, seq)
 
 
+def test_a_byte_changed_in_the_last_entry_is_told_by_the_roots(exported: Path) -> None:
+    exported.write_bytes(exported.read_bytes().replace(b"lost", b"LOST", 1))
+    report = check_log(exported, shop_log().trust, Unseen())
+    assert report.code == "export_head_mismatch"
+    assert f"root of 15 entries is {shop_log().whole.head.root.hex()[:16]}" in report.steps[-1].detail
+    assert "perhaps the last" in report.steps[-1].detail
+
+
 async def test_a_ledger_folder_is_verified_beside_its_box(tmp_path: Path) -> None:
     folder = tmp_path / "ledger"
     story = await write_shop_log(folder)
