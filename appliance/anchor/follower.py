@@ -65,6 +65,7 @@ class Standing:
         silent_ms: since a step last worked, also before this start; None if none ever did.
         failures: failed steps since one worked.
         reason: of the last failure, empty when the last step worked.
+        next_ms: until the next step; 0 while one is running.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Standing:
     failures: int
     reason: str
     is_late: bool
+    next_ms: int
 
 
 class Follower:
@@ -106,6 +108,7 @@ class Follower:
         self._started_ms = clock.now_ms()
         self._failures = 0
         self._reason = ""
+        self._next_at_ms = self._started_ms
 
     async def run(self) -> None:
         """Step, pause, step. Corrupt and Bug of a step end it; anything a later try may cure does not."""
@@ -114,7 +117,9 @@ class Follower:
         pause_ms = BACK_OFF_MS_MIN
         while True:
             self._tell()
-            await self._clock.sleep(self._jittered(pause_ms))
+            wait_ms = self._jittered(pause_ms)
+            self._next_at_ms = self._clock.now_ms() + wait_ms
+            await self._clock.sleep(wait_ms)
             pause_ms = await self.step_once()
 
     async def resume(self) -> None:
@@ -150,6 +155,7 @@ class Follower:
             failures=self._failures,
             reason=self._reason,
             is_late=self._failures > 0 and since_ms > self._schedule.late_after_ms,
+            next_ms=max(0, self._next_at_ms - now_ms),
         )
 
     def _failed(self, failure: TillstoneError | TimeoutError) -> int:

@@ -136,7 +136,7 @@ class Followers:
     @property
     def checks(self) -> Sequence[Check]:
         """One finding each for health."""
-        return [*self._checks, *[_check(name, follower) for name, follower in self._followers]]
+        return [*self._checks, *[_check(follower) for _, follower in self._followers]]
 
     def _add_witnesses(
         self, settings: schema.Witnesses, checkpoints: CheckpointMaker, quarantine: Callable[[str], None]
@@ -239,21 +239,32 @@ def _no_notes() -> Finding:
     )
 
 
-def _check(name: str, follower: Follower) -> Check:
-    def check() -> Finding:
-        standing = follower.standing
-        if not standing.is_late:
-            return Finding(
-                check=name, level=Level.OK, sentence=f"Follower {name}: {standing.lag_entries} entries to go."
-            )
+def _to_go(count: int) -> str:
+    return f"{count} {'entry' if count == 1 else 'entries'} to go"
+
+
+def _check(follower: Follower) -> Check:
+    return lambda: finding_of(follower.standing)
+
+
+def finding_of(standing: Standing) -> Finding:
+    """How a follower is, in plain words; the first failure is told at once, since the next try may be far off."""
+    name = standing.name
+    if not standing.failures:
+        return Finding(check=name, level=Level.OK, sentence=f"Follower {name}: {_to_go(standing.lag_entries)}.")
+    if not standing.is_late:
         return Finding(
             check=name,
             level=Level.COPING,
-            sentence=f"Follower {name} has not worked for {_hours(standing.silent_ms)}: {standing.reason}; we sell on.",
-            next_step="See that the network is there and that the other side works; it is tried again by itself.",
+            sentence=f"Follower {name}: {standing.reason}; {_to_go(standing.lag_entries)}, next try in"
+            f" {standing.next_ms // 1_000} s; we sell on.",
         )
-
-    return check
+    return Finding(
+        check=name,
+        level=Level.COPING,
+        sentence=f"Follower {name} has not worked for {_hours(standing.silent_ms)}: {standing.reason}; we sell on.",
+        next_step="See that the network is there and that the other side works; it is tried again by itself.",
+    )
 
 
 def _hours(silent_ms: int | None) -> str:

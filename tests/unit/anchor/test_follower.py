@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -11,9 +12,11 @@ import pytest
 
 from appliance.anchor.follower import BACK_OFF_MS_MAX, Follower, Progress, Schedule
 from appliance.anchor.store import EvidenceStore
+from appliance.device.health import Level
 from appliance.model.errors import Corrupt, Unavailable
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
+from appliance.wiring.followers import finding_of
 from tests.fakes.clock import FakeClock
 
 HOUR_MS = 3_600_000
@@ -128,3 +131,18 @@ async def test_metrics_show_lag_and_failures(parts: Parts) -> None:
     assert 'tillstone_follower_lag_entries{follower="witness"} 10.0' in page
     assert 'tillstone_follower_failures_total{follower="witness"} 1.0' in page
     assert 'tillstone_follower_success_timestamp_seconds{follower="witness"} 0.0' in page
+
+
+async def test_a_failure_is_told_at_once_with_the_time_of_the_next_try(parts: Parts) -> None:
+    follower = parts.follower(Steps(AWAY, Progress(size=9)))
+    assert finding_of(follower.standing).level is Level.OK
+    running = asyncio.create_task(follower.run())
+    await parts.clock.settle()
+    await parts.store.cursor("witness")  # behind the follower's own reading of it
+    await parts.clock.advance(1_500)
+    told = finding_of(follower.standing)
+    running.cancel()
+    assert told.level is Level.COPING
+    assert re.search(r"witness: no answer; 10 entries to go, next try in [12] s", told.sentence)
+    await follower.step_once()
+    assert finding_of(follower.standing).sentence == "Follower witness: 1 entry to go."
