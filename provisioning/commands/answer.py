@@ -112,16 +112,33 @@ async def _ask(home: TerminalHome, question: Question[AnswerT], when_in_doubt: s
                 return await question(client, key, client.deadline(ask_ms_max))
             except OutcomeUnknown as doubt:
                 sentence = f"it may have happened under key {key}: {doubt.detail} ({doubt.code})"
-                raise CannotDo(sentence, when_in_doubt) from doubt
+                raise CannotDo(sentence, _after_doubt(doubt, key, home) or when_in_doubt) from doubt
     except Rejected as refusal:
-        is_unpaired = refusal.code in ("profile_missing", "trust_missing", "key_file_missing")
-        next_step = f"{PROGRAM} terminal pair --help" if is_unpaired else _NEXT.get(refusal.code, f"{PROGRAM} status")
+        next_step = _NEXT.get(refusal.code, f"{PROGRAM} status")
+        if refusal.code == "wrong_audience":
+            next_step = f"the box may have begun a new log: {_follow(home)}; then the same command again"
         raise CannotDo(f"refused: {refusal.detail} ({refusal.code})", next_step) from refusal
     except Unavailable as trouble:
         raise CannotDo(f"no money moved: {trouble.detail} ({trouble.code})", f"{PROGRAM} status") from trouble
 
 
+def _after_doubt(doubt: OutcomeUnknown, key: RequestKey, home: TerminalHome) -> str:
+    """The next step when it is known better than from the command alone."""
+    if doubt.code != "receipt_refused":
+        return ""
+    return f"do not do it again; the log may have new keys: {_follow(home)}; then {PROGRAM} ledger history {key}"
+
+
+def _follow(home: TerminalHome) -> str:
+    beside = home.folder.parent / "box" / "trust.json"
+    return f"{PROGRAM} terminal follow {home.folder} --trust {beside if beside.is_file() else 'FILE'}"
+
+
+_PAIR: Final = f"{PROGRAM} terminal pair --help"
 _NEXT: Final = {
+    "profile_missing": _PAIR,
+    "trust_missing": _PAIR,
+    "key_file_missing": _PAIR,
     "payment_unknown": f"look at the key: {PROGRAM} pay prints it, and an auditor's tables list it",
     "already_undone": "nothing to do: the money went back before",
     "payment_took_no_money": "nothing to do: no money was taken",

@@ -26,7 +26,7 @@ from provisioning.local_door import LocalDoor
 from provisioning.sandbox.card_side import make_card_side
 from provisioning.sandbox.children import end_child, kill_child, start_child, wait_ready
 from provisioning.sandbox.layout import TILLS, RunFile, SandboxFolder
-from provisioning.sandbox.tills import ready_tills
+from provisioning.sandbox.tills import follow_log, ready_tills
 from provisioning.sandbox.twin_door import TwinDoor
 from provisioning.settings_file import CardProvider, Ports, Sections, write_settings
 from provisioning.terminal.durable import write_durably
@@ -103,6 +103,7 @@ class RunningShop:
         self.start("appliance")
         on_step("till-1 and till-2, paired through the real door")
         ready_tills(self.folder, door=door, pos_url=self.pos_url)
+        self.notes += follow_log(self.folder)
         self._is_ready = True
         self.write_run()
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from appliance.model.errors import Rejected
 from appliance.model.ids import terminal_id
 from appliance.runtime.clock import SystemClock
 from appliance.runtime.deadline import Deadline
@@ -24,6 +25,8 @@ from provisioning.terminal.durable import write_durably
 from provisioning.terminal.home import TerminalHome
 from provisioning.terminal.ledger_receipts import LedgerReceipts
 from provisioning.terminal.pairing import pair, read_qr
+from provisioning.terminal.queue import SaleQueue
+from provisioning.terminal.succession import follow
 
 PAIR_MS_MAX: Final = 20_000
 _AUTHORITY_FILE: Final = "authority.pem"
@@ -44,6 +47,24 @@ def ready_tills(folder: SandboxFolder, *, door: DoorFiles, pos_url: str) -> list
         if here != home.profile():
             home.keep_profile(here)
     return paired
+
+
+def follow_log(folder: SandboxFolder) -> list[str]:
+    """Let every terminal of the sandbox take the box's trust file: the log's next keys, or the next log.
+
+    Returns a sentence for each that cannot.
+    """
+    newest = (folder.box / "trust.json").read_bytes()
+    notes: list[str] = []
+    for file in sorted(folder.path.glob("*/terminal.json")):
+        home = TerminalHome(folder=file.parent)
+        try:
+            if home.trust() != newest:
+                waiting = SaleQueue(path=home.queue_file).waiting_count() if home.queue_file.exists() else 0
+                follow(home, newest, waiting_count=waiting)
+        except Rejected as refusal:
+            notes.append(f"{file.parent.name} does not follow the box's log: {refusal.detail} ({refusal.code})")
+    return notes
 
 
 def pair_till(home: TerminalHome, name: str, local: LocalDoor) -> None:

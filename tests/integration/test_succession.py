@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from appliance.crypto import cose
@@ -23,6 +24,8 @@ from appliance.model.errors import Rejected
 from provisioning.box import read_box
 from provisioning.exports.log_file import export_log
 from provisioning.exports.signed_head import newest_head
+from provisioning.sandbox.layout import SandboxFolder
+from provisioning.sandbox.tills import follow_log
 from provisioning.verify.progress import Unseen
 from tests.fakes.signer import FakeSigner
 from tests.integration.box import RunningBox, StartFailed, running_box
@@ -86,6 +89,12 @@ def receipt_of(till: Till) -> bytes:
     return receipt
 
 
+def refused_sale(box: RunningBox, till: Till) -> str:
+    """What `tillstone pay` says at a till that does not know the log's keys."""
+    till.home.keep_profile(msgspec.structs.replace(till.home.profile(), url=box.url))
+    return command("pay", "--home", till.home.folder, code=2)
+
+
 def cosigned_checkpoint(box: RunningBox) -> tuple[bytes, str]:
     """The box's newest checkpoint with a witness's line, and the witness's key."""
     status, note = box.public("/checkpoint")
@@ -129,6 +138,9 @@ def test_planned_rotation(box: RunningBox, tmp_path: Path) -> None:
     export_log(box.box.data, exported, lambda keys: newest_head(box.box.data, keys), Unseen())
     with exported.open("rb") as file:
         assert verify_export(file, first_day).log.log_id == check(old, first_day).log_id
+    assert f"terminal follow {till.home.folder} --trust {box.box.trust}" in refused_sale(box, till)
+    assert follow_log(SandboxFolder.at(tmp_path)) == []
+    assert load_trust(till.home.trust()).evidence == load_trust(box.box.trust.read_bytes()).evidence
     # And once more, from the second keys to the third.
     switched_off(box)
     succession(box, "next-keys")
@@ -183,6 +195,7 @@ def test_lost_token_begins_a_new_log_and_terminals_pair_nothing(box: RunningBox,
     assert "had begun already" in succession(box, "begin", signed), "a log begins once"
     switched_on(box)
     assert box.audience.endswith("/2")
+    assert "terminal follow" in refused_sale(box, till), "the cure is named"
     followed = json.loads(command("terminal", "follow", till.home.folder, "--trust", box.box.trust, "--json"))
     assert followed == {"terminal": "till-1", "audience": box.audience}
     new = receipt_of(till)
