@@ -9,9 +9,10 @@ what a trust file or an exported log brought.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from appliance.crypto import signature
 from appliance.crypto.hybrid import HybridPublic
@@ -19,6 +20,7 @@ from appliance.ledger.genesis import GenesisStatement, LogId
 from appliance.ledger.merkle import root_from_inclusion
 from appliance.model.errors import Rejected
 
+_SECONDS_MAX: Final = 253_402_300_799  # the end of the year 9999
 Leaf: TypeAlias = tuple[int, bytes]
 """Index and leaf hash of an entry."""
 
@@ -79,6 +81,12 @@ class Distrust:
     key_id: bytes
     size: int
     before_ms: int
+
+    @property
+    def before(self) -> str:
+        """The moment for people: ISO 8601 in UTC."""
+        seconds = min(self.before_ms // 1_000, _SECONDS_MAX)
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +150,6 @@ class LogKeys:
                 return
         raise Rejected(
             "log_key_distrusted",
-            f"the owner trusts key {first.key_id.hex()[:16]} up to size {first.size}; nobody else is shown to have"
-            f" seen this of the head of size {size} before {first.before_ms} ms",
+            f"the owner trusts key {first.key_id.hex()[:16]} for heads of up to {first.size} entries, and this one has"
+            f" {size}: it counts only if others saw it before {first.before}, and nothing here shows that",
         )

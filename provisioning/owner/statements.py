@@ -112,7 +112,7 @@ def describe(statement: GenesisStatement | RotationStatement | Distrust) -> tupl
         return (f"log {statement.log_id.hex()}: rotation {statement.number} to new keys", *_keys(statement))
     return (
         f"log {statement.log_id.hex()}: its key {statement.key_id.hex()} is not trusted for heads of more than",
-        f"{statement.size} entries, unless others saw them before {statement.before_ms} ms after 1970",
+        f"{statement.size} entries, unless others saw them before {statement.before}",
     )
 
 

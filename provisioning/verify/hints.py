@@ -43,6 +43,8 @@ _HINTS = {
     "receipt_proof_wrong": "The path was changed, or it belongs to another entry, another size or another log.",
     "receipt_size_mismatch": "Proof and signatures are about different sizes of the log: the file was put together.",
     "receipt_log_mismatch": "The two signatures come from different logs: the file was put together.",
+    "log_key_distrusted": "The owner says that somebody else may have signed with this key. Ask whoever gave you the"
+    " receipt for an evidence bundle with witnesses or a block from before that time: tillstone verify bundle.",
     "receipt_disclosure_wrong": "A disclosed value is not the one that was recorded.",
     "outcome_of_another_intent": "The outcome answers another intent: the two entries do not belong together.",
     "entry_body_malformed": "It is in the log; this verifier cannot say what it means. A newer one may.",

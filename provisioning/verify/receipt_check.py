@@ -26,8 +26,21 @@ from provisioning.verify.wording import printable, short, time_text
 
 TRUST, OWNER, FILE, ENTRIES, PATH, LOG = "trust file", "owner", "file", "entries", "path", "log"
 CLASSICAL, POST_QUANTUM, VALUES, MEANING = "classical signature", "post-quantum signature", "disclosures", "meaning"
-SECOND_OPINION = "second opinion"
-ORDER: Final = (TRUST, OWNER, FILE, ENTRIES, PATH, LOG, CLASSICAL, POST_QUANTUM, VALUES, SECOND_OPINION, MEANING)
+SECOND_OPINION, DISTRUST = "second opinion", "distrust"
+ORDER: Final = (
+    TRUST,
+    OWNER,
+    FILE,
+    ENTRIES,
+    PATH,
+    LOG,
+    CLASSICAL,
+    POST_QUANTUM,
+    DISTRUST,
+    VALUES,
+    SECOND_OPINION,
+    MEANING,
+)
 
 _STEP_OF: Final = {
     "receipt_entry_malformed": ENTRIES,
@@ -37,7 +50,7 @@ _STEP_OF: Final = {
     "receipt_log_mismatch": LOG,
     "receipt_log_unknown": LOG,
     "receipt_key_unknown": POST_QUANTUM,
-    "log_key_distrusted": POST_QUANTUM,
+    "log_key_distrusted": DISTRUST,
     "receipt_disclosure_wrong": VALUES,
     "second_opinion_differs": SECOND_OPINION,
     "entry_body_malformed": MEANING,
@@ -51,6 +64,7 @@ _PASSED: Final = {
     LOG: "both signatures name one log, and the owner vouched for it",
     CLASSICAL: "the classical signature fits",
     POST_QUANTUM: "the post-quantum signature fits",
+    DISTRUST: "the owner takes no trust from these keys for this head, or others saw it in time",
     SECOND_OPINION: "liboqs agrees",
     VALUES: "every disclosed value is the one recorded",
 }
@@ -72,7 +86,8 @@ def check_receipt(
     Args:
         vouched: heads that others are proven to have seen: what a key that the owner distrusts needs.
     """
-    wanted = tuple([name for name in ORDER if name != SECOND_OPINION or second_opinion is not None])
+    without = {DISTRUST, *([SECOND_OPINION] if second_opinion is None else [])}
+    wanted = tuple([name for name in ORDER if name not in without])
     try:
         trust = load_trust(trust_file)
     except TillstoneError as refusal:
@@ -82,6 +97,8 @@ def check_receipt(
             wanted, passed, _Failed(step=step, code=refusal.code, detail=refusal.detail, hint=trust_hint(refusal.code))
         )
     steps = _trust_steps(trust)
+    if any(keys.distrusted for keys in trust.keys.values()):
+        wanted = tuple([name for name in ORDER if name not in without - {DISTRUST}])
     try:
         verified = verify_receipt(file, trust.keys, vouched)
         if second_opinion is not None:
@@ -155,6 +172,7 @@ def _facts(verified: VerifiedReceipt, trust: Trust) -> dict[str, str]:
         LOG: f"{statement.origin}, log {short(verified.log_id)}",
         CLASSICAL: f"{signature.algorithm(classical.algorithm).name} by key {short(classical.key_id)}",
         POST_QUANTUM: f"{signature.algorithm(post_quantum.algorithm).name} by key {short(post_quantum.key_id)}",
+        DISTRUST: _PASSED[DISTRUST],
         SECOND_OPINION: "liboqs, another implementation, says the same of the post-quantum signature",
         VALUES: f"each opens what was recorded: {names}" if names else "none in this file",
         MEANING: "each entry is what its kind promises",

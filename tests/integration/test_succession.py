@@ -277,6 +277,10 @@ def test_stolen_key_is_distrusted_and_what_others_saw_in_time_stays(box: Running
     report.write_bytes(late)
     found = json.loads(command("verify", "receipt", report, "--trust", box.box.trust, "--json", code=1))
     assert found["code"] == "log_key_distrusted"
+    assert found["steps"][-1]["name"] == "distrust", "both signatures are right"
+    assert f"before {BEFORE}" in found["steps"][-1]["detail"]
+    assert "evidence bundle" in command("verify", "receipt", report, "--trust", box.box.trust, code=1)
+    assert f"before {BEFORE}" in command("owner", "show", box.box.trust)
 
 
 def test_new_box_from_owner_key_to_first_sale(tmp_path: Path) -> None:
