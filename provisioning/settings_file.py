@@ -9,9 +9,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.config.load import load
+from appliance.config.load import SettingsInvalid, load
 from provisioning.box import HSM_LABEL, NOTE_ENVELOPE, Box, public_key_sha256
 from provisioning.certificate import DoorFiles
+from provisioning.settings_extra import NAME as EXTRA
+from provisioning.settings_extra import with_extra
 from provisioning.terminal.durable import write_durably
 from provisioning.token import WRAPPING_KEY_ID
 
@@ -54,7 +56,11 @@ def write_settings(
     room_bytes_min: int,
     further: Sections | None = None,
 ) -> Path:
-    """Write the file, with `further` sections, and read it back; raises SettingsInvalid when the process refuses it."""
+    """Write the file, with `further` sections and those of `extra.toml`, and read it back.
+
+    Raises:
+        SettingsInvalid: the process would refuse it.
+    """
     shop, keys = box.shop, box.keys
     sections: Sections = {
         "shop": {
@@ -104,13 +110,22 @@ def write_settings(
         if cards.webhook_secret is not None:
             sections["provider.stripe.webhooks"] = {"secret_path": cards.webhook_secret, "port": cards.webhook_port}
     sections.update(further or {})
-    write_durably(box.settings, _toml(sections).encode())
-    load(box.settings)
+    merged = with_extra(sections, box.folder)
+    write_durably(box.settings, _toml(merged).encode())
+    try:
+        load(box.settings)
+    except SettingsInvalid as refusal:
+        if merged == sections:
+            raise
+        raise SettingsInvalid(box.folder / EXTRA, refusal.faults) from refusal
     return box.settings
 
 
 def _toml(sections: Sections) -> str:
-    lines = ["# Written anew at every start of the sandbox; `appliance/config/schema.py` explains each setting."]
+    lines = [
+        "# Written anew at every start of the sandbox; `appliance/config/schema.py` explains each setting.",
+        f"# What {EXTRA} beside it says is merged in and wins; that file is yours.",
+    ]
     for name, values in sections.items():
         lines += ["", f"[{name}]", *(f"{key} = {_literal(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"

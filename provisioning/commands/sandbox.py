@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 from pathlib import Path
 from types import FrameType
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioning.commands.folder import add_sandbox
 from provisioning.commands.outcome import DONE, CannotDo
-from provisioning.sandbox.layout import SandboxFolder
+from provisioning.sandbox.layout import FOLDER_DEFAULT, SandboxFolder
 
 if TYPE_CHECKING:
     from provisioning.box import ShopFacts
@@ -84,7 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder.forget_run()  # what a killed sandbox left
     before = {number: signal.signal(number, _interrupt) for number in _STOP_SIGNALS}
     try:
-        keep_open(folder, screen, ShopFacts(currency=arguments.currency), arguments.ports_from)
+        facts = ShopFacts(currency=arguments.currency, serial=_serial(folder))
+        keep_open(folder, screen, facts, arguments.ports_from)
     except KeyboardInterrupt:
         screen.steps_left()
         screen.note("stopped; everything is kept, the same command opens the shop again")
@@ -95,8 +97,14 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _serial(folder: SandboxFolder) -> str:
+    """Of a new box: witnesses keep one head for each name, so only the usual folder gets the name of the documents."""
+    return "SANDBOX-1" if folder.path.name == FOLDER_DEFAULT.name else f"SANDBOX-{secrets.token_hex(4)}"
+
+
 def keep_open(folder: SandboxFolder, screen: Screen, shop: ShopFacts, ports_from: int | None) -> None:
     """Open, show, watch, and end every child however this ends."""
+    from appliance.config.load import SettingsInvalid
     from provisioning.box import BoxFailed
     from provisioning.sandbox.children import ChildFailed
     from provisioning.sandbox.shop import Wishes, open_shop
@@ -118,6 +126,9 @@ def keep_open(folder: SandboxFolder, screen: Screen, shop: ShopFacts, ports_from
             stripe_url=running.stripe_url,
         )
         Supervisor(shop=running, screen=screen).run()
+    except SettingsInvalid as trouble:
+        screen.steps_left()
+        raise CannotDo(trouble.detail, f"put {trouble.path} right, then run the same command again") from trouble
     except (BoxFailed, ChildFailed, SwtpmError, TokenFailed) as trouble:
         screen.steps_left()
         raise CannotDo(str(trouble), f"read {folder.appliance_log}, then run the same command again") from trouble
