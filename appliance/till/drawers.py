@@ -127,7 +127,9 @@ def _validate(body: DrawerBody) -> None:
         raise Rejected("drawer_not_chosen", "a float says which drawer the terminal uses; the other acts follow it")
     if act is DrawerAct.NO_SALE and body.amount_minor != 0:
         raise Rejected("drawer_amount_wrong", f"opening without a sale moves nothing, saw {body.amount_minor}")
-    if act in (DrawerAct.FLOAT, DrawerAct.PAID_IN, DrawerAct.PAID_OUT) and body.amount_minor == 0:
+    # A float of nothing takes over a drawer: a cashier carries it to another till.
+    moves = act in (DrawerAct.PAID_IN, DrawerAct.PAID_OUT) or (act is DrawerAct.FLOAT and body.drawer is None)
+    if moves and body.amount_minor == 0:
         raise Rejected("drawer_amount_wrong", f"{act} moves an amount above zero, saw 0")
     if act in (DrawerAct.PAID_IN, DrawerAct.PAID_OUT) and not body.reason.strip():
         raise Rejected("reason_missing", f"{act} says what for")

@@ -38,7 +38,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         if name != "no-sale":
             act.add_argument("amount", metavar="AMOUNT", help="in the shop's currency, such as 100.00")
         if name == "float":
-            act.add_argument("--drawer", metavar="NAME", help="the drawer that the till uses from now on")
+            act.add_argument(
+                "--drawer", metavar="NAME", help="the drawer that the till uses from now on; AMOUNT may be 0"
+            )
         act.add_argument("--reason", default="", help="goes into the log, for ever; no names")
         act.add_argument("--cashier", help="who did it; kept erasable")
         add_till(act)
@@ -72,5 +74,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _amount_minor(arguments: argparse.Namespace, currency: str) -> int:
-    is_nothing = set(arguments.amount) <= {"0", "."} and arguments.act in ("count", "no_sale")
-    return 0 if is_nothing else minor_units(arguments.amount, currency)
+    may_be_nothing = arguments.act in ("count", "no_sale") or arguments.drawer is not None
+    return 0 if may_be_nothing and set(arguments.amount) <= {"0", "."} else minor_units(arguments.amount, currency)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from pathlib import Path
 
@@ -126,6 +127,34 @@ async def test_payment_that_is_resolved_late_is_the_next_days_with_a_reference(t
         assert (late.intent, late.payment) == (being_checked.intent, being_checked.payment)
         await pay(shop, cash(1))
         assert (await shop.days.standing()).day.late == (), "told once"
+
+
+async def test_refund_that_is_known_late_is_the_next_days(tmp_path: Path) -> None:
+    async with open_shop(tmp_path, clock=clock_at(18)) as shop:
+        key = shop.new_key()
+        await pay(shop, card(4_200), key=key)
+        await shop.works_done()
+        shop.provider.strike(Switch.FAIL_AFTER)
+        await shop.pipeline.refund(shop.request("refund", {"of": key}))
+        await shop.works_done()
+        first = (await shop.days.close()).day
+        assert ([each.kind for each in first.open], first.period.totals.refunds) == (["refund"], 0)
+        await shop.settle()
+        second = (await shop.days.standing()).day
+        assert [(late.kind, late.state, late.day) for late in second.late] == [("refund", "confirmed", first.day)]
+        assert second.period.totals == TotalsFacts(refunds=1, refunded=4_200)
+
+
+async def test_day_is_closed_while_tills_sell_and_each_sale_is_in_one_day(tmp_path: Path) -> None:
+    async with open_shop(tmp_path, clock=clock_at(18)) as shop:
+        await pay(shop, cash(1))
+        async with asyncio.TaskGroup() as selling:
+            for amount in range(100, 200):
+                selling.create_task(pay(shop, cash(amount)))
+            closing = selling.create_task(shop.days.close())
+        first, second = closing.result().day, (await shop.days.standing()).day
+        assert first.period.totals.total + second.period.totals.total == 1 + sum(range(100, 200))
+        assert first.period.totals.sales + second.period.totals.sales == 101
 
 
 async def test_payment_that_took_no_money_is_told_late_and_counted_nowhere(tmp_path: Path) -> None:

@@ -109,3 +109,13 @@ async def test_two_terminals_share_the_drawer_that_their_floats_name(tmp_path: P
         await pay(shop, cash(2_000), terminal="till-2")
         answer = await act(shop, "count", 8_100, terminal="till-2")
         assert (answer.drawer, answer.difference_minor) == ("bar", 0)
+
+
+async def test_drawer_is_taken_over_with_what_is_in_it(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        await shop.pair("till-2")
+        await act(shop, "float", 5_000)
+        await pay(shop, cash(1_000))
+        taken = await act(shop, "float", drawer="till-1", terminal="till-2")
+        assert (taken.drawer, taken.held_minor) == ("till-1", 6_000)
+        assert (await act(shop, "paid_out", 6_000, terminal="till-2")).held_minor == 0
