@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -44,9 +45,12 @@ from appliance.runtime.nap import nap
 PAYMENTS: Final = "/v1/payment_intents"
 READERS: Final = "/v1/terminal/readers"
 READER_PREFIX: Final = "tmr_"
+UNHEARD_MS: Final = 5_000
+"""How long a reader whose answer was lost may take to show the payment."""
 WITHDRAW_MS: Final = 20_000
 """An authorisation "normally takes a few seconds" and cannot be cancelled meanwhile."""
 ASK_MS_MAX: Final = 10_000
+_CODE: Final = re.compile(r"\A[a-z][a-z0-9_]{0,63}\Z")
 _PAUSE_FIRST_MS: Final = 500
 _PAUSE_MAX_MS: Final = 2_000
 WAITING: Final = "requires_payment_method"
@@ -181,20 +185,21 @@ class ReaderPayments:
 
     async def _watch(self, expected: Expected, waiting: Waiting) -> Answer:
         """Look again and again, sooner when somebody rings, until it ended or the customer's time is over."""
-        ends_ms = self._clock.monotonic_ms() + self._wait_ms
+        began_ms = self._clock.monotonic_ms()
+        ends_ms = began_ms + self._wait_ms
         pause_ms = _PAUSE_FIRST_MS
         while True:
             answer = await self._payment(expected, waiting)
             if _is_end(answer):
                 return await self._ended(answer, waiting)
-            code = await self._what_stops(waiting)
+            code = await self._what_stops(waiting, self._clock.monotonic_ms() - began_ms)
             left_ms = ends_ms - self._clock.monotonic_ms()
             if code is not None or left_ms <= 0:
                 return await self._withdraw(expected, waiting, code or "customer_timeout")
             await self._nap(waiting, min(pause_ms, left_ms))
             pause_ms = min(pause_ms * 3 // 2, _PAUSE_MAX_MS)
 
-    async def _what_stops(self, waiting: Waiting) -> str | None:
+    async def _what_stops(self, waiting: Waiting, waited_ms: int) -> str | None:
         """Why waiting at the reader makes no sense any more, or None."""
         if waiting.is_given_up:
             return "payment_aborted"
@@ -202,9 +207,12 @@ class ReaderPayments:
         if reader is None:
             return None
         if reader.action is None or not reader.action.is_of(waiting.reference):
-            return "reader_taken" if waiting.is_handed_over else "reader_unreached"
+            if waiting.is_handed_over:
+                return "reader_taken"
+            return "reader_unreached" if waited_ms >= UNHEARD_MS else None
         if reader.action.status == "failed":
-            return reader.action.failure_code or "card_declined"
+            code = reader.action.failure_code or ""
+            return code if _CODE.match(code) else "card_declined"
         return None
 
     async def _withdraw(self, expected: Expected, waiting: Waiting, code: str) -> Answer:
