@@ -32,6 +32,7 @@ from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.wiring.cards import webhook_finding
 from provisioning.sandbox.stripe_twin_events import signature
+from provisioning.sandbox.webhook_relay import Relay as PassingOn
 from tests.fakes.provider import Switch
 from tests.unit.payment.shop import Shop, open_shop
 
@@ -294,6 +295,25 @@ async def test_more_than_fits_is_refused_and_may_come_again(relay: Relay) -> Non
     await relay.until("dropped", *["idle"] * WEBHOOKS_WAITING_MAX)
     take(WEBHOOKS_WAITING_MAX)
     await relay.until("dropped", *["idle"] * (WEBHOOKS_WAITING_MAX + 1))
+
+
+async def test_a_relay_passes_bytes_and_signature_on_and_answers_what_the_box_answered(relay: Relay) -> None:
+    async def through(to: str, body: bytes, header: str) -> int:
+        application = web.Application()
+        application.router.add_post("/stripe", PassingOn(to=to, http=relay.http).pass_on)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/stripe"
+        async with relay.http.post(url, data=body, headers={"Stripe-Signature": header}) as answer:
+            status = answer.status
+        await runner.cleanup()
+        return status
+
+    body = b" " + relay.event() + b"\n"  # whoever parses and prints it again breaks the signature
+    assert await through(relay.url, body, relay.signed(body)) == 200
+    assert await through(relay.url, body, "t=1,v1=" + "0" * 64) == 401
+    assert await through("http://127.0.0.1:9/nobody", body, relay.signed(body)) == 502  # so Stripe sends it again
 
 
 async def test_an_alarm_is_over_after_an_hour(relay: Relay) -> None:
