@@ -130,6 +130,15 @@ def sold_by(connection: sqlite3.Connection, terminal: TerminalId, keys: Sequence
     return frozenset(key for key in keys if connection.execute(asked, (uuid.UUID(key).bytes, terminal)).fetchone())
 
 
+def find_operation(connection: sqlite3.Connection, operation_id: str) -> OpenOperation | None:
+    """The operation of this name, whether its end is known or not."""
+    row = connection.execute(
+        f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE id = ?",  # noqa: S608 - constants only
+        (operation_id,),
+    ).fetchone()
+    return None if row is None else _open(*row)
+
+
 def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOperation, ...]:
     """The oldest `limit` operations that are neither confirmed, rejected nor proven absent."""
     states = ", ".join(f"'{state}'" for state in sorted(OPEN))

@@ -9,19 +9,20 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import ProviderReference
 from appliance.model.limits import HOUR_MS, WEBHOOK_IDS_MAX, WEBHOOKS_WAITING_MAX
-from appliance.model.operation import OPEN, OperationState
+from appliance.model.operation import OPEN, Operation, OperationState
+from appliance.payment.records import OpenOperation, find_operation
 from appliance.payment.resolve import Resolver
 from appliance.ports.clock import Clock
 from appliance.ports.hint import Hint, HintReader
+from appliance.ports.provider import Absent, Confirmed, Found, Unknown
 from appliance.runtime.log import Log
 
 REFUSALS: Final = {
@@ -32,7 +33,13 @@ REFUSALS: Final = {
     "body_incomplete": "slow",
     "too_many_reads": "too_many",
 }
-ALARMING: Final = frozenset({"forged", "late", "malformed", "too_large", "slow", "too_many", "foreign", "contradicts"})
+ALARMING: Final = frozenset(
+    {"forged", "late", "malformed", "too_large", "slow", "too_many", "foreign", "unread", "contradicts"}
+)
+
+
+Find = Callable[[Operation, ProviderReference], Awaitable[Found | Absent | Unknown]]
+"""Reads from the provider what became of an operation."""
 
 
 class Webhooks:
@@ -44,6 +51,7 @@ class Webhooks:
         reader: HintReader,
         log_origin: str,
         hurry: Callable[[ProviderReference], bool],
+        find: Find,
         resolver: Resolver,
         ledger: Ledger,
         clock: Clock,
@@ -53,6 +61,7 @@ class Webhooks:
         self._reader = reader
         self._log_origin = log_origin
         self._hurry = hurry
+        self._find = find
         self._resolver = resolver
         self._ledger = ledger
         self._clock = clock
@@ -111,22 +120,26 @@ class Webhooks:
         if hint.log_origin != self._log_origin:
             return "foreign"
         name = hint.operation
-
-        def look(connection: sqlite3.Connection) -> str | None:
-            row = connection.execute("SELECT state FROM operations WHERE id = ?", (name,)).fetchone()
-            return None if row is None else str(row[0])
-
-        state = await self._ledger.read(look)
-        if state is None:
+        known = await self._ledger.read(lambda connection: find_operation(connection, name))
+        if known is None:
             return "foreign"
-        if OperationState(state) in OPEN:
+        if known.state in OPEN:
             self._resolver.hurry(name)
             return "hurried"
-        if hint.says_paid and OperationState(state) in (OperationState.REJECTED, OperationState.ABSENT):
-            # It may be old news of an attempt that was undone; only reconciliation, by reading, can tell.
-            self._log.error("webhook.contradicts", operation=name, state=state)
-            return "contradicts"
+        is_closed_unpaid = known.state in (OperationState.REJECTED, OperationState.ABSENT)
+        if hint.says_paid and hint.reference is not None and is_closed_unpaid:
+            return await self._contradiction(known, hint.reference)
         return "settled"
+
+    async def _contradiction(self, known: OpenOperation, reference: ProviderReference) -> str:
+        """It says "paid" of what the log closed otherwise: ask the provider itself. The log stays as it is."""
+        found = await self._find(known.operation, reference)
+        if isinstance(found, Unknown):
+            return "unread"
+        if not (isinstance(found, Found) and isinstance(found.answer, Confirmed)):
+            return "settled"
+        self._log.error("webhook.contradicts", operation=known.operation.operation_id, state=known.state.value)
+        return "contradicts"
 
     def _note(self, outcome: str) -> None:
         self._count(outcome)

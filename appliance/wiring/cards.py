@@ -60,6 +60,7 @@ class CardParts:
             ),
             log_origin=log_origin,
             hurry=operations.hurry,
+            find=lambda operation, known: operations.find(operation, since_ms=operation.prepared_ms, known=known),
             resolver=resolver,
             ledger=ledger,
             clock=self._clock,
