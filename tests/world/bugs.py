@@ -37,20 +37,26 @@ Plant = Callable[[], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bug:
-    """One wrong function. `what` is the sentence that its author would defend it with."""
+    """One wrong function.
+
+    Attributes:
+        what: the sentence that its author would defend it with.
+        seed: a world that caught it once; where it does no more, others are searched.
+    """
 
     name: str
     what: str
+    seed: int
     plant: Plant
 
 
 BUGS: Final[dict[str, Bug]] = {}
 
 
-def _bug(what: str) -> Callable[[Plant], Plant]:
+def _bug(what: str, *, seed: int) -> Callable[[Plant], Plant]:
     def keep(plant: Plant) -> Plant:
         name = plant.__name__.replace("_", "-")
-        BUGS[name] = Bug(name=name, what=what, plant=plant)
+        BUGS[name] = Bug(name=name, what=what, seed=seed, plant=plant)
         return plant
 
     return keep
@@ -66,7 +72,7 @@ def _put(owner: Any, **wrong: object) -> None:
 # --- at the provider ---
 
 
-@_bug("No answer? Ask again, with a fresh key so that the provider does not refuse it.")
+@_bug("No answer? Ask again, with a fresh key so that the provider does not refuse it.", seed=3)
 def retry_with_a_new_provider_key() -> None:
     ask = Operations._ask
 
@@ -80,7 +86,7 @@ def retry_with_a_new_provider_key() -> None:
     _put(Operations, _ask=twice)
 
 
-@_bug("Keys are idempotent, so what is unclear is simply sent again, however old the key is.")
+@_bug("Keys are idempotent, so what is unclear is simply sent again, however old the key is.", seed=41)
 def resend_an_expired_key() -> None:
     async def ask_again(self: Operations, operation: Operation, **_: object) -> port.Found | port.Absent | port.Unknown:
         answer = await self._ask(operation)
@@ -91,22 +97,22 @@ def resend_an_expired_key() -> None:
     _put(Operations, find=ask_again)
 
 
-@_bug("The provider said 200, why compare what it said with what was asked?")
+@_bug("The provider said 200, why compare what it said with what was asked?", seed=43)
 def trust_an_answer_unread() -> None:
     _put(stripe_reply, _difference=lambda *_, **__: None)
 
 
-@_bug("A timeout means that the card was declined.")
+@_bug("A timeout means that the card was declined.", seed=7)
 def call_a_timeout_a_decline() -> None:
     _settle_unknown_as(OperationState.REJECTED)
 
 
-@_bug("The connection broke, so nothing was charged.")
+@_bug("The connection broke, so nothing was charged.", seed=7)
 def call_a_lost_answer_not_charged() -> None:
     _settle_unknown_as(OperationState.ABSENT)
 
 
-@_bug("A 500 is an error, and errors charge nobody.")
+@_bug("A 500 is an error, and errors charge nobody.", seed=20)
 def call_a_server_error_a_refusal() -> None:
     def refuse(reply: stripe_reply.Reply, expected: stripe_reply.Expected) -> port.Answer:
         if reply.status >= 500:
@@ -117,7 +123,7 @@ def call_a_server_error_a_refusal() -> None:
     _put(stripe_reply, failure_answer=refuse)
 
 
-@_bug("JSON that cannot be read is no success.")
+@_bug("JSON that cannot be read is no success.", seed=10)
 def call_half_an_answer_a_decline() -> None:
     def decline(reply: stripe_reply.Reply, expected: stripe_reply.Expected) -> port.Answer:
         answer = authorise_answer(reply, expected)
@@ -129,7 +135,7 @@ def call_half_an_answer_a_decline() -> None:
     _put(stripe, authorise_answer=decline)
 
 
-@_bug("One complete listing without it is proof enough.")
+@_bug("One complete listing without it is proof enough.", seed=25)
 def settle_by_one_listing() -> None:
     def one(self: Resolver, waiting: OpenOperation, _: port.Absent) -> bool:
         return self._clock.now_ms() - waiting.operation.prepared_ms >= 30_000
@@ -137,17 +143,17 @@ def settle_by_one_listing() -> None:
     _put(Resolver, _is_proven=one)
 
 
-@_bug("What is not in the listing now was never sent.")
+@_bug("What is not in the listing now was never sent.", seed=7)
 def forget_that_a_request_may_still_travel() -> None:
     _put(Resolver, _is_proven=lambda *_: True)
 
 
-@_bug("The listing starts when the intent was made.")
+@_bug("The listing starts when the intent was made.", seed=21)
 def believe_our_own_clock() -> None:
     _put(resolve, _CLOCK_ERROR_MS=0)
 
 
-@_bug("A charge of the same amount in the same minute is ours.")
+@_bug("A charge of the same amount in the same minute is ours.", seed=2)
 def find_a_charge_by_its_amount() -> None:
     def same_amount(item: Any, expected: stripe_reply.Expected) -> bool:
         return bool(item.amount == expected.amount)
@@ -156,7 +162,7 @@ def find_a_charge_by_its_amount() -> None:
     _put(stripe_reply, _difference=lambda amount, *rest, **_: None if amount == rest[2].amount else "amount_differs")
 
 
-@_bug("A refund that was not confirmed is begun anew.")
+@_bug("A refund that was not confirmed is begun anew.", seed=2)
 def refund_again_without_proof() -> None:
     find = Operations.find
 
@@ -171,7 +177,7 @@ def refund_again_without_proof() -> None:
     _put(Resolver, _is_proven=lambda *_: True)
 
 
-@_bug("A refund gives the sale's total back.")
+@_bug("A refund gives the sale's total back.", seed=7)
 def refund_the_total_by_card() -> None:
     right = undo_entry.undo_operation
 
@@ -183,7 +189,7 @@ def refund_the_total_by_card() -> None:
     _put(resolve, undo_operation=total)
 
 
-@_bug("After a restart only what was answered as unknown is looked after; the rest was never sent.")
+@_bug("After a restart only what was answered as unknown is looked after; the rest was never sent.", seed=6)
 def forget_an_open_operation_at_restart() -> None:
     right = records.open_operations
 
@@ -196,7 +202,7 @@ def forget_an_open_operation_at_restart() -> None:
 # --- in the ledger ---
 
 
-@_bug("fsync is slow, and the kernel writes it out soon enough.")
+@_bug("fsync is slow, and the kernel writes it out soon enough.", seed=2)
 def drop_the_fsync() -> None:
     right = database.connect_writer
 
@@ -208,12 +214,12 @@ def drop_the_fsync() -> None:
     _put(opening, connect_writer=fast)
 
 
-@_bug("What SQLite finds at the start is what the disk holds.")
+@_bug("What SQLite finds at the start is what the disk holds.", seed=1)
 def believe_clean_looking_pages() -> None:
     _put(opening, rewrite_wal=lambda _: None)
 
 
-@_bug("The till need not wait for the disk: the commit is about to happen.")
+@_bug("The till need not wait for the disk: the commit is about to happen.", seed=8)
 def answer_before_commit() -> None:
     transact, commit = Writer._transact, Writer._commit
 
@@ -229,12 +235,12 @@ def answer_before_commit() -> None:
     _put(Writer, _transact=hasty)
 
 
-@_bug("Whether a refund is allowed was checked a moment ago.")
+@_bug("Whether a refund is allowed was checked a moment ago.", seed=36)
 def check_a_refund_outside_the_transaction() -> None:
     _put(Undoable, check=lambda self, connection: self.fresh.check(connection))
 
 
-@_bug("A key that was used is the same request again.")
+@_bug("A key that was used is the same request again.", seed=20)
 def accept_a_replayed_key_with_another_payload() -> None:
     right = FreshKey.judge
 
@@ -244,7 +250,7 @@ def accept_a_replayed_key_with_another_payload() -> None:
     _put(FreshKey, judge=careless)
 
 
-@_bug("A payment that was cancelled before it came is a payment like any other.")
+@_bug("A payment that was cancelled before it came is a payment like any other.", seed=3)
 def ignore_a_tombstone() -> None:
     def unless_tombstone(key: RequestKey) -> Any:
         return _FreshOrTombstone(key=key)
@@ -254,7 +260,7 @@ def ignore_a_tombstone() -> None:
     _insert_over()
 
 
-@_bug("The reversal comes by itself: the entry says that it is wanted.")
+@_bug("The reversal comes by itself: the entry says that it is wanted.", seed=3)
 def lose_the_mark_of_a_wanted_reversal() -> None:
     def only_the_request(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         body = projection.body_of(entry, entries.ReversalWantedEntry)
@@ -264,7 +270,7 @@ def lose_the_mark_of_a_wanted_reversal() -> None:
     projection._APPLY[entries.REVERSAL_WANTED] = only_the_request
 
 
-@_bug("What is in the drawer is tendered minus change, and the rounding.")
+@_bug("What is in the drawer is tendered minus change, and the rounding.", seed=1)
 def count_a_rounding_twice() -> None:
     right = projection._payment_row
 
@@ -274,7 +280,7 @@ def count_a_rounding_twice() -> None:
     _put(projection, _payment_row=twice)
 
 
-@_bug("Stored sales were checked by the till.")
+@_bug("Stored sales were checked by the till.", seed=3)
 def take_stored_sales_unchecked() -> None:
     _put(batch, unused=lambda _: None)
     _insert_over()
@@ -283,7 +289,7 @@ def take_stored_sales_unchecked() -> None:
 # --- at the till ---
 
 
-@_bug("Each attempt is a request of its own, so it gets a key of its own.")
+@_bug("Each attempt is a request of its own, so it gets a key of its own.", seed=1)
 def let_a_till_retry_under_a_new_key() -> None:
     right = Asker.claims
     asked: set[str] = set()

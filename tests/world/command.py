@@ -15,13 +15,12 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Lock
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from tests.crash.disk import PROJECT, build_shim
 from tests.world.disk import FAULT_VARIABLE, FOLDER_VARIABLE, LOG_VARIABLE
@@ -56,48 +55,34 @@ def workshop() -> Iterator[Path]:
         yield folder
 
 
-def live(
-    folder: Path,
-    seeds: Sequence[int],
-    *,
-    workers: int = 1,
-    bug: str = "",
-    has_notes: bool = False,
-    until_harm: bool = False,
-) -> Iterator[Result]:
-    """Live through `seeds` in any order; with `until_harm` no new world begins after the first violation."""
-    waiting: SimpleQueue[int] = SimpleQueue()
-    for seed in seeds:
-        waiting.put(seed)
-    done: SimpleQueue[Result | None] = SimpleQueue()
-    is_over = Lock()
+class Worker:
+    """A process that lives through one world after the other; made by `open_worker`."""
 
-    def work() -> None:
-        try:
-            with _worker(folder, bug=bug, has_notes=has_notes) as process:
-                while not is_over.locked():
-                    try:
-                        seed = waiting.get_nowait()
-                    except Empty:
-                        return
-                    result = _one(process, seed)
-                    done.put(result)
-                    if until_harm and result.violations:
-                        is_over.acquire(blocking=False)
-        finally:
-            done.put(None)
+    def __init__(self, asked: IO[str], told: IO[str]) -> None:
+        self._asked = asked
+        self._told = told
 
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(work) for _ in range(workers)]
-        for _ in range(workers):
-            while (result := done.get()) is not None:
-                yield result
-        for future in futures:
-            future.result()
+    def live(self, seed: int, bug: str = "") -> Result:
+        """One world; with a bug in it the worker forks, so that no other world has it."""
+        self._asked.write(f"{seed} {bug}\n")
+        self._asked.flush()
+        line = self._told.readline()
+        if not line:
+            raise RuntimeError(f"the worker died in world {seed}; its last words are above")
+        told: dict[str, Any] = json.loads(line)
+        return Result(
+            seed=told["seed"],
+            violations=tuple((harm, what) for harm, what in told["violations"]),
+            digest=told["digest"],
+            entries=told["entries"],
+            steps=told["steps"],
+            lines=tuple(told["lines"]),
+        )
 
 
 @contextlib.contextmanager
-def _worker(folder: Path, *, bug: str, has_notes: bool) -> Iterator[subprocess.Popen[str]]:
+def open_worker(folder: Path, *, has_notes: bool = False) -> Iterator[Worker]:
+    """A worker on a disk of its own below `folder`."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         own = Path(name)
         environment = {
@@ -108,7 +93,7 @@ def _worker(folder: Path, *, bug: str, has_notes: bool) -> Iterator[subprocess.P
             FAULT_VARIABLE: str(own / "fault"),
             "PYTHONHASHSEED": "0",  # the order of sets is part of a history
         }
-        arguments = [str(folder / "template"), *([bug] if bug else []), *(["--notes"] if has_notes else [])]
+        arguments = [str(folder / "template"), *(["--notes"] if has_notes else [])]
         process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "tests.world.worker", *arguments],
             cwd=PROJECT,
@@ -120,30 +105,37 @@ def _worker(folder: Path, *, bug: str, has_notes: bool) -> Iterator[subprocess.P
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield process
+            yield Worker(process.stdin, process.stdout)
         finally:
             process.stdin.close()
             process.wait(WORLD_S_MAX)
             process.stdout.close()
 
 
-def _one(process: subprocess.Popen[str], seed: int) -> Result:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(f"{seed}\n")
-    process.stdin.flush()
-    line = process.stdout.readline()
-    if not line:
-        raise RuntimeError(f"the worker died in world {seed}; its last words are above")
-    told: dict[str, Any] = json.loads(line)
-    return Result(
-        seed=told["seed"],
-        violations=tuple((harm, what) for harm, what in told["violations"]),
-        digest=told["digest"],
-        entries=told["entries"],
-        steps=told["steps"],
-        lines=tuple(told["lines"]),
-    )
+def live(
+    folder: Path, seeds: Iterable[int], *, workers: int = 1, bug: str = "", has_notes: bool = False
+) -> Iterator[Result]:
+    """Live through `seeds`, in the order in which they end."""
+    waiting: SimpleQueue[int] = SimpleQueue()
+    for seed in seeds:
+        waiting.put(seed)
+    done: SimpleQueue[Result | None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            with open_worker(folder, has_notes=has_notes) as worker, contextlib.suppress(Empty):
+                while True:
+                    done.put(worker.live(waiting.get_nowait(), bug))
+        finally:
+            done.put(None)
+
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(work) for _ in range(workers)]
+        for _ in range(workers):
+            while (result := done.get()) is not None:
+                yield result
+        for future in futures:
+            future.result()
 
 
 def summary(worlds: int, harms: Counter[str]) -> str:

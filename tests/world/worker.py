@@ -1,6 +1,6 @@
-"""A process that lives through worlds: one seed a line on stdin, one line of JSON a world on stdout.
+"""A process that lives through worlds: a seed (and a bug) a line on stdin, one line of JSON a world on stdout.
 
-    python -m tests.world.worker TEMPLATE [BUG] [--notes]
+    python -m tests.world.worker TEMPLATE [--notes]
 
 Started by `command.py`, with the disk shim loaded.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -26,12 +27,9 @@ COLLECT_EVERY: Final = 4  # worlds; each leaves some ten megabytes
 
 def main(arguments: list[str]) -> None:
     keeps_notes = "--notes" in arguments
-    folder, *bug = [argument for argument in arguments if argument != "--notes"]
-    for name in bug:
-        BUGS[name].plant()
     # A world is thrown away as it lies there: its dead processes were stopped in the middle of everything.
     sys.unraisablehook = lambda _: None
-    template, keys = Template(folder=Path(folder)), Keys.make()
+    template, keys = Template(folder=Path(arguments[0])), Keys.make()
     verifier = LedgerReceipts(trust=load_trust(template.trust()), audience=AUDIENCE)
     # A pure function: the same head is verified once for each receipt that hangs on it.
     vars(signature)["verify"] = functools.lru_cache(maxsize=1_024)(signature.verify)
@@ -39,9 +37,22 @@ def main(arguments: list[str]) -> None:
     gc.freeze()
     # No collection in the middle of a world: it would run what its dead left unfinished.
     gc.disable()
-    for number, line in enumerate(sys.stdin, start=1):
-        lived = World(int(line), template, keys, verifier, keeps_notes=keeps_notes).live()
+
+    def live(seed: int) -> None:
+        lived = World(seed, template, keys, verifier, keeps_notes=keeps_notes).live()
         print(json.dumps(_told(lived, with_lines=keeps_notes or bool(lived.violations))), flush=True)
+
+    for number, line in enumerate(sys.stdin, start=1):
+        seed, *bug = line.split()
+        if bug:
+            child = os.fork()
+            if child == 0:
+                BUGS[bug[0]].plant()
+                live(int(seed))
+                os._exit(0)
+            os.waitpid(child, 0)
+        else:
+            live(int(seed))
         if number % COLLECT_EVERY == 0:
             gc.collect()
 
