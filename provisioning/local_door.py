@@ -9,7 +9,7 @@ import base64
 import http.client
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -82,6 +82,11 @@ class LocalDoor:
     def slip(self, key: str, width: int) -> dict[str, Any]:
         """A payment as paper has it: `text`, `link`, `standing`, `seq`, `entry_hash`."""
         answer: dict[str, Any] = self._ask("GET", f"/slip?{urlencode({'key': key, 'width': width})}")
+        return answer
+
+    def print_lines(self, lines: Sequence[str]) -> dict[str, Any]:
+        """Queue lines for the box's printer; answers as `print_slip`."""
+        answer: dict[str, Any] = self._ask("POST", "/print", {"lines": lines})
         return answer
 
     def print_slip(self, key: str) -> dict[str, Any]:

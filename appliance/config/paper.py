@@ -52,9 +52,20 @@ class Printer(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             " on_request: only what `tillstone receipt KEY --print` asks for."
         ),
     ] = "each_sale"
-    opens_drawer: Annotated[bool, Meta(description="Open the drawer for each sale, refund or reversal with cash.")] = (
-        True
-    )
+    terminals: Annotated[
+        tuple[Annotated[str, Meta(max_length=32)], ...],
+        Meta(
+            max_length=64,
+            description="Whose sales come to this printer and open its drawer; none named: all. A shop with a drawer at"
+            " each till names the one that this drawer belongs to.",
+        ),
+    ] = ()
+    opens_drawer: Annotated[
+        bool,
+        Meta(
+            description="Open the drawer for cash: sales, refunds, reversals, floats, paid in and out, no sale, counts."
+        ),
+    ] = True
     drawer_pin: Annotated[
         Literal[2, 5], Meta(description="Pin of the drawer's plug that the pulse goes to; most drawers use 2.")
     ] = 2

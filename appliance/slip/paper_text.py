@@ -16,7 +16,12 @@ from appliance.model.money import EXPONENTS
 
 def clean(text: str) -> str:
     """`text` on one line, without what is no character for people (Unicode categories C and Z but the space)."""
-    return "".join([" " if unicodedata.category(one)[0] in "CZ" else one for one in text]).strip()
+    return clean_row(text).strip()
+
+
+def clean_row(text: str) -> str:
+    """As `clean`, with the spaces that place it."""
+    return "".join([" " if unicodedata.category(one)[0] in "CZ" else one for one in text]).rstrip()
 
 
 def columns(text: str) -> int:

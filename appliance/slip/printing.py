@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,7 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey
 from appliance.model.limits import MINUTE_MS
+from appliance.payment.projection import terminal_of
 from appliance.ports.clock import Clock
 from appliance.ports.printer import Page, Printed, Printer, PrinterState
 from appliance.runtime.log import Log
@@ -30,7 +31,7 @@ from appliance.runtime.metrics import Metrics
 from appliance.slip.layout import lay_out
 from appliance.slip.reader import SlipReader
 from appliance.slip.slip import Slip, Standing, payment_of
-from appliance.wire import entries
+from appliance.wire import entries, till_entries
 
 QUEUE_PAGES_MAX: Final = 32
 WAIT_FOR_PAPER_MS: Final = MINUTE_MS
@@ -39,7 +40,17 @@ WATCH_MS: Final = 30_000
 FRESH_MS: Final = 5 * MINUTE_MS
 """A stored sale that a till hands over later prints nothing: nobody waits for that paper."""
 
-_KINDS: Final = frozenset({entries.SALE, entries.OUTCOME, entries.REFUND, entries.REVERSAL})
+_PAYMENTS: Final = frozenset({entries.SALE, entries.OUTCOME, entries.REFUND, entries.REVERSAL})
+_DRAWER_ACTS: Final = frozenset(
+    {
+        till_entries.DRAWER_FLOAT,
+        till_entries.DRAWER_PAID_IN,
+        till_entries.DRAWER_PAID_OUT,
+        till_entries.DRAWER_NO_SALE,
+        till_entries.DRAWER_COUNT,
+    }
+)
+"""A hand is about to go into the drawer."""
 _PRINTED: Final = frozenset({Standing.PAID, Standing.REFUNDED, Standing.REVERSED})
 _PAGE_ENTRIES: Final = 200
 
@@ -53,7 +64,7 @@ class _Job:
 
 
 class Printing:
-    """The queue in front of one printer."""
+    """The queue in front of one printer, which serves `terminals` (none named: all)."""
 
     def __init__(
         self,
@@ -67,6 +78,7 @@ class Printing:
         columns: int,
         prints_each_sale: bool,
         opens_drawer: bool,
+        terminals: Collection[str] = (),
     ) -> None:
         self._printer = printer
         self._reader = reader
@@ -77,6 +89,7 @@ class Printing:
         self._columns = columns
         self._prints_each_sale = prints_each_sale
         self._opens_drawer = opens_drawer
+        self._terminals = frozenset(terminals)
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(QUEUE_PAGES_MAX)
         self._sold: asyncio.Queue[RecordedEntry] = asyncio.Queue(QUEUE_PAGES_MAX)
         self._state: PrinterState | None = None
@@ -96,16 +109,14 @@ class Printing:
         self._add(_Job(name=name, make=lambda: _as_it_is(page)))
 
     async def follow(self) -> None:
-        """Queue an original and the drawer for each sale, refund and reversal that becomes durable from now on."""
+        """Queue an original and the drawer for what its terminals do from now on, once it is durable."""
         after = self._ledger.head.size - 1
         while self._prints_each_sale or self._opens_drawer:
             await self._ledger.wait_beyond(after + 1)
-            page = await self._ledger.entries(after=after, limit=_PAGE_ENTRIES, kinds=_KINDS)
+            page = await self._ledger.entries(after=after, limit=_PAGE_ENTRIES, kinds=_PAYMENTS | _DRAWER_ACTS)
             for entry in page.entries:
-                if self._prints_each_sale:
-                    self._queue_original(entry)
-                if self._opens_drawer and not self._sold.full():
-                    self._sold.put_nowait(entry)
+                if not self._terminals or terminal_of(entry) in self._terminals:
+                    self._queue(entry)
             after = page.next_after
 
     async def work(self) -> None:
@@ -123,8 +134,7 @@ class Printing:
         while True:
             entry = await self._sold.get()
             try:
-                slip = await self._reader.slip(_key_of(entry))
-                if self._is_news(slip, entry) and _moves_cash(slip):
+                if await self._is_for_cash(entry):
                     self._saw((await self._printer.open_drawer()).state)
             except (Rejected, Unavailable, OutcomeUnknown) as trouble:
                 self._log.warning("drawer.stayed_shut", entry=entry.seq, code=trouble.code)
@@ -135,6 +145,12 @@ class Printing:
             if self._jobs.empty():
                 self._saw(await self._printer.state())
             await self._clock.sleep(WATCH_MS)
+
+    def _queue(self, entry: RecordedEntry) -> None:
+        if self._prints_each_sale and entry.kind in _PAYMENTS:
+            self._queue_original(entry)
+        if self._opens_drawer and not self._sold.full():
+            self._sold.put_nowait(entry)
 
     def _queue_original(self, entry: RecordedEntry) -> None:
         try:
@@ -156,6 +172,12 @@ class Printing:
         """Whether a customer stands there because of `entry`."""
         is_newest = slip.entry_seq == entry.seq and slip.standing in _PRINTED
         return is_newest and self._clock.now_ms() - entry.time_ms <= FRESH_MS and not _was_stored(slip)
+
+    async def _is_for_cash(self, entry: RecordedEntry) -> bool:
+        if entry.kind in _DRAWER_ACTS:
+            return self._clock.now_ms() - entry.time_ms <= FRESH_MS
+        slip = await self._reader.slip(_key_of(entry))
+        return self._is_news(slip, entry) and _moves_cash(slip)
 
     async def _perform(self, job: _Job) -> None:
         page = await job.make()

@@ -56,6 +56,7 @@ class BoxPrinter:
             columns=settings.columns,
             prints_each_sale=settings.prints == "each_sale",
             opens_drawer=settings.opens_drawer,
+            terminals=settings.terminals,
         )
 
     def begin(self, supervisor: Supervisor) -> None:

@@ -93,7 +93,7 @@ def test_unknown_terminal_is_not_revoked(box: RunningBox) -> None:
         ("POST", "/invite", b'{"terminal":"a","surplus":1}', 400),
         ("POST", "/invite", b"\xff", 400),
         ("POST", "/revoke", b"[" * 4000, 400),
-        ("POST", "/invite", bytes(5000), 413),
+        ("POST", "/invite", bytes(70_000), 413),
         ("GET", "/invite", None, 405),
         ("GET", "/nothing", None, 404),
     ],

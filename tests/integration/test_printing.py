@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from provisioning.cli import main
 from provisioning.sandbox.printer_twin import PrinterTwin, on_tcp
 from tests.integration.box import RunningBox, running_box
 from tests.integration.till import CASH, Till, new_key, paired_till
@@ -58,6 +60,14 @@ def test_sale_comes_to_paper_with_its_proof_and_a_copy_says_copy(shop: Shop) -> 
     assert "*** COPY ***" in shop.paper()
     assert shop.twin.drawer_kicks == [2]
     assert shop.twin.unknown == []
+
+
+def test_report_is_printed_line_by_line(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "z.txt"
+    report.write_text("Z REPORT 7\n  EUR\x1bp   12.50\n")
+    assert main(["print", str(report), "--dir", str(shop.box.box.data)]) == 0
+    assert "waits for the printer" in capsys.readouterr().out
+    assert shop.paper() == "Z REPORT 7\n  EUR p   12.50\n--- cut ---"
 
 
 def test_silent_printer_blocks_no_sale_and_never_reads_as_ready(shop: Shop) -> None:

@@ -32,7 +32,7 @@ from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.payment.story import news
 from appliance.wire.requests import Name, Text, Wire
 
-_BODY_BYTES_MAX = 4096
+_BODY_BYTES_MAX = 64 * 1024  # a day's report to print
 _AFTER = re.compile(r"\A(?:-1|[0-9]{1,18})\Z")
 _LIMIT = re.compile(r"\A[0-9]{1,4}\Z")
 

@@ -12,14 +12,18 @@ from typing import Any
 import pytest
 
 from appliance.ledger.archive import Archive
+from appliance.ledger.draft import Purpose
 from appliance.model.errors import Unavailable
 from appliance.model.ids import request_key
+from appliance.payment.drafts import draft
 from appliance.ports.printer import Printed, PrinterState, Row, page_of
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.slip.printing import LOOK_AGAIN_MS, QUEUE_PAGES_MAX, WAIT_FOR_PAPER_MS, Printing
 from appliance.slip.reader import SlipReader
 from appliance.slip.slip import ShopFace
+from appliance.wire import till_entries
+from tests.fakes.log import asked
 from tests.fakes.printer import FakePrinter
 from tests.unit.payment.shop import Shop, open_shop
 
@@ -62,7 +66,9 @@ class Paper:
 
 
 @asynccontextmanager
-async def paper(folder: Path, *, prints_each_sale: bool = True, is_working: bool = True) -> AsyncIterator[Paper]:
+async def paper(
+    folder: Path, *, prints_each_sale: bool = True, is_working: bool = True, terminals: tuple[str, ...] = ()
+) -> AsyncIterator[Paper]:
     async with open_shop(folder) as shop:
         archive = await Archive.open(folder, lambda: shop.ledger.tail)
         printer, metrics = FakePrinter(), Metrics()
@@ -76,6 +82,7 @@ async def paper(folder: Path, *, prints_each_sale: bool = True, is_working: bool
             columns=42,
             prints_each_sale=prints_each_sale,
             opens_drawer=True,
+            terminals=terminals,
         )
         async with asyncio.TaskGroup() as group:
             services = [group.create_task(printing.follow())]
@@ -201,3 +208,24 @@ async def test_report_is_printed_as_it_is(tmp_path: Path) -> None:
         box.printing.report("z-1", page_of(["Z REPORT 1", "EUR 12.50"]))
         await box.next_result()
         assert box.texts() == ["Z REPORT 1\nEUR 12.50"]
+
+
+async def test_printer_serves_the_terminals_that_it_was_given(tmp_path: Path) -> None:
+    async with paper(tmp_path, terminals=("till-2",)) as box:
+        await box.shop.pair("till-2")
+        await box.sell(CASH)
+        await box.shop.pipeline.pay(box.shop.request("payment", CASH, terminal="till-2"))
+        assert await box.next_result() is Printed.DONE
+        await box.drawer_opened()
+        assert (box.printer.kicks, len(box.texts())) == (1, 1)
+        assert "till-2" in box.texts()[0]
+
+
+@pytest.mark.parametrize("kind", [till_entries.DRAWER_NO_SALE, till_entries.DRAWER_FLOAT])
+async def test_drawer_opens_for_what_is_done_to_it(tmp_path: Path, kind: str) -> None:
+    async with paper(tmp_path) as box:
+        body = till_entries.DrawerEntry(asked=asked(1), drawer="till-1", currency="EUR")
+        act = draft(kind, "till-1", box.shop.clock.now_ms(), body, ())
+        await box.shop.ledger.append([act], purpose=Purpose.OUTCOME)
+        await box.drawer_opened()
+        assert (box.printer.kicks, box.texts()) == (1, [])
