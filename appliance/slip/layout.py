@@ -130,7 +130,7 @@ class _Layout:
             yield from _rows(both_ends("On", local_time(self.slip.time_ms, self.shop.zone), self.width))
 
     def _proof(self) -> Iterator[Row | Code]:
-        yield from _rows(both_ends(f"Entry {self.slip.entry_seq} of the log", "", self.width))
+        yield from _rows(wrapped(f"Entry {self.slip.entry_seq} of the log", self.width))
         yield from _rows(wrapped(self.proof.log, self.width))
         mark = self.slip.entry_hash.hex()
         yield from _rows([mark[:32], mark[32:]])

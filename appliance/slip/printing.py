@@ -180,11 +180,11 @@ class Printing:
         return self._is_news(slip, entry) and _moves_cash(slip)
 
     async def _perform(self, job: _Job) -> None:
-        page = await job.make()
-        if page is None:
-            return
         ends_ms = self._clock.monotonic_ms() + WAIT_FOR_PAPER_MS
         while True:
+            page = await job.make()  # anew for each try: what waited for paper may have been refunded meanwhile
+            if page is None:
+                return
             result = await self._printer.print(page)
             self._saw(result.state)
             if result.printed is not Printed.NOT_BEGUN or self._clock.monotonic_ms() >= ends_ms:

@@ -145,7 +145,7 @@ def run_printer(arguments: argparse.Namespace) -> int:
 
     twin = PrinterTwin(on_row=lambda row: print(row, flush=True))
     with on_tcp(twin.take, arguments.port) as address:
-        print(f'A printer without paper. In the box\'s settings: [printer], address = "{address}"', flush=True)
+        print(f'A printer without paper. In the box\'s extra.toml: [printer], address = "{address}"', flush=True)
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
     return DONE
 

@@ -167,12 +167,27 @@ async def test_printer_out_of_paper_is_waited_for_and_sales_go_on(tmp_path: Path
         assert await box.next_result() is Printed.DONE
 
 
+async def test_sale_that_was_refunded_while_it_waited_for_paper_is_not_printed_as_paid(tmp_path: Path) -> None:
+    async with paper(tmp_path) as box:
+        box.printer.how = PrinterState.PAPER_OUT
+        key = await box.sell(CASH)
+        assert await box.next_result() is Printed.NOT_BEGUN
+        await box.shop.pipeline.refund(box.shop.request("refund", {"of": key}))
+        box.printer.how = PrinterState.READY
+        await box.shop.clock.advance(LOOK_AGAIN_MS)
+        assert await box.next_result() is Printed.DONE
+        (text,) = box.texts()
+        assert "REFUNDED" in text
+
+
 async def test_slip_whose_customer_has_left_is_forgotten(tmp_path: Path) -> None:
     async with paper(tmp_path) as box:
         box.printer.how = PrinterState.SILENT
         await box.sell(CASH)
         await box.next_result()
-        await box.shop.clock.advance(WAIT_FOR_PAPER_MS + LOOK_AGAIN_MS)
+        for _ in range(WAIT_FOR_PAPER_MS // LOOK_AGAIN_MS):
+            await box.shop.clock.advance(LOOK_AGAIN_MS)
+            await box.next_result()
         assert box.counted("not_begun")
         assert box.texts() == []
 
