@@ -13,6 +13,7 @@ from appliance.runtime.clock import SystemClock
 from appliance.runtime.log_bridge import bridge
 from appliance.runtime.log_open import open_log
 from appliance.runtime.process import run_process
+from appliance.runtime.shapes import settle_shapes
 from appliance.runtime.tracing import open_tracer
 from appliance.wiring.box import run_box
 
@@ -31,6 +32,7 @@ def main() -> int:
     # libtss2 writes to standard error by itself whenever the TPM is away; our own log says it once.
     os.environ.setdefault("TSS2_LOG", "all+none")
     os.umask(0o077)
+    settle_shapes()
     clock = SystemClock()
     with open_log(settings.log, clock=clock) as log:
         bridge(log)

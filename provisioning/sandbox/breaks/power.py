@@ -14,6 +14,7 @@ import msgspec
 from appliance.crypto import cbor
 from appliance.ledger.entry import ENTRY_BYTES_MAX, decode
 from appliance.model.errors import TillstoneError
+from appliance.runtime.shapes import settle_shapes
 from appliance.wire import entries
 from appliance.wire.requests import PaymentBody, TenderBody
 from provisioning.sandbox.breaks.scene import Scene
@@ -31,6 +32,7 @@ def play(scene: Scene) -> None:
     """Kill the process while both tills sell; every acknowledged sale is there once."""
     sellers = [_Seller(scene, name) for name in TILLS]
     scene.act("Both tills sell for cash, one sale after the other")
+    settle_shapes()
     for seller in sellers:
         seller.start()
     _wait_for(sellers, SALES_BEFORE_CUT)
