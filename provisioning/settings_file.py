@@ -100,15 +100,7 @@ def write_settings(
     if keys.note is not None:
         sections["note"] = {"envelope_path": box.folder / NOTE_ENVELOPE}
     if cards is not None:
-        sections["provider.stripe"] = {
-            "api_base": cards.api_base,
-            "api_key_path": cards.api_key,
-            "payment_source_default": "pm_card_visa",
-            "account": cards.account,
-            "readers": list(cards.readers),
-        }
-        if cards.webhook_secret is not None:
-            sections["provider.stripe.webhooks"] = {"secret_path": cards.webhook_secret, "port": cards.webhook_port}
+        sections.update(_card_sections(cards))
     sections.update(further or {})
     merged = with_extra(sections, box.folder)
     write_durably(box.settings, _toml(merged).encode())
@@ -119,6 +111,21 @@ def write_settings(
             raise
         raise SettingsInvalid(box.folder / EXTRA, refusal.faults) from refusal
     return box.settings
+
+
+def _card_sections(cards: CardProvider) -> Sections:
+    sections: Sections = {
+        "provider.stripe": {
+            "api_base": cards.api_base,
+            "api_key_path": cards.api_key,
+            "payment_source_default": "pm_card_visa",
+            "account": cards.account,
+            "readers": list(cards.readers),
+        }
+    }
+    if cards.webhook_secret is not None:
+        sections["provider.stripe.webhooks"] = {"secret_path": cards.webhook_secret, "port": cards.webhook_port}
+    return sections
 
 
 def _toml(sections: Sections) -> str:
