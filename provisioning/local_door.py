@@ -84,6 +84,10 @@ class LocalDoor:
         answer: dict[str, Any] = self._ask("GET", f"/slip?{urlencode({'key': key, 'width': width})}")
         return answer
 
+    def printer_columns(self) -> int:
+        """Characters of a row of the box's printer. Raises Unavailable `printer_missing`."""
+        return int(self._ask("GET", "/printer")["columns"])
+
     def print_lines(self, lines: Sequence[str]) -> dict[str, Any]:
         """Queue lines for the box's printer; answers as `print_slip`."""
         answer: dict[str, Any] = self._ask("POST", "/print", {"lines": lines})

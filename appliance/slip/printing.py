@@ -100,6 +100,11 @@ class Printing:
         """How the printer was found last; None before the first look."""
         return self._state
 
+    @property
+    def columns(self) -> int:
+        """Characters of a row."""
+        return self._columns
+
     def copy(self, key: RequestKey) -> None:
         """Print a copy. Raises Unavailable `printer_busy`."""
         self._add(_Job(name=str(key), make=lambda: self._copy(key)))

@@ -18,13 +18,14 @@ from provisioning.reports.output import SCREEN_WIDTH, require_ending, write_repo
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`close-day [--dry-run] [-o FILE] [--dir DIR] [--json]`."""
+    """`close-day [--dry-run] [-o FILE] [--print] [--dir DIR] [--json]`."""
     parser = subparsers.add_parser(
         "close-day",
         description="End the shop's day: one signed entry with a report that adds up. Closing twice is safe.",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what the day came to so far, and close nothing")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a new file: .pdf, .csv or .txt")
+    parser.add_argument("--print", action="store_true", help="also on the box's receipt printer")
     add_box(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run)
@@ -34,11 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Close, or look; then show, and write where asked."""
     require_ending(arguments.output)
     box = box_of(arguments)
+    columns = box.printer_columns() if arguments.print else 0  # a missing printer is told before anything is closed
     answer = box.day() if arguments.dry_run else box.close_day()
     sheet = sheet_of_day(answer.day, seq=answer.seq)
     shop = str(box.status()["shop"])
     if arguments.output is not None:
         write_report(sheet, arguments.output, shop=shop)
+    if columns:
+        box.print_lines(report_text(sheet, width=columns, heading=shop).splitlines())
     if arguments.json:
         print_json(answer)
         return DONE

@@ -70,6 +70,14 @@ def test_report_is_printed_line_by_line(shop: Shop, tmp_path: Path, capsys: pyte
     assert shop.paper() == "Z REPORT 7\n  EUR p   12.50\n--- cut ---"
 
 
+def test_report_of_the_day_fits_the_paper(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["close-day", "--dry-run", "--print", "--dir", str(shop.box.box.data)]) == 0
+    assert "The day is open" in capsys.readouterr().out
+    paper = shop.paper()
+    assert "Shop day" in paper
+    assert max(len(row) for row in paper.splitlines()) <= 42
+
+
 def test_silent_printer_blocks_no_sale_and_never_reads_as_ready(shop: Shop) -> None:
     shop.twin.is_silent = True
     key = new_key()

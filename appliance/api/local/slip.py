@@ -31,7 +31,7 @@ class _Lines(Wire, frozen=True, kw_only=True):
 
 
 class SlipRoutes:
-    """`/slip`, `/slip/print` and `/print`."""
+    """`/slip`, `/slip/print`, `/print` and `/printer`."""
 
     def __init__(self, reader: SlipReader, printing: Printing | None) -> None:
         self._reader = reader
@@ -42,6 +42,7 @@ class SlipRoutes:
         router.add_get("/slip", self._slip, name="local_slip")
         router.add_post("/slip/print", self._print, name="local_slip_print")
         router.add_post("/print", self._print_lines, name="local_print")
+        router.add_get("/printer", self._printer, name="local_printer")
 
     async def _slip(self, request: web.Request) -> web.Response:
         width = whole_number(request.query, "width") if "width" in request.query else WIDTH_DEFAULT
@@ -74,6 +75,10 @@ class SlipRoutes:
         printing = self._working()
         printing.report("lines", page_of([clean_row(line) for line in lines]))
         return _queued(printing)
+
+    async def _printer(self, _request: web.Request) -> web.Response:
+        """How wide its paper is, for whoever lays something out."""
+        return json_answer({"columns": self._working().columns})
 
     def _working(self) -> Printing:
         if self._printing is None:
