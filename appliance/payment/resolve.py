@@ -101,11 +101,11 @@ class Resolver:
     def _is_proven(self, waiting: OpenOperation, listing: port.Absent) -> bool:
         name = waiting.operation.operation_id
         if name not in self._absent_since_ms:
-            # The request itself may still be travelling for as long as its own deadline. A wall clock that was ahead
-            # when the intent was made would let us wait until it is that late again; nobody has sent it since we
-            # first looked.
-            looked_ms = self._clock.monotonic_ms() - self._looked_since_ms.setdefault(name, self._clock.monotonic_ms())
-            travelled_ms = max(looked_ms, self._clock.now_ms() - waiting.operation.prepared_ms)
+            # The request itself may still be travelling for as long as its own deadline; nobody has sent it since we
+            # first looked. Wall time does not tell: a clock that was stepped since the intent says that the time is
+            # over, or lets us wait for hours.
+            now_ms = self._clock.monotonic_ms()
+            travelled_ms = now_ms - self._looked_since_ms.setdefault(name, now_ms)
             if travelled_ms >= min(PROVIDER_DEADLINE_MS, self._settle_ms):
                 self._absent_since_ms[name] = listing.as_of_ms
             return False

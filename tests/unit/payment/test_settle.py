@@ -20,14 +20,15 @@ def test_no_shop_may_prove_absence_while_a_request_can_still_be_on_its_way() -> 
     assert msgspec.convert({"settle_ms": PROVIDER_DEADLINE_MS}, Limits).settle_ms == PROVIDER_DEADLINE_MS
 
 
-async def test_a_clock_that_was_ahead_delays_no_proof_of_absence(tmp_path: Path) -> None:
-    """The intent lies hours ahead of the clock that was set right since; the payment is not "being checked" so long."""
+@pytest.mark.parametrize("wrong_ms", [4 * HOUR_MS, -4 * HOUR_MS], ids=["ahead", "behind"])
+async def test_a_clock_that_was_set_right_since_moves_no_proof_of_absence(tmp_path: Path, wrong_ms: int) -> None:
+    """Ahead: "being checked" for four hours. Behind: the first listing counted while the request was on its way."""
     async with open_shop(tmp_path / "ledger") as shop:
-        shop.clock.step(4 * HOUR_MS)
+        shop.clock.step(wrong_ms)
         shop.provider.strike(Switch.FAIL_BEFORE)
         sale = {"currency": "EUR", "amount_minor": 700, "tenders": [{"kind": "card", "amount_minor": 700}]}
         await shop.pipeline.pay(shop.request("payment", sale))
-        shop.clock.step(-4 * HOUR_MS)
+        shop.clock.step(-wrong_ms)
         started_ms = shop.clock.monotonic_ms()
         await shop.works_done()
         while await shop.rows("SELECT 1 FROM payments WHERE state = 'being_checked'"):
