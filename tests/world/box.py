@@ -41,6 +41,7 @@ from appliance.model.limits import BATCH_BYTES_MAX
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
+from appliance.payment.readers import Readers
 from appliance.payment.resolve import Resolver
 from appliance.payment.respond import Respond
 from appliance.payment.undo import Undo
@@ -280,6 +281,8 @@ class WorldBox:
             stages=stages,
             log_origin=AUDIENCE,
             source_default="pm_card_visa",
+            readers=Readers(bound={}, is_reader=lambda _: False, is_default=False),
+            admit=lambda: None,
         )
         pipeline = PaymentPipeline(
             authenticate=authenticate,

@@ -23,10 +23,10 @@ from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderReference, RequestKey
 from appliance.model.money import Money
 from appliance.model.operation import Operation, OperationKind, OperationState
-from appliance.payment import authorise, batch, operate, projection, record, records, resolve, undo, undo_entry
-from appliance.payment.guards import FreshKey, Undoable
+from appliance.payment import authorise, batch, operate, projection, record, records, repeats, resolve, undo, undo_entry
+from appliance.payment.guards import Undoable
 from appliance.payment.operate import Operations
-from appliance.payment.records import KnownRequest, OpenOperation, find_request
+from appliance.payment.records import OpenOperation, find_request
 from appliance.payment.resolve import Resolver
 from appliance.ports import provider as port
 from appliance.wire import entries
@@ -242,12 +242,10 @@ def check_a_refund_outside_the_transaction() -> None:
 
 @_bug("A key that was used is the same request again.", seed=20)
 def accept_a_replayed_key_with_another_payload() -> None:
-    right = FreshKey.judge
+    async def never(*_: object) -> bool:
+        return False
 
-    def careless(self: FreshKey, known: KnownRequest | None) -> None:
-        right(self if known is None or known.is_tombstone else replace(self, payload_hash=known.payload_hash), known)
-
-    _put(FreshKey, judge=careless)
+    _put(repeats, _differs=never)
 
 
 @_bug("A payment that was cancelled before it came is a payment like any other.", seed=3)

@@ -15,23 +15,27 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from typing_extensions import override
 
 from appliance.adapters.stripe import StripeProvider
+from appliance.adapters.stripe_reader import ReaderPayments
 from appliance.adapters.stripe_reply import Reply
 from appliance.adapters.stripe_session import StripeSession
 from appliance.ports.clock import Clock
 from appliance.ports.provider import NotSent, Unknown
 from provisioning.sandbox import stripe_twin_api as api
-from provisioning.sandbox.stripe_twin_api import Answered, Parameters
+from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters, refusal
+from provisioning.sandbox.stripe_twin_routes import route
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
 from tests.world.loop import Machine, WorldLoop
 
 TRAVEL_S_MAX: Final = 28.0  # the box gives a request 30 s, and counts on none arriving later
 LIST_LAG_S_MAX: Final = 20.0
+READER_WAIT_MS: Final = 20_000
 
 FAULTS: Final[dict[str, int]] = {
     "drop_request": 3,  # lost before it arrives
@@ -61,29 +65,14 @@ class Weather:
     list_lag_s: float = 0.0
 
 
-class VirtualStore(TwinStore):
-    """The twin's store on the world's clock, with names by number."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._world_clock = clock
-        self._names = 0
-        super().__init__(Path(":memory:"))
-
-    @override
-    def now_ms(self) -> int:
-        return self._world_clock.now_ms()
-
-    @override
-    def new_id(self, prefix: str) -> str:
-        self._names += 1
-        return f"{prefix}_{self._names:012d}"
-
-
 class WorldTwin:
     """The provider itself. It never fails; `note` hears of each movement of money."""
 
     def __init__(self, clock: Clock, note: Callable[[str], None]) -> None:
-        self.store = VirtualStore(clock)
+        names = count(1)
+        self.store = TwinStore(
+            Path(":memory:"), now_ms=clock.now_ms, random_hex=lambda size_bytes: f"{next(names):0{2 * size_bytes}x}"
+        )
         self._note = note
 
     def charges(self) -> list[dict[str, Any]]:
@@ -96,40 +85,23 @@ class WorldTwin:
         saved = self.store.saved_answer(key) if key else None
         if saved is not None:
             if saved.digest != digest:
-                return api.refusal("Keys are for one set of parameters.", kind="idempotency_error")
+                return refusal("Keys are for one set of parameters.", kind="idempotency_error")
             return Answered(status=saved.status, body=json.loads(saved.body))
         try:
             with self.store.transaction():
-                answer = self._route(method, path, parameters)
+                answer = route(self.store, method, path, parameters)
                 done = answer
                 if forget:
-                    answer = api.refusal("An unknown error occurred.", kind="api_error", status=500)
+                    answer = refusal("An unknown error occurred.", kind="api_error", status=500)
                 if key and answer.is_remembered:
                     self.store.save_answer(
                         key, SavedAnswer(digest=digest, status=answer.status, body=json.dumps(answer.body))
                     )
-        except api.InvalidRequest as error:
+        except InvalidRequest as error:
             return error.answer
         if method == "POST":
             self._note(f"{path} {parameters.get('amount', '')} under {key} -> {done.status} {done.body.get('id', '')}")
         return answer
-
-    def _route(self, method: str, path: str, parameters: Parameters) -> Answered:
-        match method, path.strip("/").split("/")[1:]:
-            case "POST", ["payment_intents"]:
-                return api.create_payment(self.store, parameters)
-            case "POST", ["payment_intents", identifier, "capture"]:
-                return api.capture_payment(self.store, identifier, parameters)
-            case "POST", ["payment_intents", identifier, "cancel"]:
-                return api.cancel_payment(self.store, identifier, parameters)
-            case "POST", ["refunds"]:
-                return api.create_refund(self.store, parameters)
-            case "GET", ["payment_intents" | "refunds" as kind]:
-                return api.listing(self.store, kind.removesuffix("s"), parameters)
-            case "GET", ["payment_intents" | "refunds" as kind, identifier]:
-                return api.retrieve(self.store, kind.removesuffix("s"), identifier)
-            case _:
-                raise api.InvalidRequest(f"Unrecognized request URL ({method}: {path}).", status=404)
 
 
 class Network:
@@ -251,9 +223,11 @@ class NetworkSession(StripeSession):
         pass
 
 
-def open_provider(network: Network, clock: Clock) -> StripeProvider:
+def open_provider(network: Network, clock: Clock, jitter: random.Random) -> StripeProvider:
     """The box's real adapter on this network."""
-    return StripeProvider(session=NetworkSession(network=network, clock=clock))
+    session = NetworkSession(network=network, clock=clock)
+    readers = ReaderPayments(session=session, clock=clock, jitter=jitter, wait_ms=READER_WAIT_MS)
+    return StripeProvider(session=session, readers=readers)
 
 
 def _hand_over(reply: asyncio.Future[Reply | NotSent | Unknown], said: Reply | Unknown) -> None:

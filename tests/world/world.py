@@ -182,7 +182,7 @@ class World:
             clock=self._box_clock,
             keys=self._keys,
             token=self.token,
-            provider=open_provider(self.network, self._box_clock),
+            provider=open_provider(self.network, self._box_clock, self._timing),
             log=log,
         )
         self.books.history.add("box", "starts")
