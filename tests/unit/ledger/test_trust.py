@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+
 import msgspec
 import pytest
 
-from appliance.crypto import cose
+from appliance.crypto import cbor, cose
 from appliance.crypto.signing_key import generate
 from appliance.evidence.cosignature import WitnessKey, WitnessPolicy
 from appliance.ledger.trust import NO_WITNESSES, Evidence, encode_evidence, encode_trust, load_trust
@@ -52,3 +56,10 @@ def test_a_policy_that_cannot_be_is_refused(change: dict[str, object], code: str
     file = msgspec.json.decode(encode_evidence(owner().public, Evidence(), policy()))
     with pytest.raises(Rejected, match=code):
         load_trust(msgspec.json.encode(file | change))
+
+
+def test_the_owners_fingerprint_is_the_formula_of_the_documents() -> None:
+    """docs/formats/genesis.md, "trust.json": SHA-256 of the CBOR array of both keys."""
+    file = json.loads(encode_trust(owner().public, [genesis()]))
+    keys = [base64.b64decode(file["owner"][name]) for name in ("classical", "post_quantum")]
+    assert hashlib.sha256(cbor.encode(keys)).hexdigest() == owner().public.fingerprint
