@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from provisioning.verify.progress import Progress
 
 Facts: TypeAlias = dict[str, str | int]
-"""What was written: entries, log and root, for programs."""
+"""What was written: entries, log and root, and what vouches for them."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,7 +56,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def run_log(arguments: argparse.Namespace) -> int:
     """Write one exported log."""
-    from provisioning.exports.log_file import export_log
+    from provisioning.exports.log_file import PROOF_OF_LOG, export_log
     from provisioning.exports.signed_head import head_of, newest_head
 
     folder = log_folder(arguments.dir)
@@ -67,7 +67,7 @@ def run_log(arguments: argparse.Namespace) -> int:
 
     def export(progress: Progress) -> Facts:
         head = export_log(folder, arguments.output, find_head, progress)
-        return {"entries": head.size, "log": head.log_id.hex(), "root": head.root.hex()}
+        return {"entries": head.size, "log": head.log_id.hex(), "root": head.root.hex(), "proof": PROOF_OF_LOG}
 
     return _told(export, arguments)
 
@@ -77,10 +77,17 @@ def run_sqlite(arguments: argparse.Namespace) -> int:
     from provisioning.exports.sqlite_file import export_sqlite
 
     def export(progress: Progress) -> Facts:
-        written = export_sqlite(arguments.output, *_source(arguments, progress))
+        source, proof = _source(arguments, progress)
+        written = export_sqlite(arguments.output, source, proof)
         log = written.log
         log_id = "" if log.log_id is None else log.log_id.hex()
-        return {"entries": log.size, "log": log_id, "root": log.root.hex(), "problems": written.problems}
+        return {
+            "entries": log.size,
+            "log": log_id,
+            "root": log.root.hex(),
+            "problems": written.problems,
+            "proof": proof,
+        }
 
     return _told(export, arguments)
 
@@ -117,7 +124,7 @@ def _told(export: Callable[[Progress], Facts], arguments: argparse.Namespace) ->
     if arguments.json:
         print_json({"ok": True, "code": None, "output": str(arguments.output), **facts, "seconds": seconds})
     else:
-        print(f"{arguments.output}: {facts['entries']:,} entries, verified, in {seconds:.1f} s")
+        print(f"{arguments.output}: {facts['entries']:,} entries in {seconds:.1f} s; {facts['proof']}")
     return DONE
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from appliance.ledger.export import write_log
 from appliance.ledger.log_keys import LogKeys
@@ -17,6 +18,10 @@ from provisioning.exports.output import new_file
 from provisioning.verify.ledger_folder import open_folder
 from provisioning.verify.progress import Progress, counted
 from provisioning.verify.wording import short
+
+PROOF_OF_LOG: Final = (
+    "the entries give the root that both keys of the log signed; the owner was not checked: tillstone verify log does"
+)
 
 
 def export_log(

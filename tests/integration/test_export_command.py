@@ -52,6 +52,26 @@ def test_an_exported_log_verifies_for_a_stranger(shop: Path) -> None:
     assert main(["verify", "log", str(shop / "shop.log"), "--trust", str(shop / "trust.json")]) == 0
 
 
+def test_what_vouches_for_the_tables_is_said_on_the_screen_as_in_the_file(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export_log(shop) == 0
+    assert "the owner was not checked" in capsys.readouterr().out
+    trust = ("--trust", str(shop / "trust.json"))
+    for source, said in (
+        (("--dir", str(shop / "ledger")), "the owner was not checked; no signed head"),
+        (("--dir", str(shop / "ledger"), *trust), "no signed head"),
+        (("--log", str(shop / "shop.log"), *trust), "signed by both keys of the log"),
+    ):
+        (shop / "auditor.sqlite").unlink(missing_ok=True)
+        assert export_sqlite(shop, *source) == 0
+        shown = capsys.readouterr().out
+        with auditor(shop) as connection:
+            (proof,) = connection.execute("SELECT value FROM readme WHERE item = 'proof'").fetchone()
+        assert said in proof
+        assert proof in shown
+
+
 def test_an_export_never_replaces_a_file(shop: Path) -> None:
     (shop / "shop.log").write_bytes(b"mine")
     assert export_log(shop) == 2
