@@ -36,8 +36,9 @@ class Unnamed(web.Response):
 
 
 def refusal(problem: Problem, encoding: Encoding) -> web.Response:
-    """A problem in kind; 503 says when to come back."""
-    headers = {"Retry-After": _RETRY_AFTER_S} if problem.status == 503 else {}
+    """A problem in kind; 503 and a reader who is too fast are told when to come back."""
+    may_come_back = problem.status == 503 or problem.code == "too_many_reads"
+    headers = {"Retry-After": _RETRY_AFTER_S} if may_come_back else {}
     if encoding is Encoding.COSE:
         return Unnamed(
             status=problem.status,

@@ -147,9 +147,12 @@ class Auditors:
         return Admitted(token=token, credential=credential, expires_ms=expires_ms, seq=seq)
 
     async def revoke(self, credential: str, reason: str) -> int:
-        """End a credential at once; returns the entry's seq. Raises Rejected `auditor_unknown`."""
-        if not any(each.credential == credential and not each.is_revoked for each in self.all):
-            raise Rejected("auditor_unknown", f"expected a credential that is not revoked, saw {credential[:32]}")
+        """End a credential at once; returns the entry's seq. Raises Rejected `auditor_unknown`, `auditor_revoked`."""
+        found = next((each for each in self.all if each.credential == credential), None)
+        if found is None:
+            raise Rejected("auditor_unknown", f"expected a credential that was admitted, saw {credential[:32]}")
+        if found.is_revoked:
+            raise Rejected("auditor_revoked", f"the credential {credential} was revoked before")
         return await self._change(
             entries.AUDITOR_REVOKED, entries.AuditorRevokedEntry(reason=reason, credential=credential)
         )

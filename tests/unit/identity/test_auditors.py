@@ -41,6 +41,17 @@ async def test_credential_is_valid_until_its_end_also_over_a_restart(tmp_path: P
             auditors.authenticate(f"Bearer {made.token}")
 
 
+async def test_a_credential_that_never_was_is_not_called_revoked(tmp_path: Path) -> None:
+    async with running(await open_ledger(tmp_path, projections=PROJECTIONS)) as ledger:
+        auditors = Auditors(ledger=ledger, clock=FakeClock())
+        made = await auditors.admit("Tax office", 2)
+        await auditors.revoke(made.credential, "left")
+        with pytest.raises(Rejected, match="was revoked before"):
+            await auditors.revoke(made.credential, "again")
+        with pytest.raises(Rejected, match="auditor_unknown: expected a credential that was admitted"):
+            await auditors.revoke("0123456789abcdef", "never was")
+
+
 @pytest.mark.parametrize("header", ["{}", "Bearer  {}", "Bearer {} ", "Bearer {}\n", "Basic {}", "Bearer {}x"])
 async def test_header_of_another_form_is_no_credential(tmp_path: Path, header: str) -> None:
     async with running(await open_ledger(tmp_path, projections=PROJECTIONS)) as ledger:
