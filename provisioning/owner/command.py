@@ -30,7 +30,7 @@ from appliance.ledger.trust import TRUST_BYTES_MAX, Evidence, Trust, encode_evid
 from appliance.model.errors import TillstoneError
 from provisioning.commands.outcome import DONE, CannotDo, print_json
 from provisioning.owner import statements
-from provisioning.owner.shares import join, read_share, split
+from provisioning.owner.shares import join, read_share, share_number, split
 from provisioning.verify.wording import printable
 
 _REQUEST_BYTES_MAX: Final = 64 << 10
@@ -42,19 +42,24 @@ The owner's key is made. It is the one thing that everybody who checks a receipt
 
  1. Print {first} and {second}, on a printer without a network and without a memory.
     Each alone is worthless; both together are the key{passphrase}.
- 2. Prove that they can be read: tillstone owner show {first} {second}
+ 2. Prove that they can be read: tillstone owner show {first} {second}{option}
  3. Put the sheets into two envelopes, to two people, in two buildings. Write the fingerprint on both.
  4. Erase this folder's two share files for good (they are files of mode 0600; better, they never left a RAM disk).
  5. Take {trust} along: it holds no secret. Whoever pins it compares the fingerprint by another way
     (telephone, letter, the sign at the till).
- 6. To use the key: both sheets, typed or scanned into two files, and one of: tillstone owner genesis,
-    succeed, rotate, distrust. Each shows what it signs. Erase the two files afterwards.
+ 6. To use the key: both sheets, typed or scanned into two files of mode 0600 (chmod 0600), and one of:
+    tillstone owner genesis, succeed, rotate, distrust. Each shows what it signs. Erase the two files afterwards.
 
 A lost share is a lost key: logs go on, but no new log, rotation or distrust can be signed. Make a new owner key
 then and have it pinned anew everywhere.
 """
 
 
+_PASSPHRASE_BYTES_WARN: Final = 12
+_NEXT: Final = {
+    "owner_passphrase_wrong": "--passphrase-file FILE, of mode 0600, or type it at a keyboard",
+    "owner_shares_differ": "name both shares of one key",
+}
 _TO_THE_BOX: Final = {
     "genesis.cbor": "Take {folder} with genesis.cbor and trust.json to the box: tillstone succession begin {folder}",
     "rotation.cbor": (
@@ -78,7 +83,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_passphrase_file(new)
     new.set_defaults(run=_in_words(run_new))
     show = actions.add_parser("show", help="the owner's fingerprint, and what a trust file says; or prove two shares")
-    show.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a trust file, or both shares")
+    show.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="a trust file, or both shares",
+    )
     _add_passphrase_file(show)
     show.set_defaults(run=_in_words(run_show))
     for name, meaning, run in (
@@ -116,8 +127,9 @@ def _in_words(run: _Run) -> _Run:
         try:
             return run(arguments)
         except TillstoneError as refusal:
+            next_step = _NEXT.get(refusal.code, "appliance/docs/succession.md says what fits")
             raise CannotDo(
-                f"{printable(refusal.detail)} ({refusal.code})", "nothing was signed; docs/succession.md says what fits"
+                f"{printable(refusal.detail)} ({refusal.code})", f"nothing was signed; {next_step}"
             ) from refusal
 
     return told
@@ -127,6 +139,8 @@ def run_new(arguments: argparse.Namespace) -> int:
     """Make key, shares and pin, then print the ceremony."""
     _make_ready()
     passphrase = _passphrase(arguments) or (_ask_twice() if arguments.passphrase else None)
+    if passphrase is not None and len(passphrase) < _PASSPHRASE_BYTES_WARN:
+        print(f"tillstone: {len(passphrase)} characters are soon guessed by who has both shares", file=sys.stderr)
     key = OwnerKey.generate()
     folder = _new_folder(arguments.output)
     first, second = split(key, passphrase)
@@ -141,10 +155,14 @@ def run_new(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"fingerprint": key.public.fingerprint, "shares": [str(path) for path in shares]})
         return DONE
-    said = " with your passphrase" if passphrase else ""
     print(
         _CEREMONY.format(
-            fingerprint=key.public.fingerprint, first=shares[0], second=shares[1], trust=trust, passphrase=said
+            fingerprint=key.public.fingerprint,
+            first=shares[0],
+            second=shares[1],
+            trust=trust,
+            passphrase=" with your passphrase" if passphrase else "",
+            option=" --passphrase-file FILE" if arguments.passphrase_file else "",
         )
     )
     return DONE
@@ -158,7 +176,10 @@ def run_show(arguments: argparse.Namespace) -> int:
         lines: tuple[str, ...] = (f"both shares give the key of owner {public.fingerprint}",)
         fingerprint = public.fingerprint
     else:
-        trust = load_trust(_read(arguments.files[0], TRUST_BYTES_MAX))
+        file = _read(arguments.files[0], TRUST_BYTES_MAX)
+        if (number := share_number(file.decode(errors="replace"))) is not None:
+            raise CannotDo(f"{arguments.files[0]} is share {number} of 2", "name both: tillstone owner show FILE FILE")
+        trust = load_trust(file)
         lines, fingerprint = statements.describe_trust(trust), trust.owner.fingerprint
     if arguments.json:
         print_json({"fingerprint": fingerprint, "says": list(lines)})

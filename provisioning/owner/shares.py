@@ -50,6 +50,12 @@ class Share:
         return "\n".join([*lines, _END, ""])
 
 
+def share_number(text: str) -> int | None:
+    """Which share a file claims to be by its first line; None for another kind of file."""
+    title = _TITLE.match(" ".join(text.partition("\n")[0].split()))
+    return None if title is None else int(title[1])
+
+
 def split(key: OwnerKey, passphrase: bytes | None) -> tuple[Share, Share]:
     """Two shares; with a passphrase both together still need it."""
     whole = key.to_bytes(passphrase)

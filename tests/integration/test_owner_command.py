@@ -66,6 +66,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     new = owner("new", "-o", folder / "key", "--passphrase-file", folder / "passphrase")
     assert new.code == 0, new.complained
     assert trust_of(folder / "key").owner.fingerprint in new.said
+    assert "soon guessed" not in new.complained
     (folder / "request").write_bytes(request())
     signed = sign("genesis", folder, "first", folder / "request", trust="key")
     assert signed.code == 0, signed.complained
@@ -87,6 +88,10 @@ def test_key_is_two_private_files_and_a_pin(made: Path) -> None:
     assert (again.code, "holds files already" in again.complained) == (2, True)
     shown = owner("show", made / "key/share-1.txt", made / "key/share-2.txt", "--passphrase-file", made / "passphrase")
     assert trust_of(made / "key").owner.fingerprint in shown.said
+    alone = owner("show", made / "key/share-1.txt")
+    assert (alone.code, "is share 1 of 2" in alone.complained, "name both" in alone.complained) == (2, True, True)
+    locked = owner("show", made / "key/share-1.txt", made / "key/share-2.txt")
+    assert (locked.code, "--passphrase-file FILE" in locked.complained) == (2, True)
     secrets = [line.split("  ")[1] for line in (made / "key/share-1.txt").read_text().splitlines()[2:-1]]
     assert not any(secret in shown.said + shown.complained for secret in secrets)
 
@@ -186,3 +191,11 @@ def test_next_keys_and_a_fallen_key_are_signed_as_what_they_are(made: Path, tmp_
         "2026-11-24T12:00:00+00:00",
     )
     assert "owner_request_refused" in unknown.complained
+
+
+def test_a_short_passphrase_is_remarked_on(tmp_path: Path) -> None:
+    (tmp_path / "passphrase").touch(mode=0o600)
+    (tmp_path / "passphrase").write_text("1234\n")
+    new = owner("new", "-o", tmp_path / "key", "--passphrase-file", tmp_path / "passphrase")
+    assert (new.code, "soon guessed" in new.complained) == (0, True)
+    assert "--passphrase-file FILE" in new.said, "the step that proves the shares works as it is printed"
