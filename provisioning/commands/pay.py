@@ -26,7 +26,7 @@ _IN_DOUBT: Final = f"do not sell again: {PROGRAM} status says how the box is, an
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pay [--cash | --card | --reader] [--source] [--amount] [--home] [--dir] [--json]`."""
+    """`pay [--cash | --card | --reader] [--source] [--amount] [--customer] [--cashier] [--home] [--dir] [--json]`."""
     parser = subparsers.add_parser("pay", description="Sell once and keep the receipt; from till-1 of the sandbox.")
     tender = parser.add_mutually_exclusive_group()
     tender.add_argument("--cash", dest="tender", action="store_const", const="cash", help="the default")
@@ -40,6 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--source", help="the card: a payment method of Stripe, such as pm_card_visa_chargeDeclined")
     parser.add_argument("--amount", default="12.50", help="in the shop's currency (default: %(default)s)")
+    parser.add_argument("--customer", metavar="ID", help="who buys: a person's data in the log, which can be erased")
+    parser.add_argument("--cashier", metavar="NAME", help="who sells, likewise")
     add_till(parser)
     parser.set_defaults(run=run, tender="cash")
 
@@ -55,7 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
         is_cash = arguments.tender == "cash"
         source = "reader" if arguments.tender == "reader" else arguments.source
         tender = TenderBody(kind="cash" if is_cash else "card", amount_minor=amount_minor, source=source)
-        body = PaymentBody(currency=currency, tenders=(tender,), amount_minor=amount_minor)
+        body = PaymentBody(
+            currency=currency,
+            tenders=(tender,),
+            amount_minor=amount_minor,
+            customer=arguments.customer,
+            cashier=arguments.cashier,
+        )
         return await client.payment(body, key=key, deadline=deadline)
 
     with till_of(arguments) as home:

@@ -1,9 +1,14 @@
 #!/bin/sh
 # One cash sale at the terminal door, with nothing but curl, openssl, coreutils and sed: a whole client.
 # usage: sale.sh URL CA_FILE KEY_FILE TERMINAL AUDIENCE [AMOUNT_MINOR [CURRENCY]]
-# Prints the box's answer (JSON). Exit code 0: answered; 1: refused; 2: not known yet (ask `status`, or run it again
-# with KEY=<the key it printed> in the environment). Format: appliance/docs/formats/terminal-protocol.md
+# Prints the box's answer (JSON) and keeps its receipt beside the key. Exit code 0: answered; 1: refused; 2: not known
+# yet (ask `status`, or run it again with KEY=<the key it printed> in the environment); 3: called wrongly.
+# Format: appliance/docs/formats/terminal-protocol.md
 set -eu
+if [ $# -lt 5 ]; then
+  sed -n 's/^# usage: /usage: /p' "$0" >&2
+  exit 3
+fi
 url=$1 ca=$2 key_file=$3 terminal=$4 audience=$5 amount=${6:-1250} currency=${7:-EUR}
 
 b64() { basenc --base64url -w0 | tr -d '='; }
@@ -31,6 +36,15 @@ echo "key $key sold_at_ms $sold" >&2
 
 body=$(printf '{"currency":"%s","amount_minor":%s,"tenders":[{"kind":"cash","amount_minor":%s}],"sold_at_ms":%s}' \
   "$currency" "$amount" "$amount" "$sold")
+keep_receipt() { # an answer without one ("pending") gets it later, by `status`
+  home=$(dirname "$key_file")
+  encoded=$(sed -n 's/.*"receipt": *"\([^"]*\)".*/\1/p' "$answer")
+  if [ -n "$encoded" ]; then
+    echo "$encoded" | basenc --base64 -d > "$home/receipt.cbor"
+    echo "check it: tillstone verify receipt $home/receipt.cbor --trust $home/trust.json" >&2
+  fi
+}
+
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
 offset=0 attempt=0
@@ -42,7 +56,7 @@ while [ $attempt -lt 8 ]; do
   status=$(printf '%s.%s.%s' "$header" "$claims" "$signature" | curl -sS --cacert "$ca" --tlsv1.3 --max-time 10 \
     -H 'Content-Type: application/jose' --data-binary @- -o "$answer" -w '%{http_code}' "$url/v1/payment") || status=000
   case $status in
-    200 | 202) cat "$answer"; echo; exit 0 ;; # 202 or "pending": durable, not final yet
+    200 | 202) cat "$answer"; echo; keep_receipt; exit 0 ;; # 202 or "pending": durable, not final yet
     400) # a wrong clock is the only 400 worth another try: take the box's, keep the key
       if ! grep -q '"clock_skew"' "$answer"; then cat "$answer"; echo; exit 1; fi
       offset=$(($(sed -n 's/.*"now_ms": *\([0-9]*\).*/\1/p' "$answer") - $(now_ms))) ;;

@@ -68,6 +68,46 @@ def test_what_readme_tells_people_to_paste_works(reader: tuple[Path, str], mark:
     assert shown in done.stdout
 
 
+def test_a_refused_sale_by_hand_ends_with_the_reason(reader: tuple[Path, str]) -> None:
+    folder, url = reader
+    block = next(block for block in BLOCKS if "openssl asn1parse" in block).replace(URL, url)
+    done = subprocess.run(
+        ["bash", "-c", block.replace("SANDBOX-1/1", "SANDBOX-1/9")],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert '"code":"wrong_audience"' in done.stdout
+    assert "cannot be believed" not in done.stdout + done.stderr
+
+
+def test_sale_script_says_how_it_is_called() -> None:
+    script = PROJECT / "provisioning" / "terminal" / "sale.sh"
+    done = subprocess.run([str(script)], capture_output=True, text=True, timeout=SECONDS_MAX, check=False)
+    assert (done.returncode, done.stderr.splitlines()[0][:18]) == (3, "usage: sale.sh URL")
+
+
+def test_sale_script_keeps_a_receipt_that_verifies(reader: tuple[Path, str]) -> None:
+    folder, url = reader
+    block = next(block for block in BLOCKS if "provisioning/terminal/sale.sh" in block).replace(URL, url)
+    (folder / ".sandbox" / "till-1" / "receipt.cbor").unlink(missing_ok=True)
+    done = subprocess.run(
+        ["bash", "-c", block], cwd=folder, capture_output=True, text=True, timeout=SECONDS_MAX, check=True
+    )
+    check = done.stderr.partition("check it: ")[2].strip()
+    again = subprocess.run(
+        ["bash", "-c", f".venv/bin/{check}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert "The receipt is genuine." in again.stdout, again.stderr
+
+
 def test_every_block_to_paste_is_tried() -> None:
     assert len(BLOCKS) == 3
 

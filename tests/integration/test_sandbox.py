@@ -359,3 +359,12 @@ def test_status_of_a_sandbox_whose_box_is_down_sends_nobody_to_start_another(run
     control.start("appliance")
     assert said.returncode == 2
     assert f"read {running / 'appliance.log'}" in said.stderr
+
+
+def test_what_a_customer_bought_at_the_command_line_can_be_handed_to_him(running: Path) -> None:
+    sold = json.loads(tillstone(running, "pay", "--customer", "c-42", "--cashier", "Ada", "--json").stdout)
+    assert sold["state"] == "approved"
+    for subject in ("customer:c-42", "cashier:Ada"):
+        file = running.parent / f"{subject[:4]}.json"
+        assert tillstone(running, "subject", "export", subject, "-o", str(file)).returncode == 0
+        assert sold["key"] in file.read_text()
