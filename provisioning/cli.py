@@ -11,9 +11,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
-from appliance.model.errors import TillstoneError
+from appliance.model.errors import Rejected, TillstoneError
 from provisioning.commands.outcome import CannotDo
 
 
@@ -61,6 +61,9 @@ _COMMANDS: Final = (
 )
 
 
+_WITHOUT_A_BOX: Final = frozenset({"anchor", "audit", "conform", "owner", "upstream", "verify"})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CannotDo as trouble:
         return _say(trouble.sentence, trouble.next_step)
     except TillstoneError as trouble:
-        return _say(f"{trouble.detail} ({trouble.code})", "tillstone status says how the box is")
+        return _say(f"{trouble.detail} ({trouble.code})", _next_step(trouble, parsed))
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; Python would complain once more while ending
         return 2
@@ -91,8 +94,30 @@ def _parser(given: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _next_step(trouble: TillstoneError, parsed: argparse.Namespace) -> str:
+    """The box's state explains what is away; a wrong argument is explained by the command itself."""
+    if isinstance(trouble, Rejected) or parsed.prog.split()[1] in _WITHOUT_A_BOX:
+        return f"{parsed.prog} --help says what fits"
+    return "tillstone status says how the box is"
+
+
 class _Parser(argparse.ArgumentParser):
-    """argparse, whose refusals end with what to do next."""
+    """argparse, whose refusals end with what to do next, at the command that was meant.
+
+    `prog` of what was parsed is that command with its action.
+    """
+
+    # The base class's types are those of its stub: any namespace, in which the innermost parser writes first.
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, unknown = super().parse_known_args(args, namespace)
+        parsed.prog = getattr(parsed, "prog", self.prog)
+        return parsed, unknown
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.exit(_say(f"nobody knows {' '.join(unknown)}", f"{parsed.prog} --help lists what there is"))
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         self.exit(_say(message, f"{self.prog} --help lists what there is"))

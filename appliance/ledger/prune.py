@@ -27,7 +27,7 @@ from appliance.ledger.pruned import PRUNED, SNAPSHOT, PrunedBody, pruned_below
 from appliance.ledger.recover import TAIL_ENTRIES
 from appliance.ledger.snapshot import Snapshot, remove_others, require_whole, snapshot_at, take_snapshot
 from appliance.model.errors import Corrupt, Rejected
-from appliance.model.limits import KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS
+from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS
 from appliance.ports.clock import Clock
 
 ACTOR: Final = "operator"
@@ -139,7 +139,8 @@ class Pruning:
     async def _wanted(self, size: int, kept_ms: int) -> int:
         """How many of the first entries are old, not needed by anybody, and not read at a start."""
         if kept_ms < KEPT_MS_MIN:
-            raise Rejected("prune_too_young", f"expected to keep {KEPT_MS_MIN} ms or more, saw {kept_ms}")
+            days = f"expected to keep {KEPT_MS_MIN // DAY_MS} days or more, saw {kept_ms / DAY_MS:g}"
+            raise Rejected("prune_too_young", days)
         try:
             old = (await self._archive.digest_at(self._clock.now_ms() - kept_ms)).head.size
         except Rejected:  # `entry_pruned`: what is left is younger

@@ -17,9 +17,9 @@ from appliance.config.load import read_secret
 from appliance.crypto import hpke
 from appliance.evidence.cid import cid_text
 from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
-from appliance.model.errors import Rejected
+from appliance.model.errors import Rejected, Unavailable
 from provisioning.audit.opening import Place, check, check_follows
-from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, counted, print_json
 from provisioning.exports.output import new_file
 from provisioning.verify.wording import printable
 
@@ -31,12 +31,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("audit", description="Make an auditor's key; check and open what was published.")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     making = actions.add_parser(
-        "key", description="Make a key pair: FILE stays with the auditor, FILE.pub is for boxes."
+        "key",
+        help="make a key pair",
+        description="Make a key pair: FILE stays with the auditor, FILE.pub is for boxes.",
     )
     making.add_argument("file", type=Path, metavar="FILE", help="the private key; must not exist")
     making.set_defaults(run=make_key)
     opening = actions.add_parser(
-        "open", description="Check publications, as `ipfs dag export ROOT` writes them, and open their entries."
+        "open",
+        help="check publications and open their entries",
+        description="Check publications, as `ipfs dag export ROOT` writes them, and open their entries.",
     )
     opening.add_argument("cars", type=Path, nargs="+", metavar="CAR", help="in the order of the log")
     opening.add_argument("--trust", type=Path, metavar="FILE", required=True, help="trust.json: the owner that you pin")
@@ -113,7 +117,8 @@ def _show(found: list[dict[str, object]], *, is_opened: bool) -> None:
     for each in found:
         what = "opened, each entry's hash is in the log" if is_opened else "public part genuine, entries not opened"
         print(f"{each['root']}  entries {each['first']} to {int(str(each['end'])) - 1} of {each['log']}: {what}")
-    print(f"Genuine: {len(found)} publications, under checkpoints of up to {found[-1]['checkpoint_size']} entries.")
+    count = counted(len(found), "publication", "publications")
+    print(f"Genuine: {count}, under checkpoints of up to {found[-1]['checkpoint_size']} entries.")
 
 
 def _read_seed(path: Path) -> bytes:
@@ -121,6 +126,8 @@ def _read_seed(path: Path) -> bytes:
         seed = base64.b64decode(read_secret(path).reveal(), validate=True)
     except binascii.Error:
         seed = b""
+    except Unavailable as cause:
+        raise CannotDo(cause.detail, "name the private key that `tillstone audit key` wrote, not its .pub") from cause
     if len(seed) != hpke.SEED_BYTES:
         raise CannotDo(f"{path} holds no auditor's key", "name the file that `tillstone audit key` wrote, not its .pub")
     return seed

@@ -17,7 +17,7 @@ from appliance.ledger.merkle import leaf_hash, root_from_inclusion
 from appliance.ledger.tlog import read_proof
 from appliance.model.errors import Corrupt
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, counted, entries, print_json
 from provisioning.commands.status import box_of
 from provisioning.local_door import LocalDoor
 from provisioning.verify.bodies import read_body
@@ -61,7 +61,7 @@ def history(arguments: argparse.Namespace) -> int:
         print_json(answer)
         return DONE
     found = answer["entries"]
-    print(f"payment {answer['payment']}: {len(found)} {'entry' if len(found) == 1 else 'entries'}")
+    print(f"payment {answer['payment']}: {entries(len(found))}")
     for fields in found:
         entry = decode(bytes.fromhex(fields["entry"]))
         print(f"  {entry.seq:>9}  {fields['time']}  {entry.kind:<15}  {sentence(entry, read_body(entry)[0])}")
@@ -75,7 +75,7 @@ def digest(arguments: argparse.Namespace) -> int:
         print_json(answer)
         return DONE
     print(f"digest {'now' if answer['at'] is None else 'as of ' + answer['at']}")
-    print(f"  size  {answer['size']:,} entries")
+    print(f"  size  {entries(answer['size'])}")
     print(f"  root  {answer['root']}")
     for name, fields in (("last inside", answer["last"]), ("first outside", answer["following"])):
         if fields is not None:
@@ -108,18 +108,22 @@ def proof(arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        print(f"{arguments.output}: entry {found.index} is in {checkpoint.origin} of {checkpoint.size:,} entries")
+        print(f"{arguments.output}: entry {found.index} is in {checkpoint.origin} of {entries(checkpoint.size)}")
         print("  the file holds the entry, the path and the signed checkpoint; trust.json is all that a reader needs")
     return DONE
 
 
 def consistency(arguments: argparse.Namespace) -> int:
     """The hashes, one per line."""
+    if arguments.first > arguments.second:
+        swapped = f"tillstone ledger consistency {arguments.second} {arguments.first}"
+        raise CannotDo("FROM must not exceed TO: a log only grows", swapped)
     answer = box_of(arguments).consistency(arguments.first, arguments.second)
     if arguments.json:
         print_json(answer)
         return DONE
-    print(f"the log of {answer['to']:,} entries extends the one of {answer['from']:,}: {len(answer['path'])} hashes")
+    hashes = counted(len(answer["path"]), "hash", "hashes")
+    print(f"the log of {entries(answer['to'])} extends the one of {answer['from']:,}: {hashes}")
     for node in answer["path"]:
         print(f"  {node}")
     return DONE
@@ -154,7 +158,7 @@ def integrity(arguments: argparse.Namespace) -> int:
         print(f"              one is running: {running['checked']:,} of {running['size']:,} entries")
     for follower in answer["followers"]:
         state = f"failing: {follower['reason']}" if follower["reason"] else "working"
-        print(f"follower      {follower['name']:<10} {follower['lag_entries']:,} entries behind, {state}")
+        print(f"follower      {follower['name']:<10} {entries(follower['lag_entries'])} behind, {state}")
     if not answer["followers"]:
         print("follower      none is set up")
     print(f"token         {answer['token']['module']}, {answer['token']['label']}. {answer['token']['sentence']}")

@@ -25,6 +25,15 @@ class CannotDo(Exception):
         self.next_step = next_step
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """A number with its noun: 1 entry, 1,200 entries."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def entries(count: int) -> str:
+    return counted(count, "entry", "entries")
+
+
 def print_json(value: object) -> None:
     """The answer of a command that was asked with `--json`: one value, indented, keys in the order they were put."""
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

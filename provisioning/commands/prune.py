@@ -11,7 +11,7 @@ from typing import Any
 
 from appliance.model.errors import Rejected
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, entries, print_json
 from provisioning.commands.status import box_of
 from provisioning.local_door import LocalDoor
 
@@ -70,8 +70,8 @@ def _meaning(plan: dict[str, Any]) -> str:
         return "nothing to prune: what is left is young, or still needed"
     count = plan["below"] - plan["pruned_below"]
     if not plan["is_cosigned"]:
-        return f"{count:,} entries wait: no cosigned checkpoint covers the snapshot, entry {plan['snapshot']}, yet"
-    return f"{count:,} entries below {plan['below']:,} can go"
+        return f"of {entries(count)} none goes yet: no cosigned checkpoint covers snapshot {plan['snapshot']}"
+    return f"{entries(count)} below {plan['below']:,} can go"
 
 
 def _confirm(plan: dict[str, Any]) -> None:
@@ -86,6 +86,8 @@ def _told(plan: dict[str, Any], meaning: str, code: int, arguments: argparse.Nam
     if arguments.json:
         print_json(plan)
     else:
-        print(f"{plan['size']:,} entries, bodies below {plan['pruned_below']:,} were gone before")
+        gone = plan["pruned_below"]
+        before = f"bodies below {gone:,} were gone before" if gone else "every body is there"
+        print(f"{entries(plan['size'])}, {before}")
         print(f"  {meaning}")
     return code

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
-from appliance.model.errors import Rejected
+from appliance.model.errors import Rejected, Unavailable
 from provisioning.commands.outcome import DONE, CannotDo
 from provisioning.upstream.calendar_command import add_calendar
 from provisioning.upstream.witness import WitnessDoor
@@ -46,7 +46,13 @@ def run_witness(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     signer = open_witness_keys(arguments.keys, arguments.name)
     logs = _logs(arguments.trust)
-    asyncio.run(_serve(arguments, signer, logs))
+    try:
+        asyncio.run(_serve(arguments, signer, logs))
+    except Unavailable as trouble:
+        next_step = (
+            "start PostgreSQL, or name another with --postgres; provisioning/upstream/README.md makes its database"
+        )
+        raise CannotDo(trouble.detail, next_step) from trouble
     return DONE
 
 

@@ -30,14 +30,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """`verify receipt FILE`, `bundle`, `log`, `checkpoint`, `proof`, and `fork FILE FILE`, each with `--trust FILE`."""
     parser = subparsers.add_parser("verify", description="Check what a box gave out, without the box.")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
-    receipt = kinds.add_parser("receipt", description="Check a receipt and say what it proves.")
+    receipt = _add(kinds, "receipt", "Check a receipt and say what it proves.")
     receipt.add_argument("file", type=Path, metavar="FILE", help="the receipt, as the terminal got it")
     _add_trust(receipt)
     receipt.add_argument(
         "--second-opinion", choices=("oqs",), help="check the post-quantum signature with liboqs as well"
     )
     receipt.set_defaults(run=run_receipt)
-    log = kinds.add_parser("log", description="Check a whole log from its first entry and name the first bad one.")
+    log = _add(kinds, "log", "Check a whole log from its first entry and name the first bad one.")
     log.add_argument("path", type=Path, metavar="PATH", help="an exported log, or the folder of a ledger")
     _add_trust(log)
     log.add_argument("--bodies", action="store_true", help="also read the body of every entry (slower)")
@@ -45,18 +45,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     log.set_defaults(run=run_log)
     _add_bundle(kinds)
     _add_checkpoint(kinds)
-    fork = kinds.add_parser("fork", description="Check whether two receipts or checkpoints prove a forked log.")
+    fork = _add(kinds, "fork", "Check whether two receipts or checkpoints prove a forked log.")
     fork.add_argument("files", type=Path, nargs=2, metavar="FILE", help="a receipt or a checkpoint")
     _add_trust(fork)
     fork.set_defaults(run=run_fork)
 
 
 def _add_checkpoint(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    checkpoint = kinds.add_parser("checkpoint", description="Check a checkpoint: what `/checkpoint` gives.")
+    checkpoint = _add(kinds, "checkpoint", "Check a checkpoint: what `/checkpoint` gives.")
     checkpoint.add_argument("file", type=Path, metavar="FILE", help="a signed note (C2SP), with or without witnesses")
     _add_trust(checkpoint)
     checkpoint.set_defaults(run=run_checkpoint)
-    proof = kinds.add_parser("proof", description="Check a proof of one entry: what `tillstone ledger proof` gives.")
+    proof = _add(kinds, "proof", "Check a proof of one entry: what `tillstone ledger proof` gives.")
     proof.add_argument("file", type=Path, metavar="FILE", help="a tlog-proof (C2SP)")
     proof.add_argument(
         "--receipt", type=Path, metavar="FILE", help="holds the entry; for a proof of the public door, which does not"
@@ -65,8 +65,14 @@ def _add_checkpoint(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) 
     proof.set_defaults(run=run_proof)
 
 
+def _add(
+    kinds: argparse._SubParsersAction[argparse.ArgumentParser], name: str, meaning: str
+) -> argparse.ArgumentParser:
+    return kinds.add_parser(name, help=meaning[0].lower() + meaning[1:-1], description=meaning)
+
+
 def _add_bundle(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    bundle = kinds.add_parser("bundle", description="Check an evidence bundle and tell its story in order of time.")
+    bundle = _add(kinds, "bundle", "Check an evidence bundle and tell its story in order of time.")
     bundle.add_argument("file", type=Path, metavar="FILE", help="the bundle, as `tillstone evidence` made it")
     _add_trust(bundle)
     bundle.add_argument(

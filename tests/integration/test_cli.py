@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from provisioning.cli import main
+from provisioning.commands.outcome import entries
 
 
 def test_help_names_every_command_without_importing_any() -> None:
@@ -134,3 +135,43 @@ def test_one_option_names_the_folder_everywhere() -> None:
         assert "--dir DIR" in helped.stdout, words
         assert "--data" not in helped.stdout + helped.stderr
         assert "--ledger" not in helped.stdout + helped.stderr
+
+
+@pytest.mark.parametrize("words", [["pay"], ["ledger", "digest"], ["owner", "show"]])
+def test_an_unknown_option_is_explained_by_the_command_that_was_meant(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--nope", "x"])
+    assert ended.value.code == 2
+    assert f"next: tillstone {' '.join(words)} --help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "actions"),
+    [("verify", ("receipt", "log", "bundle", "checkpoint", "proof", "fork")), ("audit", ("key", "open"))],
+)
+def test_help_lists_the_actions(command: str, actions: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert all(f"    {action} " in said for action in actions)
+
+
+def test_a_wrong_argument_is_explained_by_its_command_and_not_by_the_box(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    (tmp_path / "auditor.pub").write_text("AA==")
+    assert main(["verify", "bundle", str(empty), "--trust", str(empty), "--witness", "foo"]) == 2
+    assert "next: tillstone verify bundle --help" in capsys.readouterr().err
+    audit = ["audit", "open", str(empty), "--trust", str(empty), "--key", str(tmp_path / "auditor.pub")]
+    assert main(audit) == 2
+    assert "not its .pub" in capsys.readouterr().err
+    assert main(["ledger", "consistency", "5", "3"]) == 2
+    assert "next: tillstone ledger consistency 3 5" in capsys.readouterr().err
+
+
+def test_counts_have_the_right_number() -> None:
+    assert [entries(count) for count in (0, 1, 1_200)] == ["0 entries", "1 entry", "1,200 entries"]

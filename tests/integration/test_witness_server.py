@@ -190,3 +190,13 @@ def run_witness(folder: Path, trust: str, *more: str) -> subprocess.CompletedPro
     command = [sys.executable, "-m", "provisioning.cli", "upstream", "witness", "--name", NAME]
     files = ["--keys", str(folder / "keys"), "--trust", trust]
     return subprocess.run([*command, *files, *more], capture_output=True, text=True, timeout=60)
+
+
+def test_a_witness_without_its_database_says_where_that_is_made(tmp_path: Path) -> None:
+    trust = tmp_path / "trust.json"
+    trust.write_bytes(encode_evidence(owner().public, Evidence()))
+    command = [sys.executable, "-m", "provisioning.cli", "upstream", "witness", "--name", NAME]
+    command += ["--keys", str(tmp_path / "keys"), "--trust", str(trust), "--postgres", "postgresql://x@127.0.0.1:1/x"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "provisioning/upstream/README.md" in done.stderr
