@@ -80,6 +80,19 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def write_durably(file: Path, content: bytes) -> None:
+    """Whole or not at all, and still there after a power cut; for its owner's eyes."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.rename(file)
+    fsync_folder(file.parent)
+
+
 def load_tail(connection: sqlite3.Connection) -> Tail:
     """Read where the log ends and check that the database agrees with itself there.
 

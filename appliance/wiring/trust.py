@@ -23,7 +23,7 @@ from appliance.crypto.hybrid import PinnedKey
 from appliance.ledger.genesis import GenesisStatement, SignedGenesis, read_body
 from appliance.ledger.head import LogSigners
 from appliance.ledger.log_keys import LogKeys
-from appliance.ledger.recover import fsync_folder
+from appliance.ledger.recover import write_durably
 from appliance.ledger.trust import Evidence, load_trust
 from appliance.ledger.trust import Trust as KnownTrust
 from appliance.model.errors import Corrupt
@@ -110,7 +110,7 @@ def _said(settings: Settings, genesis: SignedGenesis) -> KnownTrust:
         return known
     learnt = with_rotations(known, genesis, settings.storage.path)
     if learnt.evidence != known.evidence and _is_newest(settings, genesis, learnt):
-        _write_durably(file, learnt.encode())
+        write_durably(file, learnt.encode())
     return learnt
 
 
@@ -189,22 +189,10 @@ async def _store_key(folder: Path, cipher: HsmCipher) -> bytes:
     wrapped = await asyncio.to_thread(_read_if_there, file)
     if wrapped is None:
         wrapped = await cipher.wrap(os.urandom(32), _STORE_KEY_PURPOSE)
-        await asyncio.to_thread(_write_durably, file, wrapped)
+        # Before its first use: values sealed under a lost key are lost.
+        await asyncio.to_thread(write_durably, file, wrapped)
     return await cipher.unwrap(wrapped, _STORE_KEY_PURPOSE)
 
 
 def _read_if_there(file: Path) -> bytes | None:
     return file.read_bytes() if file.exists() else None
-
-
-def _write_durably(file: Path, content: bytes) -> None:
-    """Whole or not at all, and still there after a power cut: values sealed under a lost key are lost."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = file.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.rename(file)
-    fsync_folder(file.parent)
