@@ -6,7 +6,7 @@ which step may follow which; projections, resolver and tests read it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -63,6 +63,7 @@ class Operation:
         prepared_ms: when the intent was made; listings start a little before it.
         target: the provider's name of the charge that a refund or reversal undoes.
         source: where the card is, for an authorisation.
+        request: the refund or reversal that it serves; None for an authorisation.
     """
 
     operation_id: OperationId
@@ -74,6 +75,12 @@ class Operation:
     terminal: str
     target: str | None
     source: str | None
+    request: RequestKey | None = None
+
+    def again(self, ordinal: int, now_ms: int) -> Operation:
+        """The same once more, under a name and a provider key never used before."""
+        name = operation_id(self.payment_key, ordinal)
+        return replace(self, operation_id=name, provider_key=ProviderKey(name), prepared_ms=now_ms)
 
 
 def operation_id(payment_key: RequestKey, ordinal: int) -> OperationId:

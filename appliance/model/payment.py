@@ -97,6 +97,7 @@ class PaymentState(StrEnum):
     DECLINED = "declined"
     CHECKING = "being_checked"
     NOT_CHARGED = "not_charged"  # proven absent at the provider
+    PARTLY_REFUNDED = "partly_refunded"
     REFUNDED = "refunded"
     REVERSED = "reversed"
     CANCELLED = "cancelled"  # a tombstone: reversed or aborted before it was ever seen
@@ -104,7 +105,12 @@ class PaymentState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedPayment:
-    """What the ledger says: state, and the entries that prove it (newest last)."""
+    """What the ledger says: state, and the entries that prove it (newest last).
+
+    Attributes:
+        refunded_minor: given back of the payment in all, when the newest of these entries was written.
+        given_minor: what the one refund gave that this is about; 0 for everything else.
+    """
 
     key: RequestKey
     state: PaymentState
@@ -112,3 +118,5 @@ class RecordedPayment:
     total_minor: int
     currency: str
     code: str | None
+    refunded_minor: int = 0
+    given_minor: int = 0

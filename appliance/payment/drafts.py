@@ -19,9 +19,9 @@ from appliance.crypto.random import random_piece
 from appliance.ledger.draft import Disclosure, Draft
 from appliance.model.operation import Operation, OperationKind, OperationState
 from appliance.model.payment import Identity, ValidPayment
-from appliance.model.sale import Sale
+from appliance.payment.sale_facts import facts_of
 from appliance.wire import entries
-from appliance.wire.requests import LineBody, TaxBody, TenderBody, Wire
+from appliance.wire.requests import Wire
 
 TERMINAL_ACTOR: Final = "terminal:"
 """What stands before a terminal's name in an entry's actor."""
@@ -31,7 +31,7 @@ _BYTES_STAY: Final = (bytes,)
 def sale_draft(valid: ValidPayment, now_ms: int) -> Draft:
     """A sale whose tenders hold by themselves."""
     asked, disclosures = ask(valid.identity, valid.personal)
-    body = entries.SaleEntry(asked=asked, sale=_sale_facts(valid.sale))
+    body = entries.SaleEntry(asked=asked, sale=facts_of(valid.sale))
     return draft(entries.SALE, valid.identity.terminal, now_ms, body, disclosures)
 
 
@@ -42,16 +42,23 @@ def authorisation_draft(valid: ValidPayment, operation: Operation) -> Draft:
         operation=_operation_facts(operation),
         payment=operation.payment_key.octets,
         asked=asked,
-        sale=_sale_facts(valid.sale),
+        sale=facts_of(valid.sale),
     )
     return draft(entries.INTENT, valid.identity.terminal, operation.prepared_ms, body, disclosures)
 
 
-def undo_intent_draft(operation: Operation, asked_by: Identity | None) -> Draft:
+def undo_intent_draft(
+    operation: Operation, asked_by: Identity | None, refund: entries.RefundFacts | None = None
+) -> Draft:
     """The intent of a refund or reversal at the provider; `asked_by` is absent when the box itself tries anew."""
     asked, disclosures = (None, ()) if asked_by is None else ask(asked_by, ())
     body = entries.IntentEntry(
-        operation=_operation_facts(operation), payment=operation.payment_key.octets, asked=asked, sale=None
+        operation=_operation_facts(operation),
+        payment=operation.payment_key.octets,
+        asked=asked,
+        sale=None,
+        refund=refund,
+        request=_request_of(operation) if asked is None else None,
     )
     return draft(entries.INTENT, operation.terminal, operation.prepared_ms, body, disclosures)
 
@@ -72,16 +79,19 @@ def outcome_draft(
         payment=operation.payment_key.octets,
         state=state,
         intent=intent_hash,
+        request=_request_of(operation),
         reference=reference,
         code=code,
     )
     return draft(entries.OUTCOME, operation.terminal, now_ms, body, ())
 
 
-def undone_draft(verb: str, terminal: str, body: entries.UndoEntry, asked_by: Identity | None, now_ms: int) -> Draft:
-    """All of a payment was given back; `asked_by` is absent when its request is in the ledger already."""
+def undone_draft(
+    undone: OperationKind, terminal: str, body: entries.UndoEntry, asked_by: Identity | None, now_ms: int
+) -> Draft:
+    """Money was given back; `asked_by` is absent when its request is in the ledger already, as `body.request`."""
     asked, disclosures = (None, ()) if asked_by is None else ask(asked_by, ())
-    kind = entries.REFUND if verb == "refund" else entries.REVERSAL
+    kind = entries.REFUND if undone is OperationKind.REFUND else entries.REVERSAL
     return draft(kind, terminal, now_ms, msgspec.structs.replace(body, asked=asked), disclosures)
 
 
@@ -135,41 +145,8 @@ def draft(kind: str, terminal: str, now_ms: int, body: Wire, disclosures: tuple[
     return Draft(kind=kind, actor=f"{TERMINAL_ACTOR}{terminal}", time_ms=now_ms, body=encoded, disclosures=disclosures)
 
 
-def _sale_facts(sale: Sale) -> entries.SaleFacts:
-    return entries.SaleFacts(
-        currency=sale.currency,
-        total=sale.total_minor,
-        tenders=tuple(
-            TenderBody(kind=tender.kind.value, amount_minor=tender.amount_minor, source=tender.source)
-            for tender in sale.tenders
-        ),
-        lines=tuple(
-            LineBody(
-                sku=line.sku,
-                unit_price_minor=line.unit_price_minor,
-                quantity_thousandths=line.quantity_thousandths,
-                discount_minor=line.discount_minor,
-                tax_code=line.tax_code,
-                tax_rate_basis_points=line.tax_rate_basis_points,
-            )
-            for line in sale.lines
-        ),
-        sold_at_ms=sale.sold_at_ms,
-        prices=sale.prices,
-        taxes=tuple(
-            TaxBody(
-                tax_code=tax.tax_code,
-                rate_basis_points=tax.rate_basis_points,
-                net_minor=tax.net_minor,
-                tax_minor=tax.tax_minor,
-            )
-            for tax in sale.taxes
-        ),
-        tip=sale.tip_minor,
-        rounding=sale.rounding_minor,
-        change=sale.change_minor,
-        reference=sale.reference,
-    )
+def _request_of(operation: Operation) -> bytes | None:
+    return None if operation.request is None else operation.request.octets
 
 
 def _operation_facts(operation: Operation) -> entries.OperationFacts:

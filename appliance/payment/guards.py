@@ -15,9 +15,11 @@ from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey
 from appliance.model.operation import OperationState
 from appliance.model.payment import PaymentState
-from appliance.payment.records import StandingPayment, find_payment, find_request, is_reversal_due
+from appliance.payment.records import StandingPayment, find_payment, find_request
 
 KEY_USED: Final = "key_used"
+PAYMENT_CHANGED: Final = "payment_changed"
+"""Decided on an older look: look again and decide anew."""
 
 
 def unused(key: RequestKey) -> KeysUnused:
@@ -26,15 +28,24 @@ def unused(key: RequestKey) -> KeysUnused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Undoable:
-    """The key is fresh and the payment is approved and nobody else is undoing it: of two refunds one wins."""
+class Unchanged:
+    """The payment stands exactly as it was looked at, so what was decided then is right; and the key is fresh.
 
-    fresh: KeysUnused
-    payment: RequestKey
+    Every entry about a payment changes how it stands: of two requests that were decided on one look, one wins and the
+    other looks again.
+
+    Attributes:
+        fresh: None where the box itself writes, without a request.
+    """
+
+    standing: StandingPayment
+    fresh: KeysUnused | None
 
     def check(self, connection: sqlite3.Connection) -> None:
-        self.fresh.check(connection)
-        require_undoable(require_payment(connection, self.payment))
+        if self.fresh is not None:
+            self.fresh.check(connection)
+        if find_payment(connection, self.standing.recorded.key) != self.standing:
+            raise Rejected(PAYMENT_CHANGED, "the payment changed meanwhile; ask again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,23 +58,7 @@ class Unseen:
     def check(self, connection: sqlite3.Connection) -> None:
         self.fresh.check(connection)
         if find_request(connection, self.payment) is not None:
-            raise Rejected("payment_changed", "the payment arrived meanwhile; ask again")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StillOpen:
-    """The key is fresh and the payment is being checked, with no undoing asked for yet."""
-
-    fresh: KeysUnused
-    payment: RequestKey
-
-    def check(self, connection: sqlite3.Connection) -> None:
-        self.fresh.check(connection)
-        standing = require_payment(connection, self.payment)
-        if standing.undo is not None:
-            raise Rejected("already_undone", "another refund or reversal of this payment came first")
-        if standing.recorded.state is not PaymentState.CHECKING:
-            raise Rejected("payment_changed", "the payment's outcome arrived meanwhile; ask again")
+            raise Rejected(PAYMENT_CHANGED, "the payment arrived meanwhile; ask again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,31 +75,24 @@ class OperationOpen:
             raise Rejected("operation_closed", "the operation's outcome is already in the ledger")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReversalDue:
-    """The payment was approved and its reversal was asked for before: the reversal's intent may be written, once."""
-
-    payment: RequestKey
-
-    def check(self, connection: sqlite3.Connection) -> None:
-        if not is_reversal_due(connection, self.payment):
-            raise Rejected("payment_changed", "the reversal is no longer due")
-
-
 def require_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPayment:
     """The payment `key`. Raises Rejected `payment_unknown`."""
-    standing = find_payment(connection, key)
+    return require_known(find_payment(connection, key))
+
+
+def require_known(standing: StandingPayment | None) -> StandingPayment:
+    """The payment that was looked for. Raises Rejected `payment_unknown`."""
     if standing is None:
         raise Rejected("payment_unknown", "no payment with this key is in the ledger")
     return standing
 
 
-def require_undoable(standing: StandingPayment) -> None:
-    """Refuse to undo what is open, undone, or never took money."""
+def require_standing(standing: StandingPayment) -> None:
+    """Refuse to give back what is open, given back, or never took money."""
     state = standing.recorded.state
-    if standing.undo is not None or state in (PaymentState.REFUNDED, PaymentState.REVERSED):
-        raise Rejected("already_undone", "another refund or reversal of this payment came first")
+    if standing.reversal is not None or state in (PaymentState.REFUNDED, PaymentState.REVERSED):
+        raise Rejected("already_undone", "all of it was given back before, or a reversal came first")
     if state is PaymentState.CHECKING:
         raise Rejected("payment_open", "the payment is still being checked; reverse it, or wait for its outcome")
-    if state is not PaymentState.APPROVED:
+    if state not in (PaymentState.APPROVED, PaymentState.PARTLY_REFUNDED):
         raise Rejected("payment_took_no_money", f"the payment is {state}: there is nothing to give back")

@@ -21,9 +21,9 @@ from appliance.model.ids import OperationId, ProviderReference, RequestKey, Term
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.model.operation import Operation, OperationKind, OperationState
 from appliance.payment.drafts import outcome_draft, undone_draft
-from appliance.payment.guards import OperationOpen, require_payment
+from appliance.payment.guards import OperationOpen
 from appliance.payment.readers import Readers
-from appliance.payment.undo_entry import undo_entry
+from appliance.payment.undo_entry import confirmed_entry
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
@@ -120,15 +120,14 @@ class Operations:
             return port.Unknown(reason="deadline_passed")
 
     async def record(self, operation: Operation, settled: Settled, intent_hash: bytes) -> None:
-        """Write the outcome, once; with a confirmed refund or reversal goes the entry that says all was given back."""
+        """Write the outcome, once; with a confirmed refund or reversal goes the entry that says what was given."""
         now_ms = self._clock.now_ms()
         drafts = [
             outcome_draft(operation, settled.state, intent_hash, now_ms, reference=settled.reference, code=settled.code)
         ]
         if operation.kind is not OperationKind.AUTHORISE and settled.state is OperationState.CONFIRMED:
-            standing = await self._ledger.read(lambda connection: require_payment(connection, operation.payment_key))
-            verb = "refund" if operation.kind is OperationKind.REFUND else "reversal"
-            drafts.append(undone_draft(verb, operation.terminal, undo_entry(standing, operation, ""), None, now_ms))
+            body = await self._ledger.read(lambda connection: confirmed_entry(connection, operation))
+            drafts.append(undone_draft(operation.kind, operation.terminal, body, None, now_ms))
         guard = OperationOpen(
             operation_id=operation.operation_id, may_be_unknown=settled.state is not OperationState.UNKNOWN
         )

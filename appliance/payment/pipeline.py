@@ -25,7 +25,8 @@ from appliance.model.payment import ClearedPayment, Identity, RecordedPayment
 from appliance.payment.authorise import prepare
 from appliance.payment.operate import Operations
 from appliance.payment.record import being_checked, record_sale
-from appliance.payment.records import find_payment, find_request
+from appliance.payment.records import find_payment, find_refund, find_request
+from appliance.payment.refund import Refund
 from appliance.payment.repeats import AlreadyRecorded, judge
 from appliance.payment.respond import Respond
 from appliance.payment.screen import screen
@@ -49,6 +50,7 @@ class PaymentPipeline:
         admission: Admission,
         operations: Operations | None,
         undo: Undo,
+        refund: Refund,
         respond: Respond,
         ledger: Ledger,
         clock: Clock,
@@ -59,6 +61,7 @@ class PaymentPipeline:
         self._admission = admission
         self._operations = operations
         self._undo = undo
+        self._refund = refund
         self._respond = respond
         self._ledger = ledger
         self._clock = clock
@@ -86,9 +89,9 @@ class PaymentPipeline:
             return await self._respond.current(recorded, "payment", str(key))
 
     async def refund(self, signed: SignedRequest) -> PaymentAnswer:
-        """Give an approved payment back."""
+        """Give a payment back, all of it or a part."""
         request = await self._authenticate(signed, RefundBody)
-        return await self._taken_back(request.identity, request.body.of, "refund", lambda: self._undo.refund(request))
+        return await self._taken_back(request.identity, request.body.of, "refund", lambda: self._refund(request))
 
     async def reverse(self, signed: SignedRequest) -> PaymentAnswer:
         """See to it that a payment does not stand."""
@@ -132,7 +135,9 @@ class PaymentPipeline:
         except Unavailable:
             if not await self._was_recorded(identity, request_key(of)):
                 raise
-        return await self._respond.current(await self._standing(of), verb, str(identity.key))
+        # A payment may be refunded several times: each refund has a result of its own.
+        about = str(identity.key) if verb == "refund" else of
+        return await self._respond.current(await self._standing(about), verb, str(identity.key))
 
     async def _was_recorded(self, identity: Identity, payment: RequestKey) -> bool:
         known = await self._ledger.read(lambda connection: find_request(connection, identity.key))
@@ -147,15 +152,20 @@ class PaymentPipeline:
         return recorded
 
     async def _known(self, key_text: str) -> tuple[str, RecordedPayment]:
-        """What the key was used for, and how the payment that it is about stands."""
+        """What the key was used for, and its result: a refund has one of its own, else how the payment stands."""
         key = request_key(key_text)
 
-        def look(connection: Connection) -> tuple[str, RecordedPayment] | None:
+        def read(connection: Connection) -> tuple[str, RecordedPayment] | None:
             known = find_request(connection, key)
-            standing = None if known is None else find_payment(connection, known.payment)
-            return None if known is None or standing is None else (known.verb, standing.recorded)
+            if known is None:
+                return None
+            recorded = find_refund(connection, key)
+            if recorded is None:
+                standing = find_payment(connection, known.payment)
+                recorded = None if standing is None else standing.recorded
+            return None if recorded is None else (known.verb, recorded)
 
-        found = await self._ledger.read(look)
+        found = await self._ledger.read(read)
         if found is None:
             raise Rejected("payment_unknown", "no request with this key is in the ledger")
         return found

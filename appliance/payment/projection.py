@@ -1,70 +1,73 @@
 """Tables of the payment domain, derived from entries alone.
 
-Three tables: `requests` remembers every key for its 90 days and longer, `payments` says how each payment stands,
-`operations` holds every attempt at a provider. Rebuilding them from the log gives the same rows.
+`requests` remembers every key for its 90 days and longer, `payments` says how each payment stands, `operations` holds
+every attempt at a provider; refunds have two tables of their own (`refund_rows.py`). Rebuilding them from the log gives
+the same rows.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final
 
-import msgspec
-
-from appliance.crypto import cbor
 from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.rows import insert_rows
 from appliance.model.invariants import ensure
 from appliance.model.operation import OperationKind, OperationState, advance
 from appliance.model.payment import PaymentState
+from appliance.payment import refund_rows
+from appliance.payment.entry_body import body_of, state_after_refund, terminal_of
 from appliance.wire import entries
 from appliance.wire.requests import TenderBody
-
-WireT = TypeVar("WireT", bound=msgspec.Struct)
 
 CANCELLED_PAYLOAD: Final = bytes(32)
 """Commitment that a tombstone puts in the place of the payment that never came."""
 
-STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState]] = {
+STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState | None]] = {
     (OperationKind.AUTHORISE, OperationState.CONFIRMED): PaymentState.APPROVED,
     (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
     (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
     (OperationKind.AUTHORISE, OperationState.UNKNOWN): PaymentState.CHECKING,
-    (OperationKind.REFUND, OperationState.CONFIRMED): PaymentState.REFUNDED,
-    (OperationKind.REFUND, OperationState.REJECTED): PaymentState.APPROVED,
+    (OperationKind.REFUND, OperationState.CONFIRMED): PaymentState.CHECKING,  # its entry follows in the same commit
+    (OperationKind.REFUND, OperationState.REJECTED): None,
     (OperationKind.REFUND, OperationState.ABSENT): PaymentState.CHECKING,  # a new attempt follows in the same commit
     (OperationKind.REFUND, OperationState.UNKNOWN): PaymentState.CHECKING,
-    (OperationKind.REVERSE, OperationState.CONFIRMED): PaymentState.REVERSED,
-    (OperationKind.REVERSE, OperationState.REJECTED): PaymentState.APPROVED,
+    (OperationKind.REVERSE, OperationState.CONFIRMED): PaymentState.CHECKING,
+    (OperationKind.REVERSE, OperationState.REJECTED): None,
     (OperationKind.REVERSE, OperationState.ABSENT): PaymentState.CHECKING,
     (OperationKind.REVERSE, OperationState.UNKNOWN): PaymentState.CHECKING,
 }
-"""How a payment stands once its operation does: the whole truth."""
+"""How a payment stands once its operation does, the whole truth; None: as before, `approved` or `partly_refunded`."""
+
+_STANDS: Final = "CASE WHEN cash_back + card_back > 0 THEN 'partly_refunded' ELSE 'approved' END"
 
 
 class PaymentProjection:
-    """Keeps the three tables in step with the log, in the writer's transaction."""
+    """Keeps the tables in step with the log, in the writer's transaction."""
 
     name: Final = "payment"
-    tables: Final = ("requests", "payments", "operations")
+    tables: Final = ("requests", "payments", "operations", *refund_rows.TABLES)
     schema: Final = (
         # payload: the entry's commitment to it. payment: the key of the payment that the request is about; for a
         # payment, its own.
         "CREATE TABLE requests (key BLOB PRIMARY KEY, verb TEXT NOT NULL, terminal TEXT NOT NULL,"
         " payload BLOB NOT NULL, payment BLOB NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID",
-        # cash: to hand back on refund. first, last: entries that a receipt proves. undo: key of refund or reversal.
+        # cash, card: as tendered; *_back: given back of it. first, last: entries that a receipt proves. is_charged: the
+        # card was. reversal: key of the request after which the payment must not stand.
         "CREATE TABLE payments (key BLOB PRIMARY KEY, terminal TEXT NOT NULL, state TEXT NOT NULL,"
         " currency TEXT NOT NULL, total INTEGER NOT NULL, cash INTEGER NOT NULL, card INTEGER NOT NULL,"
         " sold_at_ms INTEGER NOT NULL,"
-        " first INTEGER NOT NULL, last INTEGER NOT NULL, undo BLOB, undo_verb TEXT, reference TEXT, code TEXT)"
-        " WITHOUT ROWID",
+        " first INTEGER NOT NULL, last INTEGER NOT NULL, is_charged INTEGER NOT NULL DEFAULT 0,"
+        " cash_back INTEGER NOT NULL DEFAULT 0, card_back INTEGER NOT NULL DEFAULT 0,"
+        " reversal BLOB, reference TEXT, code TEXT) WITHOUT ROWID",
         "CREATE TABLE operations (id TEXT PRIMARY KEY, payment BLOB NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,"
         " provider_key TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, terminal TEXT NOT NULL,"
-        " prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL, target TEXT, source TEXT, reference TEXT, code TEXT)"
-        " WITHOUT ROWID",
+        " prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL, target TEXT, source TEXT, reference TEXT, code TEXT,"
+        " request BLOB) WITHOUT ROWID",
         "CREATE INDEX operations_open ON operations (prepared_ms) WHERE state IN ('prepared', 'unknown')",
-        "CREATE INDEX payments_being_undone ON payments (first) WHERE state = 'being_checked' AND undo IS NOT NULL",
+        "CREATE INDEX payments_being_undone ON payments (first) WHERE state = 'being_checked' AND reversal IS NOT NULL",
+        *refund_rows.SCHEMA,
     )
     kinds: Final = frozenset(
         {
@@ -93,20 +96,6 @@ class PaymentProjection:
             at = end
 
 
-def body_of(entry: RecordedEntry, shape: type[WireT]) -> WireT:
-    """The typed body of `entry`; that it is canonical was the encoder's care, and is `ledger/verify.py`'s."""
-    known = entry.read.get(shape)
-    if isinstance(known, shape):
-        return known
-    body = entry.read[shape] = msgspec.convert(cbor.decode_ours(entry.body), shape)
-    return body
-
-
-def terminal_of(entry: RecordedEntry) -> str:
-    """The name of the terminal that caused `entry`."""
-    return entry.actor.removeprefix("terminal:")
-
-
 def _sales(connection: sqlite3.Connection, recorded: Sequence[RecordedEntry]) -> None:
     request_rows = []
     payment_rows = []
@@ -121,22 +110,23 @@ def _sales(connection: sqlite3.Connection, recorded: Sequence[RecordedEntry]) ->
 def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.IntentEntry)
     operation = body.operation
+    request = body.request if body.asked is None else body.asked.key
     if body.sale is not None and body.asked is not None:
         connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, "payment", body.payment))
         connection.execute(_INSERT_PAYMENT, _payment_row(entry, body.asked, body.sale, PaymentState.CHECKING))
     else:
-        verb = "refund" if operation.kind == OperationKind.REFUND else "reversal"
         if body.asked is not None:
-            connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, verb, body.payment))
-            connection.execute(
-                "UPDATE payments SET undo = ?, undo_verb = ? WHERE key = ?", (body.asked.key, verb, body.payment)
-            )
+            _ask_back(connection, entry, body.asked, _VERBS[OperationKind(operation.kind)], body.payment)
+        if body.refund is not None:
+            refund_rows.begin(connection, entry.seq, body)
+        elif operation.kind == OperationKind.REFUND:
+            refund_rows.move(connection, request, PaymentState.CHECKING, entry.seq, code=None)
         connection.execute(
             "UPDATE payments SET state = ?, last = ?, code = NULL WHERE key = ?",
             (PaymentState.CHECKING, entry.seq, body.payment),
         )
     connection.execute(
-        "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+        "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?)",
         (
             operation.id,
             body.payment,
@@ -150,48 +140,60 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
             entry.seq,
             operation.target,
             operation.source,
+            request,
         ),
     )
+
+
+def _ask_back(
+    connection: sqlite3.Connection, entry: RecordedEntry, asked: entries.Asked, verb: str, payment: bytes
+) -> None:
+    """A terminal asks for money back: once, or for good."""
+    connection.execute(_INSERT_REQUEST, _request_row(entry, asked, verb, payment))
+    if verb == "reversal":
+        connection.execute("UPDATE payments SET reversal = ? WHERE key = ?", (asked.key, payment))
 
 
 def _outcome(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.OutcomeEntry)
-    kind, state = connection.execute("SELECT kind, state FROM operations WHERE id = ?", (body.operation,)).fetchone()
-    following = advance(OperationState(state), OperationState(body.state))
+    row = connection.execute("SELECT kind, state FROM operations WHERE id = ?", (body.operation,)).fetchone()
+    kind, following = OperationKind(row[0]), advance(OperationState(row[1]), OperationState(body.state))
     connection.execute(
         "UPDATE operations SET state = ?, reference = coalesce(?, reference), code = ? WHERE id = ?",
         (following, body.reference, body.code, body.operation),
     )
-    after = STATE_AFTER[OperationKind(kind), following]
-    # A payment whose reversal is wanted is never told as approved: it stays "being checked" until it is reversed.
-    connection.execute(
-        "UPDATE payments SET state = CASE WHEN ? AND undo IS NOT NULL THEN ? ELSE ? END, last = ?, code = ?"
-        " WHERE key = ?",
-        (
-            kind == OperationKind.AUTHORISE and after is PaymentState.APPROVED,
-            PaymentState.CHECKING,
-            after,
-            entry.seq,
-            body.code,
-            body.payment,
-        ),
-    )
-    if kind == OperationKind.AUTHORISE and body.reference is not None:
-        connection.execute("UPDATE payments SET reference = ? WHERE key = ?", (body.reference, body.payment))
-    if kind != OperationKind.AUTHORISE and after is PaymentState.APPROVED:
+    after = STATE_AFTER[kind, following]
+    if kind is OperationKind.AUTHORISE:
+        connection.execute(
+            "UPDATE payments SET is_charged = ?, reference = coalesce(?, reference) WHERE key = ?",
+            (following is OperationState.CONFIRMED, body.reference, body.payment),
+        )
+    if kind is OperationKind.REVERSE and after is None:
         # The provider refused to give the money back: the payment stands and may be refunded again.
-        connection.execute("UPDATE payments SET undo = NULL, undo_verb = NULL WHERE key = ?", (body.payment,))
+        connection.execute("UPDATE payments SET reversal = NULL WHERE key = ?", (body.payment,))
+    # A payment whose reversal is wanted is never told as standing: it stays "being checked" until it is reversed.
+    connection.execute(
+        "UPDATE payments SET last = ?, code = ?,"  # noqa: S608 - constants only
+        f" state = CASE WHEN ? AND reversal IS NOT NULL THEN 'being_checked' ELSE coalesce(?, {_STANDS}) END"
+        " WHERE key = ?",
+        (entry.seq, body.code, after in (None, PaymentState.APPROVED), after, body.payment),
+    )
+    if kind is OperationKind.REFUND:
+        refund_rows.move(connection, body.request, after, entry.seq, code=body.code)
 
 
 def _undo(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.UndoEntry)
-    state = PaymentState.REFUNDED if entry.kind == entries.REFUND else PaymentState.REVERSED
     if body.asked is not None:
-        connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, entry.kind, body.payment))
-        connection.execute(
-            "UPDATE payments SET undo = ?, undo_verb = ? WHERE key = ?", (body.asked.key, entry.kind, body.payment)
-        )
-    connection.execute("UPDATE payments SET state = ?, last = ? WHERE key = ?", (state, entry.seq, body.payment))
+        _ask_back(connection, entry, body.asked, entry.kind, body.payment)
+    state = PaymentState.REVERSED if entry.kind == entries.REVERSAL else state_after_refund(body)
+    if entry.kind == entries.REFUND:
+        refund_rows.finish(connection, entry.seq, body, state)
+    connection.execute(
+        "UPDATE payments SET last = ?, code = NULL, cash_back = cash_back + ?, card_back = card_back + ?,"
+        " state = CASE WHEN ? AND reversal IS NOT NULL THEN 'being_checked' ELSE ? END WHERE key = ?",
+        (entry.seq, body.cash, body.card, state is PaymentState.PARTLY_REFUNDED, state, body.payment),
+    )
 
 
 def _tombstone(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
@@ -208,11 +210,8 @@ def _tombstone(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
 
 def _reversal_wanted(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.ReversalWantedEntry)
-    connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, "reversal", body.payment))
-    connection.execute(
-        "UPDATE payments SET undo = ?, undo_verb = 'reversal', last = ? WHERE key = ?",
-        (body.asked.key, entry.seq, body.payment),
-    )
+    _ask_back(connection, entry, body.asked, "reversal", body.payment)
+    connection.execute("UPDATE payments SET last = ? WHERE key = ?", (entry.seq, body.payment))
 
 
 _APPLY: Final = {
@@ -224,6 +223,7 @@ _APPLY: Final = {
     entries.REVERSAL_WANTED: _reversal_wanted,
 }
 
+_VERBS: Final = {OperationKind.REFUND: "refund", OperationKind.REVERSE: "reversal"}
 _INTO_REQUESTS: Final = "INSERT INTO requests VALUES"
 _INTO_PAYMENTS: Final = (
     "INSERT INTO payments (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last) VALUES"

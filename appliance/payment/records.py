@@ -14,15 +14,19 @@ import msgspec
 from appliance.crypto import cbor
 from appliance.ledger.entry import Entry, decode
 from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId
+from appliance.model.invariants import ensure
 from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.money import Money
 from appliance.model.operation import OPEN, Operation, OperationKind, OperationState
 from appliance.model.payment import PaymentState, RecordedPayment
+from appliance.model.refund import Share
+from appliance.payment.entry_body import body_at
 from appliance.payment.projection import CANCELLED_PAYLOAD
 from appliance.wire import entries
 
 _OPERATION_COLUMNS: Final = (
-    "id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source, reference"
+    "id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
+    " reference, request"
 )
 
 
@@ -48,15 +52,23 @@ class KnownRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandingPayment:
-    """How a payment stands, and what undoing it takes."""
+    """How a payment stands, and what giving it back takes.
+
+    Attributes:
+        left: what may still be given back; what the card was not charged is no part of it.
+        is_complete: cash holds, or the card was charged: it was approved at some time.
+        reversal: the request after which the payment must not stand, if there is one.
+        sold_seq: the entry that holds the sale.
+    """
 
     recorded: RecordedPayment
     terminal: TerminalId
-    cash_minor: int
-    card_minor: int
-    undo: RequestKey | None
-    undo_verb: str | None
+    has_card: bool
+    left: Share
+    is_complete: bool
+    reversal: RequestKey | None
     provider_reference: ProviderReference | None
+    sold_seq: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +111,15 @@ def committed_names(connection: sqlite3.Connection, seq: int) -> frozenset[str] 
 def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPayment | None:
     """How the payment `key` stands, if it exists (a tombstone does)."""
     row = connection.execute(
-        "SELECT terminal, state, currency, total, cash, card, first, last, undo, undo_verb, reference, code"
-        " FROM payments WHERE key = ?",
+        "SELECT terminal, state, currency, total, cash, card, first, last, is_charged, cash_back, card_back, reversal,"
+        " reference, code FROM payments WHERE key = ?",
         (key.octets,),
     ).fetchone()
     if row is None:
         return None
-    terminal, state, currency, total, cash, card, first, last, undo, undo_verb, reference, code = row
+    terminal, state, currency, total, cash, card, first, last, is_charged, cash_back, card_back = row[:11]
+    reversal, reference, code = row[11:]
+    is_complete = bool(is_charged) or card == 0
     return StandingPayment(
         recorded=RecordedPayment(
             key=key,
@@ -114,14 +128,61 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
             total_minor=total,
             currency=currency,
             code=code,
+            refunded_minor=cash_back + card_back,
         ),
         terminal=TerminalId(terminal),
-        cash_minor=cash,
-        card_minor=card,
-        undo=None if undo is None else _key(undo),
-        undo_verb=undo_verb,
+        has_card=card > 0,
+        left=Share(cash_minor=cash - cash_back, card_minor=card - card_back if is_complete else 0),
+        is_complete=is_complete,
+        reversal=None if reversal is None else _key(reversal),
         provider_reference=None if reference is None else ProviderReference(reference),
+        sold_seq=first,
     )
+
+
+def find_refund(connection: sqlite3.Connection, key: RequestKey) -> RecordedPayment | None:
+    """The result of the refund `key`: of this request alone, whatever later refunds did."""
+    row = connection.execute(
+        "SELECT r.payment, r.state, r.cash + r.card, r.back, r.last, r.code, p.first, p.total, p.currency"
+        " FROM refunds r JOIN payments p ON p.key = r.payment WHERE r.key = ?",
+        (key.octets,),
+    ).fetchone()
+    if row is None:
+        return None
+    payment, state, amount, back, last, code, sold, total, currency = row
+    return RecordedPayment(
+        key=_key(payment),
+        state=PaymentState(state),
+        entry_seqs=(sold, last),
+        total_minor=total,
+        currency=currency,
+        code=code,
+        refunded_minor=back,
+        given_minor=amount if state != PaymentState.CHECKING and code is None else 0,
+    )
+
+
+def refund_facts(connection: sqlite3.Connection, key: RequestKey) -> entries.RefundFacts:
+    """What the refund `key` gives when its operation is confirmed, as its first intent fixed it."""
+    (first,) = connection.execute("SELECT first FROM refunds WHERE key = ?", (key.octets,)).fetchone()
+    facts = body_at(connection, first, entries.IntentEntry).refund
+    ensure(facts is not None, "a refund's first intent says what it gives")
+    return facts  # type: ignore[return-value] # ensured above
+
+
+def returned_lines(connection: sqlite3.Connection, payment: RequestKey) -> dict[int, int]:
+    """How much of each line went back, in thousandths, by the line's place."""
+    asked = "SELECT line, quantity FROM refunded_lines WHERE payment = ?"
+    return dict(connection.execute(asked, (payment.octets,)).fetchall())
+
+
+def sale_facts(connection: sqlite3.Connection, standing: StandingPayment) -> entries.SaleFacts:
+    """The sale as it stands in the ledger. Raises Rejected `sale_pruned`."""
+    if not standing.has_card:
+        return body_at(connection, standing.sold_seq, entries.SaleEntry).sale
+    sale = body_at(connection, standing.sold_seq, entries.IntentEntry).sale
+    ensure(sale is not None, "a payment's first intent holds its sale")
+    return sale  # type: ignore[return-value] # ensured above
 
 
 def sold_by(connection: sqlite3.Connection, terminal: TerminalId, keys: Sequence[str]) -> frozenset[str]:
@@ -150,23 +211,13 @@ def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOpe
 
 
 def reversals_due(connection: sqlite3.Connection, limit: int) -> tuple[RequestKey, ...]:
-    """Payments that were approved after their reversal was asked for, and that nothing reverses yet."""
+    """Payments that stand although their reversal was asked for, and that nothing reverses yet."""
     rows = connection.execute(
-        "SELECT key FROM payments WHERE state = 'being_checked' AND undo IS NOT NULL AND key NOT IN"
+        "SELECT key FROM payments WHERE state = 'being_checked' AND reversal IS NOT NULL AND key NOT IN"
         " (SELECT payment FROM operations WHERE state IN ('prepared', 'unknown')) ORDER BY first LIMIT ?",
         (limit,),
     ).fetchall()
     return tuple(_key(key) for (key,) in rows)
-
-
-def is_reversal_due(connection: sqlite3.Connection, payment: RequestKey) -> bool:
-    """Whether `payment` is one of `reversals_due`."""
-    row = connection.execute(
-        "SELECT 1 FROM payments WHERE key = ? AND state = 'being_checked' AND undo IS NOT NULL AND key NOT IN"
-        " (SELECT payment FROM operations WHERE state IN ('prepared', 'unknown'))",
-        (payment.octets,),
-    ).fetchone()
-    return row is not None
 
 
 def entry_hash_at(connection: sqlite3.Connection, seq: int) -> bytes:
@@ -177,7 +228,9 @@ def entry_hash_at(connection: sqlite3.Connection, seq: int) -> bytes:
 
 def operation_count(connection: sqlite3.Connection, payment: RequestKey) -> int:
     """How many operations the payment has had; the next one's ordinal."""
-    (count,) = connection.execute("SELECT count(*) FROM operations WHERE payment = ?", (payment.octets,)).fetchone()
+    # Names are `<payment>/<n>`, so the primary key finds them; "0" is the character after "/".
+    asked = "SELECT count(*) FROM operations WHERE id > ? AND id < ?"
+    (count,) = connection.execute(asked, (f"{payment}/", f"{payment}0")).fetchone()
     return int(count)
 
 
@@ -195,6 +248,7 @@ def _open(
     target: str | None,
     source: str | None,
     reference: str | None,
+    request: bytes | None,
 ) -> OpenOperation:
     return OpenOperation(
         operation=Operation(
@@ -207,6 +261,7 @@ def _open(
             terminal=terminal,
             target=target,
             source=source,
+            request=None if request is None else _key(request),
         ),
         state=OperationState(state),
         intent_seq=intent,

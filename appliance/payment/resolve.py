@@ -17,14 +17,15 @@ from typing import Final
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
-from appliance.model.ids import OperationId, RequestKey, TerminalId
+from appliance.model.ids import OperationId, RequestKey
 from appliance.model.limits import DAY_MS, PROVIDER_DEADLINE_MS
 from appliance.model.operation import OperationKind, OperationState
 from appliance.payment.drafts import outcome_draft, undo_intent_draft
-from appliance.payment.guards import OperationOpen, ReversalDue, require_payment
+from appliance.payment.give_back import GiveBack
+from appliance.payment.guards import OperationOpen, Unchanged, require_payment
 from appliance.payment.operate import Operations, Settled, settle
 from appliance.payment.records import OpenOperation, entry_hash_at, open_operations, operation_count, reversals_due
-from appliance.payment.undo_entry import undo_operation
+from appliance.payment.undo_entry import all_left
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
@@ -44,6 +45,7 @@ class Resolver:
         *,
         ledger: Ledger,
         operations: Operations,
+        give_back: GiveBack,
         clock: Clock,
         log: Log,
         settle_ms: int,
@@ -51,6 +53,7 @@ class Resolver:
     ) -> None:
         self._ledger = ledger
         self._operations = operations
+        self._give_back = give_back
         self._clock = clock
         self._log = log
         self._settle_ms = settle_ms
@@ -120,11 +123,9 @@ class Resolver:
             await self._close(waiting, Settled(state=OperationState.ABSENT, reference=None, code="never_charged"))
             return
         payment = operation.payment_key
-        standing, ordinal = await self._ledger.read(
-            lambda connection: (require_payment(connection, payment), operation_count(connection, payment))
-        )
+        ordinal = await self._ledger.read(lambda connection: operation_count(connection, payment))
         now_ms = self._clock.now_ms()
-        again = undo_operation(standing, operation.kind, ordinal, TerminalId(operation.terminal), now_ms)
+        again = operation.again(ordinal, now_ms)
         absent = outcome_draft(
             operation,
             OperationState.ABSENT,
@@ -139,15 +140,10 @@ class Resolver:
         self._operations.start(again, intent.entry_hash)
 
     async def _start_reversal(self, payment: RequestKey) -> None:
-        standing, ordinal = await self._ledger.read(
-            lambda connection: (require_payment(connection, payment), operation_count(connection, payment))
-        )
-        operation = undo_operation(standing, OperationKind.REVERSE, ordinal, standing.terminal, self._clock.now_ms())
+        standing = await self._ledger.read(lambda connection: require_payment(connection, payment))
+        guard = Unchanged(standing=standing, fresh=None)
         try:
-            (intent,) = await self._ledger.append(
-                [undo_intent_draft(operation, None)], ReversalDue(payment=payment), purpose=Purpose.OUTCOME
-            )
-            self._operations.start(operation, intent.entry_hash)
+            await self._give_back(OperationKind.REVERSE, standing, all_left(standing, ""), guard, asked_by=None)
         except (Rejected, Unavailable) as refusal:
             self._log.info("reversal.postponed", payment=str(payment), code=refusal.code)
 

@@ -46,4 +46,6 @@ class Respond:
             receipt=receipt,
             pending=is_pending,
             code=recorded.code,
+            refunded_minor=recorded.refunded_minor,
+            given_minor=recorded.given_minor,
         )

@@ -13,7 +13,7 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.ids import TerminalId, request_key
 from appliance.model.operation import OperationState
 from appliance.model.payment import PaymentState
-from appliance.payment.projection import body_of, terminal_of
+from appliance.payment.entry_body import body_of, state_after_refund, terminal_of
 from appliance.payment.records import find_payment, sold_by
 from appliance.wire import entries
 from appliance.wire.answers import Event
@@ -67,7 +67,7 @@ async def news(ledger: Ledger, after: int, limit: int) -> list[dict[str, Any]]:
                         "terminal": standing.terminal,
                         "currency": recorded.currency,
                         "total_minor": recorded.total_minor,
-                        "tender": "card" if standing.card_minor else "cash",
+                        "tender": "card" if standing.has_card else "cash",
                     }
                 )
         return told
@@ -85,7 +85,8 @@ def _event(entry: RecordedEntry) -> Event:
         case entries.OUTCOME:
             return _outcome(entry)
         case entries.REFUND:
-            return _of(entry, body_of(entry, entries.UndoEntry).payment, "refund", PaymentState.REFUNDED)
+            refund = body_of(entry, entries.UndoEntry)
+            return _of(entry, refund.payment, "refund", state_after_refund(refund))
         case entries.REVERSAL:
             return _of(entry, body_of(entry, entries.UndoEntry).payment, "reversal", PaymentState.REVERSED)
         case entries.REVERSAL_WANTED:
@@ -100,6 +101,7 @@ def _outcome(entry: RecordedEntry) -> Event:
     state = _AFTER_AUTHORISE[OperationState(body.state)]
     if kind != "authorise":
         # A confirmed refund or reversal is told by the entry that follows it in the same commit.
+        # Where it was refused the payment stands; how much of it went back before is `status`'s to say.
         is_refused = body.state == OperationState.REJECTED
         state = PaymentState.APPROVED if is_refused else PaymentState.CHECKING
     return _of(entry, body.payment, _verb(kind), state, body.code)

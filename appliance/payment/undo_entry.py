@@ -1,42 +1,44 @@
-"""What giving a payment back consists of: cash from the drawer, the card's part by the provider."""
+"""What a finished refund or reversal says of itself."""
 
 from __future__ import annotations
 
-from appliance.model.ids import OperationId, ProviderKey, TerminalId
-from appliance.model.invariants import ensure
-from appliance.model.money import Money
-from appliance.model.operation import Operation, OperationKind, operation_id
-from appliance.payment.records import StandingPayment
-from appliance.wire.entries import UndoEntry
+import sqlite3
+
+from appliance.model.ids import RequestKey
+from appliance.model.operation import Operation, OperationKind
+from appliance.payment.guards import require_payment
+from appliance.payment.records import StandingPayment, refund_facts
+from appliance.wire.entries import RefundFacts, UndoEntry
 
 
-def undo_entry(standing: StandingPayment, operation: Operation | None, reason: str) -> UndoEntry:
-    """The facts of a finished refund or reversal; `asked` is filled by whoever knows the request."""
+def all_left(standing: StandingPayment, reason: str) -> RefundFacts:
+    """What giving back everything that is left consists of."""
+    return RefundFacts(cash=standing.left.cash_minor, card=standing.left.card_minor, reason=reason)
+
+
+def undo_entry(
+    standing: StandingPayment, facts: RefundFacts, *, operation: Operation | None, request: RequestKey | None
+) -> UndoEntry:
+    """The entry's facts; `asked` is filled by whoever knows the request, else `request` names it."""
     return UndoEntry(
         asked=None,
         payment=standing.recorded.key.octets,
+        request=None if request is None else request.octets,
         currency=standing.recorded.currency,
-        cash=standing.cash_minor,
-        card=standing.card_minor,
+        cash=facts.cash,
+        card=facts.card,
+        left=facts.left,
+        lines=facts.lines,
         operation=None if operation is None else operation.operation_id,
-        reason=reason,
+        reason=facts.reason,
     )
 
 
-def undo_operation(
-    standing: StandingPayment, kind: OperationKind, ordinal: int, terminal: TerminalId, now_ms: int
-) -> Operation:
-    """The operation that gives the card's part back, under a provider key never used before."""
-    ensure(standing.provider_reference is not None, "an approved card payment has a provider's reference")
-    name: OperationId = operation_id(standing.recorded.key, ordinal)
-    return Operation(
-        operation_id=name,
-        kind=kind,
-        payment_key=standing.recorded.key,
-        provider_key=ProviderKey(name),
-        money=Money(standing.card_minor, standing.recorded.currency),
-        prepared_ms=now_ms,
-        terminal=terminal,
-        target=standing.provider_reference,
-        source=None,
-    )
+def confirmed_entry(connection: sqlite3.Connection, operation: Operation) -> UndoEntry:
+    """What the confirmation of a refund or reversal adds: the operation's own part, and the cash that goes with it."""
+    standing = require_payment(connection, operation.payment_key)
+    if operation.kind is OperationKind.REFUND and operation.request is not None:
+        facts = refund_facts(connection, operation.request)
+    else:
+        facts = all_left(standing, "")
+    return undo_entry(standing, facts, operation=operation, request=operation.request)

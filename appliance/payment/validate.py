@@ -8,8 +8,9 @@ from appliance.model.errors import Rejected
 from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS
 from appliance.model.money import exponent
 from appliance.model.payment import AuthenticatedRequest, ValidPayment
-from appliance.model.sale import TAX_UNSTATED, Line, Prices, Sale, TaxTotal, Tender, TenderKind, check_cash_rounding
+from appliance.model.sale import TAX_UNSTATED, Line, Prices, Sale, check_cash_rounding
 from appliance.payment.card_data import refuse_card_numbers
+from appliance.payment.sale_facts import line_of, tax_of, tender_of
 from appliance.wire.requests import PaymentBody
 
 
@@ -37,19 +38,8 @@ def validate(request: AuthenticatedRequest[PaymentBody], rules: ShopRules) -> Va
         currency=body.currency,
         prices=Prices(body.prices),
         lines=_lines(body),
-        taxes=tuple(
-            TaxTotal(
-                tax_code=tax.tax_code,
-                rate_basis_points=tax.rate_basis_points,
-                net_minor=tax.net_minor,
-                tax_minor=tax.tax_minor,
-            )
-            for tax in body.taxes
-        ),
-        tenders=tuple(
-            Tender(kind=TenderKind(tender.kind), amount_minor=tender.amount_minor, source=tender.source)
-            for tender in body.tenders
-        ),
+        taxes=tuple(tax_of(tax) for tax in body.taxes),
+        tenders=tuple(tender_of(tender) for tender in body.tenders),
         total_minor=_total_minor(body),
         tip_minor=body.tip_minor,
         rounding_minor=body.rounding_minor,
@@ -84,17 +74,7 @@ def _lines(body: PaymentBody) -> tuple[Line, ...]:
         )
     if body.amount_minor is not None:
         raise Rejected("amount_and_lines", "a sale is stated by its lines or by amount_minor, not by both")
-    return tuple(
-        Line(
-            sku=line.sku,
-            quantity_thousandths=line.quantity_thousandths,
-            unit_price_minor=line.unit_price_minor,
-            discount_minor=line.discount_minor,
-            tax_code=line.tax_code,
-            tax_rate_basis_points=line.tax_rate_basis_points,
-        )
-        for line in body.lines
-    )
+    return tuple(line_of(line) for line in body.lines)
 
 
 def _total_minor(body: PaymentBody) -> int:

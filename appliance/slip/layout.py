@@ -32,13 +32,14 @@ WORDS: Final[dict[Standing, tuple[str, str]]] = {
     ),
     Standing.DECLINED: ("DECLINED", "Nothing was charged."),
     Standing.NOT_CHARGED: ("NOT CHARGED", "It is proven that the card was never charged."),
+    Standing.PARTLY_REFUNDED: ("PARTLY REFUNDED", ""),
     Standing.REFUNDED: ("REFUNDED", ""),
     Standing.REVERSED: ("REVERSED", "The sale does not stand."),
     Standing.CANCELLED: ("CANCELLED", "No payment was taken, and none will be."),
 }
 """What each standing is called, and what it means where the word is not enough."""
 
-_SETTLED: Final = frozenset({Standing.PAID, Standing.REFUNDED, Standing.REVERSED})
+_SETTLED: Final = frozenset({Standing.PAID, Standing.PARTLY_REFUNDED, Standing.REFUNDED, Standing.REVERSED})
 _TENDERS: Final = {"cash": "Cash", "card": "Card"}
 
 
@@ -127,6 +128,8 @@ class _Layout:
             for name, minor in (("Cash", back.cash_minor), ("Card", back.card_minor)):
                 if minor:
                     yield from _rows(_indented(name, amount(minor, back.currency), self.width))
+            if back.left_minor:
+                yield from _rows(both_ends("Still paid", amount(back.left_minor, back.currency), self.width))
             yield from _rows(both_ends("On", local_time(self.slip.time_ms, self.shop.zone), self.width))
 
     def _proof(self) -> Iterator[Row | Code]:

@@ -51,7 +51,7 @@ _DRAWER_ACTS: Final = frozenset(
     }
 )
 """A hand is about to go into the drawer."""
-_PRINTED: Final = frozenset({Standing.PAID, Standing.REFUNDED, Standing.REVERSED})
+_PRINTED: Final = frozenset({Standing.PAID, Standing.PARTLY_REFUNDED, Standing.REFUNDED, Standing.REVERSED})
 _PAGE_ENTRIES: Final = 200
 
 

@@ -22,6 +22,7 @@ from appliance.model.errors import Rejected
 from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.payment import PaymentState
+from appliance.payment.entry_body import state_after_refund
 from appliance.payment.projection import STATE_AFTER
 from appliance.wire import entries
 
@@ -39,6 +40,7 @@ class Standing(StrEnum):
     CHECKING = "being_checked"
     DECLINED = "declined"
     NOT_CHARGED = "not_charged"
+    PARTLY_REFUNDED = "partly_refunded"
     REFUNDED = "refunded"
     REVERSED = "reversed"
     CANCELLED = "cancelled"
@@ -49,6 +51,7 @@ _STANDING: Final[dict[PaymentState, Standing]] = {
     PaymentState.CHECKING: Standing.CHECKING,
     PaymentState.DECLINED: Standing.DECLINED,
     PaymentState.NOT_CHARGED: Standing.NOT_CHARGED,
+    PaymentState.PARTLY_REFUNDED: Standing.PARTLY_REFUNDED,
     PaymentState.REFUNDED: Standing.REFUNDED,
     PaymentState.REVERSED: Standing.REVERSED,
     PaymentState.CANCELLED: Standing.CANCELLED,
@@ -66,11 +69,12 @@ class ShopFace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenBack:
-    """What a refund or reversal returned, in minor units."""
+    """What a refund or reversal returned, in minor units, and what is left of the payment after it."""
 
     currency: str
     cash_minor: int
     card_minor: int
+    left_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +111,7 @@ def read_slip(found: Sequence[Entry], disclosures: Iterable[Disclosure] = ()) ->
     if newest is None or len({payment_of(entry) for entry in found}) != 1:
         raise Rejected("slip_not_of_a_payment", "expected the entries of one payment")
     opened = {disclosure.name: disclosure.value for disclosure in disclosures}
-    standing = _standing(newest)
+    standing = _standing(newest, was_refunded=any(entry.kind == entries.REFUND for entry in found))
     if standing is Standing.PAID and any(entry.kind == entries.REVERSAL_WANTED for entry in found):
         standing = Standing.CHECKING  # charged after somebody asked for its reversal: that is still to come
     return Slip(
@@ -132,15 +136,18 @@ def is_told_by_two(found: Sequence[Entry]) -> bool:
     return not is_wanted_back and _body(newest, entries.OutcomeEntry).kind == OperationKind.AUTHORISE
 
 
-def _standing(newest: Entry) -> Standing:
+def _standing(newest: Entry, *, was_refunded: bool) -> Standing:
     match newest.kind:
         case entries.SALE:
             return Standing.PAID
         case entries.OUTCOME:
             outcome = _body(newest, entries.OutcomeEntry)
-            return _STANDING[STATE_AFTER[OperationKind(outcome.kind), OperationState(outcome.state)]]
+            after = STATE_AFTER[OperationKind(outcome.kind), OperationState(outcome.state)]
+            if after is None:  # the card's side refused to give money back: the payment stands as before
+                return Standing.PARTLY_REFUNDED if was_refunded else Standing.PAID
+            return _STANDING[after]
         case entries.REFUND:
-            return Standing.REFUNDED
+            return _STANDING[state_after_refund(_body(newest, entries.UndoEntry))]
         case entries.REVERSAL:
             return Standing.REVERSED
         case entries.TOMBSTONE:
@@ -153,7 +160,7 @@ def _given_back(newest: Entry) -> GivenBack | None:
     if newest.kind not in (entries.REFUND, entries.REVERSAL):
         return None
     undo = _body(newest, entries.UndoEntry)
-    return GivenBack(currency=undo.currency, cash_minor=undo.cash, card_minor=undo.card)
+    return GivenBack(currency=undo.currency, cash_minor=undo.cash, card_minor=undo.card, left_minor=undo.left)
 
 
 def _sale(entry: Entry) -> entries.SaleFacts | None:

@@ -17,7 +17,7 @@ from typing import Final
 from appliance.ledger.draft import RecordedEntry
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.till import Scope, Sums, What, added, held_minor
-from appliance.payment.projection import body_of, terminal_of
+from appliance.payment.entry_body import body_of, terminal_of
 from appliance.till.tally import act_sums, decode_sums, encode_sums, sale_sums, undo_sums
 from appliance.wire import entries, till_entries
 

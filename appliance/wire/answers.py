@@ -7,7 +7,9 @@ from typing import Literal
 from appliance.wire.requests import Wire
 from appliance.wire.till_entries import DayClosedEntry, PeriodFacts
 
-State = Literal["approved", "declined", "being_checked", "not_charged", "refunded", "reversed", "cancelled"]
+State = Literal[
+    "approved", "declined", "being_checked", "not_charged", "partly_refunded", "refunded", "reversed", "cancelled"
+]
 
 
 class PaymentAnswer(Wire, frozen=True, kw_only=True):
@@ -18,7 +20,9 @@ class PaymentAnswer(Wire, frozen=True, kw_only=True):
         seq: index of the newest entry about it; give it to `GET /v1/events?after=`.
         receipt: receipt file (docs/formats/receipt.md), absent while `pending`.
         pending: the result is durable, its signature is still to come: ask `status`.
-        code: the provider's decline code, or why the answer is not final yet.
+        code: the provider's decline code, or why the answer is not final yet; of a refund: why it gave nothing.
+        given_minor: what this refund gave; 0 while it is being checked, and when it gave nothing.
+        refunded_minor: given back of the payment in all, as far as `seq`.
     """
 
     key: str
@@ -30,7 +34,9 @@ class PaymentAnswer(Wire, frozen=True, kw_only=True):
     pending: bool = False
     receipt: bytes | None = None
     currency: str
+    given_minor: int = 0
     total_minor: int
+    refunded_minor: int = 0
 
 
 class BatchResult(Wire, frozen=True, kw_only=True):

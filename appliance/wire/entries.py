@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.wire.requests import LineBody, TaxBody, TenderBody, Wire
+from appliance.wire.requests import LineBody, RefundLine, TaxBody, TenderBody, Wire
 
 SALE: Final = "sale"
 INTENT: Final = "intent"
@@ -76,12 +76,30 @@ class OperationFacts(Wire, frozen=True, kw_only=True):
     provider_key: str
 
 
+class RefundFacts(Wire, frozen=True, kw_only=True):
+    """What a refund will have given when its operation is confirmed, and what is left of the payment then."""
+
+    card: int = 0
+    cash: int = 0
+    left: int = 0
+    lines: tuple[RefundLine, ...] = ()
+    reason: str = ""
+
+
 class IntentEntry(Wire, frozen=True, kw_only=True):
-    """kind `intent`: a provider is about to be asked. `sale` is there for an authorisation, `of` for the others."""
+    """kind `intent`: a provider is about to be asked.
+
+    Attributes:
+        sale: for an authorisation.
+        refund: for a refund's first operation.
+        request: key of the request behind it, where `asked` is absent because another entry has it.
+    """
 
     sale: SaleFacts | None = None
     asked: Asked | None = None
+    refund: RefundFacts | None = None
     payment: bytes
+    request: bytes | None = None
     operation: OperationFacts
 
 
@@ -90,6 +108,7 @@ class OutcomeEntry(Wire, frozen=True, kw_only=True):
 
     Attributes:
         intent: SHA-256 of the intent's entry, so that one receipt binds both.
+        request: key of the refund or reversal that the operation serves.
     """
 
     code: str | None = None
@@ -97,21 +116,29 @@ class OutcomeEntry(Wire, frozen=True, kw_only=True):
     state: str
     intent: bytes
     payment: bytes
+    request: bytes | None = None
     operation: str
     reference: str | None = None
 
 
 class UndoEntry(Wire, frozen=True, kw_only=True):
-    """kinds `refund` and `reversal`: all of a payment is given back.
+    """kinds `refund` and `reversal`: so much of a payment was given back; a reversal leaves nothing.
 
     `cash` is handed out by the till; `card` (if any) was confirmed by the outcome of `operation`.
+
+    Attributes:
+        left: of the payment, after this.
+        request: key of the request behind it, where `asked` is absent because another entry has it.
     """
 
     card: int = 0
     cash: int
+    left: int = 0
     asked: Asked | None
+    lines: tuple[RefundLine, ...] = ()
     reason: str = ""
     payment: bytes
+    request: bytes | None = None
     currency: str
     operation: str | None = None
 

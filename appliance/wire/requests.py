@@ -109,11 +109,20 @@ class AbortBody(Wire, frozen=True, kw_only=True):
     of: KeyText
 
 
+class RefundLine(Wire, frozen=True, kw_only=True):
+    """So much of a line of the sale, counted from 0 in the order sold."""
+
+    index: Annotated[int, msgspec.Meta(ge=0, lt=limits.LINES_MAX)]
+    quantity_thousandths: Annotated[int, msgspec.Meta(ge=1, le=limits.QUANTITY_THOUSANDTHS_MAX)]
+
+
 class RefundBody(Wire, frozen=True, kw_only=True):
-    """Give all of an approved payment back, each tender the way it came."""
+    """Give a payment back the way it came: an amount, or what lines cost; without either, all that is left."""
 
     of: KeyText
+    lines: Annotated[tuple[RefundLine, ...], msgspec.Meta(max_length=limits.LINES_MAX)] = ()
     reason: Text = ""
+    amount_minor: Amount | None = None
 
 
 class BatchItem(Wire, frozen=True, kw_only=True):

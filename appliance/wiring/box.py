@@ -29,11 +29,10 @@ from appliance.ledger.archive import Archive
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Corrupt, Unavailable
 from appliance.payment.batch import Batch
+from appliance.payment.give_back import GiveBack
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.resolve import Resolver
-from appliance.payment.respond import Respond
-from appliance.payment.undo import Undo
 from appliance.payment.validate import ShopRules
 from appliance.ports.clock import Clock
 from appliance.ports.provider import Provider
@@ -48,6 +47,7 @@ from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.followers import Outside, open_outside
 from appliance.wiring.opening import open_ledger, open_provider, readers_of
+from appliance.wiring.payments import payment_pipeline
 from appliance.wiring.public import PublicParts
 from appliance.wiring.till import TillParts
 from appliance.wiring.trust import Trust, open_trust
@@ -236,6 +236,7 @@ class Box:
             resolver = Resolver(
                 ledger=self._ledger,
                 operations=self._operations,
+                give_back=GiveBack(ledger=self._ledger, operations=self._operations, clock=self._clock),
                 clock=self._clock,
                 log=self._log,
                 settle_ms=self._settings.limits.settle_ms,
@@ -357,13 +358,12 @@ class Box:
         )
 
     def _pipeline(self) -> PaymentPipeline:
-        return PaymentPipeline(
+        return payment_pipeline(
             authenticate=self._authenticate,
             rules=self._rules,
             admission=self._admission,
             operations=self._operations,
-            undo=Undo(ledger=self._ledger, operations=self._operations, clock=self._clock),
-            respond=Respond(ledger=self._ledger, clock=self._clock),
+            give_back=GiveBack(ledger=self._ledger, operations=self._operations, clock=self._clock),
             ledger=self._ledger,
             clock=self._clock,
             stages=self._stages,

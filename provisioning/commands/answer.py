@@ -141,6 +141,8 @@ _NEXT: Final = {
     "key_file_missing": _PAIR,
     "payment_unknown": f"look at the key: {PROGRAM} pay prints it, and an auditor's tables list it",
     "already_undone": "nothing to do: the money went back before",
+    "refund_above_left": "give back what is left: the same command without --amount and --line",
+    "line_already_refunded": "look at the receipt: so much of that line was not sold, or went back before",
     "payment_took_no_money": "nothing to do: no money was taken",
     "drawer_short": "count the drawer: a count sets right what the log believes",
     "period_empty": "nothing to do: it was closed before",
@@ -155,8 +157,9 @@ def show(answered: Answered, arguments: argparse.Namespace) -> None:
         return
     answer = answered.answer
     because = f": {reason(answer.state, answer.code)} ({answer.code})" if answer.code else ""
+    given = f"{Money(answer.given_minor, answer.currency)} given back of " if answer.given_minor else ""
     print(
-        f"\n{Money(answer.total_minor, answer.currency)}: {answer.state.replace('_', ' ')}{because}."
+        f"\n{given}{Money(answer.total_minor, answer.currency)}: {answer.state.replace('_', ' ')}{because}."
         f" {answered.took_ms:.0f} ms from till to receipt and back.\n"
     )
     if answer.receipt is None or answered.receipt_file is None:

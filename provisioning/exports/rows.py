@@ -26,11 +26,8 @@ _STATE_AFTER: Final = {
     (OperationKind.AUTHORISE, OperationState.CONFIRMED): PaymentState.APPROVED,
     (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
     (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
-    (OperationKind.REFUND, OperationState.CONFIRMED): PaymentState.REFUNDED,
-    (OperationKind.REFUND, OperationState.REJECTED): PaymentState.APPROVED,
-    (OperationKind.REVERSE, OperationState.CONFIRMED): PaymentState.REVERSED,
-    (OperationKind.REVERSE, OperationState.REJECTED): PaymentState.APPROVED,
 }
+"""What refunds and reversals do to a sale is told by their own entries; while they are asked, by `operations`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +139,6 @@ def _intent(entry: Entry, body: entries.IntentEntry) -> Iterator[Row | Change]:
     operation, payment = body.operation, key_text(body.payment)
     if body.sale is not None:
         yield from _sale(entry, payment, body.sale, PaymentState.CHECKING)
-    else:
-        yield Change("sales", "payment", payment, {"state": PaymentState.CHECKING.value})
     yield Row(
         "operations",
         {
@@ -170,9 +165,11 @@ def _outcome(entry: Entry, body: entries.OutcomeEntry) -> Iterator[Change]:
     if body.reference is not None:
         settled["reference"] = body.reference
     yield Change("operations", "id", body.operation, settled)
+    if body.kind != OperationKind.AUTHORISE:
+        return
     after = next((state for which, state in _STATE_AFTER.items() if which == (body.kind, body.state)), None)
     cells: dict[str, Cell] = {"state": (after or PaymentState.CHECKING).value}
-    if (body.kind, body.state) == (OperationKind.AUTHORISE, OperationState.CONFIRMED):
+    if body.state == OperationState.CONFIRMED:
         cells["approved"] = 1
     yield Change("sales", "payment", key_text(body.payment), cells)
 
@@ -189,12 +186,14 @@ def _undo(entry: Entry, body: entries.UndoEntry) -> Iterator[Row | Change]:
             "terminal": _terminal(entry),
             "cash_minor": body.cash,
             "card_minor": body.card,
+            "left_minor": body.left,
             "currency": body.currency,
             "operation": body.operation,
             "reason": body.reason,
         },
     )
-    state = PaymentState.REFUNDED if entry.kind == entries.REFUND else PaymentState.REVERSED
+    state = PaymentState.PARTLY_REFUNDED if body.left else PaymentState.REFUNDED
+    state = PaymentState.REVERSED if entry.kind == entries.REVERSAL else state
     yield Change("sales", "payment", payment, {"state": state.value})
 
 

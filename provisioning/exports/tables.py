@@ -108,6 +108,7 @@ TABLES: Final[dict[str, tuple[dict[str, type], str | tuple[str, ...]]]] = {
             "terminal": str,
             "cash_minor": int,
             "card_minor": int,
+            "left_minor": int,
             "currency": str,
             "operation": str,
             "reason": str,

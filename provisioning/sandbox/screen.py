@@ -22,6 +22,7 @@ _STATES: Final = {
     "declined": "[red]declined[/]",
     "being_checked": "[yellow]being checked[/]",
     "not_charged": "[red]not charged[/]",
+    "partly_refunded": "[cyan]partly refunded[/]",
     "refunded": "[cyan]refunded[/]",
     "reversed": "[cyan]reversed[/]",
     "cancelled": "[cyan]cancelled[/]",

@@ -94,9 +94,22 @@ class TerminalClient:
         """Stop `of` unless it was approved already. Raises like `payment`."""
         return await self._run("abort", key, requests.AbortBody(of=str(of)), of, deadline)
 
-    async def refund(self, of: RequestKey, *, key: RequestKey, reason: str = "", deadline: Deadline) -> PaymentAnswer:
-        """Give all of an approved payment back. Raises like `payment`."""
-        return await self._run("refund", key, requests.RefundBody(of=str(of), reason=reason), of, deadline)
+    async def refund(
+        self,
+        of: RequestKey,
+        *,
+        key: RequestKey,
+        reason: str = "",
+        amount_minor: int | None = None,
+        lines: tuple[requests.RefundLine, ...] = (),
+        deadline: Deadline,
+    ) -> PaymentAnswer:
+        """Give a payment back: an amount, or lines of the sale; without either, all that is left.
+
+        `given_minor` of the final answer is what this refund gave. Raises like `payment`.
+        """
+        body = requests.RefundBody(of=str(of), reason=reason, amount_minor=amount_minor, lines=lines)
+        return await self._run("refund", key, body, of, deadline)
 
     async def status(self, of: RequestKey, *, deadline: Deadline) -> PaymentAnswer:
         """What became of `of`.
@@ -190,11 +203,13 @@ class TerminalClient:
         self, verb: Verb, key: RequestKey, body: Wire, about: RequestKey, deadline: Deadline
     ) -> PaymentAnswer:
         """Ask, then follow an unfinished answer until it is final and proven, or the deadline passes."""
-        answer = await self._believed(await self._asker.ask(verb, key, body, PaymentAnswer, deadline), key, about)
+        # A payment may be refunded several times: only what is proven about this very request is its result.
+        proven = key if verb == "refund" else about
+        answer = await self._believed(await self._asker.ask(verb, key, body, PaymentAnswer, deadline), key, proven)
         while _is_unfinished(answer) and not deadline.has_passed:
             await self._wait_for_news(answer, {str(key), str(about)}, deadline)
             try:
-                answer = await self._status(key, about, deadline)
+                answer = await self._status(key, proven, deadline)
             except NotBelieved:
                 raise
             except (Unavailable, OutcomeUnknown):

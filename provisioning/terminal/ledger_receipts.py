@@ -32,7 +32,6 @@ _AFTER_AUTHORISE: Final[dict[str, str]] = {
     OperationState.ABSENT: "not_charged",
     OperationState.UNKNOWN: "being_checked",
 }
-_UNDONE: Final = {entries.REFUND: "refunded", entries.REVERSAL: "reversed"}
 
 
 class LedgerReceipts:
@@ -76,16 +75,15 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
             case entries.INTENT:
                 intent = msgspec.convert(body, entries.IntentEntry)
                 yield intent.payment, "being_checked"
-                if intent.asked is not None:
-                    yield intent.asked.key, "being_checked"
+                yield from ((key, "being_checked") for key in _asking(intent.asked, intent.request))
             case entries.OUTCOME:
                 outcome = msgspec.convert(body, entries.OutcomeEntry)
-                yield outcome.payment, _after(outcome)
+                for key in (outcome.payment, *_asking(None, outcome.request)):
+                    yield from ((key, state) for state in _after(outcome))
             case entries.REFUND | entries.REVERSAL:
                 undo = msgspec.convert(body, entries.UndoEntry)
-                yield undo.payment, _UNDONE[entry.kind]
-                if undo.asked is not None:
-                    yield undo.asked.key, _UNDONE[entry.kind]
+                state = _undone(entry.kind, undo)
+                yield from ((key, state) for key in (undo.payment, *_asking(undo.asked, undo.request)))
             case entries.TOMBSTONE:
                 tombstone = msgspec.convert(body, entries.TombstoneEntry)
                 yield tombstone.payment, "cancelled"
@@ -106,8 +104,21 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
         raise Rejected("receipt_entry_malformed", f"entry {entry.seq} is no {entry.kind} of version 1") from cause
 
 
-def _after(outcome: entries.OutcomeEntry) -> str:
+def _asking(asked: entries.Asked | None, request: bytes | None) -> tuple[bytes, ...]:
+    """The key of the request that an entry is about."""
+    if asked is not None:
+        return (asked.key,)
+    return () if request is None else (request,)
+
+
+def _after(outcome: entries.OutcomeEntry) -> tuple[str, ...]:
     if outcome.kind == OperationKind.AUTHORISE:
-        return _AFTER_AUTHORISE.get(outcome.state, "being_checked")
-    # The provider would not give it back: the payment stands. A confirmed undo is told by the entry behind it.
-    return "approved" if outcome.state == OperationState.REJECTED else "being_checked"
+        return (_AFTER_AUTHORISE.get(outcome.state, "being_checked"),)
+    # The provider would not give it back: the payment stands as before. A confirmed undo's own entry tells of it.
+    return ("approved", "partly_refunded") if outcome.state == OperationState.REJECTED else ("being_checked",)
+
+
+def _undone(kind: str, undo: entries.UndoEntry) -> str:
+    if kind == entries.REVERSAL:
+        return "reversed"
+    return "partly_refunded" if undo.left else "refunded"

@@ -28,6 +28,7 @@ _RESULTS: Final = {
     "declined": "declined",
     "being_checked": "unknown",
     "not_charged": "declined",
+    "partly_refunded": "approved",
     "refunded": "declined",
     "reversed": "declined",
     "cancelled": "declined",

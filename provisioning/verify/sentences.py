@@ -36,7 +36,9 @@ def sentence(entry: Entry, body: Body) -> str:
             word = "refund" if entry.kind == entries.REFUND else "reversal"
             given = money_text(body.cash + body.card, body.currency)
             parts = f"{money_text(body.cash, body.currency)} cash, {money_text(body.card, body.currency)} card"
-            return f"{word} of {given} ({parts}), by {_who(entry)}, {_paid(body.payment)}"
+            left = f", {money_text(body.left, body.currency)} left" if body.left else ""
+            lines = f", lines {', '.join(str(line.index) for line in body.lines)}" if body.lines else ""
+            return f"{word} of {given} ({parts}){lines}{left}, by {_who(entry)}, {_paid(body.payment)}"
         case GenesisStatement():
             return f"the log begins: {printable(body.origin)}, named by its owner at {time_text(body.created_ms)}"
         case till_entries.DrawerEntry() | till_entries.PeriodClosedEntry() | till_entries.DayClosedEntry():

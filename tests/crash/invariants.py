@@ -24,9 +24,10 @@ from appliance.wiring.projections import projections
 from tests.crash.shop import CrashShop
 
 PROJECTIONS = projections()
-FINAL = frozenset({"approved", "declined", "not_charged", "refunded", "reversed", "cancelled"})
+FINAL = frozenset({"approved", "declined", "not_charged", "partly_refunded", "refunded", "reversed", "cancelled"})
 AFTER: dict[str, frozenset[str]] = {
-    "approved": frozenset({"approved", "being_checked", "refunded", "reversed"}),
+    "approved": frozenset({"approved", "being_checked", "partly_refunded", "refunded", "reversed"}),
+    "partly_refunded": frozenset({"being_checked", "partly_refunded", "refunded", "reversed"}),
     "declined": frozenset({"declined"}),
     "not_charged": frozenset({"not_charged"}),
     "refunded": frozenset({"refunded"}),
@@ -47,10 +48,11 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A row of the table of payments."""
+    """A row of the table of payments; `card_left` was charged and not given back."""
 
     state: str
     card: int
+    card_left: int
 
 
 def check_log(shop: CrashShop, copy: Path, told: Iterable[Told], refused: Iterable[str] = ()) -> dict[str, Standing]:
@@ -109,6 +111,8 @@ def check_money(payments: dict[str, Standing], charges: list[dict[str, Any]]) ->
         match payment.state:
             case "approved":
                 assert kept == payment.card, f"{key} is approved, and {kept} of {payment.card} are charged"
+            case "partly_refunded":
+                assert kept == payment.card_left, f"{key}: {kept} of {payment.card} kept, not {payment.card_left}"
             case "declined" | "not_charged" | "cancelled":
                 assert key not in by_payment, f"{key} is called {payment.state}, and was charged"
             case "refunded" | "reversed":
@@ -118,8 +122,12 @@ def check_money(payments: dict[str, Standing], charges: list[dict[str, Any]]) ->
 
 
 def _standing(connection: sqlite3.Connection) -> dict[str, Standing]:
-    rows = connection.execute("SELECT key, state, card FROM payments").fetchall()
-    return {str(uuid.UUID(bytes=key)): Standing(state=state, card=card) for key, state, card in rows}
+    over = connection.execute("SELECT count(*) FROM payments WHERE cash_back > cash OR card_back > card").fetchone()[0]
+    assert over == 0, "more was given back than was paid"
+    rows = connection.execute("SELECT key, state, card, card - card_back FROM payments").fetchall()
+    return {
+        str(uuid.UUID(bytes=key)): Standing(state=state, card=card, card_left=left) for key, state, card, left in rows
+    }
 
 
 def _asked_keys(encoded: Iterable[bytes]) -> Iterable[str]:

@@ -23,6 +23,7 @@ HONEST_REFUSALS = frozenset(
     {
         "already_undone",  # the other till was faster
         "payment_open",  # a refund of what is being checked
+        "refund_above_left",
         "payment_took_no_money",
         "payment_complete",  # an abort of what is approved
         "payment_cancelled",  # a payment that was reversed before it came
@@ -109,12 +110,13 @@ class Seller:
         recent = self._books.payments[-40:]
         is_unknown = not recent or (verb != "refund" and self._random.random() < 0.2)
         of = self._client.new_key() if is_unknown else request_key(self._random.choice(recent))
+        part = self._random.choice((None, 40, 90))
 
         async def ask() -> PaymentAnswer:
             deadline = self._client.deadline(PATIENCE_MS)
             match verb:
                 case "refund":
-                    return await self._client.refund(of, key=key, deadline=deadline)
+                    return await self._client.refund(of, key=key, amount_minor=part, deadline=deadline)
                 case "reversal":
                     return await self._client.reversal(of, key=key, deadline=deadline)
                 case _:

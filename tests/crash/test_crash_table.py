@@ -14,43 +14,26 @@ import pytest
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey
-from appliance.wire.answers import BatchAnswer, PaymentAnswer
-from appliance.wire.requests import BatchBody, BatchItem, PaymentBody, TenderBody
+from appliance.wire.answers import BatchAnswer
+from appliance.wire.requests import BatchBody, BatchItem
 from provisioning.terminal.client import TerminalClient
-from tests.crash.invariants import Told, check_log, check_money
+from tests.crash.asks import (
+    AMOUNT,
+    ANSWER_MS,
+    Act,
+    abort,
+    check_all,
+    pay_card,
+    pay_cash,
+    refund,
+    refund_part,
+    reverse,
+    sale,
+)
+from tests.crash.invariants import Told
 from tests.crash.shop import CrashShop
 
-AMOUNT = 1250
 LAST_WORDS_MS = 3_000
-ANSWER_MS = 40_000
-
-Act = Callable[[TerminalClient, RequestKey, RequestKey, int], Awaitable[PaymentAnswer]]
-"""Asks the box: client, key of the request, key of the payment it is about, how long to wait."""
-
-
-def sale(kind: str) -> PaymentBody:
-    tender = TenderBody(kind="card" if kind == "card" else "cash", amount_minor=AMOUNT)
-    return PaymentBody(currency="EUR", tenders=(tender,), amount_minor=AMOUNT)
-
-
-async def pay_cash(client: TerminalClient, key: RequestKey, _of: RequestKey, wait_ms: int) -> PaymentAnswer:
-    return await client.payment(sale("cash"), key=key, deadline=client.deadline(wait_ms))
-
-
-async def pay_card(client: TerminalClient, key: RequestKey, _of: RequestKey, wait_ms: int) -> PaymentAnswer:
-    return await client.payment(sale("card"), key=key, deadline=client.deadline(wait_ms))
-
-
-async def refund(client: TerminalClient, key: RequestKey, of: RequestKey, wait_ms: int) -> PaymentAnswer:
-    return await client.refund(of, key=key, deadline=client.deadline(wait_ms))
-
-
-async def reverse(client: TerminalClient, key: RequestKey, of: RequestKey, wait_ms: int) -> PaymentAnswer:
-    return await client.reversal(of, key=key, deadline=client.deadline(wait_ms))
-
-
-async def abort(client: TerminalClient, key: RequestKey, of: RequestKey, wait_ms: int) -> PaymentAnswer:
-    return await client.abort(of, key=key, deadline=client.deadline(wait_ms))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +86,20 @@ LINES = (
             "answer refund",
         ),
         final="refunded",
+    ),
+    Line(
+        name="part of cash",
+        act=refund_part,
+        sold="cash",
+        points=("before refund", "after refund", "answer refund"),
+        final="partly_refunded",
+    ),
+    Line(
+        name="part of a card",
+        act=refund_part,
+        sold="card",
+        points=("before intent", "after intent", "before ask", "after ask", "before outcome", "after outcome"),
+        final="partly_refunded",
     ),
     Line(
         name="reversal of cash",
@@ -164,13 +161,6 @@ async def die_during(shop: CrashShop, point: str, ask: Callable[[TerminalClient]
 
 async def _ask(client: TerminalClient, ask: Callable[[TerminalClient], Awaitable[None]]) -> None:
     await ask(client)
-
-
-async def check_all(shop: CrashShop, told: list[Told], copy: Path) -> None:
-    await shop.kill()
-    payments = await asyncio.to_thread(check_log, shop, copy, told)
-    charges = await shop.twin.charges()
-    check_money(payments, [each for each in charges if each["metadata"]["tillstone_payment"] in payments])
 
 
 @pytest.mark.parametrize(
@@ -299,35 +289,6 @@ async def test_absence_that_is_proven_is_not_charged(shop: CrashShop, tmp_path: 
         assert (await pay_card(client, key, key, ANSWER_MS)).state == "not_charged"
     assert await shop.twin.charges(str(key)) == []
     await check_all(shop, [Told(key=str(key), payment=str(key), state="not_charged")], tmp_path / "copy")
-
-
-async def test_two_terminals_refund_one_payment_and_one_wins(shop: CrashShop, tmp_path: Path) -> None:
-    await shop.start()
-    told: list[Told] = []
-    async with shop.till("till-1") as one, shop.till("till-2") as other:
-        for kind in ("card", "cash", "card"):
-            of = one.new_key()
-            await one.payment(sale(kind), key=of, deadline=one.deadline(ANSWER_MS))
-            keys = [one.new_key(), other.new_key()]
-            async with asyncio.TaskGroup() as tasks:
-                running = [
-                    tasks.create_task(_refund_or_code(client, key, of))
-                    for client, key in zip((one, other), keys, strict=True)
-                ]
-            ends = [task.result() for task in running]
-            assert sorted(ends) == ["already_undone", "refunded"]
-            told.append(Told(key=str(keys[ends.index("refunded")]), payment=str(of), state="refunded"))
-            if kind == "card":
-                (charge,) = await shop.twin.charges(str(of))
-                assert charge["refunded"] == AMOUNT
-    await check_all(shop, told, tmp_path / "copy")
-
-
-async def _refund_or_code(client: TerminalClient, key: RequestKey, of: RequestKey) -> str:
-    try:
-        return str((await refund(client, key, of, ANSWER_MS)).state)
-    except Rejected as refusal:
-        return refusal.code
 
 
 @pytest.mark.parametrize("act", [reverse, abort], ids=["reversal", "abort"])

@@ -15,9 +15,9 @@ from appliance.model.ids import RequestKey
 from appliance.wire.answers import PaymentAnswer
 from appliance.wire.requests import PaymentBody, TenderBody
 from provisioning.terminal.client import TerminalClient
+from tests.crash.asks import AMOUNT, ANSWER_MS, check_all
 from tests.crash.invariants import Told
 from tests.crash.shop import START_S_MAX, CrashShop
-from tests.crash.test_crash_table import AMOUNT, ANSWER_MS, check_all
 from tests.stripe_twin import KEY
 
 WAIT_MS = 5_000

@@ -14,9 +14,10 @@ from appliance.wire.answers import DayAnswer, DrawerAnswer, ReportAnswer
 from appliance.wire.requests import DrawerBody, PaymentBody, ReportBody, TenderBody
 from provisioning.local_door import LocalDoor
 from provisioning.terminal.client import TerminalClient
+from tests.crash.asks import ANSWER_MS
 from tests.crash.invariants import check_log
 from tests.crash.shop import CrashShop
-from tests.crash.test_crash_table import ANSWER_MS, LAST_WORDS_MS, die_during
+from tests.crash.test_crash_table import LAST_WORDS_MS, die_during
 
 FLOAT = DrawerBody(act="float", amount_minor=10_000)
 PAID_OUT = DrawerBody(act="paid_out", amount_minor=4_000, reason="milk")

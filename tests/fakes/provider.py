@@ -41,6 +41,7 @@ class Switch(Enum):
     HANG_BEFORE = "hang_before"
     HANG_AFTER = "hang_after"
     LIE = "lie"  # it happened, the answer speaks of something else
+    REFUSE = "refuse"  # a typed no to the request itself
 
 
 class FakeProvider:
@@ -142,6 +143,8 @@ class FakeProvider:
             case Switch.LIE:
                 self._execute(operation)
                 return Unknown(reason="amount_differs")
+            case Switch.REFUSE:
+                return Refused(code="request_refused", detail="the switch says so")
             case _:
                 assert_never(switch)
 

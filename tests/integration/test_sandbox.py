@@ -212,6 +212,24 @@ def test_a_sale_for_eyes_shows_the_refund_that_undoes_it(running: Path) -> None:
     assert verified == 0
 
 
+def test_a_card_sale_goes_back_in_parts_by_amount_and_by_line(running: Path) -> None:
+    key = json.loads(tillstone(running, "pay", "--card", "--json").stdout)["key"]
+
+    part = tillstone(running, "refund", key, "--amount", "4.50", "--json")
+    line = tillstone(running, "refund", key, "--line", "0:0.4")
+    above = tillstone(running, "refund", key, "--amount", "3.01")
+    twice = tillstone(running, "refund", key, "--line", "0:0.7")
+    rest = tillstone(running, "refund", key, "--json")
+
+    told = json.loads(part.stdout)
+    assert (part.returncode, told["state"], told["given_minor"]) == (0, "partly_refunded", 450), part.stderr
+    assert "5.00 EUR given back of 12.50 EUR: partly refunded." in line.stdout, line.stderr
+    assert (above.returncode, "expected at most 300 minor units" in above.stderr) == (2, True)
+    assert (twice.returncode, "line_already_refunded" in twice.stderr) == (2, True)
+    told = json.loads(rest.stdout)
+    assert (told["state"], told["given_minor"], told["refunded_minor"]) == ("refunded", 300, 1250)
+
+
 def test_a_card_that_nobody_knows_is_a_sentence(running: Path) -> None:
     sold = tillstone(running, "pay", "--card", "--source", "pm_of_nobody")
 

@@ -191,6 +191,7 @@ const STANDINGS = {
   checking: "Being checked",
   declined: "Declined",
   not_charged: "Not charged",
+  partly_refunded: "Partly refunded",
   refunded: "Refunded",
   reversed: "Reversed",
   cancelled: "Cancelled",
@@ -209,7 +210,7 @@ async function meaning(entries) {
 async function standingOf(first, newest) {
   switch (newest.kind) {
     case "sale": return "paid";
-    case "refund": return "refunded";
+    case "refund": return newest.body.get("left") ? "partly_refunded" : "refunded";
     case "reversal": return "reversed";
     case "tombstone": return "cancelled";
     case "intent": case "reversal_wanted": return "checking";

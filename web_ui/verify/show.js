@@ -45,6 +45,7 @@ function givenBack(newest, plain, log) {
   const parts = [["Given back in cash", "cash"], ["Given back to the card", "card"]].filter(([, key]) => newest.body.get(key));
   return [
     ...parts.map(([name, key]) => row(name, plain(newest.body.get(key)))),
+    ...(newest.body.get("left") ? [row("Still paid", plain(newest.body.get("left")))] : []),
     row("On", when(newest.time, log.zone), "row quiet"),
   ];
 }
@@ -70,7 +71,7 @@ function slip({ sale, newest, standing, log, mark }, shop) {
     for (const [name, key] of [["Tip", "tip"], ["Cash rounding", "rounding"]]) {
       if (sale.get(key)) rows.push(row(name, plain(sale.get(key)), "row quiet"));
     }
-    const isTaken = ["paid", "refunded", "reversed"].includes(standing);
+    const isTaken = ["paid", "partly_refunded", "refunded", "reversed"].includes(standing);
     for (const tender of sale.get("tenders")) {
       const name = TENDERS[tender.get("kind")] || tender.get("kind");
       rows.push(row(isTaken ? name : `${name}, asked for`, plain(tender.get("amount_minor")), "row quiet"));

@@ -24,7 +24,7 @@ _SUMMARY: Final = {
     "status": "What the log says about a key, with a receipt under the newest head.",
     "reversal": "A payment must not stand, whatever became of it.",
     "abort": "Stop a payment that is not approved yet.",
-    "refund": "Give all of an approved payment back.",
+    "refund": "Give a payment back: an amount, or lines of the sale; without either, all that is left.",
     "batch": "Cash sales stored while the box was out of reach.",
     "drawer": "Float, paid in, paid out, no sale or count: what was done to the drawer beside selling.",
     "report": "X: what the period of the drawer or terminal came to so far. Z: the same, and it ends there.",

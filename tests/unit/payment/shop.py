@@ -26,12 +26,11 @@ from appliance.model.ids import TerminalId, new_request_key
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.model.shop_day import ShopCalendar
 from appliance.payment.batch import Batch
+from appliance.payment.give_back import GiveBack
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.readers import Readers
 from appliance.payment.resolve import Resolver
-from appliance.payment.respond import Respond
-from appliance.payment.undo import Undo
 from appliance.payment.validate import ShopRules
 from appliance.ports.provider import CardSource
 from appliance.runtime.log import Log
@@ -43,6 +42,7 @@ from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
 from appliance.wire.requests import Claims, HeadBody
+from appliance.wiring.payments import payment_pipeline
 from appliance.wiring.projections import projections
 from provisioning.terminal.signing import sign_cose
 from tests.fakes.clock import FakeClock
@@ -131,7 +131,7 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIterator[Shop]:
+async def open_shop(folder: Path, *, clock: FakeClock | None = None, cash_step_minor: int = 1) -> AsyncIterator[Shop]:
     """A box with one paired terminal, `till-1`."""
     clock = clock or FakeClock()
     log = Log(sink=lambda _line: None, clock=clock)
@@ -156,7 +156,8 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
             readers=_readers(),
             admit=provider.admit,
         )
-        rules = ShopRules(currency="EUR", cash_rounding_minor=1, amount_minor_max=10**9)
+        give_back = GiveBack(ledger=ledger, operations=operations, clock=clock)
+        rules = ShopRules(currency="EUR", cash_rounding_minor=cash_step_minor, amount_minor_max=10**9)
         quarantine = Quarantine()
         admission = BoxAdmission(
             quarantine=quarantine,
@@ -171,13 +172,12 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
             terminals=terminals,
             pairing=_pairing(terminals, authenticate, clock, audience),
             refusals=Refusals(ledger=ledger, clock=clock),
-            pipeline=PaymentPipeline(
+            pipeline=payment_pipeline(
                 authenticate=authenticate,
                 rules=rules,
                 admission=admission,
                 operations=operations,
-                undo=Undo(ledger=ledger, operations=operations, clock=clock),
-                respond=Respond(ledger=ledger, clock=clock),
+                give_back=give_back,
                 ledger=ledger,
                 clock=clock,
                 stages=stages,
@@ -186,6 +186,7 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None) -> AsyncIte
             resolver=Resolver(
                 ledger=ledger,
                 operations=operations,
+                give_back=give_back,
                 clock=clock,
                 log=log,
                 settle_ms=SETTLE_MS,

@@ -109,6 +109,9 @@ SLIPS: Final[dict[str, Slip]] = {
     "being_checked": slip(Standing.CHECKING),
     "declined": slip(Standing.DECLINED),
     "not_charged": slip(Standing.NOT_CHARGED),
+    "partly_refunded": slip(
+        Standing.PARTLY_REFUNDED, DOLLARS, GivenBack(currency="USD", cash_minor=0, card_minor=645, left_minor=1500)
+    ),
     "refunded": slip(Standing.REFUNDED, DOLLARS, GivenBack(currency="USD", cash_minor=500, card_minor=1645)),
     "reversed": slip(Standing.REVERSED, CARD, GivenBack(currency="EUR", cash_minor=0, card_minor=990)),
     "cancelled": slip(Standing.CANCELLED, None),

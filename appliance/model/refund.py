@@ -1,0 +1,105 @@
+"""What a refund gives: the worth of returned lines, and how an amount is shared among the tenders. Pure.
+
+Owns two rules:
+- lines returned one by one are worth, in all, exactly what the sale charged for them: each refund is the difference of
+  two rounded sums, never a rounded part;
+- money goes back the way it came: by card as far as the card paid, the rest as cash, in the shop's cash steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from appliance.model.errors import Rejected
+from appliance.model.money import round_to
+from appliance.model.sale import Prices, Sale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """So much of one line, by its place in the sale."""
+
+    index: int
+    quantity_thousandths: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """An amount, by the tender that it is of."""
+
+    cash_minor: int
+    card_minor: int
+
+    @property
+    def total_minor(self) -> int:
+        return self.cash_minor + self.card_minor
+
+
+def parts_worth_minor(sale: Sale, returned: Mapping[int, int], parts: Sequence[Part]) -> int:
+    """What `parts` of the sale's lines cost, after the quantities in `returned` (by line) went back before.
+
+    Raises:
+        Rejected: `line_unknown`, `line_already_refunded`.
+    """
+    after = dict(returned)
+    for part in parts:
+        if part.index >= len(sale.lines):
+            raise Rejected("line_unknown", f"the sale has {len(sale.lines)} lines, counted from 0; saw {part.index}")
+        sold = sale.lines[part.index].quantity_thousandths
+        left = sold - after.get(part.index, 0)
+        if part.quantity_thousandths > left:
+            raise Rejected(
+                "line_already_refunded",
+                f"line {part.index}: expected at most {left} thousandths, which is what is left of {sold},"
+                f" saw {part.quantity_thousandths}",
+            )
+        after[part.index] = after.get(part.index, 0) + part.quantity_thousandths
+    return _worth_minor(sale, after) - _worth_minor(sale, returned)
+
+
+def shared(amount_minor: int, left: Share, *, cash_step_minor: int, slack_minor: int = 0) -> Share:
+    """How `amount_minor` goes back to the tenders of a payment of which `left` may still be given back.
+
+    Args:
+        slack_minor: by how much the amount may be above what is left: cash rounding may have made a sale cheaper than
+            its lines.
+    Raises:
+        Rejected: `amount_not_positive`, `refund_above_left`, `refund_too_small`.
+    """
+    if amount_minor <= 0:
+        raise Rejected("amount_not_positive", f"a refund gives an amount above zero, saw {amount_minor}")
+    if amount_minor > left.total_minor + slack_minor:
+        raise Rejected(
+            "refund_above_left",
+            f"expected at most {left.total_minor} minor units, which is what is left of the payment,"
+            f" saw {amount_minor}",
+        )
+    card = min(amount_minor, left.card_minor)
+    share = Share(cash_minor=min(round_to(amount_minor - card, cash_step_minor), left.cash_minor), card_minor=card)
+    if share.total_minor == 0:
+        raise Rejected("refund_too_small", f"this shop gives cash in steps of {cash_step_minor} minor units")
+    return share
+
+
+def _worth_minor(sale: Sale, returned: Mapping[int, int]) -> int:
+    worth = 0
+    by_rate: dict[tuple[str, int], int] = {}
+    for index, quantity in returned.items():
+        line = sale.lines[index]
+        part = _part(line.total_minor, quantity, line.quantity_thousandths)
+        rate = (line.tax_code, line.tax_rate_basis_points)
+        by_rate[rate] = by_rate.get(rate, 0) + part
+        worth += part
+    if sale.prices is Prices.TAX_ADDED:
+        # There the net of a rate is the sum of its lines.
+        worth += sum(
+            _part(tax.tax_minor, by_rate.get((tax.tax_code, tax.rate_basis_points), 0), tax.net_minor)
+            for tax in sale.taxes
+        )
+    return worth
+
+
+def _part(whole_minor: int, part: int, of: int) -> int:
+    """`whole_minor * part / of`, rounded half up; all of it when `part` is `of`."""
+    return (2 * whole_minor * part + of) // (2 * of) if of else 0

@@ -1,0 +1,95 @@
+"""Refund: a standing payment is given back, all of it or a part, the way it came.
+
+A part is an amount or lines of the sale; several refunds follow each other until nothing is left. While one is being
+checked the payment is open and takes no other, so what it asks for is held. What is decided on a look is written only
+where the payment still stands as it was seen: of two terminals one wins, the other decides anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected
+from appliance.model.ids import RequestKey, request_key
+from appliance.model.operation import OperationKind
+from appliance.model.payment import AuthenticatedRequest
+from appliance.model.refund import Part, Share, parts_worth_minor, shared
+from appliance.model.sale import Sale, TenderKind
+from appliance.payment.card_data import refuse_card_numbers
+from appliance.payment.give_back import GiveBack
+from appliance.payment.guards import Unchanged, require_known, require_standing, unused
+from appliance.payment.looking import look, until_unchanged
+from appliance.payment.records import StandingPayment, returned_lines, sale_facts
+from appliance.payment.sale_facts import sale_of
+from appliance.wire.entries import RefundFacts
+from appliance.wire.requests import RefundBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sold:
+    """What was sold, and how much of each line went back."""
+
+    sale: Sale
+    returned: dict[int, int]
+
+
+class Refund:
+    """The verb. It returns when its effect is durable; a card's part goes on in the background."""
+
+    def __init__(self, *, ledger: Ledger, give_back: GiveBack, cash_step_minor: int) -> None:
+        self._ledger = ledger
+        self._give_back = give_back
+        self._cash_step_minor = cash_step_minor
+
+    async def __call__(self, request: AuthenticatedRequest[RefundBody]) -> RequestKey:
+        """Give back what `request` asks for; returns the payment's key.
+
+        Raises:
+            Rejected: unknown, open, took no money, all given back, or more than what is left.
+        """
+        body = request.body
+        refuse_card_numbers((body.reason,))
+        if body.lines and body.amount_minor is not None:
+            raise Rejected("amount_and_lines", "a refund is stated by its lines or by amount_minor, not by both")
+        payment = request_key(body.of)
+        await until_unchanged(self._ledger, request.identity, payment, lambda: self._try(request, payment))
+        return payment
+
+    async def _try(self, request: AuthenticatedRequest[RefundBody], payment: RequestKey) -> None:
+        body, identity = request.body, request.identity
+        standing = require_known(await look(self._ledger, identity, payment))
+        require_standing(standing)
+        share = await self._share(standing, body)
+        facts = RefundFacts(
+            cash=share.cash_minor,
+            card=share.card_minor,
+            left=standing.left.total_minor - share.total_minor,
+            lines=body.lines,
+            reason=body.reason,
+        )
+        guard = Unchanged(standing=standing, fresh=unused(identity.key))
+        await self._give_back(OperationKind.REFUND, standing, facts, guard, asked_by=identity)
+
+    async def _share(self, standing: StandingPayment, body: RefundBody) -> Share:
+        left = standing.left
+        if body.amount_minor is not None:
+            return shared(body.amount_minor, left, cash_step_minor=self._cash_step_minor)
+        if not body.lines:
+            return left
+        sold = await self._ledger.read(lambda connection: _sold(connection, standing))
+        parts = [Part(index=line.index, quantity_thousandths=line.quantity_thousandths) for line in body.lines]
+        has_cash = any(tender.kind is TenderKind.CASH for tender in sold.sale.tenders)
+        return shared(
+            parts_worth_minor(sold.sale, sold.returned, parts),
+            left,
+            cash_step_minor=self._cash_step_minor,
+            slack_minor=self._cash_step_minor - 1 if has_cash else 0,
+        )
+
+
+def _sold(connection: sqlite3.Connection, standing: StandingPayment) -> _Sold:
+    return _Sold(
+        sale=sale_of(sale_facts(connection, standing)), returned=returned_lines(connection, standing.recorded.key)
+    )

@@ -1,0 +1,42 @@
+"""Builds the pipeline of payments from its parts."""
+
+from __future__ import annotations
+
+from appliance.identity.authenticate import Authenticate
+from appliance.ledger.ledger import Ledger
+from appliance.payment.give_back import GiveBack
+from appliance.payment.operate import Operations
+from appliance.payment.pipeline import PaymentPipeline
+from appliance.payment.refund import Refund
+from appliance.payment.respond import Respond
+from appliance.payment.undo import Undo
+from appliance.payment.validate import ShopRules
+from appliance.ports.admission import Admission
+from appliance.ports.clock import Clock
+from appliance.runtime.stages import Stages
+
+
+def payment_pipeline(
+    *,
+    authenticate: Authenticate,
+    rules: ShopRules,
+    admission: Admission,
+    operations: Operations | None,
+    give_back: GiveBack,
+    ledger: Ledger,
+    clock: Clock,
+    stages: Stages,
+) -> PaymentPipeline:
+    """Every verb of the terminals' door; `operations` is None on a box without a card provider."""
+    return PaymentPipeline(
+        authenticate=authenticate,
+        rules=rules,
+        admission=admission,
+        operations=operations,
+        undo=Undo(ledger=ledger, operations=operations, give_back=give_back, clock=clock),
+        refund=Refund(ledger=ledger, give_back=give_back, cash_step_minor=rules.cash_rounding_minor),
+        respond=Respond(ledger=ledger, clock=clock),
+        ledger=ledger,
+        clock=clock,
+        stages=stages,
+    )
