@@ -29,6 +29,8 @@ class _Command:
 _COMMANDS: Final = (
     _Command("sandbox", "provisioning.commands.sandbox", "run a whole simulated shop, or break one thing in it"),
     _Command("pay", "provisioning.commands.pay", "sell once and keep the receipt"),
+    _Command("capture", "provisioning.commands.capture", "take money that a card's bank holds since a sale"),
+    _Command("reverse", "provisioning.commands.reverse", "see to it that a payment does not stand"),
     _Command("refund", "provisioning.commands.refund", "give the money of a sale back"),
     _Command("receipt", "provisioning.commands.receipt", "print what the log says of a payment, for people"),
     _Command("drawer", "provisioning.commands.drawer", "float, paid in, paid out, no sale or count at a till"),

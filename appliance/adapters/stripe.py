@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, Self
 
+from appliance.adapters.stripe_held import STILL_HELD, cancel_answer, capture_answer
 from appliance.adapters.stripe_money import amount_for_stripe
 from appliance.adapters.stripe_reader import WAITING, ReaderPayments, Waiting, is_reader
 from appliance.adapters.stripe_reply import (
@@ -21,7 +22,6 @@ from appliance.adapters.stripe_reply import (
     Refunded,
     Reply,
     authorise_answer,
-    cancel_answer,
     failure_answer,
     payment_answer,
     refund_answer,
@@ -36,6 +36,7 @@ from appliance.ports.provider import (
     Answer,
     Authorise,
     Cancel,
+    Capture,
     Confirmed,
     Declined,
     Found,
@@ -97,7 +98,7 @@ class StripeProvider:
             allowed_payment_method_types=["card"],
             amount=expected.amount,
             currency=operation.amount.currency.lower(),
-            capture_method="automatic",
+            capture_method="manual" if operation.is_captured_later else "automatic",
             confirm=True,
             error_on_requires_action=True,  # nobody at a till completes a redirect; such a card is declined at once
             metadata=expected.metadata,
@@ -114,6 +115,17 @@ class StripeProvider:
             return await self._readers.authorise(operation, expected, waiting)
         finally:
             del self._waiting[operation.provider_key]
+
+    async def capture(self, operation: Capture) -> Answer:
+        expected = self._expected(operation)
+        amount = amount_for_stripe(operation.amount)
+        if isinstance(expected, Refused):
+            return expected
+        if isinstance(amount, Refused):
+            return amount
+        path = f"{_PAYMENTS}/{operation.of}/capture"
+        reply = await self._session.ask("post", path, key=operation.provider_key, amount_to_capture=amount)
+        return capture_answer(reply, expected, operation.amount) if isinstance(reply, Reply) else reply
 
     async def refund(self, operation: Refund) -> Answer:
         expected = self._expected(operation)
@@ -143,8 +155,8 @@ class StripeProvider:
         if isinstance(expected, Refused):
             # The same check refused to send it, so it cannot be there; that proof is not this method's to give.
             return Unknown(reason=expected.code)
-        if isinstance(operation, Cancel):
-            known = operation.of  # a cancellation has no name of its own
+        if isinstance(operation, Cancel | Capture):
+            return await self._find_on_payment(operation, expected)  # neither has a name of its own
         if known is not None and not _REFERENCE.match(known):
             return Unknown(reason="reference_malformed")
         if known is not None:
@@ -180,11 +192,23 @@ class StripeProvider:
                 answer = authorise_answer(reply, expected)
             case Refund():
                 answer = refund_answer(reply, expected, operation.of)
-            case Cancel():
-                answer = cancel_answer(reply, expected)
+            case _:
+                answer = refund_answer(reply, expected, operation.of)
         if isinstance(answer, Confirmed | Declined):
             return Found(answer=answer)
         return Unknown(reason=_why(answer), provider_reference=known)
+
+    async def _find_on_payment(self, operation: Cancel | Capture, expected: Expected) -> Found | Absent | Unknown:
+        reply = await self._session.ask("get", f"{_PAYMENTS}/{operation.of}")
+        if not isinstance(reply, Reply):
+            return Unknown(reason=reply.reason)
+        captured = operation.amount if isinstance(operation, Capture) else None
+        answer = cancel_answer(reply, expected) if captured is None else capture_answer(reply, expected, captured)
+        if isinstance(answer, Confirmed | Declined):
+            return Found(answer=answer)
+        if isinstance(answer, Unknown) and answer.reason == STILL_HELD and reply.date_ms is not None:
+            return Absent(as_of_ms=reply.date_ms)
+        return Unknown(reason=_why(answer), provider_reference=operation.of)
 
     async def _find_listed(self, operation: Operation, expected: Expected, since_ms: int) -> Found | Absent | Unknown:
         answers: list[Confirmed | Declined | Unknown]
@@ -205,21 +229,28 @@ class StripeProvider:
         """What a truthful answer carries, or why the operation cannot be sent."""
         if not isinstance(operation, Authorise) and not _REFERENCE.match(operation.of):
             return Refused(code="reference_malformed", detail="the payment's name is not one that Stripe gives")
-        amount = amount_for_stripe(operation.amount)
+        money = operation.held if isinstance(operation, Capture) else operation.amount
+        amount = amount_for_stripe(money)
         if isinstance(amount, Refused):
             return amount
         reference = operation.reference
         metadata = {"tillstone_log": reference.log_origin}
-        if isinstance(operation, Cancel):
-            # It answers with the payment it cancels, which carries that payment's own names.
-            return Expected(money=operation.amount, amount=amount, metadata=metadata, is_live=self._session.is_live)
+        if isinstance(operation, Cancel | Capture):
+            # They answer with the payment itself, which carries that payment's own names.
+            return Expected(money=money, amount=amount, metadata=metadata, is_live=self._session.is_live)
         metadata |= {
             "tillstone_payment": str(reference.payment_key),
             "tillstone_operation": reference.operation_id,
             "tillstone_terminal": reference.terminal_id,
             "tillstone_key": operation.provider_key,
         }
-        return Expected(money=operation.amount, amount=amount, metadata=metadata, is_live=self._session.is_live)
+        return Expected(
+            money=money,
+            amount=amount,
+            metadata=metadata,
+            is_live=self._session.is_live,
+            is_captured_later=isinstance(operation, Authorise) and operation.is_captured_later,
+        )
 
 
 def _is_ours(item: Payment | Refunded, expected: Expected) -> bool:

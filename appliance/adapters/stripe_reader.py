@@ -26,12 +26,12 @@ from typing import Any, Final
 
 import msgspec
 
+from appliance.adapters.stripe_held import cancel_answer
 from appliance.adapters.stripe_reply import (
     Expected,
     Payment,
     Reply,
     authorise_answer,
-    cancel_answer,
     failure_answer,
     payment_answer,
     read,
@@ -131,7 +131,7 @@ class ReaderPayments:
             key=operation.provider_key,
             allowed_payment_method_types=["card_present"],
             amount=expected.amount,
-            capture_method="automatic",
+            capture_method="manual" if operation.is_captured_later else "automatic",
             currency=operation.amount.currency.lower(),
             metadata=expected.metadata,
         )

@@ -62,6 +62,7 @@ class Expected:
     amount: int
     metadata: dict[str, str]
     is_live: bool
+    is_captured_later: bool = False
 
 
 class PaymentError(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +79,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     id: _ObjectId
     amount: int
     amount_received: int
+    amount_capturable: int = 0
     currency: str
     status: str
     livemode: bool
@@ -106,7 +108,9 @@ class Page(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
     has_more: bool
 
 
-class _ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request was not done, and the payment that it was about."""
+
     type: str
     code: str | None = None
     decline_code: str | None = None
@@ -115,8 +119,10 @@ class _ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     payment_intent: Payment | None = None
 
 
-class _ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    error: _ErrorBody
+class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A refusal."""
+
+    error: ErrorBody
 
 
 def read(body: str, shape: type[Shape] | Any) -> Shape | None:
@@ -136,14 +142,6 @@ def authorise_answer(reply: Reply, expected: Expected) -> Answer:
     return Unknown(reason="answer_unreadable") if payment is None else payment_answer(payment, expected)
 
 
-def cancel_answer(reply: Reply, expected: Expected) -> Answer:
-    """What a PaymentIntent says after we asked to cancel it."""
-    if not reply.is_success:
-        return failure_answer(reply, expected)
-    payment: Payment | None = read(reply.body, Payment)
-    return Unknown(reason="answer_unreadable") if payment is None else withdrawn_answer(payment, expected)
-
-
 def refund_answer(reply: Reply, expected: Expected, of: ProviderReference) -> Answer:
     """What a Refund says; `of` is the payment that it must belong to."""
     if not reply.is_success:
@@ -153,15 +151,16 @@ def refund_answer(reply: Reply, expected: Expected, of: ProviderReference) -> An
 
 
 def payment_answer(payment: Payment, expected: Expected) -> Confirmed | Declined | Unknown:
-    """Whether `payment` took the money that was asked for."""
+    """Whether `payment` took the money that was asked for, or holds it where that was asked."""
     reference = ProviderReference(payment.id)
-    lie = _difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
+    lie = difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
     if lie is not None:
         # The reference is kept out: it may name somebody else's payment.
         return Unknown(reason=lie)
     match payment.status:
-        case "succeeded":
-            if payment.amount_received != expected.amount:
+        case "succeeded" | "requires_capture" if (payment.status == "succeeded") != expected.is_captured_later:
+            had = payment.amount_capturable if expected.is_captured_later else payment.amount_received
+            if had != expected.amount:
                 return Unknown(reason="amount_differs", provider_reference=reference)
             return Confirmed(provider_reference=reference, amount=expected.money, confirmed_ms=payment.created * 1000)
         case "requires_payment_method" | "canceled" if payment.last_payment_error is not None:
@@ -171,32 +170,13 @@ def payment_answer(payment: Payment, expected: Expected) -> Confirmed | Declined
             return Declined(code="payment_canceled", message="The payment was cancelled.", provider_reference=reference)
         case _:
             # processing, requires_action and the like may still end either way.
-            return Unknown(reason=_snake(payment.status, "status_unknown"), provider_reference=reference)
-
-
-def withdrawn_answer(payment: Payment, expected: Expected) -> Confirmed | Declined | Unknown:
-    """Whether `payment` is cancelled for good."""
-    reference = ProviderReference(payment.id)
-    lie = _difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
-    if lie is not None:
-        return Unknown(reason=lie)
-    match payment.status:
-        case "canceled":
-            return Confirmed(provider_reference=reference, amount=expected.money, confirmed_ms=payment.created * 1000)
-        case "succeeded":
-            return Declined(
-                code="payment_already_captured",
-                message="The payment took the money; it can be refunded.",
-                provider_reference=reference,
-            )
-        case _:
-            return Unknown(reason=_snake(payment.status, "status_unknown"), provider_reference=reference)
+            return Unknown(reason=snake(payment.status, "status_unknown"), provider_reference=reference)
 
 
 def refunded_answer(refund: Refunded, expected: Expected, of: ProviderReference) -> Confirmed | Declined | Unknown:
     """Whether `refund` gave the money back."""
     reference = ProviderReference(refund.id)
-    lie = _difference(refund.amount, refund.currency, refund.metadata, expected, is_live=expected.is_live)
+    lie = difference(refund.amount, refund.currency, refund.metadata, expected, is_live=expected.is_live)
     if lie is not None:
         return Unknown(reason=lie)
     if refund.payment_intent != of:
@@ -211,7 +191,7 @@ def refunded_answer(refund: Refunded, expected: Expected, of: ProviderReference)
                 provider_reference=reference,
             )
         case _:
-            return Unknown(reason=f"refund_{_snake(refund.status, 'unknown')}", provider_reference=reference)
+            return Unknown(reason=f"refund_{snake(refund.status, 'unknown')}", provider_reference=reference)
 
 
 def failure_answer(reply: Reply, expected: Expected) -> Declined | Refused | Unknown:
@@ -223,7 +203,7 @@ def failure_answer(reply: Reply, expected: Expected) -> Declined | Refused | Unk
         return Unknown(reason="rate_limited")
     if reply.status >= 500:
         return Unknown(reason="provider_failed")
-    answer: _ErrorAnswer | None = read(reply.body, _ErrorAnswer)
+    answer: ErrorAnswer | None = read(reply.body, ErrorAnswer)
     if answer is None:
         return Unknown(reason="answer_unreadable")
     match reply.status, answer.error.type:
@@ -240,11 +220,11 @@ def failure_answer(reply: Reply, expected: Expected) -> Declined | Refused | Unk
             return Unknown(reason="answer_untyped")
 
 
-def _decline_answer(error: _ErrorBody, expected: Expected) -> Declined | Unknown:
+def _decline_answer(error: ErrorBody, expected: Expected) -> Declined | Unknown:
     payment = error.payment_intent
     if payment is None:
         return _declined(error.code, error.decline_code, error.message, None)
-    lie = _difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
+    lie = difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
     if lie is not None:
         return Unknown(reason=lie)
     reference = ProviderReference(payment.id)
@@ -258,13 +238,13 @@ def _declined(
 ) -> Declined:
     """`code` is the finer of the two; Stripe writes card errors' messages to be shown to people."""
     return Declined(
-        code=_snake(decline_code if code == "card_declined" else code, "card_declined"),
+        code=snake(decline_code if code == "card_declined" else code, "card_declined"),
         message=(message if message and message.isprintable() else "The card was declined.")[:TEXT_CHARACTERS_MAX],
         provider_reference=reference,
     )
 
 
-def _refusal(status: int, error: _ErrorBody) -> Refused:
+def _refusal(status: int, error: ErrorBody) -> Refused:
     """Names the code and the parameter only: Stripe's own text may quote what we sent."""
     state = error.payment_intent.status if error.payment_intent else ""
     if error.code == "payment_intent_unexpected_state" and state == "succeeded":
@@ -272,14 +252,14 @@ def _refusal(status: int, error: _ErrorBody) -> Refused:
     if error.code == "resource_missing" and error.param == "payment_method":
         return Refused(code="source_unknown", detail="the provider knows no such card: look at the tender's source")
     fallback = {401: "credentials_refused", 403: "permission_refused", 404: "not_found"}.get(status, "request_refused")
-    parameter = _snake(error.param, "none")
+    parameter = snake(error.param, "none")
     return Refused(
-        code=_snake(error.code, fallback),
+        code=snake(error.code, fallback),
         detail=f"the provider did not accept the request: status {status}, parameter {parameter}",
     )
 
 
-def _difference(
+def difference(
     amount: int, currency: str, metadata: dict[str, str], expected: Expected, *, is_live: bool
 ) -> str | None:
     """The first thing that is not as it was asked, or None."""
@@ -294,5 +274,5 @@ def _difference(
     return None
 
 
-def _snake(text: str | None, fallback: str) -> str:
+def snake(text: str | None, fallback: str) -> str:
     return text if text is not None and _SNAKE.match(text) else fallback

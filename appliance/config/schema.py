@@ -300,6 +300,10 @@ class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             " less than a provider takes over a request would call a sale not charged that is charged later.",
         ),
     ] = 120_000
+    # Stripe holds 2 days for most cards at a reader, 7 days for cards that are not there.
+    capture_window_ms: Annotated[
+        int, Meta(ge=3_600_000, le=30 * DAY_MS, description="How long money is held that is captured later.")
+    ] = 2 * DAY_MS
     batch_sales_max: Annotated[int, Meta(ge=1, le=BATCH_SALES_MAX, description="Sales in one signed batch.")] = (
         BATCH_SALES_MAX
     )

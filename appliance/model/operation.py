@@ -18,7 +18,10 @@ from appliance.model.money import Money
 class OperationKind(StrEnum):
     """What the provider is asked to do."""
 
-    AUTHORISE = "authorise"
+    AUTHORISE = "authorise"  # take the money at once
+    RESERVE = "reserve"  # have the card's bank hold it
+    CAPTURE = "capture"  # take what is held
+    CANCEL = "cancel"  # give up what is held
     REFUND = "refund"
     REVERSE = "reverse"
 
@@ -44,6 +47,9 @@ NEXT: Final[dict[OperationState, frozenset[OperationState]]] = {
 }
 """SENT of the architecture is not a durable state: after a crash a prepared operation counts as sent."""
 
+SALES: Final = frozenset({OperationKind.AUTHORISE, OperationKind.RESERVE})
+"""Kinds that begin a payment: their intent holds the sale, and proven absent they close it."""
+
 OPEN: Final = frozenset(state for state, following in NEXT.items() if following)
 
 
@@ -62,8 +68,10 @@ class Operation:
         provider_key: idempotency key at the provider; used for one request only, never sent again.
         prepared_ms: when the intent was made; listings start a little before it.
         target: the provider's name of the charge that a refund or reversal undoes.
-        source: where the card is, for an authorisation.
-        request: the refund or reversal that it serves; None for an authorisation.
+        source: where the card is, for what begins a payment.
+        request: the capture, refund or reversal that it serves; None for what begins a payment, and where the box acts
+            by itself.
+        held_minor: what the card's bank holds of the target, for capture and cancel.
     """
 
     operation_id: OperationId
@@ -76,6 +84,7 @@ class Operation:
     target: str | None
     source: str | None
     request: RequestKey | None = None
+    held_minor: int = 0
 
     def again(self, ordinal: int, now_ms: int) -> Operation:
         """The same once more, under a name and a provider key never used before."""

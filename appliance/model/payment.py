@@ -94,8 +94,10 @@ class PaymentState(StrEnum):
     """What a terminal is told about a payment."""
 
     APPROVED = "approved"
+    AUTHORISED = "authorised"  # the card's bank holds the money; it is not taken yet
     DECLINED = "declined"
     CHECKING = "being_checked"
+    EXPIRED = "expired"  # held for too long, and given up without being taken
     NOT_CHARGED = "not_charged"  # proven absent at the provider
     PARTLY_REFUNDED = "partly_refunded"
     REFUNDED = "refunded"
@@ -110,6 +112,7 @@ class RecordedPayment:
     Attributes:
         refunded_minor: given back of the payment in all, when the newest of these entries was written.
         given_minor: what the one refund gave that this is about; 0 for everything else.
+        capture_before_ms: until when an authorised payment may be captured.
     """
 
     key: RequestKey
@@ -120,3 +123,4 @@ class RecordedPayment:
     code: str | None
     refunded_minor: int = 0
     given_minor: int = 0
+    capture_before_ms: int | None = None

@@ -83,6 +83,7 @@ class Sale:
     change_minor: int
     sold_at_ms: int
     reference: str
+    is_captured_later: bool = False  # a card's bank is to hold the money, a capture takes it later
 
     def __post_init__(self) -> None:
         Money(self.total_minor, self.currency)
@@ -154,6 +155,8 @@ def _check_tenders(sale: Sale) -> None:
         raise Rejected("tender_not_positive", "a sale needs tenders, each above zero")
     if sum(tender.kind is TenderKind.CARD for tender in sale.tenders) > CARD_TENDERS_MAX:
         raise Rejected("too_many_cards", f"at most {CARD_TENDERS_MAX} card tender in one sale; link a second sale")
+    if sale.is_captured_later and [tender.kind for tender in sale.tenders] != [TenderKind.CARD]:
+        raise Rejected("later_needs_one_card", "a sale that is captured later is paid by one card and nothing else")
     cash_minor = sum(tender.amount_minor for tender in sale.tenders if tender.kind is TenderKind.CASH)
     if not 0 <= sale.change_minor <= cash_minor or not 0 <= sale.tip_minor <= AMOUNT_MINOR_MAX:
         raise Rejected("change_wrong", "change is given from cash only, and neither change nor tip is negative")

@@ -28,7 +28,7 @@ async def prepare(cleared: ClearedPayment, card: Tender, ledger: Ledger, now_ms:
     name = operation_id(identity.key, 0)
     operation = Operation(
         operation_id=name,
-        kind=OperationKind.AUTHORISE,
+        kind=OperationKind.RESERVE if cleared.valid.sale.is_captured_later else OperationKind.AUTHORISE,
         payment_key=identity.key,
         provider_key=ProviderKey(name),
         money=Money(card.amount_minor, cleared.valid.sale.currency),

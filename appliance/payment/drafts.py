@@ -47,10 +47,13 @@ def authorisation_draft(valid: ValidPayment, operation: Operation) -> Draft:
     return draft(entries.INTENT, valid.identity.terminal, operation.prepared_ms, body, disclosures)
 
 
-def undo_intent_draft(
-    operation: Operation, asked_by: Identity | None, refund: entries.RefundFacts | None = None
+def follow_up_draft(
+    operation: Operation,
+    asked_by: Identity | None,
+    *,
+    refund: entries.RefundFacts | None = None,
 ) -> Draft:
-    """The intent of a refund or reversal at the provider; `asked_by` is absent when the box itself tries anew."""
+    """The intent of an operation on a standing payment; `asked_by` is absent when the box itself begins it or anew."""
     asked, disclosures = (None, ()) if asked_by is None else ask(asked_by, ())
     body = entries.IntentEntry(
         operation=_operation_facts(operation),
@@ -71,17 +74,21 @@ def outcome_draft(
     *,
     reference: str | None,
     code: str | None,
+    capture_before_ms: int | None = None,
 ) -> Draft:
-    """What became of an operation."""
+    """What became of an operation; `capture_before_ms` of one that had money held."""
+    is_captured = operation.kind is OperationKind.CAPTURE and state is OperationState.CONFIRMED
     body = entries.OutcomeEntry(
         operation=operation.operation_id,
         kind=operation.kind,
         payment=operation.payment_key.octets,
         state=state,
+        amount=operation.money.amount_minor if is_captured else None,
         intent=intent_hash,
         request=_request_of(operation),
         reference=reference,
         code=code,
+        capture_before=capture_before_ms,
     )
     return draft(entries.OUTCOME, operation.terminal, now_ms, body, ())
 
@@ -159,4 +166,5 @@ def _operation_facts(operation: Operation) -> entries.OperationFacts:
         currency=operation.money.currency,
         target=operation.target,
         source=operation.source,
+        held=operation.held_minor,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -11,10 +11,21 @@ from appliance.crypto import cbor
 from appliance.ledger import entry as ledger_entry
 from appliance.ledger.draft import RecordedEntry
 from appliance.model.errors import Rejected
+from appliance.model.operation import OperationKind
 from appliance.model.payment import PaymentState
 from appliance.wire import entries
 
 WireT = TypeVar("WireT", bound=msgspec.Struct)
+
+VERBS: Final = {
+    OperationKind.AUTHORISE: "payment",
+    OperationKind.RESERVE: "payment",
+    OperationKind.CAPTURE: "capture",
+    OperationKind.CANCEL: "reversal",
+    OperationKind.REFUND: "refund",
+    OperationKind.REVERSE: "reversal",
+}
+"""What a terminal asked for, by the operation that serves it."""
 
 
 def body_of(entry: RecordedEntry, shape: type[WireT]) -> WireT:

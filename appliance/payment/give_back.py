@@ -5,90 +5,57 @@ Owns what is written; whether it may be given is decided by the caller and held 
 
 from __future__ import annotations
 
-from appliance.ledger.draft import Draft, Purpose
+from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
-from appliance.model.errors import Unavailable
-from appliance.model.ids import ProviderKey, RequestKey
-from appliance.model.invariants import ensure
-from appliance.model.money import Money
-from appliance.model.operation import Operation, OperationKind, operation_id
+from appliance.model.operation import OperationKind
 from appliance.model.payment import Identity
-from appliance.payment.drafts import undo_intent_draft, undone_draft
+from appliance.payment.drafts import undone_draft
+from appliance.payment.follow_up import FollowUp
 from appliance.payment.guards import Unchanged
-from appliance.payment.operate import Operations
-from appliance.payment.records import StandingPayment, operation_count
-from appliance.payment.undo_entry import undo_entry
+from appliance.payment.undo_entry import all_left, undo_entry
 from appliance.ports.clock import Clock
 from appliance.wire import entries
 
 
 class GiveBack:
-    """Starts giving back; what a provider has to do goes on in the background."""
+    """Starts giving back; what a provider has to do goes on in the background.
 
-    def __init__(self, *, ledger: Ledger, operations: Operations | None, clock: Clock) -> None:
+    Both ways raise Rejected (what the guard says; nothing was written) or Unavailable (nothing was written, or the
+    resolver finds the intent later), and return when it is durable that the money goes back.
+    """
+
+    def __init__(self, *, ledger: Ledger, follow_up: FollowUp, clock: Clock) -> None:
         self._ledger = ledger
-        self._operations = operations
+        self._follow_up = follow_up
         self._clock = clock
 
-    async def __call__(
-        self,
-        kind: OperationKind,
-        standing: StandingPayment,
-        facts: entries.RefundFacts,
-        guard: Unchanged,
-        *,
-        asked_by: Identity | None,
-    ) -> None:
-        """Return when it is durable that `facts` are given back.
+    async def refund(self, facts: entries.RefundFacts, guard: Unchanged, asked_by: Identity) -> None:
+        """Give back what `facts` say."""
+        if facts.card:
+            await self._follow_up(OperationKind.REFUND, facts.card, guard, asked_by=asked_by, refund=facts)
+        else:
+            await self._from_the_drawer(OperationKind.REFUND, facts, guard, asked_by)
+
+    async def rest(self, reason: str, guard: Unchanged, *, asked_by: Identity | None) -> None:
+        """Give back all that is left, and give up what a card's bank only holds.
 
         Args:
-            kind: refund or reverse.
             asked_by: None for a reversal whose request is in the ledger already.
-        Raises:
-            Rejected: what the guard says; nothing was written.
-            Unavailable: nothing was written, or the resolver finds the intent later.
         """
-        now_ms = self._clock.now_ms()
+        standing = guard.standing
+        if standing.held_minor:
+            await self._follow_up(OperationKind.CANCEL, standing.held_minor, guard, asked_by=asked_by)
+        elif standing.left.card_minor:
+            await self._follow_up(OperationKind.REVERSE, standing.left.card_minor, guard, asked_by=asked_by)
+        else:
+            await self._from_the_drawer(OperationKind.REVERSE, all_left(standing, reason), guard, asked_by)
+
+    async def _from_the_drawer(
+        self, kind: OperationKind, facts: entries.RefundFacts, guard: Unchanged, asked_by: Identity | None
+    ) -> None:
+        standing = guard.standing
+        request = standing.reversal if asked_by is None else None
+        body = undo_entry(standing, facts, operation=None, request=request)
         terminal = standing.terminal if asked_by is None else asked_by.terminal
-        request = standing.reversal if asked_by is None else asked_by.key
-        if facts.card == 0:
-            body = undo_entry(standing, facts, operation=None, request=None if asked_by else request)
-            await self._append(undone_draft(kind, terminal, body, asked_by, now_ms), guard)
-            return
-        if self._operations is None:
-            raise Unavailable("cards_not_taken", "no card provider is set up on this box")
-        payment = standing.recorded.key
-        ordinal = await self._ledger.read(lambda connection: operation_count(connection, payment))
-        operation = _operation(standing, kind, facts.card, ordinal, request, terminal, now_ms)
-        is_refund = kind is OperationKind.REFUND
-        intent = await self._append(undo_intent_draft(operation, asked_by, facts if is_refund else None), guard)
-        self._operations.start(operation, intent)
-
-    async def _append(self, draft: Draft, guard: Unchanged) -> bytes:
-        (entry,) = await self._ledger.append([draft], guard, purpose=Purpose.OUTCOME)
-        return entry.entry_hash
-
-
-def _operation(
-    standing: StandingPayment,
-    kind: OperationKind,
-    card_minor: int,
-    ordinal: int,
-    request: RequestKey | None,
-    terminal: str,
-    now_ms: int,
-) -> Operation:
-    ensure(standing.provider_reference is not None, "a charged payment has a provider's reference")
-    name = operation_id(standing.recorded.key, ordinal)
-    return Operation(
-        operation_id=name,
-        kind=kind,
-        payment_key=standing.recorded.key,
-        provider_key=ProviderKey(name),
-        money=Money(card_minor, standing.recorded.currency),
-        prepared_ms=now_ms,
-        terminal=terminal,
-        target=standing.provider_reference,
-        source=None,
-        request=request,
-    )
+        draft = undone_draft(kind, terminal, body, asked_by, self._clock.now_ms())
+        await self._ledger.append([draft], guard, purpose=Purpose.OUTCOME)

@@ -88,11 +88,11 @@ def require_known(standing: StandingPayment | None) -> StandingPayment:
 
 
 def require_standing(standing: StandingPayment) -> None:
-    """Refuse to give back what is open, given back, or never took money."""
+    """Refuse to undo what is open, given back, or keeps no money."""
     state = standing.recorded.state
     if standing.reversal is not None or state in (PaymentState.REFUNDED, PaymentState.REVERSED):
         raise Rejected("already_undone", "all of it was given back before, or a reversal came first")
     if state is PaymentState.CHECKING:
         raise Rejected("payment_open", "the payment is still being checked; reverse it, or wait for its outcome")
-    if state not in (PaymentState.APPROVED, PaymentState.PARTLY_REFUNDED):
+    if state not in (PaymentState.APPROVED, PaymentState.AUTHORISED, PaymentState.PARTLY_REFUNDED):
         raise Rejected("payment_took_no_money", f"the payment is {state}: there is nothing to give back")

@@ -19,7 +19,8 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import OperationId, ProviderReference, RequestKey, TerminalId
 from appliance.model.limits import PROVIDER_DEADLINE_MS
-from appliance.model.operation import Operation, OperationKind, OperationState
+from appliance.model.money import Money
+from appliance.model.operation import SALES, Operation, OperationKind, OperationState
 from appliance.payment.drafts import outcome_draft, undone_draft
 from appliance.payment.guards import OperationOpen
 from appliance.payment.readers import Readers
@@ -64,6 +65,7 @@ class Operations:
         source_default: str,
         readers: Readers,
         admit: Callable[[], None],
+        capture_window_ms: int,
     ) -> None:
         self._ledger = ledger
         self._provider = provider
@@ -76,6 +78,7 @@ class Operations:
         self.readers = readers
         self.admit = admit
         self._running: dict[OperationId, Operation] = {}
+        self._capture_window_ms = capture_window_ms
 
     def is_running(self, operation_id: OperationId) -> bool:
         """True while the provider's answer is awaited or being recorded; the resolver keeps away."""
@@ -97,7 +100,7 @@ class Operations:
     def give_up(self, payment: RequestKey) -> None:
         """Wait no longer for the customer of `payment`, if one is waited for."""
         for operation in self._running.values():
-            if operation.payment_key == payment and operation.kind is OperationKind.AUTHORISE:
+            if operation.payment_key == payment and operation.kind in SALES:
                 self._provider.give_up(operation.provider_key)
 
     def hurry(self, reference: ProviderReference) -> bool:
@@ -122,10 +125,22 @@ class Operations:
     async def record(self, operation: Operation, settled: Settled, intent_hash: bytes) -> None:
         """Write the outcome, once; with a confirmed refund or reversal goes the entry that says what was given."""
         now_ms = self._clock.now_ms()
+        is_confirmed = settled.state is OperationState.CONFIRMED
+        is_held = is_confirmed and operation.kind is OperationKind.RESERVE
+        # Counted from the intent: an answer that was found late must not make an authorisation look younger.
+        capture_before_ms = operation.prepared_ms + self._capture_window_ms if is_held else None
         drafts = [
-            outcome_draft(operation, settled.state, intent_hash, now_ms, reference=settled.reference, code=settled.code)
+            outcome_draft(
+                operation,
+                settled.state,
+                intent_hash,
+                now_ms,
+                reference=settled.reference,
+                code=settled.code,
+                capture_before_ms=capture_before_ms,
+            )
         ]
-        if operation.kind is not OperationKind.AUTHORISE and settled.state is OperationState.CONFIRMED:
+        if is_confirmed and _takes_back(operation):
             body = await self._ledger.read(lambda connection: confirmed_entry(connection, operation))
             drafts.append(undone_draft(operation.kind, operation.terminal, body, None, now_ms))
         guard = OperationOpen(
@@ -157,6 +172,8 @@ class Operations:
                 match question:
                     case port.Authorise():
                         return await self._provider.authorise(question)
+                    case port.Capture():
+                        return await self._provider.capture(question)
                     case port.Refund():
                         return await self._provider.refund(question)
                     case port.Cancel():
@@ -173,20 +190,33 @@ class Operations:
             operation_id=operation.operation_id,
             terminal_id=TerminalId(operation.terminal),
         )
-        if operation.kind is OperationKind.AUTHORISE:
-            return port.Authorise(
-                provider_key=operation.provider_key,
-                reference=reference,
-                amount=operation.money,
-                source=port.CardSource(operation.source or self._source_default),
-            )
-        # Every card payment is captured at once, so a reversal gives captured money back like a refund.
-        return port.Refund(
-            provider_key=operation.provider_key,
-            reference=reference,
-            amount=operation.money,
-            of=ProviderReference(operation.target or ""),
-        )
+        key, amount, of = operation.provider_key, operation.money, ProviderReference(operation.target or "")
+        match operation.kind:
+            case OperationKind.AUTHORISE | OperationKind.RESERVE:
+                return port.Authorise(
+                    provider_key=key,
+                    reference=reference,
+                    amount=amount,
+                    source=port.CardSource(operation.source or self._source_default),
+                    is_captured_later=operation.kind is OperationKind.RESERVE,
+                )
+            case OperationKind.CAPTURE:
+                held = Money(operation.held_minor, amount.currency)
+                return port.Capture(provider_key=key, reference=reference, amount=amount, held=held, of=of)
+            case OperationKind.CANCEL:
+                return port.Cancel(provider_key=key, reference=reference, amount=amount, of=of)
+            case OperationKind.REFUND | OperationKind.REVERSE:
+                # A reversal of money that was taken gives it back like a refund.
+                return port.Refund(provider_key=key, reference=reference, amount=amount, of=of)
+            case _:
+                assert_never(operation.kind)
+
+
+def _takes_back(operation: Operation) -> bool:
+    """Whether its confirmation is told by an entry of a refund or reversal; an authorisation that expired has none."""
+    if operation.kind is OperationKind.CANCEL:
+        return operation.request is not None
+    return operation.kind in (OperationKind.REFUND, OperationKind.REVERSE)
 
 
 def settle(kind: OperationKind, answer: port.Answer) -> Settled:
@@ -198,10 +228,10 @@ def settle(kind: OperationKind, answer: port.Answer) -> Settled:
             return Settled(state=OperationState.REJECTED, reference=answer.provider_reference, code=answer.code)
         case port.Refused():
             return Settled(state=OperationState.REJECTED, reference=None, code=answer.code)
-        case port.NotSent() if kind is OperationKind.AUTHORISE:
+        case port.NotSent() if kind in SALES:
             return Settled(state=OperationState.ABSENT, reference=None, code="provider_unreachable")
         case port.NotSent():
-            # Money must still go back: being checked until the resolver starts a new operation.
+            # It was asked for and must still be done: being checked until the resolver starts a new operation.
             return Settled(state=OperationState.UNKNOWN, reference=None, code="provider_unreachable")
         case port.Unknown():
             return Settled(state=OperationState.UNKNOWN, reference=answer.provider_reference, code=answer.reason)

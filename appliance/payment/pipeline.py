@@ -23,6 +23,7 @@ from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.payment import ClearedPayment, Identity, RecordedPayment
 from appliance.payment.authorise import prepare
+from appliance.payment.capture import Capture
 from appliance.payment.operate import Operations
 from appliance.payment.record import being_checked, record_sale
 from appliance.payment.records import find_payment, find_refund, find_request
@@ -36,7 +37,7 @@ from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
 from appliance.runtime.stages import Stages
 from appliance.wire.answers import PaymentAnswer
-from appliance.wire.requests import AbortBody, PaymentBody, RefundBody, ReversalBody, StatusBody
+from appliance.wire.requests import AbortBody, CaptureBody, PaymentBody, RefundBody, ReversalBody, StatusBody
 
 
 class PaymentPipeline:
@@ -51,6 +52,7 @@ class PaymentPipeline:
         operations: Operations | None,
         undo: Undo,
         refund: Refund,
+        capture: Capture,
         respond: Respond,
         ledger: Ledger,
         clock: Clock,
@@ -62,6 +64,7 @@ class PaymentPipeline:
         self._operations = operations
         self._undo = undo
         self._refund = refund
+        self._capture = capture
         self._respond = respond
         self._ledger = ledger
         self._clock = clock
@@ -91,19 +94,22 @@ class PaymentPipeline:
     async def refund(self, signed: SignedRequest) -> PaymentAnswer:
         """Give a payment back, all of it or a part."""
         request = await self._authenticate(signed, RefundBody)
-        return await self._taken_back(request.identity, request.body.of, "refund", lambda: self._refund(request))
+        return await self._changed(request.identity, request.body.of, "refund", lambda: self._refund(request))
+
+    async def capture(self, signed: SignedRequest) -> PaymentAnswer:
+        """Take money that a card's bank holds."""
+        request = await self._authenticate(signed, CaptureBody)
+        return await self._changed(request.identity, request.body.of, "capture", lambda: self._capture(request))
 
     async def reverse(self, signed: SignedRequest) -> PaymentAnswer:
         """See to it that a payment does not stand."""
         request = await self._authenticate(signed, ReversalBody)
-        return await self._taken_back(
-            request.identity, request.body.of, "reversal", lambda: self._undo.reverse(request)
-        )
+        return await self._changed(request.identity, request.body.of, "reversal", lambda: self._undo.reverse(request))
 
     async def abort(self, signed: SignedRequest) -> PaymentAnswer:
         """Stop a payment that is not approved yet."""
         request = await self._authenticate(signed, AbortBody)
-        return await self._taken_back(request.identity, request.body.of, "abort", lambda: self._undo.abort(request))
+        return await self._changed(request.identity, request.body.of, "abort", lambda: self._undo.abort(request))
 
     async def status(self, signed: SignedRequest) -> PaymentAnswer:
         """What the ledger says about a key, with a receipt under the newest head."""
@@ -124,12 +130,12 @@ class PaymentPipeline:
             self._operations.start(prepared.spend(), prepared.intent_hash)
         return being_checked(prepared)
 
-    async def _taken_back(
-        self, identity: Identity, of: str, verb: str, undo: Callable[[], Awaitable[RequestKey]]
+    async def _changed(
+        self, identity: Identity, of: str, verb: str, change: Callable[[], Awaitable[RequestKey]]
     ) -> PaymentAnswer:
         try:
             self._admission.admit_undo()
-            await undo()
+            await change()
         except AlreadyRecorded:
             pass  # the same request again: what follows answers it
         except Unavailable:

@@ -14,10 +14,10 @@ from typing import Final
 from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.rows import insert_rows
 from appliance.model.invariants import ensure
-from appliance.model.operation import OperationKind, OperationState, advance
+from appliance.model.operation import SALES, OperationKind, OperationState, advance
 from appliance.model.payment import PaymentState
 from appliance.payment import refund_rows
-from appliance.payment.entry_body import body_of, state_after_refund, terminal_of
+from appliance.payment.entry_body import VERBS, body_of, state_after_refund, terminal_of
 from appliance.wire import entries
 from appliance.wire.requests import TenderBody
 
@@ -29,6 +29,18 @@ STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState | Non
     (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
     (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
     (OperationKind.AUTHORISE, OperationState.UNKNOWN): PaymentState.CHECKING,
+    (OperationKind.RESERVE, OperationState.CONFIRMED): PaymentState.AUTHORISED,
+    (OperationKind.RESERVE, OperationState.REJECTED): PaymentState.DECLINED,
+    (OperationKind.RESERVE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
+    (OperationKind.RESERVE, OperationState.UNKNOWN): PaymentState.CHECKING,
+    (OperationKind.CAPTURE, OperationState.CONFIRMED): PaymentState.APPROVED,
+    (OperationKind.CAPTURE, OperationState.REJECTED): PaymentState.AUTHORISED,
+    (OperationKind.CAPTURE, OperationState.ABSENT): PaymentState.CHECKING,  # a new attempt follows in the same commit
+    (OperationKind.CAPTURE, OperationState.UNKNOWN): PaymentState.CHECKING,
+    (OperationKind.CANCEL, OperationState.CONFIRMED): PaymentState.EXPIRED,  # of a reversal its entry follows
+    (OperationKind.CANCEL, OperationState.REJECTED): PaymentState.AUTHORISED,
+    (OperationKind.CANCEL, OperationState.ABSENT): PaymentState.CHECKING,
+    (OperationKind.CANCEL, OperationState.UNKNOWN): PaymentState.CHECKING,
     (OperationKind.REFUND, OperationState.CONFIRMED): PaymentState.CHECKING,  # its entry follows in the same commit
     (OperationKind.REFUND, OperationState.REJECTED): None,
     (OperationKind.REFUND, OperationState.ABSENT): PaymentState.CHECKING,  # a new attempt follows in the same commit
@@ -40,6 +52,7 @@ STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState | Non
 }
 """How a payment stands once its operation does, the whole truth; None: as before, `approved` or `partly_refunded`."""
 
+_KEEPS_MONEY: Final = (None, PaymentState.APPROVED, PaymentState.AUTHORISED)
 _STANDS: Final = "CASE WHEN cash_back + card_back > 0 THEN 'partly_refunded' ELSE 'approved' END"
 
 
@@ -53,20 +66,23 @@ class PaymentProjection:
         # payment, its own.
         "CREATE TABLE requests (key BLOB PRIMARY KEY, verb TEXT NOT NULL, terminal TEXT NOT NULL,"
         " payload BLOB NOT NULL, payment BLOB NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID",
-        # cash, card: as tendered; *_back: given back of it. first, last: entries that a receipt proves. is_charged: the
-        # card was. reversal: key of the request after which the payment must not stand.
+        # cash, card: as tendered, or captured; *_back: given back of it. first, last: entries that a receipt proves.
+        # is_charged: the card was. held: what its bank holds instead, until capture_before (Unix ms). reversal: key of
+        # the request after which the payment must not stand.
         "CREATE TABLE payments (key BLOB PRIMARY KEY, terminal TEXT NOT NULL, state TEXT NOT NULL,"
         " currency TEXT NOT NULL, total INTEGER NOT NULL, cash INTEGER NOT NULL, card INTEGER NOT NULL,"
         " sold_at_ms INTEGER NOT NULL,"
         " first INTEGER NOT NULL, last INTEGER NOT NULL, is_charged INTEGER NOT NULL DEFAULT 0,"
         " cash_back INTEGER NOT NULL DEFAULT 0, card_back INTEGER NOT NULL DEFAULT 0,"
+        " held INTEGER NOT NULL DEFAULT 0, capture_before INTEGER,"
         " reversal BLOB, reference TEXT, code TEXT) WITHOUT ROWID",
         "CREATE TABLE operations (id TEXT PRIMARY KEY, payment BLOB NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,"
         " provider_key TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, terminal TEXT NOT NULL,"
         " prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL, target TEXT, source TEXT, reference TEXT, code TEXT,"
-        " request BLOB) WITHOUT ROWID",
+        " request BLOB, held INTEGER NOT NULL) WITHOUT ROWID",
         "CREATE INDEX operations_open ON operations (prepared_ms) WHERE state IN ('prepared', 'unknown')",
         "CREATE INDEX payments_being_undone ON payments (first) WHERE state = 'being_checked' AND reversal IS NOT NULL",
+        "CREATE INDEX payments_held ON payments (capture_before) WHERE state = 'authorised'",
         *refund_rows.SCHEMA,
     )
     kinds: Final = frozenset(
@@ -116,7 +132,7 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         connection.execute(_INSERT_PAYMENT, _payment_row(entry, body.asked, body.sale, PaymentState.CHECKING))
     else:
         if body.asked is not None:
-            _ask_back(connection, entry, body.asked, _VERBS[OperationKind(operation.kind)], body.payment)
+            _ask(connection, entry, body.asked, VERBS[OperationKind(operation.kind)], body.payment)
         if body.refund is not None:
             refund_rows.begin(connection, entry.seq, body)
         elif operation.kind == OperationKind.REFUND:
@@ -126,7 +142,7 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
             (PaymentState.CHECKING, entry.seq, body.payment),
         )
     connection.execute(
-        "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?)",
+        "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)",
         (
             operation.id,
             body.payment,
@@ -141,14 +157,13 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
             operation.target,
             operation.source,
             request,
+            operation.held,
         ),
     )
 
 
-def _ask_back(
-    connection: sqlite3.Connection, entry: RecordedEntry, asked: entries.Asked, verb: str, payment: bytes
-) -> None:
-    """A terminal asks for money back: once, or for good."""
+def _ask(connection: sqlite3.Connection, entry: RecordedEntry, asked: entries.Asked, verb: str, payment: bytes) -> None:
+    """A terminal asks something of a payment that stands."""
     connection.execute(_INSERT_REQUEST, _request_row(entry, asked, verb, payment))
     if verb == "reversal":
         connection.execute("UPDATE payments SET reversal = ? WHERE key = ?", (asked.key, payment))
@@ -163,29 +178,52 @@ def _outcome(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         (following, body.reference, body.code, body.operation),
     )
     after = STATE_AFTER[kind, following]
-    if kind is OperationKind.AUTHORISE:
+    if kind in SALES:
         connection.execute(
-            "UPDATE payments SET is_charged = ?, reference = coalesce(?, reference) WHERE key = ?",
-            (following is OperationState.CONFIRMED, body.reference, body.payment),
+            "UPDATE payments SET reference = coalesce(?, reference) WHERE key = ?", (body.reference, body.payment)
         )
-    if kind is OperationKind.REVERSE and after is None:
-        # The provider refused to give the money back: the payment stands and may be refunded again.
-        connection.execute("UPDATE payments SET reversal = NULL WHERE key = ?", (body.payment,))
+    _move_money(connection, kind, following, body)
     # A payment whose reversal is wanted is never told as standing: it stays "being checked" until it is reversed.
     connection.execute(
         "UPDATE payments SET last = ?, code = ?,"  # noqa: S608 - constants only
         f" state = CASE WHEN ? AND reversal IS NOT NULL THEN 'being_checked' ELSE coalesce(?, {_STANDS}) END"
         " WHERE key = ?",
-        (entry.seq, body.code, after in (None, PaymentState.APPROVED), after, body.payment),
+        (entry.seq, body.code, after in _KEEPS_MONEY, after, body.payment),
     )
     if kind is OperationKind.REFUND:
         refund_rows.move(connection, body.request, after, entry.seq, code=body.code)
 
 
+def _move_money(
+    connection: sqlite3.Connection, kind: OperationKind, state: OperationState, body: entries.OutcomeEntry
+) -> None:
+    """What is charged and what is held, once an operation has its end."""
+    match kind, state:
+        case OperationKind.AUTHORISE, OperationState.CONFIRMED:
+            connection.execute("UPDATE payments SET is_charged = 1 WHERE key = ?", (body.payment,))
+        case OperationKind.RESERVE, OperationState.CONFIRMED:
+            connection.execute(
+                "UPDATE payments SET held = card, capture_before = ? WHERE key = ?", (body.capture_before, body.payment)
+            )
+        case OperationKind.CAPTURE, OperationState.CONFIRMED:
+            connection.execute(
+                "UPDATE payments SET is_charged = 1, held = 0, card = ? WHERE key = ?", (body.amount, body.payment)
+            )
+        case OperationKind.CANCEL, OperationState.CONFIRMED:
+            connection.execute("UPDATE payments SET held = 0 WHERE key = ?", (body.payment,))
+        case ((OperationKind.CANCEL | OperationKind.REVERSE), OperationState.REJECTED):
+            # The provider would not give it up or back: the payment stands, and is not tried again by itself.
+            connection.execute(
+                "UPDATE payments SET reversal = NULL, capture_before = NULL WHERE key = ?", (body.payment,)
+            )
+        case _:
+            return
+
+
 def _undo(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.UndoEntry)
     if body.asked is not None:
-        _ask_back(connection, entry, body.asked, entry.kind, body.payment)
+        _ask(connection, entry, body.asked, entry.kind, body.payment)
     state = PaymentState.REVERSED if entry.kind == entries.REVERSAL else state_after_refund(body)
     if entry.kind == entries.REFUND:
         refund_rows.finish(connection, entry.seq, body, state)
@@ -210,7 +248,7 @@ def _tombstone(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
 
 def _reversal_wanted(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.ReversalWantedEntry)
-    _ask_back(connection, entry, body.asked, "reversal", body.payment)
+    _ask(connection, entry, body.asked, "reversal", body.payment)
     connection.execute("UPDATE payments SET last = ? WHERE key = ?", (entry.seq, body.payment))
 
 
@@ -223,7 +261,6 @@ _APPLY: Final = {
     entries.REVERSAL_WANTED: _reversal_wanted,
 }
 
-_VERBS: Final = {OperationKind.REFUND: "refund", OperationKind.REVERSE: "reversal"}
 _INTO_REQUESTS: Final = "INSERT INTO requests VALUES"
 _INTO_PAYMENTS: Final = (
     "INSERT INTO payments (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last) VALUES"

@@ -26,7 +26,7 @@ from appliance.wire import entries
 
 _OPERATION_COLUMNS: Final = (
     "id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
-    " reference, request"
+    " reference, request, held"
 )
 
 
@@ -57,6 +57,7 @@ class StandingPayment:
     Attributes:
         left: what may still be given back; what the card was not charged is no part of it.
         is_complete: cash holds, or the card was charged: it was approved at some time.
+        held_minor: what the card's bank holds, neither charged nor given up.
         reversal: the request after which the payment must not stand, if there is one.
         sold_seq: the entry that holds the sale.
     """
@@ -66,6 +67,8 @@ class StandingPayment:
     has_card: bool
     left: Share
     is_complete: bool
+    held_minor: int
+    capture_before_ms: int | None
     reversal: RequestKey | None
     provider_reference: ProviderReference | None
     sold_seq: int
@@ -111,14 +114,14 @@ def committed_names(connection: sqlite3.Connection, seq: int) -> frozenset[str] 
 def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPayment | None:
     """How the payment `key` stands, if it exists (a tombstone does)."""
     row = connection.execute(
-        "SELECT terminal, state, currency, total, cash, card, first, last, is_charged, cash_back, card_back, reversal,"
-        " reference, code FROM payments WHERE key = ?",
+        "SELECT terminal, state, currency, total, cash, card, first, last, is_charged, cash_back, card_back, held,"
+        " capture_before, reversal, reference, code FROM payments WHERE key = ?",
         (key.octets,),
     ).fetchone()
     if row is None:
         return None
     terminal, state, currency, total, cash, card, first, last, is_charged, cash_back, card_back = row[:11]
-    reversal, reference, code = row[11:]
+    held, capture_before, reversal, reference, code = row[11:]
     is_complete = bool(is_charged) or card == 0
     return StandingPayment(
         recorded=RecordedPayment(
@@ -129,11 +132,14 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
             currency=currency,
             code=code,
             refunded_minor=cash_back + card_back,
+            capture_before_ms=capture_before if state == PaymentState.AUTHORISED else None,
         ),
         terminal=TerminalId(terminal),
         has_card=card > 0,
         left=Share(cash_minor=cash - cash_back, card_minor=card - card_back if is_complete else 0),
         is_complete=is_complete,
+        held_minor=held,
+        capture_before_ms=capture_before,
         reversal=None if reversal is None else _key(reversal),
         provider_reference=None if reference is None else ProviderReference(reference),
         sold_seq=first,
@@ -220,6 +226,16 @@ def reversals_due(connection: sqlite3.Connection, limit: int) -> tuple[RequestKe
     return tuple(_key(key) for (key,) in rows)
 
 
+def held_until(connection: sqlite3.Connection, before_ms: int, limit: int) -> tuple[tuple[RequestKey, int], ...]:
+    """Authorised payments whose time to be captured ends at `before_ms` or earlier, with that time; the first first."""
+    rows = connection.execute(
+        "SELECT key, capture_before FROM payments WHERE state = 'authorised' AND capture_before <= ?"
+        " ORDER BY capture_before LIMIT ?",
+        (before_ms, limit),
+    ).fetchall()
+    return tuple((_key(key), capture_before) for key, capture_before in rows)
+
+
 def entry_hash_at(connection: sqlite3.Connection, seq: int) -> bytes:
     """SHA-256 of the entry `seq`, which must exist."""
     (entry,) = connection.execute("SELECT entry FROM entries WHERE seq = ?", (seq,)).fetchone()
@@ -249,6 +265,7 @@ def _open(
     source: str | None,
     reference: str | None,
     request: bytes | None,
+    held: int,
 ) -> OpenOperation:
     return OpenOperation(
         operation=Operation(
@@ -262,6 +279,7 @@ def _open(
             target=target,
             source=source,
             request=None if request is None else _key(request),
+            held_minor=held,
         ),
         state=OperationState(state),
         intent_seq=intent,

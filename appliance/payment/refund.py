@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
-from appliance.model.operation import OperationKind
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.refund import Part, Share, parts_worth_minor, shared
 from appliance.model.sale import Sale, TenderKind
@@ -61,6 +60,8 @@ class Refund:
         body, identity = request.body, request.identity
         standing = require_known(await look(self._ledger, identity, payment))
         require_standing(standing)
+        if standing.held_minor:
+            raise Rejected("payment_not_captured", "the card was not charged yet: reverse the payment instead")
         share = await self._share(standing, body)
         facts = RefundFacts(
             cash=share.cash_minor,
@@ -70,7 +71,7 @@ class Refund:
             reason=body.reason,
         )
         guard = Unchanged(standing=standing, fresh=unused(identity.key))
-        await self._give_back(OperationKind.REFUND, standing, facts, guard, asked_by=identity)
+        await self._give_back.refund(facts, guard, identity)
 
     async def _share(self, standing: StandingPayment, body: RefundBody) -> Share:
         left = standing.left

@@ -1,31 +1,40 @@
 """Finds out what became of operations whose answer was lost, by reading only, and finishes what was promised.
 
     found                      record what the provider has
-    absent, proven             an authorisation is closed: nothing was charged
-                               a refund or reversal starts anew under a new provider key, until it is confirmed
+    absent, proven             what begins a payment is closed: nothing was charged
+                               anything else starts anew under a new provider key, until it is confirmed
     anything else              ask again later
 
 Absence is proven by two complete listings whose provider times lie at least `settle_ms` apart, the first of them begun
-after the request can no longer be on its way. Reversals asked for while their payment was open start here too.
+after the request can no longer be on its way. Reversals asked for while their payment was open start here too,
+and so does giving up what a card's bank holds when the time to capture it has passed.
 """
 
 from __future__ import annotations
 
 import random
+import sqlite3
 from typing import Final
 
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import OperationId, RequestKey
-from appliance.model.limits import DAY_MS, PROVIDER_DEADLINE_MS
-from appliance.model.operation import OperationKind, OperationState
-from appliance.payment.drafts import outcome_draft, undo_intent_draft
+from appliance.model.limits import DAY_MS, HOUR_MS, PROVIDER_DEADLINE_MS
+from appliance.model.operation import SALES, OperationState
+from appliance.payment.drafts import follow_up_draft, outcome_draft
 from appliance.payment.give_back import GiveBack
 from appliance.payment.guards import OperationOpen, Unchanged, require_payment
 from appliance.payment.operate import Operations, Settled, settle
-from appliance.payment.records import OpenOperation, entry_hash_at, open_operations, operation_count, reversals_due
-from appliance.payment.undo_entry import all_left
+from appliance.payment.records import (
+    OpenOperation,
+    StandingPayment,
+    entry_hash_at,
+    held_until,
+    open_operations,
+    operation_count,
+    reversals_due,
+)
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
@@ -33,6 +42,7 @@ from appliance.runtime.log import Log
 BATCH: Final = 256
 _IDLE_MS: Final = 1_000
 _PAUSE_MS_MAX: Final = 60_000
+_WARN_BEFORE_MS: Final = 6 * HOUR_MS
 _CLOCK_ERROR_MS: Final = DAY_MS
 """How far before the intent a listing starts: more than the box's clock may have been wrong."""
 
@@ -62,6 +72,7 @@ class Resolver:
         self._looked_since_ms: dict[OperationId, int] = {}
         self._next_look_ms: dict[OperationId, int] = {}
         self._pause_ms: dict[OperationId, int] = {}
+        self._warned: frozenset[RequestKey] = frozenset()
 
     async def run(self) -> None:
         """Look again and again; the first look comes at once, because a start is a recovery."""
@@ -71,8 +82,9 @@ class Resolver:
 
     async def look(self) -> None:
         """One round over reversals that are due and operations that are open."""
-        for payment in await self._ledger.read(lambda connection: reversals_due(connection, BATCH)):
-            await self._start_reversal(payment)
+        for standing in await self._ledger.read(self._due):
+            await self._take_back(standing)
+        await self._warn()
         waiting = await self._ledger.read(lambda connection: open_operations(connection, BATCH))
         names = {each.operation.operation_id for each in waiting}
         for known in (self._absent_since_ms, self._looked_since_ms, self._next_look_ms, self._pause_ms):
@@ -119,7 +131,7 @@ class Resolver:
 
     async def _close_absent(self, waiting: OpenOperation) -> None:
         operation = waiting.operation
-        if operation.kind is OperationKind.AUTHORISE:
+        if operation.kind in SALES:
             await self._close(waiting, Settled(state=OperationState.ABSENT, reference=None, code="never_charged"))
             return
         payment = operation.payment_key
@@ -136,16 +148,29 @@ class Resolver:
         )
         guard = OperationOpen(operation_id=operation.operation_id)
         # One commit: the old attempt is closed exactly when the new one is promised.
-        _, intent = await self._ledger.append([absent, undo_intent_draft(again, None)], guard, purpose=Purpose.OUTCOME)
+        _, intent = await self._ledger.append([absent, follow_up_draft(again, None)], guard, purpose=Purpose.OUTCOME)
         self._operations.start(again, intent.entry_hash)
 
-    async def _start_reversal(self, payment: RequestKey) -> None:
-        standing = await self._ledger.read(lambda connection: require_payment(connection, payment))
-        guard = Unchanged(standing=standing, fresh=None)
+    def _due(self, connection: sqlite3.Connection) -> list[StandingPayment]:
+        """Reversals asked for while their payment was open, and what is held too long."""
+        expired = [payment for payment, _ in held_until(connection, self._clock.now_ms(), BATCH)]
+        return [require_payment(connection, payment) for payment in (*reversals_due(connection, BATCH), *expired)]
+
+    async def _take_back(self, standing: StandingPayment) -> None:
         try:
-            await self._give_back(OperationKind.REVERSE, standing, all_left(standing, ""), guard, asked_by=None)
+            await self._give_back.rest("", Unchanged(standing=standing, fresh=None), asked_by=None)
         except (Rejected, Unavailable) as refusal:
-            self._log.info("reversal.postponed", payment=str(payment), code=refusal.code)
+            self._log.info("reversal.postponed", payment=str(standing.recorded.key), code=refusal.code)
+
+    async def _warn(self) -> None:
+        """Say once of each authorised payment that its time to be captured runs out."""
+        now_ms = self._clock.now_ms()
+        soon = await self._ledger.read(lambda connection: held_until(connection, now_ms + _WARN_BEFORE_MS, BATCH))
+        for payment, capture_before_ms in soon:
+            if payment not in self._warned:
+                left_ms = capture_before_ms - now_ms
+                self._log.warning("authorisation.expires_soon", payment=str(payment), left_ms=left_ms)
+        self._warned = frozenset(payment for payment, _ in soon)
 
     def _wait(self, name: OperationId, found: port.Absent | port.Unknown) -> None:
         pause_ms = min(2 * self._pause_ms.get(name, _IDLE_MS // 2), _PAUSE_MS_MAX, max(self._settle_ms, _IDLE_MS))

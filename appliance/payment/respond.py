@@ -48,4 +48,5 @@ class Respond:
             code=recorded.code,
             refunded_minor=recorded.refunded_minor,
             given_minor=recorded.given_minor,
+            capture_before_ms=recorded.capture_before_ms,
         )

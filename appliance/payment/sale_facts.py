@@ -42,6 +42,7 @@ def facts_of(sale: Sale) -> entries.SaleFacts:
         rounding=sale.rounding_minor,
         change=sale.change_minor,
         reference=sale.reference,
+        capture="later" if sale.is_captured_later else "at_once",
     )
 
 
@@ -59,6 +60,7 @@ def sale_of(facts: entries.SaleFacts) -> Sale:
         change_minor=facts.change,
         sold_at_ms=facts.sold_at_ms,
         reference=facts.reference,
+        is_captured_later=facts.capture == "later",
     )
 
 

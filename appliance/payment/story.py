@@ -11,9 +11,10 @@ import msgspec
 from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.ledger import Ledger
 from appliance.model.ids import TerminalId, request_key
-from appliance.model.operation import OperationState
+from appliance.model.operation import OperationKind, OperationState
 from appliance.model.payment import PaymentState
-from appliance.payment.entry_body import body_of, state_after_refund, terminal_of
+from appliance.payment.entry_body import VERBS, body_of, state_after_refund, terminal_of
+from appliance.payment.projection import STATE_AFTER
 from appliance.payment.records import find_payment, sold_by
 from appliance.wire import entries
 from appliance.wire.answers import Event
@@ -30,12 +31,6 @@ _KINDS: Final = frozenset(
         entries.REVERSAL_WANTED,
     }
 )
-_AFTER_AUTHORISE: Final = {
-    OperationState.CONFIRMED: PaymentState.APPROVED,
-    OperationState.REJECTED: PaymentState.DECLINED,
-    OperationState.ABSENT: PaymentState.NOT_CHARGED,
-    OperationState.UNKNOWN: PaymentState.CHECKING,
-}
 
 
 async def events_after(ledger: Ledger, terminal: TerminalId, after: int) -> tuple[tuple[Event, ...], int]:
@@ -81,7 +76,7 @@ def _event(entry: RecordedEntry) -> Event:
             return _of(entry, body_of(entry, entries.SaleEntry).asked.key, "payment", PaymentState.APPROVED)
         case entries.INTENT:
             intent = body_of(entry, entries.IntentEntry)
-            return _of(entry, intent.payment, _verb(intent.operation.kind), PaymentState.CHECKING)
+            return _of(entry, intent.payment, VERBS[OperationKind(intent.operation.kind)], PaymentState.CHECKING)
         case entries.OUTCOME:
             return _outcome(entry)
         case entries.REFUND:
@@ -97,18 +92,11 @@ def _event(entry: RecordedEntry) -> Event:
 
 def _outcome(entry: RecordedEntry) -> Event:
     body = body_of(entry, entries.OutcomeEntry)
-    kind = body.kind
-    state = _AFTER_AUTHORISE[OperationState(body.state)]
-    if kind != "authorise":
-        # A confirmed refund or reversal is told by the entry that follows it in the same commit.
-        # Where it was refused the payment stands; how much of it went back before is `status`'s to say.
-        is_refused = body.state == OperationState.REJECTED
-        state = PaymentState.APPROVED if is_refused else PaymentState.CHECKING
-    return _of(entry, body.payment, _verb(kind), state, body.code)
-
-
-def _verb(operation_kind: str) -> str:
-    return {"authorise": "payment", "refund": "refund"}.get(operation_kind, "reversal")
+    # Where money was not given back the payment stands; how much of it went back before is `status`'s to say.
+    state = STATE_AFTER[OperationKind(body.kind), OperationState(body.state)] or PaymentState.APPROVED
+    if state is PaymentState.EXPIRED and body.request is not None:
+        state = PaymentState.CHECKING  # given up for a reversal, told by the entry that follows it in the same commit
+    return _of(entry, body.payment, VERBS[OperationKind(body.kind)], state, body.code)
 
 
 def _of(entry: RecordedEntry, key: bytes, verb: str, state: PaymentState, code: str | None = None) -> Event:

@@ -1,6 +1,7 @@
 """Reversal and abort: the two ways of stopping a payment, whatever became of it.
 
-    reversal  a payment must not stand: in the end no money of it is kept; of a partly refunded one the rest goes back
+    reversal  a payment must not stand: in the end no money of it is kept; of a partly refunded one the rest goes back,
+            what a card's bank only holds is given up
     abort     a payment is stopped before it is approved
 
 Of a key never seen either writes a tombstone: should the payment still come, it is refused. Of an open payment either
@@ -14,7 +15,6 @@ from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
-from appliance.model.operation import OperationKind
 from appliance.model.payment import AuthenticatedRequest, Identity, PaymentState
 from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.drafts import ask, draft
@@ -23,12 +23,17 @@ from appliance.payment.guards import Unchanged, Unseen, require_standing, unused
 from appliance.payment.looking import look, until_unchanged
 from appliance.payment.operate import Operations
 from appliance.payment.records import StandingPayment
-from appliance.payment.undo_entry import all_left
 from appliance.ports.clock import Clock
 from appliance.wire import entries
 from appliance.wire.requests import AbortBody, ReversalBody
 
-_NOTHING_TO_UNDO = (PaymentState.DECLINED, PaymentState.NOT_CHARGED, PaymentState.CANCELLED, PaymentState.REVERSED)
+_NOTHING_TO_UNDO = (
+    PaymentState.DECLINED,
+    PaymentState.NOT_CHARGED,
+    PaymentState.EXPIRED,
+    PaymentState.CANCELLED,
+    PaymentState.REVERSED,
+)
 
 
 class Undo:
@@ -72,8 +77,7 @@ class Undo:
         else:
             require_standing(standing)
             guard = Unchanged(standing=standing, fresh=unused(identity.key))
-            facts = all_left(standing, reason)
-            await self._give_back(OperationKind.REVERSE, standing, facts, guard, asked_by=identity)
+            await self._give_back.rest(reason, guard, asked_by=identity)
 
     async def _bury(self, identity: Identity, payment: RequestKey) -> None:
         asked, disclosures = ask(identity, ())

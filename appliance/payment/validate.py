@@ -46,6 +46,7 @@ def validate(request: AuthenticatedRequest[PaymentBody], rules: ShopRules) -> Va
         change_minor=body.change_minor,
         sold_at_ms=_sold_at_ms(body, request.identity.received_ms),
         reference=body.reference,
+        is_captured_later=body.capture == "later",
     )
     if sale.total_minor > rules.amount_minor_max:
         raise Rejected("amount_too_large", f"expected at most {rules.amount_minor_max} minor units")

@@ -39,15 +39,30 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorise:
-    """Take `amount` from a card and capture it at once."""
+    """Take `amount` from a card; or have its bank hold it, to be captured later."""
 
     provider_key: ProviderKey
     reference: Reference
     amount: Money
     source: CardSource
+    is_captured_later: bool = False
 
     def __post_init__(self) -> None:
         ensure(self.amount.amount_minor > 0, "a card payment takes a positive amount")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """Take `amount` of the `held` that the payment `of` holds; what is above it is given up."""
+
+    provider_key: ProviderKey
+    reference: Reference
+    amount: Money
+    held: Money
+    of: ProviderReference
+
+    def __post_init__(self) -> None:
+        ensure(0 < self.amount.amount_minor <= self.held.amount_minor, "a capture takes at most what is held")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +88,7 @@ class Cancel:
     of: ProviderReference
 
 
-Operation = Authorise | Refund | Cancel
+Operation = Authorise | Capture | Refund | Cancel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +156,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absent:
-    """One complete listing, read to its last page, does not hold the operation. Proof needs two: `payment/resolve.py`.
+    """One complete listing, read to its last page, does not hold the operation; of a capture or cancel: the payment
+    still only holds the money. Proof needs two readings: `payment/resolve.py`.
 
     Attributes:
-        as_of_ms: the provider's clock when the listing began, Unix milliseconds; two listings are compared by it.
+        as_of_ms: the provider's clock when the reading began, Unix milliseconds; two listings are compared by it.
     """
 
     as_of_ms: int
@@ -154,7 +170,11 @@ class Provider(Protocol):
     """A payment provider; one verb per kind of operation, one to read back."""
 
     async def authorise(self, operation: Authorise) -> Answer:
-        """Take a card payment with automatic capture."""
+        """Take a card payment, or have it held."""
+        ...
+
+    async def capture(self, operation: Capture) -> Answer:
+        """Take money that is held. One that was captured so before is `Confirmed`."""
         ...
 
     async def refund(self, operation: Refund) -> Answer:
@@ -162,7 +182,7 @@ class Provider(Protocol):
         ...
 
     async def cancel(self, operation: Cancel) -> Answer:
-        """Withdraw a payment that took no money yet."""
+        """Withdraw a payment that took no money yet. One that was withdrawn or has expired before is `Confirmed`."""
         ...
 
     def patience_ms(self, operation: Operation) -> int:
@@ -189,7 +209,7 @@ class Provider(Protocol):
             since_ms: how far back a listing reads, on the box's clock; must lie before the intent, with room for every
                 error that clock can have had since.
             known: the provider's name for the operation, when an answer carried one; then nothing is listed and
-                `Absent` is never said.
+                `Absent` is never said of an authorisation or refund.
         Returns:
             Unknown when the reading failed, was incomplete, found something unfinished, or when the box's clock and the
             provider's disagree so much that the window proves nothing.

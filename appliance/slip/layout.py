@@ -31,6 +31,7 @@ WORDS: Final[dict[Standing, tuple[str, str]]] = {
         "Nobody knows yet whether the card was charged. Please ask before you pay again.",
     ),
     Standing.DECLINED: ("DECLINED", "Nothing was charged."),
+    Standing.EXPIRED: ("EXPIRED", "Nothing was charged, and nothing is held any longer."),
     Standing.NOT_CHARGED: ("NOT CHARGED", "It is proven that the card was never charged."),
     Standing.PARTLY_REFUNDED: ("PARTLY REFUNDED", ""),
     Standing.REFUNDED: ("REFUNDED", ""),
@@ -115,6 +116,8 @@ class _Layout:
             name = _TENDERS.get(tender.kind, tender.kind.capitalize())
             said = name if is_settled else f"{name}, asked for"
             yield from _rows(both_ends(said, amount(tender.amount_minor, sale.currency), self.width))
+        if self.slip.captured_minor is not None and is_settled:
+            yield from _rows(both_ends("Charged", amount(self.slip.captured_minor, sale.currency), self.width))
         if sale.change and is_settled:
             yield from _rows(both_ends("Change", amount(-sale.change, sale.currency), self.width))
 

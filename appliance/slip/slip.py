@@ -32,13 +32,14 @@ _PERSONAL: Final = ("cashier", "customer")
 
 
 class Standing(StrEnum):
-    """What a slip may say of the money. No entry proves `AUTHORISED` or `ACCEPTED_OFFLINE` yet."""
+    """What a slip may say of the money. No entry proves `ACCEPTED_OFFLINE` yet."""
 
     PAID = "paid"
     AUTHORISED = "authorised"
     ACCEPTED_OFFLINE = "accepted_offline"
     CHECKING = "being_checked"
     DECLINED = "declined"
+    EXPIRED = "expired"
     NOT_CHARGED = "not_charged"
     PARTLY_REFUNDED = "partly_refunded"
     REFUNDED = "refunded"
@@ -48,6 +49,8 @@ class Standing(StrEnum):
 
 _STANDING: Final[dict[PaymentState, Standing]] = {
     PaymentState.APPROVED: Standing.PAID,
+    PaymentState.AUTHORISED: Standing.AUTHORISED,
+    PaymentState.EXPIRED: Standing.EXPIRED,
     PaymentState.CHECKING: Standing.CHECKING,
     PaymentState.DECLINED: Standing.DECLINED,
     PaymentState.NOT_CHARGED: Standing.NOT_CHARGED,
@@ -86,6 +89,7 @@ class Slip:
         terminal: who caused the newest entry.
         sale: None where no sale ever came.
         entry_seq, entry_hash, time_ms: of the newest entry about the payment.
+        captured_minor: what a capture took of what was held; None where nothing was captured later.
         personal: opened values by name, in the order they are printed.
     """
 
@@ -98,6 +102,7 @@ class Slip:
     entry_hash: EntryHash
     time_ms: int
     personal: tuple[tuple[str, str], ...] = ()
+    captured_minor: int | None = None
 
 
 def read_slip(found: Sequence[Entry], disclosures: Iterable[Disclosure] = ()) -> Slip:
@@ -123,6 +128,7 @@ def read_slip(found: Sequence[Entry], disclosures: Iterable[Disclosure] = ()) ->
         entry_seq=newest.seq,
         entry_hash=entry_hash(newest.encoded),
         time_ms=newest.time_ms,
+        captured_minor=next((amount for entry in found if (amount := _captured(entry)) is not None), None),
         personal=tuple([(name, opened[name].decode()) for name in _PERSONAL if name in opened]),
     )
 
@@ -161,6 +167,10 @@ def _given_back(newest: Entry) -> GivenBack | None:
         return None
     undo = _body(newest, entries.UndoEntry)
     return GivenBack(currency=undo.currency, cash_minor=undo.cash, card_minor=undo.card, left_minor=undo.left)
+
+
+def _captured(entry: Entry) -> int | None:
+    return _body(entry, entries.OutcomeEntry).amount if entry.kind == entries.OUTCOME else None
 
 
 def _sale(entry: Entry) -> entries.SaleFacts | None:

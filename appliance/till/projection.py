@@ -18,7 +18,7 @@ from appliance.ledger.draft import RecordedEntry
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.till import Scope, Sums, What, added, held_minor
 from appliance.payment.entry_body import body_of, terminal_of
-from appliance.till.tally import act_sums, decode_sums, encode_sums, sale_sums, undo_sums
+from appliance.till.tally import act_sums, captured_sums, decode_sums, encode_sums, sale_sums, undo_sums
 from appliance.wire import entries, till_entries
 
 ACTS: Final = frozenset(
@@ -51,6 +51,7 @@ class TillProjection:
         "till_drawers",
         "till_counts",
         "till_open",
+        "till_held",
         "till_late",
         "till_news",
     )
@@ -74,6 +75,8 @@ class TillProjection:
         "CREATE TABLE till_open (operation TEXT PRIMARY KEY, payment BLOB NOT NULL, kind TEXT NOT NULL,"
         " amount INTEGER NOT NULL, terminal TEXT NOT NULL, prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL,"
         " sums BLOB) WITHOUT ROWID",
+        # sums: what an authorised payment adds once it is captured, with another tip perhaps; amount: what is held.
+        "CREATE TABLE till_held (payment BLOB PRIMARY KEY, amount INTEGER NOT NULL, sums BLOB NOT NULL) WITHOUT ROWID",
         "CREATE TABLE till_late (outcome INTEGER PRIMARY KEY, day TEXT NOT NULL, payment BLOB NOT NULL,"
         " kind TEXT NOT NULL, state TEXT NOT NULL, amount INTEGER NOT NULL, terminal TEXT NOT NULL,"
         " intent INTEGER NOT NULL)",
@@ -177,8 +180,8 @@ class _Folding:
             "SELECT intent, amount, sums FROM till_open WHERE operation = ?", (body.operation,)
         ).fetchone()
         self._connection.execute("DELETE FROM till_open WHERE operation = ?", (body.operation,))
-        if body.kind == OperationKind.AUTHORISE and body.state == OperationState.CONFIRMED and sums is not None:
-            self._count(terminal, decode_sums(sums))
+        if body.state == OperationState.CONFIRMED:
+            self._confirmed(terminal, body, amount, sums)
         # An intent that lies before the close of a day belongs to the first day that was closed after it.
         day = self._connection.execute(
             "SELECT day FROM till_days WHERE seq > ? ORDER BY seq LIMIT 1", (intent,)
@@ -189,6 +192,22 @@ class _Folding:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (entry.seq, day[0], body.payment, body.kind, body.state, amount, terminal, intent),
             )
+
+    def _confirmed(self, terminal: str, body: entries.OutcomeEntry, amount: int, sums: bytes | None) -> None:
+        match OperationKind(body.kind):
+            case OperationKind.AUTHORISE if sums is not None:
+                self._count(terminal, decode_sums(sums))
+            case OperationKind.RESERVE:
+                self._connection.execute("INSERT INTO till_held VALUES (?, ?, ?)", (body.payment, amount, sums))
+            case OperationKind.CAPTURE | OperationKind.CANCEL as kind:
+                held, what = self._connection.execute(
+                    "SELECT amount, sums FROM till_held WHERE payment = ?", (body.payment,)
+                ).fetchone()
+                self._connection.execute("DELETE FROM till_held WHERE payment = ?", (body.payment,))
+                if kind is OperationKind.CAPTURE:
+                    self._count(terminal, captured_sums(decode_sums(what), amount - held))
+            case _:
+                return
 
     def _act(self, entry: RecordedEntry, terminal: str) -> None:
         body = body_of(entry, till_entries.DrawerEntry)

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from appliance.model.till import Key, Sums, What, labelled
+from appliance.model.till import Key, Sums, What, added, labelled
 from appliance.wire import till_entries
 from appliance.wire.entries import SaleFacts, UndoEntry
 
@@ -46,6 +46,13 @@ def sale_sums(sale: SaleFacts) -> Sums:
         if is_tax_added:
             _add(sums, labelled(What.GROSS, *rate), tax.tax_minor)
     return sums
+
+
+def captured_sums(sums: Sums, more: int) -> Sums:
+    """A sale whose card was captured with `more` than was authorised (less is negative): its tip is what differs."""
+    if not more:
+        return sums
+    return added((sums, {What.TIPS: more, labelled(What.TAKEN, _CARD): more}))
 
 
 def undo_sums(undo: UndoEntry, *, is_refund: bool) -> Sums:

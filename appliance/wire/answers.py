@@ -8,7 +8,16 @@ from appliance.wire.requests import Wire
 from appliance.wire.till_entries import DayClosedEntry, PeriodFacts
 
 State = Literal[
-    "approved", "declined", "being_checked", "not_charged", "partly_refunded", "refunded", "reversed", "cancelled"
+    "approved",
+    "authorised",
+    "declined",
+    "being_checked",
+    "expired",
+    "not_charged",
+    "partly_refunded",
+    "refunded",
+    "reversed",
+    "cancelled",
 ]
 
 
@@ -16,12 +25,13 @@ class PaymentAnswer(Wire, frozen=True, kw_only=True):
     """The durable result of one key.
 
     Attributes:
-        verb: what the key was used for: payment, refund, reversal, abort.
+        verb: what the key was used for: payment, capture, refund, reversal, abort.
         seq: index of the newest entry about it; give it to `GET /v1/events?after=`.
         receipt: receipt file (docs/formats/receipt.md), absent while `pending`.
         pending: the result is durable, its signature is still to come: ask `status`.
         code: the provider's decline code, or why the answer is not final yet; of a refund: why it gave nothing.
         given_minor: what this refund gave; 0 while it is being checked, and when it gave nothing.
+        capture_before_ms: while `authorised`: until when it may be captured.
         refunded_minor: given back of the payment in all, as far as `seq`.
     """
 
@@ -37,6 +47,7 @@ class PaymentAnswer(Wire, frozen=True, kw_only=True):
     given_minor: int = 0
     total_minor: int
     refunded_minor: int = 0
+    capture_before_ms: int | None = None
 
 
 class BatchResult(Wire, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ class SaleFacts(Wire, frozen=True, kw_only=True):
     total: int
     change: int = 0
     prices: str = "tax_included"
+    capture: str = "at_once"
     tenders: tuple[TenderBody, ...]
     currency: str
     rounding: int = 0
@@ -68,6 +69,7 @@ class OperationFacts(Wire, frozen=True, kw_only=True):
     """An operation as its intent fixes it (model/operation.py)."""
 
     id: str
+    held: int = 0
     kind: str
     amount: int
     source: str | None = None
@@ -90,7 +92,7 @@ class IntentEntry(Wire, frozen=True, kw_only=True):
     """kind `intent`: a provider is about to be asked.
 
     Attributes:
-        sale: for an authorisation.
+        sale: for what begins a payment.
         refund: for a refund's first operation.
         request: key of the request behind it, where `asked` is absent because another entry has it.
     """
@@ -108,17 +110,21 @@ class OutcomeEntry(Wire, frozen=True, kw_only=True):
 
     Attributes:
         intent: SHA-256 of the intent's entry, so that one receipt binds both.
-        request: key of the refund or reversal that the operation serves.
+        request: key of the capture, refund or reversal that the operation serves.
+        amount: what a capture took.
+        capture_before: when the authorisation expires that a reserve got.
     """
 
     code: str | None = None
     kind: str
     state: str
+    amount: int | None = None
     intent: bytes
     payment: bytes
     request: bytes | None = None
     operation: str
     reference: str | None = None
+    capture_before: int | None = None
 
 
 class UndoEntry(Wire, frozen=True, kw_only=True):

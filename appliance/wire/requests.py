@@ -77,6 +77,7 @@ class PaymentBody(Wire, frozen=True, kw_only=True):
     lines: Annotated[tuple[LineBody, ...], msgspec.Meta(max_length=limits.LINES_MAX)] = ()
     taxes: Annotated[tuple[TaxBody, ...], msgspec.Meta(max_length=32)] = ()
     prices: Literal["tax_included", "tax_added"] = "tax_included"
+    capture: Literal["at_once", "later"] = "at_once"
     cashier: Text | None = None
     tenders: Annotated[tuple[TenderBody, ...], msgspec.Meta(min_length=1, max_length=limits.TENDERS_MAX)]
     currency: Currency
@@ -122,6 +123,13 @@ class RefundBody(Wire, frozen=True, kw_only=True):
     of: KeyText
     lines: Annotated[tuple[RefundLine, ...], msgspec.Meta(max_length=limits.LINES_MAX)] = ()
     reason: Text = ""
+    amount_minor: Amount | None = None
+
+
+class CaptureBody(Wire, frozen=True, kw_only=True):
+    """Take money that a card's bank holds: all of it, or `amount_minor`, which is the sale's total and the tip."""
+
+    of: KeyText
     amount_minor: Amount | None = None
 
 
@@ -193,7 +201,7 @@ class HeadBody(Wire, frozen=True, kw_only=True):
 
 
 Verb = Literal[
-    "payment", "status", "reversal", "abort", "refund", "batch", "drawer", "report", "events", "pair", "head"
+    "payment", "status", "reversal", "abort", "capture", "refund", "batch", "drawer", "report", "events", "pair", "head"
 ]
 
 
@@ -223,6 +231,7 @@ BODIES: dict[str, type[Wire]] = {
     "status": StatusBody,
     "reversal": ReversalBody,
     "abort": AbortBody,
+    "capture": CaptureBody,
     "refund": RefundBody,
     "batch": BatchBody,
     "drawer": DrawerBody,

@@ -29,7 +29,6 @@ from appliance.ledger.archive import Archive
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Corrupt, Unavailable
 from appliance.payment.batch import Batch
-from appliance.payment.give_back import GiveBack
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.resolve import Resolver
@@ -47,7 +46,7 @@ from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.followers import Outside, open_outside
 from appliance.wiring.opening import open_ledger, open_provider, readers_of
-from appliance.wiring.payments import payment_pipeline
+from appliance.wiring.payments import make_give_back, payment_pipeline
 from appliance.wiring.public import PublicParts
 from appliance.wiring.till import TillParts
 from appliance.wiring.trust import Trust, open_trust
@@ -236,7 +235,7 @@ class Box:
             resolver = Resolver(
                 ledger=self._ledger,
                 operations=self._operations,
-                give_back=GiveBack(ledger=self._ledger, operations=self._operations, clock=self._clock),
+                give_back=make_give_back(self._ledger, self._operations, self._clock),
                 clock=self._clock,
                 log=self._log,
                 settle_ms=self._settings.limits.settle_ms,
@@ -315,6 +314,7 @@ class Box:
             stages=self._stages,
             log_origin=self._audience,
             source_default="" if stripe is None else stripe.payment_source_default,
+            capture_window_ms=self._settings.limits.capture_window_ms,
             readers=readers_of(stripe),
             admit=self._cards.admit,
         )
@@ -363,7 +363,6 @@ class Box:
             rules=self._rules,
             admission=self._admission,
             operations=self._operations,
-            give_back=GiveBack(ledger=self._ledger, operations=self._operations, clock=self._clock),
             ledger=self._ledger,
             clock=self._clock,
             stages=self._stages,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from appliance.identity.authenticate import Authenticate
 from appliance.ledger.ledger import Ledger
+from appliance.payment.capture import Capture
+from appliance.payment.follow_up import FollowUp
 from appliance.payment.give_back import GiveBack
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
@@ -16,24 +18,32 @@ from appliance.ports.clock import Clock
 from appliance.runtime.stages import Stages
 
 
+def make_give_back(ledger: Ledger, operations: Operations | None, clock: Clock) -> GiveBack:
+    """For whoever takes payments back without a request: the resolver."""
+    follow_up = FollowUp(ledger=ledger, operations=operations, clock=clock)
+    return GiveBack(ledger=ledger, follow_up=follow_up, clock=clock)
+
+
 def payment_pipeline(
     *,
     authenticate: Authenticate,
     rules: ShopRules,
     admission: Admission,
     operations: Operations | None,
-    give_back: GiveBack,
     ledger: Ledger,
     clock: Clock,
     stages: Stages,
 ) -> PaymentPipeline:
     """Every verb of the terminals' door; `operations` is None on a box without a card provider."""
+    follow_up = FollowUp(ledger=ledger, operations=operations, clock=clock)
+    give_back = GiveBack(ledger=ledger, follow_up=follow_up, clock=clock)
     return PaymentPipeline(
         authenticate=authenticate,
         rules=rules,
         admission=admission,
         operations=operations,
         undo=Undo(ledger=ledger, operations=operations, give_back=give_back, clock=clock),
+        capture=Capture(ledger=ledger, follow_up=follow_up, clock=clock),
         refund=Refund(ledger=ledger, give_back=give_back, cash_step_minor=rules.cash_rounding_minor),
         respond=Respond(ledger=ledger, clock=clock),
         ledger=ledger,

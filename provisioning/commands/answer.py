@@ -1,4 +1,4 @@
-"""One question of a till and its answer, as `pay` and `refund` share it: who asks, what is kept, what is told.
+"""One question of a till and its answer, as `pay` and its like share it: who asks, what is kept, what is told.
 
 Owns the wording and `build/trust.json`. Must never say that something failed when it may have happened.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
-from appliance.model.ids import RequestKey
+from appliance.model.ids import RequestKey, request_key
 from appliance.model.money import Money
 from appliance.runtime.clock import SystemClock
 from appliance.runtime.deadline import Deadline
@@ -68,6 +68,17 @@ def till_of(arguments: argparse.Namespace) -> Iterator[TerminalHome]:
         if not was_running and not arguments.json:
             print(f"No sandbox was running: one was opened for this alone ({time.monotonic() - began:.1f} s).")
         yield folder.till(TILLS[0])
+
+
+def payment_key(text: str) -> RequestKey:
+    """The key that a person typed. Raises CannotDo."""
+    try:
+        return request_key(text.strip().lower())
+    except Rejected as refusal:
+        raise CannotDo(
+            f"{text!r} is no payment's key, such as 01a0c450-6c00-7000-8000-000000000001 ({refusal.code})",
+            f"{PROGRAM} pay prints the key of a sale",
+        ) from refusal
 
 
 def ask(
@@ -141,6 +152,9 @@ _NEXT: Final = {
     "key_file_missing": _PAIR,
     "payment_unknown": f"look at the key: {PROGRAM} pay prints it, and an auditor's tables list it",
     "already_undone": "nothing to do: the money went back before",
+    "payment_not_captured": f"{PROGRAM} reverse KEY gives up what is held",
+    "capture_above_authorisation": "capture what is held, and sell the rest anew",
+    "authorisation_expired": "sell anew",
     "refund_above_left": "give back what is left: the same command without --amount and --line",
     "line_already_refunded": "look at the receipt: so much of that line was not sold, or went back before",
     "payment_took_no_money": "nothing to do: no money was taken",
@@ -166,6 +180,10 @@ def show(answered: Answered, arguments: argparse.Namespace) -> None:
         print("The result is durable; its signature is still to come. Ask again later: the key is", answer.key)
         return
     _show_proof(answer.receipt, answered.receipt_file, answered.home)
+    if answer.verb == "payment" and answer.state == "authorised":
+        print("To take the money that is held, or to give it up:\n")
+        print(f"    {PROGRAM} capture {answer.key}{_same_till(arguments)}")
+        print(f"    {PROGRAM} reverse {answer.key}{_same_till(arguments)}\n")
     if answer.verb == "payment" and answer.state == "approved":
         print("To give the money back:\n")
         print(f"    {PROGRAM} refund {answer.key}{_same_till(arguments)}\n")

@@ -1,6 +1,7 @@
 """`tillstone pay`: sell once from a till through the typed client and keep the receipt.
 
-Owns what is sold: an amount, for cash or by card. Exit code 1 when the sale was not approved.
+Owns what is sold: an amount, for cash or by card. Exit code 1 when the sale was neither
+approved nor authorised.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _IN_DOUBT: Final = f"do not sell again: {PROGRAM} status says how the box is, an
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pay [--cash | --card | --reader] [--source] [--amount] [--customer] [--cashier] [--home] [--dir] [--json]`."""
+    """`pay [--cash | --card | --reader] [--later] [--amount] [--tip] [--customer] [--cashier] [--home] [--dir]`."""
     parser = subparsers.add_parser("pay", description="Sell once and keep the receipt; from till-1 of the sandbox.")
     tender = parser.add_mutually_exclusive_group()
     tender.add_argument("--cash", dest="tender", action="store_const", const="cash", help="the default")
@@ -39,30 +40,43 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a card at the till's reader; in the sandbox a customer taps by himself (tillstone sandbox reader --help)",
     )
     parser.add_argument("--source", help="the card: a payment method of Stripe, such as pm_card_visa_chargeDeclined")
+    parser.add_argument(
+        "--later",
+        dest="capture",
+        action="store_const",
+        const="later",
+        help="have the card's bank hold the money; `tillstone capture` takes it",
+    )
+    parser.add_argument("--tip", help="added to the amount (default: none); of a card captured later, room for it")
     parser.add_argument("--amount", default="12.50", help="in the shop's currency (default: %(default)s)")
     parser.add_argument("--customer", metavar="ID", help="who buys: a person's data in the log, which can be erased")
     parser.add_argument("--cashier", metavar="NAME", help="who sells, likewise")
     add_till(parser)
-    parser.set_defaults(run=run, tender="cash")
+    parser.set_defaults(run=run, tender="cash", capture="at_once")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sell at the running sandbox, or at one that is opened for this sale alone."""
     if arguments.source is not None and arguments.tender != "card":
         raise CannotDo("--source names a card, and this is a sale for cash", "add --card")
+    if arguments.capture == "later" and arguments.tender == "cash":
+        raise CannotDo("only a card's money is captured later", "add --card")
 
     async def sell(client: TerminalClient, key: RequestKey, deadline: Deadline) -> PaymentAnswer:
         currency = client.profile.currency
         amount_minor = minor_units(arguments.amount, currency)
         is_cash = arguments.tender == "cash"
         source = "reader" if arguments.tender == "reader" else arguments.source
-        tender = TenderBody(kind="cash" if is_cash else "card", amount_minor=amount_minor, source=source)
+        tip_minor = 0 if arguments.tip is None else minor_units(arguments.tip, currency)
+        tender = TenderBody(kind="cash" if is_cash else "card", amount_minor=amount_minor + tip_minor, source=source)
         body = PaymentBody(
             currency=currency,
             tenders=(tender,),
             amount_minor=amount_minor,
             customer=arguments.customer,
             cashier=arguments.cashier,
+            tip_minor=tip_minor,
+            capture=arguments.capture,
         )
         return await client.payment(body, key=key, deadline=deadline)
 
@@ -75,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             ask_ms_max=READER_MS_MAX if arguments.tender == "reader" else ASK_MS_MAX,
         )
     show(answered, arguments)
-    return DONE if answered.answer.state == "approved" else NO
+    return DONE if answered.answer.state in ("approved", "authorised") else NO
 
 
 def minor_units(amount: str, currency: str) -> int:

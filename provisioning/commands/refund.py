@@ -12,13 +12,12 @@ from typing import Final
 
 import msgspec
 
-from appliance.model.errors import Rejected
-from appliance.model.ids import RequestKey, request_key
+from appliance.model.ids import RequestKey
 from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PaymentAnswer
 from appliance.wire.requests import RefundLine
-from provisioning.commands.answer import BUILD, add_till, ask, show, till_of
-from provisioning.commands.outcome import DONE, NO, CannotDo
+from provisioning.commands.answer import BUILD, add_till, ask, payment_key, show, till_of
+from provisioning.commands.outcome import DONE, NO
 from provisioning.commands.pay import minor_units
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
@@ -51,13 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Refund at the running sandbox, or at one that is opened for this alone."""
-    try:
-        of = request_key(arguments.key.strip().lower())
-    except Rejected as refusal:
-        raise CannotDo(
-            f"{arguments.key!r} is no payment's key, such as 01a0c450-6c00-7000-8000-000000000001 ({refusal.code})",
-            f"{PROGRAM} pay prints the key of a sale",
-        ) from refusal
+    of = payment_key(arguments.key)
 
     async def refund(client: TerminalClient, key: RequestKey, deadline: Deadline) -> PaymentAnswer:
         currency = client.profile.currency

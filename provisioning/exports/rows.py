@@ -26,6 +26,11 @@ _STATE_AFTER: Final = {
     (OperationKind.AUTHORISE, OperationState.CONFIRMED): PaymentState.APPROVED,
     (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
     (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
+    (OperationKind.RESERVE, OperationState.CONFIRMED): PaymentState.AUTHORISED,
+    (OperationKind.RESERVE, OperationState.REJECTED): PaymentState.DECLINED,
+    (OperationKind.RESERVE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
+    (OperationKind.CAPTURE, OperationState.CONFIRMED): PaymentState.APPROVED,
+    (OperationKind.CANCEL, OperationState.CONFIRMED): PaymentState.EXPIRED,
 }
 """What refunds and reversals do to a sale is told by their own entries; while they are asked, by `operations`."""
 
@@ -165,12 +170,14 @@ def _outcome(entry: Entry, body: entries.OutcomeEntry) -> Iterator[Change]:
     if body.reference is not None:
         settled["reference"] = body.reference
     yield Change("operations", "id", body.operation, settled)
-    if body.kind != OperationKind.AUTHORISE:
-        return
     after = next((state for which, state in _STATE_AFTER.items() if which == (body.kind, body.state)), None)
-    cells: dict[str, Cell] = {"state": (after or PaymentState.CHECKING).value}
-    if body.state == OperationState.CONFIRMED:
+    if after is None:
+        return
+    cells: dict[str, Cell] = {"state": after.value}
+    if after is PaymentState.APPROVED:
         cells["approved"] = 1
+    if body.amount is not None:
+        cells["card_minor"] = body.amount  # a capture may take less than what was held
     yield Change("sales", "payment", key_text(body.payment), cells)
 
 

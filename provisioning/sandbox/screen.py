@@ -19,8 +19,10 @@ from provisioning.sandbox.layout import FOLDER_DEFAULT, SandboxFolder
 PROGRAM: Final = ".venv/bin/tillstone"
 _STATES: Final = {
     "approved": "[green]approved[/]",
+    "authorised": "[green]authorised[/]",
     "declined": "[red]declined[/]",
     "being_checked": "[yellow]being checked[/]",
+    "expired": "[red]expired[/]",
     "not_charged": "[red]not charged[/]",
     "partly_refunded": "[cyan]partly refunded[/]",
     "refunded": "[cyan]refunded[/]",

@@ -111,6 +111,18 @@ class TerminalClient:
         body = requests.RefundBody(of=str(of), reason=reason, amount_minor=amount_minor, lines=lines)
         return await self._run("refund", key, body, of, deadline)
 
+    async def capture(
+        self,
+        of: RequestKey,
+        *,
+        key: RequestKey,
+        amount_minor: int | None = None,
+        deadline: Deadline,
+    ) -> PaymentAnswer:
+        """Take money that the card's bank holds for `of`: all of it, or total and tip. Raises like `payment`."""
+        body = requests.CaptureBody(of=str(of), amount_minor=amount_minor)
+        return await self._run("capture", key, body, of, deadline)
+
     async def status(self, of: RequestKey, *, deadline: Deadline) -> PaymentAnswer:
         """What became of `of`.
 

@@ -26,12 +26,22 @@ from appliance.wire.requests import HeadBody, Seen
 from provisioning.terminal import till_claims
 from provisioning.terminal.receipts import VerifiedReceipt
 
-_AFTER_AUTHORISE: Final[dict[str, str]] = {
-    OperationState.CONFIRMED: "approved",
-    OperationState.REJECTED: "declined",
-    OperationState.ABSENT: "not_charged",
-    OperationState.UNKNOWN: "being_checked",
+_AFTER: Final[dict[tuple[str, str], tuple[str, ...]]] = {
+    (OperationKind.AUTHORISE, OperationState.CONFIRMED): ("approved",),
+    (OperationKind.AUTHORISE, OperationState.REJECTED): ("declined",),
+    (OperationKind.AUTHORISE, OperationState.ABSENT): ("not_charged",),
+    (OperationKind.RESERVE, OperationState.CONFIRMED): ("authorised",),
+    (OperationKind.RESERVE, OperationState.REJECTED): ("declined",),
+    (OperationKind.RESERVE, OperationState.ABSENT): ("not_charged",),
+    (OperationKind.CAPTURE, OperationState.CONFIRMED): ("approved",),
+    (OperationKind.CAPTURE, OperationState.REJECTED): ("authorised",),
+    (OperationKind.CANCEL, OperationState.CONFIRMED): ("expired",),
+    (OperationKind.CANCEL, OperationState.REJECTED): ("authorised",),
+    # The provider would not give it back: the payment stands as before.
+    (OperationKind.REFUND, OperationState.REJECTED): ("approved", "partly_refunded"),
+    (OperationKind.REVERSE, OperationState.REJECTED): ("approved", "partly_refunded"),
 }
+"""What an outcome proves of its payment; any other: being checked. The entry of a refund or reversal tells the rest."""
 
 
 class LedgerReceipts:
@@ -79,7 +89,7 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
             case entries.OUTCOME:
                 outcome = msgspec.convert(body, entries.OutcomeEntry)
                 for key in (outcome.payment, *_asking(None, outcome.request)):
-                    yield from ((key, state) for state in _after(outcome))
+                    yield from ((key, state) for state in _AFTER.get((outcome.kind, outcome.state), ("being_checked",)))
             case entries.REFUND | entries.REVERSAL:
                 undo = msgspec.convert(body, entries.UndoEntry)
                 state = _undone(entry.kind, undo)
@@ -109,13 +119,6 @@ def _asking(asked: entries.Asked | None, request: bytes | None) -> tuple[bytes, 
     if asked is not None:
         return (asked.key,)
     return () if request is None else (request,)
-
-
-def _after(outcome: entries.OutcomeEntry) -> tuple[str, ...]:
-    if outcome.kind == OperationKind.AUTHORISE:
-        return (_AFTER_AUTHORISE.get(outcome.state, "being_checked"),)
-    # The provider would not give it back: the payment stands as before. A confirmed undo's own entry tells of it.
-    return ("approved", "partly_refunded") if outcome.state == OperationState.REJECTED else ("being_checked",)
 
 
 def _undone(kind: str, undo: entries.UndoEntry) -> str:

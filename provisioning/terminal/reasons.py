@@ -75,6 +75,7 @@ REASONS: Final = {
     "key_reused": "the card provider saw another question under the same key",
     "listing_failed": "the card provider's books could not be read",
     "listing_incomplete": "the card provider's books could not be read to the end",
+    "still_held": "the card's bank still holds the money, neither taken nor given up",
     "clock_disagrees": "the card provider's clock and the box's are too far apart",
     "account_mode_differs": "the answer is from another account",
     "reference_differs": "the answer is about another payment",

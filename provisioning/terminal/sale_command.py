@@ -28,6 +28,8 @@ _RESULTS: Final = {
     "declined": "declined",
     "being_checked": "unknown",
     "not_charged": "declined",
+    "authorised": "approved",
+    "expired": "declined",
     "partly_refunded": "approved",
     "refunded": "declined",
     "reversed": "declined",

@@ -18,6 +18,11 @@ _OUTCOMES = {
     (OperationKind.AUTHORISE, OperationState.CONFIRMED): "the provider charged the card: approved",
     (OperationKind.AUTHORISE, OperationState.REJECTED): "the provider said no: declined",
     (OperationKind.AUTHORISE, OperationState.ABSENT): "the provider never made the charge: nothing was paid",
+    (OperationKind.RESERVE, OperationState.CONFIRMED): "the card's bank holds the money: authorised, not charged",
+    (OperationKind.RESERVE, OperationState.REJECTED): "the provider said no: declined",
+    (OperationKind.RESERVE, OperationState.ABSENT): "the provider never asked the card's bank: nothing was paid",
+    (OperationKind.CAPTURE, OperationState.CONFIRMED): "the provider charged what was held: approved",
+    (OperationKind.CANCEL, OperationState.CONFIRMED): "what was held was given up: nothing was charged",
     (OperationKind.REFUND, OperationState.CONFIRMED): "the provider gave the money back",
     (OperationKind.REVERSE, OperationState.CONFIRMED): "the provider undid the charge",
 }

@@ -7,11 +7,13 @@ from typing import Final
 
 from appliance.adapters.stripe import StripeProvider
 from appliance.model.ids import ProviderKey, ProviderReference
+from appliance.model.limits import DAY_MS
 from appliance.ports.provider import (
     Absent,
     Answer,
     Authorise,
     Cancel,
+    Capture,
     CardSource,
     Found,
     Operation,
@@ -21,6 +23,7 @@ from appliance.ports.provider import (
 )
 from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
 from provisioning.sandbox.stripe_twin_readers import CARDS
+from provisioning.sandbox.stripe_twin_routes import run_due
 from tests.fakes.provider import Switch
 from tests.stripe_twin_here import TwinHere
 
@@ -48,11 +51,15 @@ class ReaderSubject:
             assert method in ("GET", "POST")
             kind = Fault(fault=fault, path=path, method="GET" if method == "GET" else "POST", times=times)
             if switch in (Switch.FAIL_BEFORE, Switch.FAIL_AFTER) and self._has_charged():
-                kind = Fault(fault=TWIN_REFUND[switch], path="/v1/refunds", method="POST")
+                kind = Fault(fault=TWIN_AFTERWARDS[switch], path="/v1/", method="POST")
             self._twin.twin.faults.add(kind)
 
     async def kept_minor(self) -> int:
         return self._twin.kept_minor()
+
+    async def lapse(self) -> None:
+        await self._twin.clock.sleep(8 * DAY_MS)  # of a clock that skips
+        run_due(self._twin.store)
 
     async def cut_line(self) -> None:
         await self._twin.cut_line()
@@ -61,8 +68,8 @@ class ReaderSubject:
         return bool(self._twin.charges())
 
 
-TWIN_REFUND: Final[dict[Switch, FaultName]] = {Switch.FAIL_BEFORE: "drop_request", Switch.FAIL_AFTER: "drop_reply"}
-"""Where something is charged already, the suite strikes the refund of it."""
+TWIN_AFTERWARDS: Final[dict[Switch, FaultName]] = {Switch.FAIL_BEFORE: "drop_request", Switch.FAIL_AFTER: "drop_reply"}
+"""Where something is charged or held already, the suite strikes what follows: its refund, capture or cancellation."""
 
 
 class _AtReader:
@@ -86,6 +93,9 @@ class _AtReader:
         card = next(number for number, method in CARDS.items() if method == operation.source)
         self._twin.set_customer(self._reader, does="approve", card=card)
         return await self._inner.authorise(replace(operation, source=CardSource(self._reader)))
+
+    async def capture(self, operation: Capture) -> Answer:
+        return await self._inner.capture(operation)
 
     async def refund(self, operation: Refund) -> Answer:
         return await self._inner.refund(operation)

@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId, new_request_key
+from appliance.model.limits import DAY_MS
 from appliance.model.money import Money
 from appliance.ports.provider import (
     Absent,
     Authorise,
     Cancel,
+    Capture,
     CardSource,
     Confirmed,
     Declined,
@@ -55,6 +58,7 @@ class Subject(Protocol):
     async def strike(self, switch: Switch) -> None: ...
     async def kept_minor(self) -> int: ...
     async def cut_line(self) -> None: ...
+    async def lapse(self) -> None: ...
 
 
 class FakeSubject:
@@ -71,6 +75,9 @@ class FakeSubject:
     async def cut_line(self) -> None:
         self.fake.strike(Switch.NOT_SENT)
 
+    async def lapse(self) -> None:
+        self.fake.lapse()
+
 
 class StripeSubject:
     def __init__(self, twin: TwinProcess, provider: Provider) -> None:
@@ -85,6 +92,9 @@ class StripeSubject:
 
     async def cut_line(self) -> None:
         self.twin.kill()
+
+    async def lapse(self) -> None:
+        await self.twin.advance(8 * DAY_MS)
 
 
 @pytest.fixture(params=["fake", "stripe", "reader"])
@@ -124,6 +134,27 @@ def authorisation(amount_minor: int = 1250, source: str = "pm_card_visa") -> Aut
         amount=Money(amount_minor, "EUR"),
         source=CardSource(source),
     )
+
+
+def reservation(amount_minor: int = 1000) -> Authorise:
+    return replace(authorisation(amount_minor), is_captured_later=True)
+
+
+def capture_of(of: ProviderReference, amount_minor: int, held_minor: int = 1000) -> Capture:
+    names = reference()
+    return Capture(
+        provider_key=ProviderKey(f"{names.operation_id}/1"),
+        reference=names,
+        amount=Money(amount_minor, "EUR"),
+        held=Money(held_minor, "EUR"),
+        of=of,
+    )
+
+
+def cancel_of(of: ProviderReference, held_minor: int = 1000) -> Cancel:
+    names = reference()
+    key = ProviderKey(f"{names.operation_id}/1")
+    return Cancel(provider_key=key, reference=names, amount=Money(held_minor, "EUR"), of=of)
 
 
 def refund_of(of: ProviderReference, amount_minor: int) -> Refund:
@@ -280,6 +311,69 @@ async def test_a_captured_payment_is_not_cancelled(subject: Subject) -> None:
     found = await subject.provider.find(operation, since_ms=SINCE_MS)
     assert isinstance(found, Found)
     assert isinstance(found.answer, Declined)
+
+
+async def test_what_is_held_is_found_and_takes_no_money_until_it_is_captured(subject: Subject) -> None:
+    operation = reservation()
+    of = await charge(subject, operation)
+    assert await subject.kept_minor() == 0
+    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    assert isinstance(found, Found)
+    assert isinstance(found.answer, Confirmed)
+    assert isinstance(await subject.provider.refund(refund_of(of, 1)), Refused)
+    captured = capture_of(of, 800)
+    assert isinstance(await subject.provider.find(captured, since_ms=SINCE_MS), Absent)
+    answer = await subject.provider.capture(captured)
+    assert isinstance(answer, Confirmed)
+    assert answer.amount == captured.amount
+    assert await subject.kept_minor() == 800
+    assert isinstance(await subject.provider.refund(refund_of(of, 801)), Refused)
+
+
+async def test_a_second_capture_finds_the_first_one_and_never_takes_more(subject: Subject) -> None:
+    of = await charge(subject, reservation())
+    await subject.provider.capture(capture_of(of, 800))
+    assert isinstance(await subject.provider.capture(capture_of(of, 800)), Confirmed)
+    assert not isinstance(await subject.provider.capture(capture_of(of, 900)), Confirmed | Declined)
+    assert await subject.kept_minor() == 800
+
+
+@pytest.mark.parametrize(("switch", "kept_minor"), [(Switch.FAIL_BEFORE, 0), (Switch.FAIL_AFTER, 800)])
+async def test_a_lost_capture_is_unknown_and_reading_tells_the_truth(
+    subject: Subject, switch: Switch, kept_minor: int
+) -> None:
+    operation = capture_of(await charge(subject, reservation()), 800)
+    await subject.strike(switch)
+    assert isinstance(await subject.provider.capture(operation), Unknown)
+    assert await subject.kept_minor() == kept_minor
+    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    assert isinstance(found, Found if kept_minor else Absent)
+
+
+@pytest.mark.parametrize("switch", [Switch.FAIL_BEFORE, Switch.FAIL_AFTER])
+async def test_what_is_held_is_given_up_once_and_cannot_be_captured_then(subject: Subject, switch: Switch) -> None:
+    of = await charge(subject, reservation())
+    operation = cancel_of(of)
+    assert isinstance(await subject.provider.find(operation, since_ms=SINCE_MS), Absent)
+    await subject.strike(switch)
+    assert isinstance(await subject.provider.cancel(operation), Unknown)
+    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    assert isinstance(found, Absent if switch is Switch.FAIL_BEFORE else Found)
+    assert isinstance(await subject.provider.cancel(cancel_of(of)), Confirmed)
+    late = await subject.provider.capture(capture_of(of, 1000))
+    assert isinstance(late, Declined)
+    assert late.code == "payment_canceled"
+    assert await subject.kept_minor() == 0
+
+
+async def test_an_authorisation_that_expired_is_declined_to_a_capture_and_confirmed_to_a_cancel(
+    subject: Subject,
+) -> None:
+    of = await charge(subject, reservation())
+    await subject.lapse()
+    assert isinstance(await subject.provider.capture(capture_of(of, 1000)), Declined)
+    assert isinstance(await subject.provider.cancel(cancel_of(of)), Confirmed)
+    assert await subject.kept_minor() == 0
 
 
 async def test_what_was_never_asked_is_absent(subject: Subject) -> None:

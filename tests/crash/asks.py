@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Literal
 
 from appliance.model.ids import RequestKey
 from appliance.wire.answers import PaymentAnswer
@@ -22,8 +23,11 @@ Act = Callable[[TerminalClient, RequestKey, RequestKey, int], Awaitable[PaymentA
 
 
 def sale(kind: str) -> PaymentBody:
-    tender = TenderBody(kind="card" if kind == "card" else "cash", amount_minor=AMOUNT)
-    return PaymentBody(currency="EUR", tenders=(tender,), amount_minor=AMOUNT)
+    """Cash, card, or `later`: a card that is captured later."""
+    tender = TenderBody(kind="cash" if kind == "cash" else "card", amount_minor=AMOUNT)
+    capture: Literal["at_once", "later"] = "later" if kind == "later" else "at_once"
+    tip = AMOUNT - PART if kind == "later" else 0
+    return PaymentBody(currency="EUR", tenders=(tender,), amount_minor=AMOUNT - tip, tip_minor=tip, capture=capture)
 
 
 async def pay_cash(client: TerminalClient, key: RequestKey, _of: RequestKey, wait_ms: int) -> PaymentAnswer:
@@ -32,6 +36,14 @@ async def pay_cash(client: TerminalClient, key: RequestKey, _of: RequestKey, wai
 
 async def pay_card(client: TerminalClient, key: RequestKey, _of: RequestKey, wait_ms: int) -> PaymentAnswer:
     return await client.payment(sale("card"), key=key, deadline=client.deadline(wait_ms))
+
+
+async def pay_later(client: TerminalClient, key: RequestKey, _of: RequestKey, wait_ms: int) -> PaymentAnswer:
+    return await client.payment(sale("later"), key=key, deadline=client.deadline(wait_ms))
+
+
+async def capture(client: TerminalClient, key: RequestKey, of: RequestKey, wait_ms: int) -> PaymentAnswer:
+    return await client.capture(of, key=key, amount_minor=PART, deadline=client.deadline(wait_ms))
 
 
 async def refund(client: TerminalClient, key: RequestKey, of: RequestKey, wait_ms: int) -> PaymentAnswer:

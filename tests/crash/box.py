@@ -92,6 +92,9 @@ class DyingProvider:
     async def authorise(self, operation: port.Authorise) -> port.Answer:
         return await self._ask(lambda: self._inner.authorise(operation))
 
+    async def capture(self, operation: port.Capture) -> port.Answer:
+        return await self._ask(lambda: self._inner.capture(operation))
+
     async def refund(self, operation: port.Refund) -> port.Answer:
         return await self._ask(lambda: self._inner.refund(operation))
 

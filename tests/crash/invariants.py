@@ -19,14 +19,17 @@ from appliance.ledger.projection import tables_digest
 from appliance.ledger.rebuild import rebuild
 from appliance.ledger.trust import load_trust
 from appliance.ledger.verify import verify_log
+from appliance.model.payment import PaymentState
 from appliance.wire import entries
 from appliance.wiring.projections import projections
 from tests.crash.shop import CrashShop
 
 PROJECTIONS = projections()
-FINAL = frozenset({"approved", "declined", "not_charged", "partly_refunded", "refunded", "reversed", "cancelled"})
+FINAL = frozenset(PaymentState) - {PaymentState.CHECKING}
 AFTER: dict[str, frozenset[str]] = {
     "approved": frozenset({"approved", "being_checked", "partly_refunded", "refunded", "reversed"}),
+    "authorised": FINAL - {"declined", "not_charged", "cancelled"} | {"being_checked"},
+    "expired": frozenset({"expired"}),
     "partly_refunded": frozenset({"being_checked", "partly_refunded", "refunded", "reversed"}),
     "declined": frozenset({"declined"}),
     "not_charged": frozenset({"not_charged"}),
@@ -113,7 +116,9 @@ def check_money(payments: dict[str, Standing], charges: list[dict[str, Any]]) ->
                 assert kept == payment.card, f"{key} is approved, and {kept} of {payment.card} are charged"
             case "partly_refunded":
                 assert kept == payment.card_left, f"{key}: {kept} of {payment.card} kept, not {payment.card_left}"
-            case "declined" | "not_charged" | "cancelled":
+            case "authorised":
+                assert kept == 0, f"{key} is only held, and was charged"
+            case "declined" | "expired" | "not_charged" | "cancelled":
                 assert key not in by_payment, f"{key} is called {payment.state}, and was charged"
             case "refunded" | "reversed":
                 assert kept == 0, f"{key} is called {payment.state}, and {kept} are kept"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
@@ -24,6 +25,9 @@ HONEST_REFUSALS = frozenset(
         "already_undone",  # the other till was faster
         "payment_open",  # a refund of what is being checked
         "refund_above_left",
+        "payment_not_captured",  # a refund of what is only held
+        "payment_not_held",
+        "payment_of_another_terminal",  # a capture by the till that did not sell
         "payment_took_no_money",
         "payment_complete",  # an abort of what is approved
         "payment_cancelled",  # a payment that was reversed before it came
@@ -80,9 +84,10 @@ class Seller:
 
     async def _begin(self) -> None:
         match self._random.choices(
-            ("cash", "card", "refund", "reversal", "abort", "batch", "look"), (25, 35, 14, 12, 6, 5, 10)
+            ("cash", "card", "later", "capture", "refund", "reversal", "abort", "batch", "look"),
+            (25, 30, 12, 12, 14, 12, 6, 5, 10),
         ):
-            case ["cash" | "card" as tender]:
+            case ["cash" | "card" | "later" as tender]:
                 await self._put(self._sale(tender))
             case ["batch"]:
                 items = tuple(
@@ -96,7 +101,7 @@ class Seller:
 
     def _sale(self, tender: str) -> Question:
         key = self._client.new_key()
-        source = self._random.choices((None, "pm_card_visa_chargeDeclined"), (9, 1))[0] if tender == "card" else None
+        source = self._random.choices((None, "pm_card_visa_chargeDeclined"), (9, 1))[0] if tender != "cash" else None
         body = sale(tender, self._random.randint(100, 9_999), source)
         self._books.payments.append(str(key))
 
@@ -108,7 +113,7 @@ class Seller:
     def _undo(self, verb: str) -> Question:
         key = self._client.new_key()
         recent = self._books.payments[-40:]
-        is_unknown = not recent or (verb != "refund" and self._random.random() < 0.2)
+        is_unknown = not recent or (verb in ("reversal", "abort") and self._random.random() < 0.2)
         of = self._client.new_key() if is_unknown else request_key(self._random.choice(recent))
         part = self._random.choice((None, 40, 90))
 
@@ -117,6 +122,8 @@ class Seller:
             match verb:
                 case "refund":
                     return await self._client.refund(of, key=key, amount_minor=part, deadline=deadline)
+                case "capture":
+                    return await self._client.capture(of, key=key, deadline=deadline)
                 case "reversal":
                     return await self._client.reversal(of, key=key, deadline=deadline)
                 case _:
@@ -139,7 +146,7 @@ class Seller:
             self._open.append(question)
             return
         if question.verb in ("reversal", "abort"):
-            assert answer.state != "approved", f"{question} left the payment standing"
+            assert answer.state not in ("approved", "authorised"), f"{question} left the payment standing"
         self._books.told.append(Told(key=str(question.key), payment=str(question.of), state=answer.state))
 
     async def _send(self, key: RequestKey, body: BatchBody) -> None:
@@ -166,5 +173,6 @@ class Seller:
 
 
 def sale(tender: str, amount_minor: int, source: str | None = None) -> PaymentBody:
-    kind = TenderBody(kind="card" if tender == "card" else "cash", amount_minor=amount_minor, source=source)
-    return PaymentBody(currency="EUR", tenders=(kind,), amount_minor=amount_minor)
+    kind = TenderBody(kind="cash" if tender == "cash" else "card", amount_minor=amount_minor, source=source)
+    capture: Literal["at_once", "later"] = "later" if tender == "later" else "at_once"
+    return PaymentBody(currency="EUR", tenders=(kind,), amount_minor=amount_minor, capture=capture)

@@ -22,9 +22,11 @@ from tests.crash.asks import (
     ANSWER_MS,
     Act,
     abort,
+    capture,
     check_all,
     pay_card,
     pay_cash,
+    pay_later,
     refund,
     refund_part,
     reverse,
@@ -63,6 +65,34 @@ LINES = (
         act=pay_card,
         points=("before intent", "before outcome", "after outcome", "signed", "answer status"),
         final="approved",
+    ),
+    Line(
+        name="card held",
+        act=pay_later,
+        points=("before intent", "after ask", "before outcome", "after outcome", "answer status"),
+        final="authorised",
+    ),
+    Line(
+        name="capture",
+        act=capture,
+        sold="later",
+        points=(
+            "before intent",
+            "after intent",
+            "before ask",
+            "after ask",
+            "before outcome",
+            "after outcome",
+            "answer capture",
+        ),
+        final="approved",
+    ),
+    Line(
+        name="reversal of what is held",
+        act=reverse,
+        sold="later",
+        points=("before intent", "after intent", "before ask", "after ask", "before outcome", "after outcome"),
+        final="reversed",
     ),
     Line(
         name="refund of cash",
@@ -175,7 +205,7 @@ async def test_the_box_dies_here_and_a_retry_gets_the_one_final_answer(
         of = client.new_key() if line.sold or line.final == "cancelled" else key
         if line.sold:
             sold = await client.payment(sale(line.sold), key=of, deadline=client.deadline(ANSWER_MS))
-            assert sold.state == "approved"
+            assert sold.state == ("authorised" if line.sold == "later" else "approved")
     await shop.kill()
 
     await die_during(shop, point, lambda client: attempt(client, line.act, key, of))

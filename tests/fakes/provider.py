@@ -15,6 +15,7 @@ from appliance.ports.provider import (
     Answer,
     Authorise,
     Cancel,
+    Capture,
     Confirmed,
     Declined,
     Found,
@@ -58,6 +59,8 @@ class FakeProvider:
         self._clock = clock
         self._done: dict[ProviderKey, tuple[Operation, Confirmed | Declined]] = {}
         self._payments: dict[ProviderReference, Authorise] = {}
+        self._captured: dict[ProviderReference, int] = {}
+        self._cancelled: set[ProviderReference] = set()
         self.switch = Switch.NONE
         self.strikes_left = 0
         self.is_reading_down = False
@@ -81,6 +84,9 @@ class FakeProvider:
     async def authorise(self, operation: Authorise) -> Answer:
         return await self._ask(operation)
 
+    async def capture(self, operation: Capture) -> Answer:
+        return await self._ask(operation)
+
     async def refund(self, operation: Refund) -> Answer:
         return await self._ask(operation)
 
@@ -101,9 +107,8 @@ class FakeProvider:
     ) -> Found | Absent | Unknown:
         if self.is_reading_down:
             return Unknown(reason="connection_lost")
-        if isinstance(operation, Cancel):
-            code = "payment_already_captured" if operation.of in self._payments else "not_found"
-            return Found(answer=Declined(code=code, message="The payment took the money."))
+        if isinstance(operation, Cancel | Capture):
+            return self._found_on_payment(operation)
         found = self._done.get(operation.provider_key)
         if found is not None and found[0] == operation:
             return Found(answer=found[1])
@@ -116,7 +121,7 @@ class FakeProvider:
 
     def charged_minor(self) -> int:
         """The money oracle: what all live charges keep."""
-        taken = sum(payment.amount.amount_minor for payment in self._payments.values())
+        taken = sum(self._captured.values())
         return taken - sum(self._refunded_minor(reference) for reference in self._payments)
 
     async def _ask(self, operation: Operation) -> Answer:
@@ -158,8 +163,10 @@ class FakeProvider:
                 answer = self._authorise(operation)
             case Refund():
                 answer = self._refund(operation)
+            case Capture():
+                answer = self._capture(operation)
             case Cancel():
-                return Refused(code="payment_already_captured", detail="the payment took the money")
+                answer = self._cancel(operation)
         if isinstance(answer, Confirmed | Declined):
             self._done[operation.provider_key] = (operation, answer)
         return answer
@@ -170,15 +177,60 @@ class FakeProvider:
         if code is not None:
             return Declined(code=code, message="The card was declined.", provider_reference=reference)
         self._payments[reference] = operation
+        if not operation.is_captured_later:
+            self._captured[reference] = operation.amount.amount_minor
         return self._confirmed(operation, reference)
+
+    def lapse(self) -> None:
+        """Nothing that is held is held any longer, as after days."""
+        self._cancelled |= self._payments.keys() - self._captured.keys()
+
+    def execute_late(self, operation: Operation) -> None:
+        """A request that was lost arrives after all; nobody hears the answer."""
+        self._execute(operation)
+
+    def held_minor(self) -> int:
+        """What banks hold, neither captured nor given up."""
+        held = self._payments.keys() - self._captured.keys() - self._cancelled
+        return sum(self._payments[reference].amount.amount_minor for reference in held)
+
+    def _capture(self, operation: Capture) -> Confirmed | Declined | Refused:
+        if operation.of not in self._payments:
+            return Refused(code="resource_missing", detail="no such payment")
+        if operation.of in self._cancelled:
+            return Declined(code="payment_canceled", message="Held no longer.", provider_reference=operation.of)
+        if operation.of in self._captured and self._captured[operation.of] != operation.amount.amount_minor:
+            return Refused(code="payment_already_captured", detail="the payment took another amount")
+        self._captured[operation.of] = operation.amount.amount_minor
+        return self._confirmed(operation, operation.of)
+
+    def _cancel(self, operation: Cancel) -> Confirmed | Refused:
+        if operation.of in self._captured:
+            return Refused(code="payment_already_captured", detail="the payment took the money")
+        self._cancelled.add(operation.of)
+        return self._confirmed(operation, operation.of)
+
+    def _found_on_payment(self, operation: Cancel | Capture) -> Found | Absent | Unknown:
+        of = operation.of
+        if of not in self._captured and of not in self._cancelled:
+            return Absent(as_of_ms=self._clock.now_ms())
+        if isinstance(operation, Cancel):
+            taken = Declined(code="payment_already_captured", message="The payment took the money.")
+            return Found(answer=taken if of in self._captured else self._confirmed(operation, of))
+        if of in self._cancelled:
+            return Found(answer=Declined(code="payment_canceled", message="Held no longer.", provider_reference=of))
+        if self._captured[of] != operation.amount.amount_minor:
+            return Unknown(reason="amount_differs", provider_reference=of)
+        return Found(answer=self._confirmed(operation, of))
 
     def _refund(self, operation: Refund) -> Confirmed | Refused:
         payment = self._payments.get(operation.of)
         if payment is None:
             return Refused(code="resource_missing", detail="no such payment")
-        left = payment.amount.amount_minor - self._refunded_minor(operation.of)
+        left = self._captured.get(operation.of, 0) - self._refunded_minor(operation.of)
         if operation.amount.amount_minor > left:
-            code = "request_refused" if left else "charge_already_refunded"
+            spent = operation.of in self._captured and left == 0
+            code = "charge_already_refunded" if spent else "request_refused"
             return Refused(code=code, detail="more than what is left of the payment")
         return self._confirmed(operation, ProviderReference(f"re_{len(self._done) + 1:024d}"))
 

@@ -87,6 +87,9 @@ def test_a_purchase_that_cannot_be_read_names_its_row(tmp_path: Path, capsys: py
         (["refund", "4711"], "'4711' is no payment's key", "pay prints the key"),
         (["refund", "01a0c450-6c00-7000-8000-000000000001", "--home", "none"], "pair first", "terminal pair --help"),
         (["refund", "01a0c450-6c00-7000-8000-000000000001", "--home", "none", "--line", "0:1"], "pair first", "pair"),
+        (["pay", "--later"], "only a card's money is captured later", "add --card"),
+        (["capture", "4711"], "'4711' is no payment's key", "pay prints the key"),
+        (["reverse", "4711"], "'4711' is no payment's key", "pay prints the key"),
         (["pay", "--home", "none"], "pair first", "terminal pair --help"),
         (["terminal", "pair", "till-9", "K3QF"], "a code alone does not say where the box is", "--url https://"),
         (

@@ -230,6 +230,26 @@ def test_a_card_sale_goes_back_in_parts_by_amount_and_by_line(running: Path) -> 
     assert (told["state"], told["given_minor"], told["refunded_minor"]) == ("refunded", 300, 1250)
 
 
+def test_a_card_is_held_and_captured_with_a_tip_or_given_up(running: Path) -> None:
+    held = tillstone(running, "pay", "--card", "--later", "--amount", "12.50", "--tip", "1.50")
+    (key,) = (line.split()[2] for line in held.stdout.splitlines() if " capture " in line)
+    other = json.loads(tillstone(running, "pay", "--card", "--later", "--json").stdout)["key"]
+
+    above = tillstone(running, "capture", key, "--amount", "14.01")
+    early = tillstone(running, "refund", key)
+    taken = tillstone(running, "capture", key, "--amount", "13.50", "--json")
+    twice = tillstone(running, "capture", key)
+    rest = tillstone(running, "refund", key, "--json")
+    given_up = tillstone(running, "reverse", other, "--json")
+
+    assert (held.returncode, "12.50 EUR: authorised." in held.stdout) == (0, True), held.stderr
+    assert (above.returncode, "expected at most 1400 minor units" in above.stderr) == (2, True)
+    assert (taken.returncode, json.loads(taken.stdout)["state"]) == (0, "approved"), taken.stderr
+    assert ("payment_not_captured" in early.stderr, "payment_not_held" in twice.stderr) == (True, True)
+    assert json.loads(rest.stdout)["given_minor"] == 1350
+    assert (given_up.returncode, json.loads(given_up.stdout)["state"]) == (0, "reversed"), given_up.stderr
+
+
 def test_a_card_that_nobody_knows_is_a_sentence(running: Path) -> None:
     sold = tillstone(running, "pay", "--card", "--source", "pm_of_nobody")
 

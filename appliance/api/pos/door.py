@@ -74,6 +74,7 @@ class PosDoor:
             "status": self._pipeline.status,
             "reversal": self._pipeline.reverse,
             "abort": self._pipeline.abort,
+            "capture": self._pipeline.capture,
             "refund": self._pipeline.refund,
         }
         for verb, serve in verbs.items():

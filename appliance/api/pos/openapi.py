@@ -24,6 +24,7 @@ _SUMMARY: Final = {
     "status": "What the log says about a key, with a receipt under the newest head.",
     "reversal": "A payment must not stand, whatever became of it.",
     "abort": "Stop a payment that is not approved yet.",
+    "capture": "Take money that a card's bank holds, all of it or less, with the tip as it is now.",
     "refund": "Give a payment back: an amount, or lines of the sale; without either, all that is left.",
     "batch": "Cash sales stored while the box was out of reach.",
     "drawer": "Float, paid in, paid out, no sale or count: what was done to the drawer beside selling.",

@@ -26,7 +26,6 @@ from appliance.model.ids import TerminalId, new_request_key
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.model.shop_day import ShopCalendar
 from appliance.payment.batch import Batch
-from appliance.payment.give_back import GiveBack
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.readers import Readers
@@ -42,7 +41,7 @@ from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
 from appliance.wire.requests import Claims, HeadBody
-from appliance.wiring.payments import payment_pipeline
+from appliance.wiring.payments import make_give_back, payment_pipeline
 from appliance.wiring.projections import projections
 from provisioning.terminal.signing import sign_cose
 from tests.fakes.clock import FakeClock
@@ -53,6 +52,7 @@ CERTIFICATE: Final = bytes(range(32))
 PROJECTIONS: Final = projections()
 CALENDAR: Final = ShopCalendar(zone=ZoneInfo("Europe/Berlin"), cut_off="04:00")
 SETTLE_MS: Final = 60_000
+CAPTURE_WINDOW_MS: Final = 2 * DAY_MS
 ROUNDS_MAX: Final = 24
 
 
@@ -155,8 +155,8 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None, cash_step_m
             source_default="pm_card_visa",
             readers=_readers(),
             admit=provider.admit,
+            capture_window_ms=CAPTURE_WINDOW_MS,
         )
-        give_back = GiveBack(ledger=ledger, operations=operations, clock=clock)
         rules = ShopRules(currency="EUR", cash_rounding_minor=cash_step_minor, amount_minor_max=10**9)
         quarantine = Quarantine()
         admission = BoxAdmission(
@@ -177,7 +177,6 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None, cash_step_m
                 rules=rules,
                 admission=admission,
                 operations=operations,
-                give_back=give_back,
                 ledger=ledger,
                 clock=clock,
                 stages=stages,
@@ -186,7 +185,7 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None, cash_step_m
             resolver=Resolver(
                 ledger=ledger,
                 operations=operations,
-                give_back=give_back,
+                give_back=make_give_back(ledger, operations, clock),
                 clock=clock,
                 log=log,
                 settle_ms=SETTLE_MS,

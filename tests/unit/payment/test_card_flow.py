@@ -4,7 +4,7 @@ The steps are drawn by Hypothesis; the laws are checked once everything has sett
 - nothing is being checked any more, and no operation is open;
 - of each payment the provider keeps the card's amount while the log says "approved", of one partly refunded what the
   log says is left of it, else nothing;
-- a payment is charged at most once, whatever was retried.
+- a payment is charged at most once, whatever was retried; what is held is captured or given up, never both.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.unit.payment.shop import Shop, open_shop
 
 AMOUNT: Final = 700
 CASH_AMOUNT: Final = 50
+TIP: Final = 100
 SOURCES: Final = ("pm_card_visa", "pm_card_visa", "pm_card_visa_chargeDeclinedInsufficientFunds")
 SWITCHES: Final = (Switch.NOT_SENT, Switch.FAIL_BEFORE, Switch.FAIL_AFTER, Switch.LIE)
 PAYMENTS_MAX: Final = 3
@@ -32,6 +33,8 @@ PAYMENTS_MAX: Final = 3
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("pay"), st.integers(0, PAYMENTS_MAX - 1), st.sampled_from(SOURCES)),
+        st.tuples(st.just("hold"), st.integers(0, PAYMENTS_MAX - 1), st.sampled_from(SOURCES)),
+        st.tuples(st.just("capture"), st.integers(0, PAYMENTS_MAX - 1), st.sampled_from([None, 650, 701])),
         st.tuples(st.just("refund"), st.integers(0, PAYMENTS_MAX - 1), st.sampled_from([None, 1, 300, 400, 720])),
         st.tuples(st.sampled_from(["reversal", "abort"]), st.integers(0, PAYMENTS_MAX - 1), st.none()),
         st.tuples(st.just("strike"), st.integers(1, 2), st.sampled_from(SWITCHES)),
@@ -57,9 +60,14 @@ class Story:
                 key = self.keys[number]
                 source = self.sources.setdefault(key, source)
                 await self.ask(shop.pipeline.pay, "payment", sale(source), key)
-            case "refund", number, amount:
+            case "hold", number, source:
+                key = self.keys[number]
+                source = self.sources.setdefault(key, source)
+                await self.ask(shop.pipeline.pay, "payment", held(source), key)
+            case ("refund" | "capture") as verb, number, amount:
                 part = {} if amount is None else {"amount_minor": amount}
-                await self.ask(shop.pipeline.refund, "refund", {"of": self.keys[number], **part}, None)
+                ask = shop.pipeline.refund if verb == "refund" else shop.pipeline.capture
+                await self.ask(ask, verb, {"of": self.keys[number], **part}, None)
             case "reversal", number, _:
                 await self.ask(shop.pipeline.reverse, "reversal", {"of": self.keys[number]}, None)
             case "abort", number, _:
@@ -84,16 +92,21 @@ class Story:
         shop.provider.strikes_left = 0
         await shop.settle()
         assert await shop.rows("SELECT id FROM operations WHERE state IN ('prepared', 'unknown')") == []
-        kept = await shop.rows("SELECT state, card - card_back, cash - cash_back FROM payments WHERE is_charged")
-        assert shop.provider.charged_minor() == sum(card for _, card, _ in kept)
-        for state, card, cash in kept:
+        left = "card - card_back, cash - cash_back, card_back + cash_back"
+        kept = await shop.rows(f"SELECT state, {left} FROM payments WHERE is_charged")
+        assert shop.provider.charged_minor() == sum(card for _, card, _, _ in kept)
+        for state, card, cash, back in kept:
             match state:
                 case "approved":
-                    assert (card, cash) == (AMOUNT, CASH_AMOUNT)
+                    assert back == 0
                 case "partly_refunded":
-                    assert 0 < card + cash < AMOUNT + CASH_AMOUNT
+                    assert card + cash > 0
+                    assert back > 0
                 case _:
                     assert (state, card, cash) in (("refunded", 0, 0), ("reversed", 0, 0))
+        holding = await shop.rows("SELECT held, is_charged FROM payments WHERE state = 'authorised' OR held > 0")
+        assert shop.provider.held_minor() == sum(held for held, _ in holding)
+        assert all(held == AMOUNT and not is_charged for held, is_charged in holding)
         charged = Counter(
             operation.reference.payment_key for operation in shop.provider.asked if isinstance(operation, Authorise)
         )
@@ -102,6 +115,17 @@ class Story:
         assert all(state in ("refunded", "reversed", "declined", "not_charged") for (state,) in stopped)
         held = await shop.rows("SELECT state FROM refunds WHERE state = 'being_checked'")
         assert held == []
+
+
+def held(source: str) -> dict[str, Any]:
+    tender = {"kind": "card", "amount_minor": AMOUNT, "source": source}
+    return {
+        "currency": "EUR",
+        "amount_minor": AMOUNT - TIP,
+        "tip_minor": TIP,
+        "tenders": [tender],
+        "capture": "later",
+    }
 
 
 def sale(source: str) -> dict[str, Any]:

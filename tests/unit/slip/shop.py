@@ -105,6 +105,8 @@ SLIPS: Final[dict[str, Slip]] = {
     "paid_yen": slip(Standing.PAID, YEN),
     "paid_dinars": slip(Standing.PAID, DINARS),
     "authorised": slip(Standing.AUTHORISED),
+    "captured": replace(slip(Standing.PAID), captured_minor=950),
+    "expired": slip(Standing.EXPIRED),
     "accepted_offline": slip(Standing.ACCEPTED_OFFLINE),
     "being_checked": slip(Standing.CHECKING),
     "declined": slip(Standing.DECLINED),

@@ -31,6 +31,7 @@ SPELT_OUT = BRIEF | {
         }
     ],
     "prices": "tax_included",
+    "capture": "at_once",
     "taxes": [],
     "tip_minor": 0,
     "rounding_minor": 0,

@@ -1,0 +1,92 @@
+"""What an answer of Stripe means about money that a card's bank holds: captured, given up, or held still; pure.
+
+A payment can be captured or cancelled once. Where Stripe refuses because it was done before, the payment inside the
+refusal says what was done: an attempt whose answer was lost must not make the next one look failed.
+
+Source: docs.stripe.com/api/payment_intents/capture, docs.stripe.com/api/payment_intents/cancel,
+docs.stripe.com/payments/place-a-hold-on-a-payment-method.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appliance.adapters.stripe_money import amount_for_stripe
+from appliance.adapters.stripe_reply import (
+    ErrorAnswer,
+    Expected,
+    Payment,
+    Reply,
+    difference,
+    failure_answer,
+    read,
+    snake,
+)
+from appliance.model.ids import ProviderReference
+from appliance.model.money import Money
+from appliance.ports.provider import Answer, Confirmed, Declined, Unknown
+
+STILL_HELD: Final = "still_held"
+_UNEXPECTED_STATE: Final = "payment_intent_unexpected_state"
+
+
+def capture_answer(reply: Reply, expected: Expected, captured: Money) -> Answer:
+    """What a PaymentIntent says that we asked to capture, or read."""
+    payment = _payment(reply)
+    if payment is None:
+        return Unknown(reason="answer_unreadable") if reply.is_success else failure_answer(reply, expected)
+    reference = ProviderReference(payment.id)
+    lie = difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
+    if lie is not None:
+        return Unknown(reason=lie)
+    match payment.status:
+        case "succeeded" if payment.amount_received == amount_for_stripe(captured):
+            return Confirmed(provider_reference=reference, amount=captured, confirmed_ms=payment.created * 1000)
+        case "succeeded":
+            return Unknown(reason="amount_differs", provider_reference=reference)
+        case "canceled":
+            return Declined(
+                code="payment_canceled",
+                message="The bank holds the money no longer.",
+                provider_reference=reference,
+            )
+        case _:
+            return _unfinished(payment)
+
+
+def cancel_answer(reply: Reply, expected: Expected) -> Answer:
+    """What a PaymentIntent says that we asked to cancel, or read."""
+    payment = _payment(reply)
+    if payment is None:
+        return Unknown(reason="answer_unreadable") if reply.is_success else failure_answer(reply, expected)
+    reference = ProviderReference(payment.id)
+    lie = difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
+    if lie is not None:
+        return Unknown(reason=lie)
+    match payment.status:
+        case "canceled":
+            return Confirmed(provider_reference=reference, amount=expected.money, confirmed_ms=payment.created * 1000)
+        case "succeeded" if not reply.is_success:
+            return failure_answer(reply, expected)
+        case "succeeded":
+            return Declined(
+                code="payment_already_captured",
+                message="The payment took the money; it can be refunded.",
+                provider_reference=reference,
+            )
+        case _:
+            return _unfinished(payment)
+
+
+def _payment(reply: Reply) -> Payment | None:
+    """The payment of an answer, or inside a refusal that is about its state."""
+    if reply.is_success:
+        payment: Payment | None = read(reply.body, Payment)
+        return payment
+    refused: ErrorAnswer | None = read(reply.body, ErrorAnswer) if reply.status == 400 else None
+    return refused.error.payment_intent if refused is not None and refused.error.code == _UNEXPECTED_STATE else None
+
+
+def _unfinished(payment: Payment) -> Unknown:
+    reason = STILL_HELD if payment.status == "requires_capture" else snake(payment.status, "status_unknown")
+    return Unknown(reason=reason, provider_reference=ProviderReference(payment.id))

@@ -1,0 +1,70 @@
+"""Begins an operation on a payment that the provider knows already: capture, cancel, refund, reverse.
+
+Owns the order: the intent is durable under its guard, only then is the provider asked.
+"""
+
+from __future__ import annotations
+
+from appliance.ledger.draft import Purpose
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Unavailable
+from appliance.model.ids import ProviderKey
+from appliance.model.invariants import ensure
+from appliance.model.money import Money
+from appliance.model.operation import Operation, OperationKind, operation_id
+from appliance.model.payment import Identity
+from appliance.payment.drafts import follow_up_draft
+from appliance.payment.guards import Unchanged
+from appliance.payment.operate import Operations
+from appliance.payment.records import operation_count
+from appliance.ports.clock import Clock
+from appliance.wire import entries
+
+
+class FollowUp:
+    """Returns when the intent is durable; the provider is asked in the background."""
+
+    def __init__(self, *, ledger: Ledger, operations: Operations | None, clock: Clock) -> None:
+        self._ledger = ledger
+        self._operations = operations
+        self._clock = clock
+
+    async def __call__(
+        self,
+        kind: OperationKind,
+        amount_minor: int,
+        guard: Unchanged,
+        *,
+        asked_by: Identity | None,
+        refund: entries.RefundFacts | None = None,
+    ) -> None:
+        """Ask the provider to do `kind` with the payment that `guard` saw.
+
+        Args:
+            asked_by: None where the box acts by itself, or for a reversal whose request is in the ledger already.
+        Raises:
+            Rejected: what the guard says; nothing was written.
+            Unavailable: nothing was written, or the resolver finds the intent later.
+        """
+        if self._operations is None:
+            raise Unavailable("cards_not_taken", "no card provider is set up on this box")
+        standing = guard.standing
+        payment = standing.recorded.key
+        ensure(standing.provider_reference is not None, "a confirmed card payment has a provider's reference")
+        name = operation_id(payment, await self._ledger.read(lambda connection: operation_count(connection, payment)))
+        operation = Operation(
+            operation_id=name,
+            kind=kind,
+            payment_key=payment,
+            provider_key=ProviderKey(name),
+            money=Money(amount_minor, standing.recorded.currency),
+            prepared_ms=self._clock.now_ms(),
+            terminal=standing.terminal if asked_by is None else asked_by.terminal,
+            target=standing.provider_reference,
+            source=None,
+            request=standing.reversal if asked_by is None else asked_by.key,
+            held_minor=standing.held_minor,
+        )
+        draft = follow_up_draft(operation, asked_by, refund=refund)
+        (intent,) = await self._ledger.append([draft], guard, purpose=Purpose.OUTCOME)
+        self._operations.start(operation, intent.entry_hash)
