@@ -23,7 +23,7 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey
 from appliance.model.limits import MINUTE_MS
-from appliance.payment.projection import terminal_of
+from appliance.payment.entry_body import terminal_of
 from appliance.ports.clock import Clock
 from appliance.ports.printer import Page, Printed, Printer, PrinterState
 from appliance.runtime.log import Log
