@@ -159,7 +159,7 @@ def test_help_lists_the_actions(command: str, actions: tuple[str, ...], capsys: 
     with pytest.raises(SystemExit):
         main([command, "--help"])
     said = capsys.readouterr().out
-    assert all(f"    {action} " in said for action in actions)
+    assert all(f"\n    {action}" in said for action in actions)
 
 
 def test_a_wrong_argument_is_explained_by_its_command_and_not_by_the_box(
