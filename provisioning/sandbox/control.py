@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import Final, Literal
 
 import msgspec
@@ -20,6 +21,8 @@ from provisioning.sandbox.shop import ChildName
 SOCKET_NAME: Final = "control.sock"
 LINE_BYTES_MAX: Final = 4096
 ANSWER_S_MAX: Final = 60.0
+LISTEN_S_MAX: Final = 5.0
+_POLL_S: Final = 0.05
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,9 +56,20 @@ class Control:
         """Start one child and wait until it is ready."""
         self._ask(Order(do="start", what=what, mounts_of=mounts_of))
 
+    def _connected(self) -> socket.socket:
+        """It sells a moment before its supervisor listens; the socket of an earlier start may still lie there."""
+        ends_at = time.monotonic() + LISTEN_S_MAX
+        while True:
+            try:
+                return connect_unix(self._folder.path, SOCKET_NAME, ANSWER_S_MAX)
+            except (ConnectionRefusedError, FileNotFoundError):
+                if time.monotonic() > ends_at:
+                    raise
+                time.sleep(_POLL_S)
+
     def _ask(self, order: Order) -> None:
         try:
-            with connect_unix(self._folder.path, SOCKET_NAME, ANSWER_S_MAX) as connection:
+            with self._connected() as connection:
                 connection.sendall(msgspec.json.encode(order) + b"\n")
                 done = msgspec.json.decode(read_line(connection), type=Done)
         except (OSError, msgspec.MsgspecError) as cause:

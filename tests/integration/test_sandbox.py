@@ -18,11 +18,9 @@ from typing import Any
 
 import pytest
 
-from appliance.config.load import load
 from provisioning.box import find_module, make_box
 from provisioning.cli import main
 from provisioning.sandbox.background import sandbox_for_a_while
-from provisioning.sandbox.control import Control
 from provisioning.sandbox.layout import SandboxFolder
 from provisioning.swtpm import missing_programs
 
@@ -369,40 +367,3 @@ def test_replay_tells_programs_the_same(tmp_path: Path, made: Path) -> None:
     assert (account["total_minor"], account["currency"], account["days_equal"]) == (1177, "USD", 1)
     assert all(promise["is_kept"] for promise in account["promises"])
     assert told["speed"]["sales"] == 2
-
-
-def test_extra_settings_are_merged_at_each_start_and_their_faults_are_named(made: Path) -> None:
-    extra = made / "box" / "extra.toml"
-    extra.write_text('[limits]\nno_such_limit = 1\n\n[provider.stripe]\nreaders = ["till-1 tmr_A"]\n')
-    refused = tillstone(made, "sandbox", "--quiet", "--ports-from", "0")
-    assert refused.returncode == 2
-    assert f"{extra}: limits.no_such_limit" in refused.stderr
-    extra.write_text('[provider.stripe]\nreaders = ["till-1 tmr_A"]\n')
-    with sandbox_for_a_while(SandboxFolder.at(made), "--ports-from", "0"):
-        settings = load(made / "box" / "tillstone.toml")
-        assert settings.provider.stripe is not None
-        assert settings.provider.stripe.readers == ("till-1 tmr_A",)
-        assert settings.provider.stripe.api_key_path.is_file(), "what the sandbox says stays beside it"
-    extra.unlink()
-
-
-def test_two_sandboxes_have_two_names(made: Path) -> None:
-    assert load(made / "box" / "tillstone.toml").shop.serial != "SANDBOX-1", "a witness keeps one head for each name"
-
-
-def test_status_of_a_sandbox_whose_box_is_down_sends_nobody_to_start_another(running: Path) -> None:
-    control = Control(SandboxFolder.at(running))
-    control.stop("appliance")
-    said = tillstone(running, "status")
-    control.start("appliance")
-    assert said.returncode == 2
-    assert f"read {running / 'appliance.log'}" in said.stderr
-
-
-def test_what_a_customer_bought_at_the_command_line_can_be_handed_to_him(running: Path) -> None:
-    sold = json.loads(tillstone(running, "pay", "--customer", "c-42", "--cashier", "Ada", "--json").stdout)
-    assert sold["state"] == "approved"
-    for subject in ("customer:c-42", "cashier:Ada"):
-        file = running.parent / f"{subject[:4]}.json"
-        assert tillstone(running, "subject", "export", subject, "-o", str(file)).returncode == 0
-        assert sold["key"] in file.read_text()
