@@ -1,6 +1,7 @@
 """A C2SP tlog-witness over HTTP.
 
-Owns the one request, its deadline and its bounds. Never judges a cosignature: the follower does, with the pinned keys.
+Owns its two requests, their deadline and their bounds. Never judges a cosignature or a checkpoint: the
+follower does, with the pinned keys.
 
 Source: docs/formats/cosignature.md, "Asking a witness"; https://c2sp.org/tlog-witness.
 """
@@ -13,7 +14,7 @@ from typing import Final
 
 import aiohttp
 
-from appliance.evidence.add_checkpoint import AddCheckpoint, decode_size
+from appliance.evidence.add_checkpoint import AddCheckpoint, decode_size, origin_hash
 from appliance.evidence.cosignature import LINES_BYTES_MAX
 from appliance.model.errors import Rejected, Unavailable
 from appliance.ports.witness import Answer, Cosigned, NotConsistent, OtherHead
@@ -26,7 +27,7 @@ class HttpWitness:
 
     def __init__(self, *, name: str, prefix: str, http: aiohttp.ClientSession, deadline_ms: int = DEADLINE_MS) -> None:
         self._name = name
-        self._url = prefix.rstrip("/") + "/add-checkpoint"
+        self._prefix = prefix.rstrip("/")
         self._http = http
         self._deadline_ms = deadline_ms
 
@@ -38,7 +39,7 @@ class HttpWitness:
     async def add_checkpoint(self, *, old_size: int, proof: Sequence[bytes], note: bytes) -> Answer:
         """Post once and read the answer by its status."""
         body = AddCheckpoint(old_size=old_size, proof=tuple(proof), note=note).encode()
-        status, answer = await self._post(body)
+        status, answer = await self._ask("POST", "add-checkpoint", body)
         match status:
             case 200:
                 return Cosigned(lines=answer)
@@ -53,12 +54,19 @@ class HttpWitness:
             case _:
                 raise Unavailable("witness_away", f"{self._name} answers {status}")
 
-    async def _post(self, body: bytes) -> tuple[int, bytes]:
+    async def latest_checkpoint(self, origin: str) -> bytes:
+        """Get once; anything but 200 is none."""
+        status, answer = await self._ask("GET", f"{origin_hash(origin)}/checkpoint")
+        if status != 200:
+            raise Unavailable("witness_away", f"{self._name} answers {status} when asked for the checkpoint it holds")
+        return answer
+
+    async def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         try:
             async with (
                 asyncio.timeout(self._deadline_ms / 1_000),
                 # A redirect would take the log's head to somebody whom nobody chose.
-                self._http.post(self._url, data=body, allow_redirects=False) as response,
+                self._http.request(method, f"{self._prefix}/{path}", data=body, allow_redirects=False) as response,
             ):
                 answer = await response.content.read(LINES_BYTES_MAX + 1)
                 while len(answer) <= LINES_BYTES_MAX and (more := await response.content.read(LINES_BYTES_MAX)):

@@ -4,28 +4,31 @@ Owns which head is asked of whom, and what an answer means. Must never delay a p
 
 * The head is stored before anybody is asked, an answer is stored before the next is asked. Killed anywhere, the next
   step asks again; a witness that had already cosigned says how far, and is asked from there.
-* Three answers prove that this log is not the one the witness knows: it cosigned more entries than we have, another
-  root of the same size, or a head that ours does not extend. Then the box is quarantined. A witness can lie about
-  this: whoever is named in the settings may stop the sales, but cannot make anybody accept a second history.
+* Three answers say that this log is not the one the witness knows: it cosigned more entries than we have, another
+  root of the same size, or a head that ours does not extend. A word proves nothing, so it is asked for the checkpoint
+  that it holds. One that both keys of this log signed and that the log does not contain quarantines the box. Without
+  it the witness disagrees: an alarm, it counts for nothing and is asked more rarely, and the shop sells on.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from appliance.anchor.disagreements import Disagreements
 from appliance.anchor.follower import Progress
+from appliance.anchor.fork_proof import ForkProof
 from appliance.anchor.store import EvidenceStore, StoredCheckpoint, set_cursor
 from appliance.evidence.cosignature import WitnessPolicy, verify_cosignatures
 from appliance.ledger.checkpoint import CheckpointMaker
 from appliance.ledger.ledger import Ledger
-from appliance.ledger.prover import Watermark
-from appliance.model.errors import Corrupt, OutcomeUnknown, Rejected, Unavailable
+from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.ports.clock import Clock
 from appliance.ports.witness import Cosigned, NotConsistent, OtherHead, Witness
 from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
 
 NAME: Final = "witness"
 CHECKPOINTS_KEPT: Final = 64
@@ -51,8 +54,10 @@ class Witnesses:
         witnesses: Sequence[Witness],
         policy: WitnessPolicy,
         store: EvidenceStore,
+        proof: ForkProof,
         quarantine: Callable[[str], None],
         clock: Clock,
+        metrics: Metrics,
         log: Log,
     ) -> None:
         self._ledger = ledger
@@ -60,28 +65,37 @@ class Witnesses:
         self._witnesses = witnesses
         self._policy = policy
         self._store = store
+        self._proof = proof
         self._quarantine = quarantine
         self._clock = clock
+        self._metrics = metrics
         self._log = log
+        self._disagreements = Disagreements(clock)
         self._asked_since_start: set[str] = set()
 
     async def step(self) -> Progress:
         """Ask every witness that has not cosigned the newest head.
 
         Raises:
-            Unavailable: `witness_quorum_missing`: too few vouch for it; the reasons stand in the detail.
+            Unavailable: `witness_quorum_missing`: too few vouch for it; the reasons stand in the detail. `quarantined`.
         """
         await self.check_stored()
         target = await self._pick()
         reasons = []
         for witness in self._witnesses:
+            if self._disagreements.waits(witness.name):
+                reasons.append(self.disagreeing[witness.name])
+                continue
             try:
                 await self._ask(witness, target)
             except (Unavailable, Rejected, OutcomeUnknown) as failure:
+                if failure.code == "quarantined":
+                    raise
                 reasons.append(failure.detail)
                 self._log.info("witness.failed", witness=witness.name, error=failure)
+        self._metrics.witnesses_disagreeing.set(len(self.disagreeing))
         names = await self._store.read(lambda connection: _names(connection, target.size))
-        count = len(names & set(self._policy.names))
+        count = len(names.intersection(self._counting()))
         if count < self._policy.needed:
             raise Unavailable(
                 "witness_quorum_missing",
@@ -90,20 +104,25 @@ class Witnesses:
         await self._store.write(lambda connection: _finish(connection, target.size))
         return Progress(size=target.size)
 
+    @property
+    def disagreeing(self) -> Mapping[str, str]:
+        """By the name of each witness that claims a fork and shows no proof: what it says."""
+        return self._disagreements.sentences
+
     async def check_stored(self) -> None:
-        """Compare the newest head that was ever cosigned with the log; a log that lost it is quarantined."""
-        seen = await self._store.read(_newest_cosigned_head)
-        if seen is None:
-            return
-        try:
-            await self._ledger.check_watermark(seen)
-        except Corrupt as evidence:
-            self._quarantine(f"witnesses vouched for another log: {evidence.detail}")
-            raise Unavailable("quarantined", evidence.detail) from evidence
+        """Judge the newest head that was ever cosigned; a log that lost it is quarantined, offline too.
+
+        Raises:
+            Unavailable: `quarantined`.
+        """
+        newest = await self._store.read(_newest_cosigned_note)
+        found = await self._proof.contradiction(newest)
+        if newest is not None and found is not None:
+            await self._forked(f"witnesses vouched for another log: {found}", newest)
 
     async def newest(self, size_min: int = 0) -> CosignedCheckpoint | None:
         """The newest head of at least `size_min` entries that enough witnesses vouch for: what upgrades a receipt."""
-        names, needed = self._policy.names, max(1, self._policy.needed)
+        names, needed = self._counting(), max(1, self._policy.needed)
         return await self._store.read(lambda connection: _newest_cosigned(connection, names, size_min, needed))
 
     async def _pick(self) -> StoredCheckpoint:
@@ -122,18 +141,42 @@ class Witnesses:
         if isinstance(answer, OtherHead) and self._is_behind(answer, target, cosigned):
             cosigned = answer.size
             answer = await self._submit(witness, target, cosigned)
+        if not isinstance(answer, Cosigned):
+            await self._demand_proof(witness, self._claim(name, answer, target, cosigned))
+        await self._keep(name, target, answer.lines)
+        self._asked_since_start.add(name)
+        self._disagreements.end(name)
+
+    def _claim(self, name: str, answer: OtherHead | NotConsistent, target: StoredCheckpoint, cosigned: int) -> str:
         match answer:
-            case Cosigned(lines=lines):
-                await self._keep(name, target, lines)
-                self._asked_since_start.add(name)
             case NotConsistent():
-                self._forked(f"{name} vouched for {cosigned} entries that this log does not extend")
+                return f"{cosigned} entries that this log does not extend"
             case OtherHead(size=size) if size > self._ledger.head.size:
-                self._forked(f"{name} vouched for {size} entries, this log has {self._ledger.head.size}")
+                return f"{size} entries (this log has {self._ledger.head.size})"
             case OtherHead(size=size) if size == target.size == cosigned:
-                self._forked(f"{name} vouched for another head of {size} entries")
+                return f"another head of {size} entries"
             case OtherHead(size=size):
                 raise Unavailable("witness_away", f"{name} names {size} as its newest head, and does not stay with it")
+
+    async def _demand_proof(self, witness: Witness, claim: str) -> NoReturn:
+        name = witness.name
+        try:
+            note = await witness.latest_checkpoint(self._ledger.statement.origin)
+            found = await self._proof.judge(note)
+        except (Unavailable, Rejected) as failure:
+            shown = failure.detail
+        else:
+            if found is not None:
+                await self._forked(f"{name} shows a head that both keys of this log signed: {found}", note)
+            shown = "it shows a head that this log contains"
+        sentence = f"{name} says it vouched for {claim}, and shows no proof ({shown})"
+        if self._disagreements.add(name, sentence):
+            self._log.warning("witness.disagreed", witness=name, reason=sentence)
+        raise Unavailable("witness_disagrees", sentence)
+
+    def _counting(self) -> list[str]:
+        """Whose cosignatures count at this moment."""
+        return [name for name in self._policy.names if name not in self.disagreeing]
 
     def _is_behind(self, answer: OtherHead, target: StoredCheckpoint, assumed: int) -> bool:
         """Whether the witness knows a part of this log, only not the part that was assumed."""
@@ -158,9 +201,13 @@ class Witnesses:
             lambda connection: connection.execute("INSERT OR REPLACE INTO cosignatures VALUES (?, ?, ?, ?)", row)
         )
 
-    def _forked(self, reason: str) -> NoReturn:
+    async def _forked(self, reason: str, note: bytes) -> NoReturn:
         self._log.error("witness.fork_proven", reason=reason)
         self._quarantine(reason)
+        try:
+            await self._proof.keep(note)
+        except OSError as failure:  # a full disk: the next start hears it from the witness again
+            self._log.error("witness.proof_not_kept", error=failure)
         raise Unavailable("quarantined", reason)
 
 
@@ -173,11 +220,11 @@ def _last_size(connection: sqlite3.Connection, name: str) -> int:
     return size or 0
 
 
-def _newest_cosigned_head(connection: sqlite3.Connection) -> Watermark | None:
+def _newest_cosigned_note(connection: sqlite3.Connection) -> bytes | None:
     row = connection.execute(
-        "SELECT size, root FROM checkpoints WHERE size IN (SELECT size FROM cosignatures) ORDER BY size DESC LIMIT 1"
+        "SELECT note FROM checkpoints WHERE size IN (SELECT size FROM cosignatures) ORDER BY size DESC LIMIT 1"
     ).fetchone()
-    return None if row is None else Watermark(size=row[0], root=row[1])
+    return None if row is None else bytes(row[0])
 
 
 def _newest_cosigned(

@@ -250,7 +250,8 @@ class Witnesses(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             max_length=WITNESSES_MAX,
             description="Each: submission prefix and verifier keys (C2SP), one or two, all of one name, with single"
-            " spaces between. Whoever is named here can stop the sales by claiming a fork. None by default.",
+            " spaces between. What they claim stops no sale, a head signed by this log that it lacks does. None by"
+            " default.",
         ),
     ] = ()
     needed: Annotated[

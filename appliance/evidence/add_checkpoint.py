@@ -1,6 +1,7 @@
 """The body of `add-checkpoint`: what a log sends to a witness, written by one side and read by the other.
 
-Owns the body's bytes and their bounds. Never judges the proof or the note in it.
+Owns the body's bytes and their bounds, and the name under which a witness shows a log's newest checkpoint. Never
+judges the proof or the note in it.
 
 Source: docs/formats/cosignature.md, "Asking a witness"; https://c2sp.org/tlog-witness.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +56,11 @@ class AddCheckpoint:
         if len(body) > BODY_BYTES_MAX or not separator or not found or len(hashes) > PROOF_HASHES_MAX:
             raise _malformed("an old size, at most 63 proof lines, an empty line and a note")
         return cls(old_size=int(found[1]), proof=_hashes(hashes), note=note)
+
+
+def origin_hash(origin: str) -> str:
+    """How a witness's read address names a log: `GET <prefix>/<origin hash>/checkpoint`."""
+    return hashlib.sha256(origin.encode()).hexdigest()
 
 
 def encode_size(size: int) -> bytes:

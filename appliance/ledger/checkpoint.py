@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from appliance.crypto import cose, signature
 from appliance.crypto.hybrid import PinnedKey
 from appliance.ledger.head import Head
+from appliance.ledger.log_keys import KeyPeriod, LogKeys
 from appliance.model.errors import Rejected
 from appliance.model.invariants import ensure
 from appliance.ports.clock import Clock
@@ -91,6 +92,20 @@ def verify_checkpoint(encoded: bytes, *, origin: str, note_key: bytes, post_quan
     return checkpoint
 
 
+def verify_head(encoded: bytes, *, origin: str, keys: LogKeys) -> Checkpoint:
+    """As `verify_checkpoint`, by the keys that sign heads of its size, also those of before a rotation.
+
+    Raises:
+        Rejected: as `verify_checkpoint`; `log_key_distrusted`.
+    """
+    period = keys.at(claimed_size(encoded))
+    checkpoint = verify_checkpoint(
+        encoded, origin=origin, note_key=period.note_key, post_quantum=period.keys.post_quantum
+    )
+    keys.require_trusted(checkpoint.size, checkpoint.root, vouched=())
+    return checkpoint
+
+
 def require_signatures(
     text: bytes, lines: Sequence[tuple[str, bytes]], *, origin: str, note_key: bytes, post_quantum: PinnedKey
 ) -> None:
@@ -121,6 +136,19 @@ def _others(lines: Sequence[tuple[str, bytes]], origin: str, note_key: bytes, po
         return ""
     signed, trusted = (", ".join(each.hex() for each in keys) for keys in (seen, known))
     return f": signed by keys {signed}, trust.json knows {trusted}: another log, or trust.json is older than a rotation"
+
+
+def without_strangers(encoded: bytes, *, origin: str, period: KeyPeriod) -> bytes:
+    """A verified note with the log's own two lines alone: what others append to a note is not the log's word."""
+    post_quantum = period.keys.post_quantum
+    own = {
+        key_hash(origin, cose.ED25519, period.note_key),
+        key_hash(origin, post_quantum.algorithm, post_quantum.public_key),
+    }
+    text, _, tail = encoded.partition(b"\n\n")
+    named = zip(tail.split(b"\n"), read_signatures(tail), strict=False)  # behind the last newline stands no line
+    lines = [line + b"\n" for line, (name, raw) in named if name == origin and raw[:4] in own]
+    return text + b"\n\n" + b"".join(lines)
 
 
 def read_signatures(lines: bytes) -> list[tuple[str, bytes]]:

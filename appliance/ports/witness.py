@@ -51,3 +51,11 @@ class Witness(Protocol):
             Rejected: `witness_refused`: it does not know this log or its keys; a person must act.
         """
         ...
+
+    async def latest_checkpoint(self, origin: str) -> bytes:
+        """The newest checkpoint of the log that it cosigned, as it shows it: at most 64 kB, nothing of it verified.
+
+        Raises:
+            Unavailable: `witness_away`: it shows none, or not in time.
+        """
+        ...

@@ -73,6 +73,7 @@ class Metrics:
         self._follower_failures = _Labelled(
             Counter("tillstone_follower_failures", "Steps that failed.", ("follower",), registry=registry)
         )
+        self.witnesses_disagreeing = Gauge("tillstone_witnesses_disagreeing", "Claim without proof.", registry=registry)
         self.ledger_group_entries = Histogram(
             "tillstone_ledger_group_entries", "Entries in one commit.", registry=registry, buckets=_ENTRIES
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -14,6 +14,7 @@ from appliance.adapters.ipfs_http import IpfsHttp
 from appliance.adapters.witness_http import HttpWitness
 from appliance.anchor.cars import NAME as PUBLISH
 from appliance.anchor.follower import Follower, Progress, Schedule, Standing
+from appliance.anchor.fork_proof import ForkProof
 from appliance.anchor.publish import Publisher, secret_from
 from appliance.anchor.stamps import NAME as TIMESTAMP
 from appliance.anchor.store import EvidenceStore
@@ -99,11 +100,13 @@ class Followers:
         self._log = log
         self._followers: list[tuple[str, Follower]] = []
         self._witnesses: Witnesses | None = None
+        self._proof = ForkProof(ledger, settings.storage.path)
+        self._quarantine = quarantine
         self._checks: list[Check] = []
         if checkpoints is None and (settings.witnesses.named or settings.publication or settings.timestamps):
             self._checks.append(_no_notes)
         if settings.witnesses.named and checkpoints is not None:
-            self._witnesses = self._add_witnesses(settings.witnesses, checkpoints, quarantine)
+            self._witnesses = self._add_witnesses(settings.witnesses, checkpoints)
         if settings.publication is not None and outside.blocks is not None and checkpoints is not None:
             self._add_publisher(settings.publication, outside.blocks, checkpoints, store_key)
         if settings.timestamps is not None and checkpoints is not None:
@@ -111,11 +114,13 @@ class Followers:
 
     async def begin(self, supervisor: Supervisor) -> None:
         """Compare the log with what was witnessed before anything is sold, then follow it."""
+        proven = await self._proof.kept()  # also where the settings name no witness any more
+        if proven is not None:
+            self._log.error("witness.fork_proven", reason=proven)
+            self._quarantine(proven)
         if self._witnesses is not None:
-            try:
+            with suppress(Unavailable):  # quarantined, which is told there; or postponed to the first step
                 await self._witnesses.check_stored()
-            except Unavailable as quarantined:
-                self._log.error("witness.fork_proven", reason=quarantined.detail)
         for name, follower in self._followers:
             supervisor.start(f"{name} follower", follower.run, restart=Restart.ON_CRASH)
 
@@ -138,9 +143,7 @@ class Followers:
         """One finding each for health."""
         return [*self._checks, *[_check(follower) for _, follower in self._followers]]
 
-    def _add_witnesses(
-        self, settings: schema.Witnesses, checkpoints: CheckpointMaker, quarantine: Callable[[str], None]
-    ) -> Witnesses:
+    def _add_witnesses(self, settings: schema.Witnesses, checkpoints: CheckpointMaker) -> Witnesses:
         prefixes, policy = read_witnesses(settings)
         witnesses = Witnesses(
             ledger=self._ledger,
@@ -150,11 +153,14 @@ class Followers:
             ],
             policy=policy,
             store=self._outside.store,
-            quarantine=quarantine,
+            proof=self._proof,
+            quarantine=self._quarantine,
             clock=self._clock,
+            metrics=self._metrics,
             log=self._log,
         )
-        # A witness is asked at most twice a round, each time for 10 s.
+        self._checks.append(lambda: disagreement_of(witnesses.disagreeing))
+        # A witness is asked at most twice a round and for its checkpoint once, each time for 10 s.
         bound_ms = len(prefixes) * MINUTE_MS
         schedule = Schedule(every_ms=settings.every_ms, step_ms_max=bound_ms, late_after_ms=settings.late_after_ms)
         self._add(WITNESS, witnesses.step, schedule)
@@ -236,6 +242,19 @@ def _no_notes() -> Finding:
         sentence="This log has no key for checkpoints: it is of before its token could keep one. Nobody outside is"
         " asked; we sell on.",
         next_step="Rotate the log's keys: tillstone succession next-keys makes one for checkpoints too.",
+    )
+
+
+def disagreement_of(disagreeing: Mapping[str, str]) -> Finding:
+    """Who outside claims a fork without proof: a liar, or the first sign of an old disk; a person must look."""
+    if not disagreeing:
+        return Finding(check="witnesses", level=Level.OK, sentence="No witness disagrees.")
+    return Finding(
+        check="witnesses",
+        level=Level.COPING,
+        sentence=f"{'; '.join(disagreeing.values())}: not counted, we sell on.",
+        next_step="Compare the log with the other witnesses and with what auditors hold; ask who runs this witness, or"
+        " take it out of the settings.",
     )
 
 

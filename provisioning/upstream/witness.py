@@ -14,8 +14,8 @@ from typing import Final
 
 from aiohttp import web
 
-from appliance.evidence.add_checkpoint import BODY_BYTES_MAX, SIZE_TYPE, AddCheckpoint, encode_size
-from appliance.ledger.checkpoint import Checkpoint, read_checkpoint, verify_checkpoint
+from appliance.evidence.add_checkpoint import BODY_BYTES_MAX, SIZE_TYPE, AddCheckpoint, encode_size, origin_hash
+from appliance.ledger.checkpoint import Checkpoint, read_checkpoint, verify_head, without_strangers
 from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.merkle import is_consistent
 from appliance.model.errors import Rejected, Unavailable
@@ -34,7 +34,7 @@ class _Refused(Exception):
 
 
 class WitnessDoor:
-    """`POST /add-checkpoint`, for the logs in `logs` (by origin)."""
+    """`POST /add-checkpoint` and `GET /<origin hash>/checkpoint`, for the logs in `logs` (by origin)."""
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class WitnessDoor:
     ) -> None:
         self._signer = signer
         self._logs = logs
+        self._origins = {origin_hash(origin): origin for origin in logs}
         self._store = store
         self._now_s = now_s
 
@@ -53,7 +54,16 @@ class WitnessDoor:
         """The aiohttp application."""
         application = web.Application(client_max_size=BODY_BYTES_MAX)
         application.router.add_post("/add-checkpoint", self._add_checkpoint)
+        application.router.add_get("/{origin_hash:[0-9a-f]{64}}/checkpoint", self._latest_checkpoint)
         return application
+
+    async def _latest_checkpoint(self, request: web.Request) -> web.Response:
+        origin = self._origins.get(request.match_info["origin_hash"])
+        try:
+            note = b"" if origin is None else await self._store.note(origin)
+        except Unavailable:
+            return web.Response(status=503)
+        return web.Response(body=note, content_type="text/plain", charset="utf-8") if note else web.Response(status=404)
 
     async def _add_checkpoint(self, request: web.Request) -> web.Response:
         try:
@@ -77,12 +87,8 @@ class WitnessDoor:
             log = self._logs.get(said.origin)
             if log is None:
                 raise _Refused(404, b"this witness does not know that log\n")
-            period = log.at(said.size)
-            checkpoint = verify_checkpoint(
-                note, origin=said.origin, note_key=period.note_key, post_quantum=period.keys.post_quantum
-            )
             # What a thief of the keys signs after the owner's word is not vouched for.
-            log.require_trusted(checkpoint.size, checkpoint.root, vouched=())
+            checkpoint = verify_head(note, origin=said.origin, keys=log)
         except Rejected as cause:
             status = 400 if cause.code == "checkpoint_malformed" else 403
             raise _Refused(status, f"{cause.detail}\n".encode()) from cause
@@ -94,9 +100,12 @@ class WitnessDoor:
         async with self._store.locked(checkpoint.origin) as locked:
             refusal = await _judge(asked, checkpoint, locked)
             if refusal is None:
-                await locked.advance(checkpoint.size, checkpoint.root, asked.note)
                 # Under the lock: once another request has extended the head, this one is no longer the largest.
                 lines = self._signer.cosign(checkpoint.text(), self._now_s())
+                # Kept with both signatures of the log: shown, it proves to a box what a size alone does not.
+                period = self._logs[checkpoint.origin].at(checkpoint.size)
+                own = without_strangers(asked.note, origin=checkpoint.origin, period=period)
+                await locked.advance(checkpoint.size, checkpoint.root, own + lines)
         # Committed: from here on this witness can never vouch for a head that does not extend this one.
         if refusal is not None:
             raise refusal

@@ -81,6 +81,18 @@ class WitnessStore:
         """Let the running transactions end."""
         await self._pool.close()
 
+    async def note(self, origin: str) -> bytes:
+        """The newest head of a log as it was cosigned, with all its lines; empty before the first.
+
+        Raises:
+            Unavailable: `postgres_away`.
+        """
+        try:
+            found = await self._pool.fetchval("SELECT note FROM witness_heads WHERE origin = $1 AND size > 0", origin)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as cause:
+            raise Unavailable("postgres_away", f"PostgreSQL cannot be used: {type(cause).__name__}") from cause
+        return bytes(found or b"")
+
     @asynccontextmanager
     async def locked(self, origin: str) -> AsyncIterator[LockedHead]:
         """The newest head of a log, locked until the block ends; what the block stored is then committed.
@@ -112,7 +124,7 @@ class LockedHead:
         self.head = head
 
     async def advance(self, size: int, root: bytes, note: bytes) -> None:
-        """This is the newest head, once the block ends."""
+        """This is the newest head, once the block ends; `note` with the log's and the witness's lines."""
         await self._connection.execute(
             "UPDATE witness_heads SET size = $2, root = $3, note = $4, cosigned_at = now() WHERE origin = $1",
             self._origin,

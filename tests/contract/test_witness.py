@@ -11,7 +11,8 @@ import pytest
 
 from appliance.adapters.witness_http import HttpWitness
 from appliance.evidence.cosignature import WitnessKey, WitnessPolicy, require_quorum
-from appliance.model.errors import Rejected
+from appliance.ledger.checkpoint import verify_head
+from appliance.model.errors import Rejected, Unavailable
 from appliance.ports.witness import Cosigned, NotConsistent, OtherHead, Witness
 from tests.fakes.witness import FakeWitness
 from tests.postgres import Postgres, running_postgres
@@ -132,6 +133,22 @@ async def test_a_forked_log_is_refused_and_the_honest_one_goes_on(
 async def test_a_first_head_has_no_proof(rig: Rig, log: WitnessedLog) -> None:
     note = await log.grow(3)
     assert await rig.witness.add_checkpoint(old_size=0, proof=(bytes(32),), note=note) == NotConsistent()
+
+
+async def test_the_checkpoint_that_it_holds_is_shown_with_the_words_of_log_and_witness(
+    rig: Rig, log: WitnessedLog, fork: WitnessedLog
+) -> None:
+    origin, keys = log.ledger.statement.origin, log.ledger.keys
+    with pytest.raises(Unavailable, match="witness_away"):
+        await rig.witness.latest_checkpoint(origin)
+    note = await log.grow(3)
+    await rig.witness.add_checkpoint(old_size=0, proof=(), note=note)
+    await rig.witness.add_checkpoint(old_size=5, proof=(), note=await fork.grow(3, "other"))
+    shown = await rig.witness.latest_checkpoint(origin)
+    assert verify_head(shown, origin=origin, keys=keys).root == log.ledger.head.root
+    assert require_quorum(text_of(shown), shown.partition(b"\n\n")[2], rig.policy())
+    with pytest.raises(Unavailable, match="witness_away"):
+        await rig.witness.latest_checkpoint("shop.example/SN-9/1")
 
 
 @pytest.mark.parametrize("line", [0, 1])

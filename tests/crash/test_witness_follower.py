@@ -12,11 +12,13 @@ from typing import TypeVar
 
 import pytest
 
+from appliance.anchor.fork_proof import ForkProof
 from appliance.anchor.store import EvidenceStore
 from appliance.anchor.witnesses import Witnesses
 from appliance.evidence.cosignature import WitnessPolicy, require_quorum
 from appliance.ports.witness import Answer
 from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
 from tests.fakes.clock import FakeClock
 from tests.fakes.witness import FakeWitness
 from tests.unit.ledger.shop import genesis
@@ -75,6 +77,9 @@ class CutWitness:
         self._knife.after()
         return answer
 
+    async def latest_checkpoint(self, origin: str) -> bytes:
+        return await self._inner.latest_checkpoint(origin)
+
 
 class Box:
     """Everything that outlives a process: the log, the store's file, the witnesses."""
@@ -115,8 +120,10 @@ class Box:
             witnesses=[CutWitness(each, knife) for each in self.witnesses],
             policy=self.policy,
             store=store,
+            proof=ForkProof(self.log.ledger, self.folder),
             quarantine=self.reasons.append,
             clock=self.clock,
+            metrics=Metrics(),
             log=Log(sink=lambda _line: None, clock=self.clock),
         )
 

@@ -30,6 +30,7 @@ class FakeWitness:
         self._private = [generate(cose.ED25519), generate(cose.ML_DSA_44)]
         self.size = 0
         self.root = b""
+        self.note = b""
         self.asked: list[int] = []
         """The old size of each question."""
         self.is_away = False
@@ -37,6 +38,11 @@ class FakeWitness:
         self.fails_after = False
         """Commits, then the answer is lost."""
         self.forged_answer: Answer | None = None
+        self.forged_note: bytes | None = None
+        """Shown instead of the checkpoint that it holds."""
+        self.shows_nothing = False
+        self.shown = 0
+        """How often it was asked for it."""
         self.spoils_signature = False
 
     @property
@@ -59,6 +65,12 @@ class FakeWitness:
             raise Unavailable("witness_away", f"{self.name}: the answer was lost")
         return answer
 
+    async def latest_checkpoint(self, origin: str) -> bytes:
+        self.shown += 1
+        if self.is_away or self.shows_nothing or origin != self._origin or not self.note:
+            raise Unavailable("witness_away", f"{self.name} shows no checkpoint")
+        return self.note if self.forged_note is None else self.forged_note
+
     def _judge(self, old_size: int, proof: Sequence[bytes], note: bytes) -> Answer:
         try:
             head = verify_checkpoint(
@@ -80,4 +92,5 @@ class FakeWitness:
             cosign(head.text() if not spoil else spoil + head.text(), key=key, sign=private.sign, time_s=TIME_S)
             for key, private in zip(self.keys, self._private, strict=True)
         ]
+        self.note = note + b"".join(lines)
         return Cosigned(lines=b"".join(lines))

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from appliance.crypto import signature
-from appliance.evidence.add_checkpoint import BODY_BYTES_MAX, SIZE_TYPE, AddCheckpoint
+from appliance.evidence.add_checkpoint import BODY_BYTES_MAX, SIZE_TYPE, AddCheckpoint, origin_hash
 from appliance.ledger.log_keys import Distrust
 from appliance.ledger.succession import DISTRUST, distrust_statement
 from appliance.ledger.trust import Evidence, encode_evidence
@@ -139,6 +139,17 @@ async def test_both_histories_of_a_fork_are_kept_as_the_logs_own_word(
         assert await connection.fetchval("SELECT size FROM witness_heads") == 5
     finally:
         await connection.close()
+
+
+async def test_lines_of_strangers_on_a_note_are_not_kept(server: WitnessProcess, log: WitnessedLog) -> None:
+    note = await log.grow(3)
+    strange = "".join([f"\u2014 {name} AAAAAAAA\n" for name in ("x.example", log.ledger.statement.origin) * 7]).encode()
+    assert await ask(server, 0, note + strange) == 200
+    url = f"{server.url}/{origin_hash(log.ledger.statement.origin)}/checkpoint"
+    async with aiohttp.ClientSession() as http, http.get(url) as response:
+        shown = await response.read()
+    assert shown.startswith(note)
+    assert [line.split()[1].decode() for line in shown.removeprefix(note).splitlines()] == [NAME, NAME]
 
 
 async def set_fsync(dsn: str, change: str, wanted: str) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 import pytest
 
+from appliance.anchor.fork_proof import FILE
 from appliance.evidence.cosignature import WitnessPolicy, require_quorum
+from appliance.ledger.checkpoint import verify_head
 from appliance.ledger.merkle import leaf_hash
 from appliance.ledger.tlog import read_proof, verify_proof
 from appliance.ledger.trust import load_trust
@@ -37,6 +43,18 @@ class Rig:
             assert time.monotonic() < ends_at, (got, self.box.said())
             time.sleep(0.05)
         return got[1]
+
+    def sql(self, command: str) -> list[Any]:
+        """What the witness's database answers."""
+
+        async def run() -> list[Any]:
+            connection = await asyncpg.connect(self.dsn)
+            try:
+                return [row[0] for row in await connection.fetch(command)]
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
 
     def policy(self) -> WitnessPolicy:
         return WitnessPolicy(keys=self.witness.keys, needed=1)
@@ -98,17 +116,42 @@ def test_sales_go_on_while_the_witness_is_away_and_the_lag_is_shown(rig: Rig) ->
         rig.witness.start()
 
 
-def test_a_witness_that_knows_the_log_longer_stops_the_sales_and_says_why(rig: Rig) -> None:
-    async def know_more() -> None:
-        connection = await asyncpg.connect(rig.dsn)
-        await connection.execute("UPDATE witness_heads SET size = 424242")
-        await connection.close()
-
-    # As if this disk had been restored to yesterday: the witness has vouched for a longer log of this name.
+def test_a_witness_that_only_claims_a_fork_stops_no_sale_and_is_named(rig: Rig) -> None:
+    (size,) = rig.sql("SELECT size FROM witness_heads")
+    rig.sql("UPDATE witness_heads SET size = 424242")
     rig.box.kill()
-    asyncio.run(know_more())
+    rig.box.start()
+
+    def is_told(status: int, body: bytes) -> bool:
+        return status == 200 and f"{NAME} says it vouched for 424242 entries" in json.loads(body)["sentence"]
+
+    rig.until("/health", is_told)
+    assert "tillstone_witnesses_disagreeing 1.0" in rig.box.public("/metrics")[1].decode()
+    assert rig.till.ask("payment", CASH).status == 200
+    rig.sql(f"UPDATE witness_heads SET size = {size}")
+    rig.until("/health", lambda _status, body: "says it vouched" not in json.loads(body)["sentence"])
+
+
+def test_a_disk_restored_to_yesterday_sells_nothing_on_proof_that_outlives_a_restart(rig: Rig, tmp_path: Path) -> None:
+    data = rig.box.box.data
+    # Within one epoch, so that the TPM's counter does not notice.
+    os.kill(rig.box.pid, signal.SIGSTOP)
+    shutil.copytree(data, tmp_path / "yesterday", ignore=shutil.ignore_patterns("*.sock"))
+    os.kill(rig.box.pid, signal.SIGCONT)
+    reply = rig.till.ask("payment", CASH)
+    rig.until(f"/proof/witnessed/{reply.body['seq']}", lambda status, _: status == 200)
+    rig.box.kill()
+    shutil.rmtree(data)
+    shutil.copytree(tmp_path / "yesterday", data)
     rig.box.start()
     body = rig.until("/health", lambda status, _: status == 503)
-    assert f"{NAME} vouched for 424242 entries" in json.loads(body)["sentence"]
-    reply = rig.till.ask("payment", CASH)
-    assert (reply.status, reply.code) == (503, "quarantined")
+    assert f"{NAME} shows a head that both keys of this log signed" in json.loads(body)["sentence"]
+    proof = load_trust(rig.box.box.trust.read_bytes())
+    (keys,), note = proof.keys.values(), (data / FILE).read_bytes()
+    assert verify_head(note, origin=rig.box.audience, keys=keys).size > reply.body["seq"]
+    rig.box.kill()
+    rig.box._more_settings = ""
+    rig.box.start()  # without a witness
+    refused = rig.till.ask("payment", CASH)
+    assert (refused.status, refused.code) == (503, "quarantined")
+    assert f"{FILE} holds a head" in json.loads(rig.box.public("/health")[1])["sentence"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 import aiohttp
 import pytest
@@ -15,6 +17,9 @@ from appliance.evidence.cosignature import LINES_BYTES_MAX
 from appliance.model.errors import Rejected, Unavailable
 from appliance.ports.witness import Cosigned, NotConsistent, OtherHead
 
+ORIGIN: Final = "shop.example/SN-1/1"
+ORIGIN_HASH: Final = hashlib.sha256(ORIGIN.encode()).hexdigest()
+"""C2SP tlog-witness: what stands between the monitoring prefix and `/checkpoint`."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -23,6 +28,7 @@ async def witness_answering(handler: Handler, *, deadline_ms: int = 5_000) -> As
     """A witness whose server is `handler`."""
     application = web.Application()
     application.router.add_post("/prefix/add-checkpoint", handler)
+    application.router.add_get(f"/prefix/{ORIGIN_HASH}/checkpoint", handler)
     runner = web.AppRunner(application, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -88,6 +94,27 @@ async def test_a_strange_answer_is_no_answer(handler: Handler) -> None:
     async with witness_answering(handler) as witness:
         with pytest.raises(Unavailable, match="witness_away"):
             await ask(witness)
+
+
+async def test_the_checkpoint_that_it_holds_is_read_where_the_specification_says() -> None:
+    async with witness_answering(answer(200, b"note\n")) as witness:
+        assert await witness.latest_checkpoint(ORIGIN) == b"note\n"
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b"x" * LINES_BYTES_MAX)
+
+
+@pytest.mark.parametrize(
+    "handler", [answer(404), answer(503), answer(204), answer(302, Location="http://127.0.0.1:1/elsewhere"), endless]
+)
+async def test_a_checkpoint_that_is_not_shown_is_none(handler: Handler) -> None:
+    async with witness_answering(handler) as witness:
+        with pytest.raises(Unavailable, match="witness_away"):
+            await witness.latest_checkpoint(ORIGIN)
 
 
 async def test_a_witness_that_hangs_is_given_up() -> None:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from appliance.crypto import cose
-from appliance.crypto.hybrid import PinnedKey
-from appliance.ledger.checkpoint import Checkpoint, CheckpointMaker, sign_checkpoint, verify_checkpoint
+from appliance.crypto.hybrid import HybridPublic, PinnedKey
+from appliance.ledger.checkpoint import (
+    Checkpoint,
+    CheckpointMaker,
+    sign_checkpoint,
+    verify_checkpoint,
+    verify_head,
+)
+from appliance.ledger.genesis import LogId
 from appliance.ledger.head import Head
+from appliance.ledger.log_keys import Distrust, KeyPeriod, LogKeys
 from appliance.model.errors import Rejected
 from tests.fakes.clock import FakeClock
 from tests.fakes.signer import FakeSigner
@@ -44,6 +53,31 @@ async def test_a_checkpoint_verifies_and_strangers_lines_are_skipped() -> None:
     note = await signed()
     assert verified(note) == CHECKPOINT
     assert verified(note + "\u2014 witness.example AAAAAAAA\n".encode()) == CHECKPOINT
+
+
+async def test_a_head_is_the_keys_of_its_size_also_after_a_rotation() -> None:
+    classical = PinnedKey(algorithm=cose.ED25519, public_key=NOTE.public_key)
+    old, new = FakeSigner(cose.ML_DSA_87), POST_QUANTUM
+    periods = [
+        KeyPeriod(
+            first_size=first_size,
+            keys=HybridPublic(
+                classical=classical, post_quantum=PinnedKey(algorithm=cose.ML_DSA_87, public_key=key.public_key)
+            ),
+            note_key=NOTE.public_key,
+        )
+        for first_size, key in ((1, old), (43, new))
+    ]
+    keys = LogKeys(log_id=LogId(bytes(32)), periods=tuple(periods))
+    by_old = await sign_checkpoint(CHECKPOINT, note=NOTE, post_quantum=old)
+    assert verify_head(by_old, origin=ORIGIN, keys=keys) == CHECKPOINT
+    for size, signer in ((42, new), (43, old)):
+        by_other = await sign_checkpoint(replace(CHECKPOINT, size=size), note=NOTE, post_quantum=signer)
+        with pytest.raises(Rejected, match="checkpoint_signature_missing"):
+            verify_head(by_other, origin=ORIGIN, keys=keys)
+    stolen = keys.without([Distrust(log_id=keys.log_id, key_id=old.key_id, size=41, before_ms=0)])
+    with pytest.raises(Rejected, match="log_key_distrusted"):
+        verify_head(by_old, origin=ORIGIN, keys=stolen)
 
 
 @pytest.mark.parametrize(
