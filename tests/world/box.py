@@ -37,14 +37,11 @@ from appliance.ledger.room import Room
 from appliance.ledger.wal import WalKeeper
 from appliance.ledger.writer import Settled, Writer
 from appliance.model.errors import TillstoneError, Unavailable
-from appliance.model.limits import BATCH_BYTES_MAX
+from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
-from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.readers import Readers
 from appliance.payment.resolve import Resolver
-from appliance.payment.respond import Respond
-from appliance.payment.undo import Undo
 from appliance.payment.validate import ShopRules
 from appliance.ports.provider import Provider
 from appliance.runtime.log import Log
@@ -53,6 +50,7 @@ from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import Restart, Supervisor, supervised
 from appliance.runtime.tracing import SilentTracer
 from appliance.wire.answers import BatchAnswer, HeadAnswer, PaymentAnswer
+from appliance.wiring.payments import make_give_back, payment_pipeline
 from appliance.wiring.projections import projections
 from tests.world.disk import WorldDisk
 from tests.world.loop import Machine, WorldClock, WorldLoop, threadlike
@@ -61,6 +59,7 @@ from tests.world.template import AUDIENCE, STORE_KEY, Keys
 CURRENCY: Final = "EUR"
 CASH_ROUNDING_MINOR: Final = 5
 SETTLE_MS: Final = 30_000  # the least that the settings allow; the provider of a world is late by less
+CAPTURE_WINDOW_MS: Final = 2 * DAY_MS
 UNSIGNED_AGE_MAX_MS: Final = 15 * 60_000
 
 
@@ -283,14 +282,13 @@ class WorldBox:
             source_default="pm_card_visa",
             readers=Readers(bound={}, is_reader=lambda _: False, is_default=False),
             admit=lambda: None,
+            capture_window_ms=CAPTURE_WINDOW_MS,
         )
-        pipeline = PaymentPipeline(
+        pipeline = payment_pipeline(
             authenticate=authenticate,
             rules=rules,
             admission=admission,
             operations=operations,
-            undo=Undo(ledger=ledger, operations=operations, clock=clock),
-            respond=Respond(ledger=ledger, clock=clock),
             ledger=ledger,
             clock=clock,
             stages=stages,
@@ -309,6 +307,7 @@ class WorldBox:
         resolver = Resolver(
             ledger=ledger,
             operations=operations,
+            give_back=make_give_back(ledger, operations, clock),
             clock=clock,
             log=self.log,
             settle_ms=SETTLE_MS,

@@ -21,10 +21,11 @@ from appliance.ledger.group import Append
 from appliance.ledger.writer import Settled, Writer
 from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderReference, RequestKey
-from appliance.model.money import Money
 from appliance.model.operation import Operation, OperationKind, OperationState
-from appliance.payment import authorise, batch, operate, projection, record, records, repeats, resolve, undo, undo_entry
-from appliance.payment.guards import Undoable
+from appliance.payment import authorise, batch, operate, projection, record, records, repeats, resolve
+from appliance.payment.entry_body import body_of
+from appliance.payment.follow_up import FollowUp
+from appliance.payment.guards import Unchanged
 from appliance.payment.operate import Operations
 from appliance.payment.records import OpenOperation, find_request
 from appliance.payment.resolve import Resolver
@@ -179,14 +180,13 @@ def refund_again_without_proof() -> None:
 
 @_bug("A refund gives the sale's total back.", seed=7)
 def refund_the_total_by_card() -> None:
-    right = undo_entry.undo_operation
+    right = FollowUp.__call__
 
-    def total(standing: Any, *rest: Any) -> Operation:
-        operation = right(standing, *rest)
-        return replace(operation, money=Money(standing.recorded.total_minor, standing.recorded.currency))
+    async def total(self: FollowUp, kind: OperationKind, amount_minor: int, guard: Unchanged, **rest: Any) -> None:
+        gives_back = kind in (OperationKind.REFUND, OperationKind.REVERSE)
+        await right(self, kind, guard.standing.recorded.total_minor if gives_back else amount_minor, guard, **rest)
 
-    _put(undo, undo_operation=total)
-    _put(resolve, undo_operation=total)
+    _put(FollowUp, __call__=total)
 
 
 @_bug("After a restart only what was answered as unknown is looked after; the rest was never sent.", seed=6)
@@ -237,7 +237,7 @@ def answer_before_commit() -> None:
 
 @_bug("Whether a refund is allowed was checked a moment ago.", seed=36)
 def check_a_refund_outside_the_transaction() -> None:
-    _put(Undoable, check=lambda self, connection: self.fresh.check(connection))
+    _put(Unchanged, check=lambda self, connection: self.fresh and self.fresh.check(connection))
 
 
 @_bug("A key that was used is the same request again.", seed=20)
@@ -261,7 +261,7 @@ def ignore_a_tombstone() -> None:
 @_bug("The reversal comes by itself: the entry says that it is wanted.", seed=3)
 def lose_the_mark_of_a_wanted_reversal() -> None:
     def only_the_request(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
-        body = projection.body_of(entry, entries.ReversalWantedEntry)
+        body = body_of(entry, entries.ReversalWantedEntry)
         row = projection._request_row(entry, body.asked, "reversal", body.payment)
         connection.execute(projection._INSERT_REQUEST, row)
 
