@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from appliance.ledger.burst import Answer, hear
 from appliance.ledger.disclosures import KIND_ERASED, DisclosureVault, erased_body
 from appliance.ledger.draft import Disclosure, Draft, Purpose, Recorded
 from appliance.ledger.genesis import ACTOR as GENESIS_ACTOR
@@ -38,7 +39,7 @@ from appliance.ledger.receipt import ReceiptBundle, SignedHead
 from appliance.ledger.room import Room
 from appliance.ledger.wal import WalKeeper
 from appliance.ledger.writer import Settled, Writer
-from appliance.model.errors import Corrupt, OutcomeUnknown, Rejected, TillstoneError, Unavailable
+from appliance.model.errors import Corrupt, OutcomeUnknown, TillstoneError, Unavailable
 from appliance.model.invariants import ensure
 from appliance.ports.clock import Clock
 
@@ -168,7 +169,7 @@ class Ledger:
 
     async def append_each(
         self, members: Sequence[tuple[Sequence[Draft], Guard | None]], *, purpose: Purpose
-    ) -> list[tuple[Recorded, ...] | Rejected]:
+    ) -> list[Answer]:
         """Append each member for itself, in order and as one burst; a refused one does not hold up the others.
 
         Raises:
@@ -178,17 +179,14 @@ class Ledger:
         if purpose is Purpose.INTENT:
             await self._room.require()
         futures = []
-        for drafts, guard in members:
-            ensure(len(drafts) > 0, "an append has at least one draft")
-            append = await prepare(tuple(drafts), guard, self._opened.vault)
-            futures.append(self._submit(append))
-        answers: list[tuple[Recorded, ...] | Rejected] = []
-        for future in futures:
-            try:
-                answers.append(await future)
-            except Rejected as refusal:
-                answers.append(refusal)
-        return answers
+        trouble: Unavailable | None = None
+        try:
+            for drafts, guard in members:
+                ensure(len(drafts) > 0, "an append has at least one draft")
+                futures.append(self._submit(await prepare(tuple(drafts), guard, self._opened.vault)))
+        except Unavailable as error:
+            trouble = error
+        return await hear(futures, trouble)
 
     async def erase(self, subject: str, *, actor: str) -> Recorded:
         """Forget a person: their values become noise everywhere, their entries stay provable."""
