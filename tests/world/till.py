@@ -141,6 +141,8 @@ class Till:
 
     async def look(self, of: str) -> None:
         """Ask how a payment stands."""
+        # Before the question left: an answer to somebody else may overtake it.
+        is_told = any(told.payment == of for told in self.books.told)
         try:
             answer = await self.client.status(request_key(of), deadline=self.client.deadline(3_000))
         except NotBelieved as contradiction:
@@ -148,7 +150,7 @@ class Till:
         except (Unavailable, OutcomeUnknown):
             return
         except Rejected as refusal:
-            if refusal.code != "payment_unknown" or any(told.payment == of for told in self.books.told):
+            if refusal.code != "payment_unknown" or is_told:
                 self.books.violate("lost", f"status of {self.books.name(of)}: {refusal}")
         else:
             if answer.state in FINAL and answer.receipt is not None:
