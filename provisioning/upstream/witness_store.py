@@ -40,6 +40,14 @@ CREATE TABLE IF NOT EXISTS witness_conflicts (
 CONFLICTS_MAX: Final = 100
 """Per log. The first ones tell; a box that keeps trying must not fill the disk."""
 _COMMAND_S: Final = 10.0
+# asyncpg calls it an internal error when a query meets a connection that is just being lost.
+_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +97,7 @@ class WitnessStore:
         """
         try:
             found = await self._pool.fetchval("SELECT note FROM witness_heads WHERE origin = $1 AND size > 0", origin)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as cause:
+        except _AWAY as cause:
             raise Unavailable("postgres_away", f"PostgreSQL cannot be used: {type(cause).__name__}") from cause
         return bytes(found or b"")
 
@@ -111,7 +119,7 @@ class WitnessStore:
                     "SELECT size, root FROM witness_heads WHERE origin = $1 FOR UPDATE", origin
                 )
                 yield LockedHead(connection, origin, WitnessedHead(size=row["size"], root=row["root"]))
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as cause:
+        except _AWAY as cause:
             raise Unavailable("postgres_away", f"PostgreSQL cannot be used: {type(cause).__name__}") from cause
 
 
