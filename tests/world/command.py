@@ -22,6 +22,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any, Final
 
+from rich.console import Console
+from rich.progress import track
+
 from tests.crash.disk import PROJECT, build_shim
 from tests.world.disk import FAULT_VARIABLE, FOLDER_VARIABLE, LOG_VARIABLE
 from tests.world.template import Template
@@ -156,8 +159,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     harms: Counter[str] = Counter()
     worlds = failed = 0
     with workshop() as folder:
-        seeds = range(first, first + count)
-        for result in live(folder, seeds, workers=min(given.workers, count), bug=given.bug, has_notes=is_alone):
+        lived = live(
+            folder,
+            range(first, first + count),
+            workers=min(given.workers, count),
+            bug=given.bug,
+            has_notes=is_alone,
+        )
+        for result in track(lived, "worlds", total=count, console=Console(stderr=True), transient=True):
             worlds += 1
             harms.update(harm for harm, _ in result.violations)
             failed += bool(result.violations)
