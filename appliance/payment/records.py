@@ -14,7 +14,7 @@ import msgspec
 from appliance.crypto import cbor
 from appliance.ledger.entry import Entry, decode
 from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId
-from appliance.model.invariants import ensure
+from appliance.model.invariants import present
 from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.money import Money
 from appliance.model.operation import OPEN, Operation, OperationKind, OperationState
@@ -171,9 +171,7 @@ def find_refund(connection: sqlite3.Connection, key: RequestKey) -> RecordedPaym
 def refund_facts(connection: sqlite3.Connection, key: RequestKey) -> entries.RefundFacts:
     """What the refund `key` gives when its operation is confirmed, as its first intent fixed it."""
     (first,) = connection.execute("SELECT first FROM refunds WHERE key = ?", (key.octets,)).fetchone()
-    facts = body_at(connection, first, entries.IntentEntry).refund
-    ensure(facts is not None, "a refund's first intent says what it gives")
-    return facts  # type: ignore[return-value] # ensured above
+    return present(body_at(connection, first, entries.IntentEntry).refund, "a refund's first intent says what it gives")
 
 
 def returned_lines(connection: sqlite3.Connection, payment: RequestKey) -> dict[int, int]:
@@ -186,9 +184,9 @@ def sale_facts(connection: sqlite3.Connection, standing: StandingPayment) -> ent
     """The sale as it stands in the ledger. Raises Rejected `sale_pruned`."""
     if not standing.has_card:
         return body_at(connection, standing.sold_seq, entries.SaleEntry).sale
-    sale = body_at(connection, standing.sold_seq, entries.IntentEntry).sale
-    ensure(sale is not None, "a payment's first intent holds its sale")
-    return sale  # type: ignore[return-value] # ensured above
+    return present(
+        body_at(connection, standing.sold_seq, entries.IntentEntry).sale, "a payment's first intent holds its sale"
+    )
 
 
 def sold_by(connection: sqlite3.Connection, terminal: TerminalId, keys: Sequence[str]) -> frozenset[str]:

@@ -13,7 +13,7 @@ from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import DrawerId, drawer_id
-from appliance.model.invariants import ensure
+from appliance.model.invariants import present
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.till import DrawerAct
@@ -66,8 +66,7 @@ class Drawers:
             self._admission.admit_undo()  # quarantined: what the log says of the drawer may not be all
             await self._record(request)
         known = await repeated(self._ledger, request.identity)
-        ensure(known is not None, "what was recorded is found under its key")
-        return await self._answer(request, known)  # type: ignore[arg-type] # ensured above
+        return await self._answer(request, present(known, "what was recorded is found under its key"))
 
     async def _record(self, request: AuthenticatedRequest[DrawerBody]) -> None:
         body, identity = request.body, request.identity

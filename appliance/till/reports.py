@@ -10,7 +10,7 @@ from appliance.identity.signed import SignedRequest
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
-from appliance.model.invariants import ensure
+from appliance.model.invariants import present
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.till import Scope
@@ -60,8 +60,7 @@ class Reports:
             self._admission.admit_undo()  # quarantined: a report of a log that lost its end would be believed
             await self._close(request)
         known = await repeated(self._ledger, request.identity)
-        ensure(known is not None, "what was recorded is found under its key")
-        return await self._closed(request, known.known.seq)  # type: ignore[union-attr] # ensured above
+        return await self._closed(request, present(known, "what was recorded is found under its key").known.seq)
 
     async def _close(self, request: AuthenticatedRequest[ReportBody]) -> None:
         cashier = request.body.cashier

@@ -21,7 +21,7 @@ from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import KeyId, TerminalId
-from appliance.model.invariants import ensure
+from appliance.model.invariants import present
 from appliance.model.limits import EVENT_STREAMS_MAX, REQUEST_BYTES_MAX
 from appliance.payment.story import events_after
 from appliance.runtime.metrics import Metrics
@@ -49,9 +49,8 @@ class EventDoor:
         """One stream, until the terminal hangs up or the box stops."""
         key_id, terminal, after = await self._admit(request)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-        stream = asyncio.current_task()
-        ensure(stream is not None, "a handler runs in a task")
-        self._streams[stream] = key_id  # type: ignore[index] # ensured above
+        stream = present(asyncio.current_task(), "a handler runs in a task")
+        self._streams[stream] = key_id
         self._metrics.event_streams.set(len(self._streams))
         try:
             await response.prepare(request)
@@ -59,7 +58,7 @@ class EventDoor:
         except ConnectionError:
             pass  # the terminal hung up; it comes back with `after`
         finally:
-            self._streams.pop(stream, None)  # type: ignore[arg-type] # ensured above
+            self._streams.pop(stream, None)
             self._metrics.event_streams.set(len(self._streams))
         return response
 
