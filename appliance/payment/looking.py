@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from appliance.ledger.attempts import look_again
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import RequestKey
@@ -54,10 +55,8 @@ async def until_unchanged(
         Rejected: what `attempt` raises.
         Unavailable: `payment_busy`: something came in between, each time.
     """
-    for _ in range(_RACES_MAX):
-        try:
-            return await attempt()
-        except Rejected as refusal:
-            if refusal.code != PAYMENT_CHANGED:
-                raise await judge_used(ledger, identity, payment, refusal) from None
-    raise Unavailable("payment_busy", "the payment keeps changing; ask again")
+    busy = Unavailable("payment_busy", "the payment keeps changing; ask again")
+    try:
+        await look_again(attempt, after=PAYMENT_CHANGED, times_max=_RACES_MAX, busy=busy)
+    except Rejected as refusal:
+        raise await judge_used(ledger, identity, payment, refusal) from None

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from appliance.crypto import cbor
+from appliance.ledger.attempts import look_again
 from appliance.ledger.draft import Draft, Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
@@ -111,24 +112,21 @@ class ShopDays:
 
     async def _close(self, day: ShopDay, actor: str) -> int | None:
         """The entry; None where somebody else closed the day meanwhile."""
-        for _ in range(_RACES_MAX):
+
+        async def attempt() -> int | None:
             last, still, report = await self._ledger.read(lambda connection: self._read(connection, day))
             if not still:
                 return None
             body = cbor.encode_ordered(msgspec.to_builtins(report, builtin_types=(bytes,)))
             draft = Draft(kind=DAY_CLOSED, actor=actor, time_ms=self._clock.now_ms(), body=body)
-            try:
-                (entry,) = await self._ledger.append(
-                    [draft], DayUnchanged(day=str(day), last=last), purpose=Purpose.OUTCOME
-                )
-            except Rejected as refusal:
-                if refusal.code != PERIOD_CHANGED:
-                    raise
-                continue  # a sale came between our look and our write: look again
+            guard = DayUnchanged(day=str(day), last=last)
+            (entry,) = await self._ledger.append([draft], guard, purpose=Purpose.OUTCOME)
             self.closed_count += 1
             self._log.info("day.closed", day=str(day), entry=entry.seq, by=actor)
             return entry.seq
-        raise Unavailable("day_busy", "sales left no moment between them; ask again")
+
+        busy = Unavailable("day_busy", "sales left no moment between them; ask again")
+        return await look_again(attempt, after=PERIOD_CHANGED, times_max=_RACES_MAX, busy=busy)
 
     async def _closed(self, seq: int, *, is_new: bool) -> DayAnswer:
         day = await self._ledger.read(lambda connection: read_day(connection, seq))
