@@ -75,7 +75,10 @@ class LedgerAnswers:
         found = await self._archive.entries(seqs)
         return History(
             seqs=seqs,
-            body={"payment": str(uuid.UUID(bytes=payment)), "entries": [_entry_fields(entry) for entry in found]},
+            body={
+                "payment": None if payment is None else str(uuid.UUID(bytes=payment)),
+                "entries": [_entry_fields(entry) for entry in found],
+            },
         )
 
     async def require_entry(self, seq: int) -> None:

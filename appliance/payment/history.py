@@ -49,16 +49,20 @@ class HistoryProjection:
         )
 
 
-def history_seqs(connection: sqlite3.Connection, key: RequestKey) -> tuple[bytes, tuple[int, ...]]:
+def history_seqs(connection: sqlite3.Connection, key: RequestKey) -> tuple[bytes | None, tuple[int, ...]]:
     """The payment that `key` is about (16 bytes), and the entries that concern it; `key` may be that of a refund.
+
+    An act at the till is about no payment (None), and its one entry is all of its history.
 
     Raises:
         Rejected: `payment_unknown`.
     """
-    row = connection.execute("SELECT payment FROM requests WHERE key = ?", (key.octets,)).fetchone()
+    row = connection.execute("SELECT payment, seq FROM requests WHERE key = ?", (key.octets,)).fetchone()
     if row is None:
         raise Rejected("payment_unknown", f"no entry concerns {key}")
-    payment: bytes = row[0]
+    payment: bytes | None = row[0]
+    if payment is None:
+        return None, (int(row[1]),)
     seqs = {seq for (seq,) in connection.execute("SELECT first FROM payments WHERE key = ?", (payment,))}
     seqs.update(
         seq

@@ -166,7 +166,7 @@ class PaymentPipeline:
             if known is None:
                 return None
             recorded = find_refund(connection, key)
-            if recorded is None:
+            if recorded is None and known.payment is not None:
                 standing = find_payment(connection, known.payment)
                 recorded = None if standing is None else standing.recorded
             return None if recorded is None else (known.verb, recorded)

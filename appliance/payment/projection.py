@@ -18,7 +18,7 @@ from appliance.model.operation import SALES, OperationKind, OperationState, adva
 from appliance.model.payment import PaymentState
 from appliance.payment import refund_rows
 from appliance.payment.entry_body import VERBS, body_of, state_after_refund, terminal_of
-from appliance.wire import entries
+from appliance.wire import entries, till_entries
 from appliance.wire.requests import TenderBody
 
 CANCELLED_PAYLOAD: Final = bytes(32)
@@ -62,10 +62,10 @@ class PaymentProjection:
     name: Final = "payment"
     tables: Final = ("requests", "payments", "operations", *refund_rows.TABLES)
     schema: Final = (
-        # payload: the entry's commitment to it. payment: the key of the payment that the request is about; for a
-        # payment, its own.
+        # Every key that a terminal used, whatever for. payload: the entry's commitment to it. payment: the key of the
+        # payment that the request is about; for a payment, its own; null for what is done at the till.
         "CREATE TABLE requests (key BLOB PRIMARY KEY, verb TEXT NOT NULL, terminal TEXT NOT NULL,"
-        " payload BLOB NOT NULL, payment BLOB NOT NULL, seq INTEGER NOT NULL) WITHOUT ROWID",
+        " payload BLOB NOT NULL, payment BLOB, seq INTEGER NOT NULL) WITHOUT ROWID",
         # cash, card: as tendered, or captured; *_back: given back of it. first, last: entries that a receipt proves.
         # is_charged: the card was. held: what its bank holds instead, until capture_before (Unix ms). reversal: key of
         # the request after which the payment must not stand.
@@ -94,6 +94,7 @@ class PaymentProjection:
             entries.REVERSAL,
             entries.TOMBSTONE,
             entries.REVERSAL_WANTED,
+            *till_entries.ASKED,
         }
     )
 
@@ -252,7 +253,13 @@ def _reversal_wanted(connection: sqlite3.Connection, entry: RecordedEntry) -> No
     connection.execute("UPDATE payments SET last = ? WHERE key = ?", (entry.seq, body.payment))
 
 
+def _at_the_till(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
+    shape, verb = till_entries.ASKED[entry.kind]
+    connection.execute(_INSERT_REQUEST, _request_row(entry, body_of(entry, shape).asked, verb, None))
+
+
 _APPLY: Final = {
+    **dict.fromkeys(till_entries.ASKED, _at_the_till),
     entries.INTENT: _intent,
     entries.OUTCOME: _outcome,
     entries.REFUND: _undo,
@@ -270,8 +277,8 @@ _INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _request_row(
-    entry: RecordedEntry, asked: entries.Asked, verb: str, payment: bytes
-) -> tuple[bytes, str, str, bytes, bytes, int]:
+    entry: RecordedEntry, asked: entries.Asked, verb: str, payment: bytes | None
+) -> tuple[bytes, str, str, bytes, bytes | None, int]:
     return asked.key, verb, terminal_of(entry), asked.commitments[entries.PAYLOAD], payment, entry.seq
 
 

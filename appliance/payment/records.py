@@ -36,12 +36,13 @@ class KnownRequest:
 
     Attributes:
         payload: the commitment to the payload (`drafts.py`).
+        payment: None for what is about no payment: an act at the till.
     """
 
     verb: str
     terminal: TerminalId
     payload: bytes
-    payment: RequestKey
+    payment: RequestKey | None
     seq: int
 
     @property
@@ -92,7 +93,8 @@ def find_request(connection: sqlite3.Connection, key: RequestKey) -> KnownReques
     if row is None:
         return None
     verb, terminal, payload, payment, seq = row
-    return KnownRequest(verb=verb, terminal=TerminalId(terminal), payload=payload, payment=_key(payment), seq=seq)
+    about = None if payment is None else _key(payment)
+    return KnownRequest(verb=verb, terminal=TerminalId(terminal), payload=payload, payment=about, seq=seq)
 
 
 def asked_of(entry: Entry) -> entries.Asked | None:

@@ -42,11 +42,11 @@ async def judge_used(ledger: Ledger, identity: Identity, payment: RequestKey, re
     return refusal
 
 
-async def judge(ledger: Ledger, identity: Identity, payment: RequestKey, known: KnownRequest | None) -> None:
+async def judge(ledger: Ledger, identity: Identity, payment: RequestKey | None, known: KnownRequest | None) -> None:
     """Return when the key was never used.
 
     Args:
-        payment: the key of the payment that the request is about; for a payment, its own.
+        payment: the key of the payment that the request is about; for a payment, its own; None for an act at the till.
         known: what the key was used for.
     Raises:
         AlreadyRecorded: for the same request.

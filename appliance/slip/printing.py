@@ -41,16 +41,6 @@ FRESH_MS: Final = 5 * MINUTE_MS
 """A stored sale that a till hands over later prints nothing: nobody waits for that paper."""
 
 _PAYMENTS: Final = frozenset({entries.SALE, entries.OUTCOME, entries.REFUND, entries.REVERSAL})
-_DRAWER_ACTS: Final = frozenset(
-    {
-        till_entries.DRAWER_FLOAT,
-        till_entries.DRAWER_PAID_IN,
-        till_entries.DRAWER_PAID_OUT,
-        till_entries.DRAWER_NO_SALE,
-        till_entries.DRAWER_COUNT,
-    }
-)
-"""A hand is about to go into the drawer."""
 _PRINTED: Final = frozenset({Standing.PAID, Standing.PARTLY_REFUNDED, Standing.REFUNDED, Standing.REVERSED})
 _PAGE_ENTRIES: Final = 200
 
@@ -118,7 +108,7 @@ class Printing:
         after = self._ledger.head.size - 1
         while self._prints_each_sale or self._opens_drawer:
             await self._ledger.wait_beyond(after + 1)
-            page = await self._ledger.entries(after=after, limit=_PAGE_ENTRIES, kinds=_PAYMENTS | _DRAWER_ACTS)
+            page = await self._ledger.entries(after=after, limit=_PAGE_ENTRIES, kinds=_PAYMENTS | till_entries.ACTS)
             for entry in page.entries:
                 if not self._terminals or terminal_of(entry) in self._terminals:
                     self._queue(entry)
@@ -179,7 +169,7 @@ class Printing:
         return is_newest and self._clock.now_ms() - entry.time_ms <= FRESH_MS and not _was_stored(slip)
 
     async def _is_for_cash(self, entry: RecordedEntry) -> bool:
-        if entry.kind in _DRAWER_ACTS:
+        if entry.kind in till_entries.ACTS:
             return self._clock.now_ms() - entry.time_ms <= FRESH_MS
         slip = await self._reader.slip(_key_of(entry))
         return self._is_news(slip, entry) and _moves_cash(slip)

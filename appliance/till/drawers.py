@@ -9,24 +9,24 @@ from typing import Final
 
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.signed import SignedRequest
+from appliance.ledger.attempts import look_again
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import DrawerId, drawer_id
-from appliance.model.invariants import present
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.till import DrawerAct
 from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.drafts import ask, draft
-from appliance.payment.guards import KEY_USED
+from appliance.payment.guards import unused
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
 from appliance.till.entries import read_act
-from appliance.till.guards import PERIOD_CHANGED, DrawerActAllowed, FreshTillKey
+from appliance.till.guards import PERIOD_CHANGED, DrawerActAllowed
 from appliance.till.projection import drawer_of
-from appliance.till.records import TillRequest
-from appliance.till.repeats import repeated
+from appliance.till.records import answer_of
+from appliance.till.repeats import once
 from appliance.wire import till_entries
 from appliance.wire.answers import DrawerAnswer
 from appliance.wire.requests import DrawerBody
@@ -62,47 +62,39 @@ class Drawers:
         """
         request = await self._authenticate(signed, DrawerBody)
         _validate(request.body)
-        if await repeated(self._ledger, request.identity) is None:
-            self._admission.admit_undo()  # quarantined: what the log says of the drawer may not be all
-            await self._record(request)
-        known = await repeated(self._ledger, request.identity)
-        return await self._answer(request, present(known, "what was recorded is found under its key"))
+        known = await once(self._ledger, self._admission, request.identity, lambda: self._record(request))
+        return await self._answer(request, known.seq)
 
     async def _record(self, request: AuthenticatedRequest[DrawerBody]) -> None:
         body, identity = request.body, request.identity
         asked, disclosures = ask(identity, () if body.cashier is None else (("cashier", body.cashier),))
         act = DrawerAct(body.act)
-        for _ in range(_RACES_MAX):
+
+        async def attempt() -> None:
             drawer = drawer_id(body.drawer or await self._drawer(request))
             entry = till_entries.DrawerEntry(
                 asked=asked, amount=body.amount_minor, drawer=drawer, reason=body.reason, currency=self._currency
             )
             new = draft(_KIND_OF[act], identity.terminal, self._clock.now_ms(), entry, disclosures)
             guard = DrawerActAllowed(
-                fresh=FreshTillKey(identity.key),
+                fresh=unused(identity.key),
                 act=act,
                 terminal=identity.terminal,
                 drawer=drawer,
                 amount_minor=body.amount_minor,
             )
-            try:
-                await self._ledger.append([new], guard, purpose=Purpose.INTENT)
-            except Rejected as refusal:
-                if refusal.code == KEY_USED:
-                    return  # the same request came twice at once, or `repeated` says what else
-                if refusal.code != PERIOD_CHANGED:
-                    raise
-                continue
-            return
-        raise Unavailable("drawer_busy", "the terminal keeps changing its drawer; ask again")
+            await self._ledger.append([new], guard, purpose=Purpose.INTENT)
+
+        busy = Unavailable("drawer_busy", "the terminal keeps changing its drawer; ask again")
+        await look_again(attempt, after=PERIOD_CHANGED, times_max=_RACES_MAX, busy=busy)
 
     async def _drawer(self, request: AuthenticatedRequest[DrawerBody]) -> DrawerId:
         terminal = request.identity.terminal
         return DrawerId(await self._ledger.read(lambda connection: drawer_of(connection, terminal)))
 
-    async def _answer(self, request: AuthenticatedRequest[DrawerBody], known: TillRequest) -> DrawerAnswer:
-        seq = known.known.seq
+    async def _answer(self, request: AuthenticatedRequest[DrawerBody], seq: int) -> DrawerAnswer:
         kind, entry = await self._ledger.read(lambda connection: read_act(connection, seq))
+        held_minor, difference_minor = await self._ledger.read(lambda connection: answer_of(connection, seq))
         receipt = await self._ledger.receipts([seq], SIGNATURE_WAIT_MS)
         return DrawerAnswer(
             key=str(request.identity.key),
@@ -111,8 +103,8 @@ class Drawers:
             drawer=entry.drawer,
             currency=entry.currency,
             amount_minor=entry.amount,
-            held_minor=known.held_minor or 0,
-            difference_minor=known.difference_minor,
+            held_minor=held_minor,
+            difference_minor=difference_minor,
             now_ms=self._clock.now_ms(),
             pending=receipt is None,
             receipt=None if receipt is None else receipt.encode(),

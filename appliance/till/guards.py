@@ -10,36 +10,23 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.ledger.guard import KeysUnused
 from appliance.model.errors import Rejected
-from appliance.model.ids import DrawerId, RequestKey, TerminalId
+from appliance.model.ids import DrawerId, TerminalId
 from appliance.model.limits import DRAWERS_MAX
 from appliance.model.till import DrawerAct, Scope
-from appliance.payment.guards import KEY_USED
-from appliance.payment.records import find_request
 from appliance.till.projection import drawer_holds, drawer_of
-from appliance.till.records import closing_of, day_entry, find_till_request, last_change, open_day
+from appliance.till.records import closing_of, day_entry, last_change, open_day
 
 PERIOD_CHANGED: Final = "period_changed"
 """Something came between reading and writing: read again. Nobody outside hears this."""
-
-
-@dataclass(frozen=True, slots=True)
-class FreshTillKey:
-    """The key was used neither here nor for a payment; `repeats.py` tells what it means when it was."""
-
-    key: RequestKey
-
-    def check(self, connection: sqlite3.Connection) -> None:
-        used = find_till_request(connection, self.key) is not None or find_request(connection, self.key) is not None
-        if used:
-            raise Rejected(KEY_USED, "expected a new key, saw one that was used before")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawerActAllowed:
     """The key is fresh, the terminal still uses this drawer, and what is taken out is there."""
 
-    fresh: FreshTillKey
+    fresh: KeysUnused
     act: DrawerAct
     terminal: TerminalId
     drawer: DrawerId
@@ -62,7 +49,7 @@ class DrawerActAllowed:
 class PeriodUnchanged:
     """The key is fresh, the period has something in it, and nothing changed since `last`."""
 
-    fresh: FreshTillKey
+    fresh: KeysUnused
     scope: Scope
     name: str
     last: int

@@ -21,15 +21,6 @@ from appliance.payment.entry_body import body_of, terminal_of
 from appliance.till.tally import act_sums, captured_sums, decode_sums, encode_sums, sale_sums, undo_sums
 from appliance.wire import entries, till_entries
 
-ACTS: Final = frozenset(
-    {
-        till_entries.DRAWER_FLOAT,
-        till_entries.DRAWER_PAID_IN,
-        till_entries.DRAWER_PAID_OUT,
-        till_entries.DRAWER_NO_SALE,
-        till_entries.DRAWER_COUNT,
-    }
-)
 _CLOSES: Final = {
     till_entries.DRAWER_CLOSED: Scope.DRAWER,
     till_entries.TERMINAL_CLOSED: Scope.TERMINAL,
@@ -47,7 +38,7 @@ class TillProjection:
         "till_marks",
         "till_closings",
         "till_days",
-        "till_requests",
+        "till_answers",
         "till_drawers",
         "till_counts",
         "till_open",
@@ -64,9 +55,8 @@ class TillProjection:
         "CREATE TABLE till_closings (scope TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL,"
         " seq INTEGER NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID",
         "CREATE TABLE till_days (day TEXT PRIMARY KEY, seq INTEGER NOT NULL UNIQUE) WITHOUT ROWID",
-        # payload: the entry's commitment to it. held, difference: what was answered, so that a repeat hears the same.
-        "CREATE TABLE till_requests (key BLOB PRIMARY KEY, terminal TEXT NOT NULL, payload BLOB NOT NULL,"
-        " seq INTEGER NOT NULL, held INTEGER, difference INTEGER) WITHOUT ROWID",
+        # What was answered to the act of entry seq, so that a repeat hears the same; difference is a count's.
+        "CREATE TABLE till_answers (seq INTEGER PRIMARY KEY, held INTEGER NOT NULL, difference INTEGER)",
         # Which drawer a terminal uses, where that is not the one of its own name.
         "CREATE TABLE till_drawers (terminal TEXT PRIMARY KEY, drawer TEXT NOT NULL) WITHOUT ROWID",
         "CREATE TABLE till_counts (drawer TEXT PRIMARY KEY, counted INTEGER NOT NULL, seq INTEGER NOT NULL)"
@@ -84,7 +74,7 @@ class TillProjection:
         "CREATE TABLE till_news (one INTEGER PRIMARY KEY CHECK (one = 1), first_ms INTEGER, last INTEGER NOT NULL)",
     )
     kinds: Final = frozenset(
-        {entries.SALE, entries.INTENT, entries.OUTCOME, entries.REFUND, entries.REVERSAL, *ACTS, *_CLOSES}
+        {entries.SALE, entries.INTENT, entries.OUTCOME, entries.REFUND, entries.REVERSAL, *till_entries.ACTS, *_CLOSES}
     )
 
     def apply(self, connection: sqlite3.Connection, recorded: Sequence[RecordedEntry]) -> None:
@@ -119,7 +109,7 @@ class _Folding:
             self._intent(entry, terminal)
         elif entry.kind == entries.OUTCOME:
             self._outcome(entry, terminal)
-        elif entry.kind in ACTS:
+        elif entry.kind in till_entries.ACTS:
             self._act(entry, terminal)
         else:
             undo = body_of(entry, entries.UndoEntry)
@@ -225,7 +215,8 @@ class _Folding:
             )
         self._count(terminal, sums)
         self.write()
-        self._request(entry, body.asked, drawer_holds(self._connection, body.drawer), difference)
+        held = drawer_holds(self._connection, body.drawer)
+        self._connection.execute("INSERT INTO till_answers VALUES (?, ?, ?)", (entry.seq, held, difference))
 
     def _close(self, entry: RecordedEntry) -> None:
         self.write()
@@ -239,7 +230,6 @@ class _Folding:
         else:
             closed = body_of(entry, till_entries.PeriodClosedEntry)
             name = closed.period.name
-            self._request(entry, closed.asked, None, None)
         self._connection.execute("DELETE FROM till_marks WHERE scope = ? AND name = ?", (scope, name))
         copied = "INSERT INTO till_marks SELECT ?, ?, terminal, drawer, sums FROM till_totals"
         self._connection.execute(f"{copied} WHERE {within(scope)}", (scope, name, name))
@@ -247,12 +237,6 @@ class _Folding:
             "INSERT INTO till_closings VALUES (?, ?, 1, ?) ON CONFLICT (scope, name)"
             " DO UPDATE SET number = number + 1, seq = excluded.seq",
             (scope, name, entry.seq),
-        )
-
-    def _request(self, entry: RecordedEntry, asked: entries.Asked, held: int | None, difference: int | None) -> None:
-        self._connection.execute(
-            "INSERT INTO till_requests VALUES (?, ?, ?, ?, ?, ?)",
-            (asked.key, terminal_of(entry), asked.commitments[entries.PAYLOAD], entry.seq, held, difference),
         )
 
 

@@ -6,23 +6,12 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from appliance.model.ids import RequestKey, TerminalId
 from appliance.model.limits import LATE_LISTED_MAX, OPEN_LISTED_MAX
 from appliance.model.till import Scope, Sums, added, held_minor, minus
-from appliance.payment.records import KnownRequest
 from appliance.till.period import cash_facts, has_cash, period_facts
 from appliance.till.projection import within
 from appliance.till.tally import decode_sums
 from appliance.wire.till_entries import DrawerStand, LateFacts, OpenFacts, PeriodFacts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TillRequest:
-    """What a terminal's request to its drawer was answered with; the amounts are null for a report."""
-
-    known: KnownRequest
-    held_minor: int | None
-    difference_minor: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,16 +22,10 @@ class OpenDay:
     last: int
 
 
-def find_till_request(connection: sqlite3.Connection, key: RequestKey) -> TillRequest | None:
-    """What `key` did to a drawer or a period, if anything."""
-    row = connection.execute(
-        "SELECT terminal, payload, seq, held, difference FROM till_requests WHERE key = ?", (key.octets,)
-    ).fetchone()
-    if row is None:
-        return None
-    terminal, payload, seq, held, difference = row
-    known = KnownRequest(verb="till", terminal=TerminalId(terminal), payload=payload, payment=key, seq=seq)
-    return TillRequest(known=known, held_minor=held, difference_minor=difference)
+def answer_of(connection: sqlite3.Connection, seq: int) -> tuple[int, int | None]:
+    """What the drawer held after the act of entry `seq`, and by how much a count differed."""
+    held, difference = connection.execute("SELECT held, difference FROM till_answers WHERE seq = ?", (seq,)).fetchone()
+    return int(held), None if difference is None else int(difference)
 
 
 def last_change(connection: sqlite3.Connection, scope: Scope, name: str) -> int:

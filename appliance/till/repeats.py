@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Final
+
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
+from appliance.model.invariants import present
 from appliance.model.payment import Identity
-from appliance.payment.records import find_request
+from appliance.payment.guards import KEY_USED
+from appliance.payment.records import KnownRequest, find_request
 from appliance.payment.repeats import AlreadyRecorded, judge
-from appliance.till.records import TillRequest, find_till_request
+from appliance.ports.admission import Admission
+
+_RECORDED: Final = "what was recorded is found under its key"
 
 
-async def repeated(ledger: Ledger, identity: Identity) -> TillRequest | None:
-    """What this very request was answered with; None when its key was never used.
+async def once(
+    ledger: Ledger, admission: Admission, identity: Identity, write: Callable[[], Awaitable[None]]
+) -> KnownRequest:
+    """Where the request is recorded: by `write` now, or before.
 
     Raises:
-        Rejected: `key_reused`: the key was used for something else.
+        Rejected: `key_reused`: the key was used for something else; and what `write` raises.
+        Unavailable: `quarantined`: what the log says of a drawer or a period may not be all.
     """
-    key = identity.key
-    of_till, of_payment = await ledger.read(
-        lambda connection: (find_till_request(connection, key), find_request(connection, key))
-    )
-    if of_payment is not None:
-        raise Rejected("key_reused", "this idempotency key was used for a payment; make a new key")
+    known = await _repeated(ledger, identity)
+    if known is not None:
+        return known
+    admission.admit_undo()
     try:
-        await judge(ledger, identity, key, None if of_till is None else of_till.known)
+        await write()
+    except Rejected as refusal:
+        if refusal.code != KEY_USED:  # else the same request came twice at once, or the next look says what else
+            raise
+    return present(await _repeated(ledger, identity), _RECORDED)
+
+
+async def _repeated(ledger: Ledger, identity: Identity) -> KnownRequest | None:
+    """What this very request was recorded as; None when its key was never used."""
+    known = await ledger.read(lambda connection: find_request(connection, identity.key))
+    try:
+        await judge(ledger, identity, None, known)
     except AlreadyRecorded:
-        return of_till
+        return known
     return None

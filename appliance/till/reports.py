@@ -7,23 +7,23 @@ from typing import Final
 
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.signed import SignedRequest
+from appliance.ledger.attempts import look_again
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
-from appliance.model.errors import Rejected, Unavailable
-from appliance.model.invariants import present
+from appliance.model.errors import Unavailable
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.till import Scope
 from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.drafts import ask, draft
-from appliance.payment.guards import KEY_USED
+from appliance.payment.guards import unused
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
 from appliance.till.entries import read_closed
-from appliance.till.guards import PERIOD_CHANGED, FreshTillKey, PeriodUnchanged
+from appliance.till.guards import PERIOD_CHANGED, PeriodUnchanged
 from appliance.till.projection import drawer_of
 from appliance.till.records import last_change, read_period
-from appliance.till.repeats import repeated
+from appliance.till.repeats import once
 from appliance.wire import till_entries
 from appliance.wire.answers import ReportAnswer
 from appliance.wire.requests import ReportBody
@@ -56,31 +56,23 @@ class Reports:
         if request.body.kind == "x":
             _, period = await self._ledger.read(lambda connection: self._look(connection, request))
             return self._answer(request, period)
-        if await repeated(self._ledger, request.identity) is None:
-            self._admission.admit_undo()  # quarantined: a report of a log that lost its end would be believed
-            await self._close(request)
-        known = await repeated(self._ledger, request.identity)
-        return await self._closed(request, present(known, "what was recorded is found under its key").known.seq)
+        known = await once(self._ledger, self._admission, request.identity, lambda: self._close(request))
+        return await self._closed(request, known.seq)
 
     async def _close(self, request: AuthenticatedRequest[ReportBody]) -> None:
         cashier = request.body.cashier
         asked, disclosures = ask(request.identity, () if cashier is None else (("cashier", cashier),))
         scope = Scope(request.body.scope)
-        for _ in range(_RACES_MAX):
+
+        async def attempt() -> None:
             last, period = await self._ledger.read(lambda connection: self._look(connection, request))
             body = PeriodClosedEntry(asked=asked, period=period)
             entry = draft(_KIND_OF[scope], request.identity.terminal, self._clock.now_ms(), body, disclosures)
-            guard = PeriodUnchanged(fresh=FreshTillKey(request.identity.key), scope=scope, name=period.name, last=last)
-            try:
-                await self._ledger.append([entry], guard, purpose=Purpose.OUTCOME)
-            except Rejected as refusal:
-                if refusal.code == KEY_USED:
-                    return  # the same request came twice at once, or `repeated` says what else
-                if refusal.code != PERIOD_CHANGED:
-                    raise
-                continue  # a sale came between our look and our write: look again
-            return
-        raise Unavailable("drawer_busy", "the till keeps selling; ask again")
+            guard = PeriodUnchanged(fresh=unused(request.identity.key), scope=scope, name=period.name, last=last)
+            await self._ledger.append([entry], guard, purpose=Purpose.OUTCOME)
+
+        busy = Unavailable("drawer_busy", "the till keeps selling; ask again")
+        await look_again(attempt, after=PERIOD_CHANGED, times_max=_RACES_MAX, busy=busy)
 
     def _look(
         self, connection: sqlite3.Connection, request: AuthenticatedRequest[ReportBody]

@@ -19,6 +19,9 @@ DRAWER_CLOSED: Final = "drawer_closed"
 TERMINAL_CLOSED: Final = "terminal_closed"
 DAY_CLOSED: Final = "day_closed"
 
+ACTS: Final = frozenset({DRAWER_FLOAT, DRAWER_PAID_IN, DRAWER_PAID_OUT, DRAWER_NO_SALE, DRAWER_COUNT})
+"""Kinds of what somebody does to a drawer."""
+
 
 class DrawerEntry(Wire, frozen=True, kw_only=True):
     """kinds `drawer_float`, `_paid_in`, `_paid_out`, `_no_sale`, `_count`: `amount` is what was moved, or counted."""
@@ -161,3 +164,11 @@ class DayClosedEntry(Wire, frozen=True, kw_only=True):
     late_count: int = 0
     open_count: int = 0
     drawer_count: int = 0
+
+
+ASKED: Final[dict[str, tuple[type[DrawerEntry] | type[PeriodClosedEntry], str]]] = {
+    **dict.fromkeys(ACTS, (DrawerEntry, "drawer")),
+    DRAWER_CLOSED: (PeriodClosedEntry, "report"),
+    TERMINAL_CLOSED: (PeriodClosedEntry, "report"),
+}
+"""Kinds that answer a terminal's request: their body, and the request's verb."""

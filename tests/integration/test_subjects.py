@@ -115,6 +115,16 @@ def test_an_export_is_readable_genuine_and_stands_in_the_log(box: RunningBox, ti
     assert b"C-4711" not in entry
 
 
+def test_what_a_cashier_did_to_a_drawer_is_handed_out_too(box: RunningBox, till: Till, tmp_path: Path) -> None:
+    act = new_key()
+    assert till.ask("drawer", {"act": "float", "amount_minor": 5_000, "cashier": "Ada"}, act).status == 200
+    document = exported(box, "cashier:Ada", tmp_path / "person.json")
+
+    (line,) = document["entries"]
+    assert (line["values"], line["request"]["key"]) == ({"cashier": "Ada"}, act)
+    assert main(["subject", "check", str(tmp_path / "person.json"), "--trust", str(box.box.trust)]) == 0
+
+
 def test_a_changed_word_in_an_export_is_found(box: RunningBox, till: Till, tmp_path: Path) -> None:
     sell(till, CASH | {"customer": "C-99"})
     file = tmp_path / "person.json"

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.model.errors import Rejected, Unavailable
 from tests.unit.payment.shop import open_shop
-from tests.unit.till.acts import act, cash, pay
+from tests.unit.till.acts import act, cash, log_size, pay
 
 
 async def test_each_act_is_an_entry_of_its_own_kind_and_says_what_the_drawer_holds(tmp_path: Path) -> None:
@@ -47,6 +47,22 @@ async def test_key_of_a_payment_is_no_key_of_a_drawer(tmp_path: Path) -> None:
         await pay(shop, cash(100), key=key)
         with pytest.raises(Rejected, match="key_reused"):
             await act(shop, "float", 100, key=key)
+
+
+async def test_key_of_an_act_is_no_key_of_a_payment_and_names_none(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        key = shop.new_key()
+        await act(shop, "float", 100, key=key)
+        with pytest.raises(Rejected, match="key_reused"):
+            await pay(shop, cash(100), key=key)
+        before = await log_size(shop)
+        verbs = {"refund": shop.pipeline.refund, "reversal": shop.pipeline.reverse, "abort": shop.pipeline.abort}
+        for verb, ask in verbs.items():
+            with pytest.raises(Rejected, match="payment_unknown"):
+                await ask(shop.request(verb, {"of": key}))
+        with pytest.raises(Rejected, match="payment_unknown"):
+            await shop.pipeline.status(shop.request("status", {"of": key}))
+        assert await log_size(shop) == before
 
 
 async def test_more_than_the_drawer_holds_cannot_be_paid_out_and_the_refusal_says_what_is_there(tmp_path: Path) -> None:

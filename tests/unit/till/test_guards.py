@@ -11,7 +11,8 @@ from appliance.ledger.guard import Guard
 from appliance.model.errors import Rejected
 from appliance.model.ids import DrawerId, TerminalId, request_key
 from appliance.model.till import DrawerAct, Scope
-from appliance.till.guards import PERIOD_CHANGED, DayUnchanged, DrawerActAllowed, FreshTillKey, PeriodUnchanged
+from appliance.payment.guards import unused
+from appliance.till.guards import PERIOD_CHANGED, DayUnchanged, DrawerActAllowed, PeriodUnchanged
 from appliance.till.records import last_change, open_day
 from tests.unit.payment.shop import Shop, open_shop
 from tests.unit.till.acts import act, cash, pay
@@ -36,7 +37,7 @@ async def test_period_that_a_sale_overtook_is_read_again(tmp_path: Path, scope: 
         await shop.pair("till-2")
         await act(shop, "float", 5_000)
         last = await shop.ledger.read(lambda connection: last_change(connection, scope, name))
-        fresh = FreshTillKey(request_key(shop.new_key()))
+        fresh = unused(request_key(shop.new_key()))
         guard = PeriodUnchanged(fresh=fresh, scope=scope, name=name, last=last)
         await pay(shop, cash(100), terminal="till-2")
         assert await code_of(shop, guard) == "", "another till's sale is none of its business"
@@ -64,7 +65,7 @@ async def test_day_that_somebody_else_closed_is_not_closed_again(tmp_path: Path)
 async def test_drawer_that_the_terminal_left_meanwhile_is_looked_up_again(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         guard = DrawerActAllowed(
-            fresh=FreshTillKey(request_key(shop.new_key())),
+            fresh=unused(request_key(shop.new_key())),
             act=DrawerAct.COUNT,
             terminal=TerminalId("till-1"),
             drawer=DrawerId("till-1"),
@@ -81,4 +82,4 @@ async def test_key_that_was_used_is_told_in_the_writers_transaction(tmp_path: Pa
         await act(shop, "no_sale", key=drawers)
         await pay(shop, cash(100), key=payments)
         for key in (drawers, payments):
-            assert await code_of(shop, FreshTillKey(request_key(key))) == "key_used"
+            assert await code_of(shop, unused(request_key(key))) == "key_used"
