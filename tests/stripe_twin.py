@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ class TwinProcess:
 
     async def provider(self, key: str = KEY) -> StripeProvider:
         settings = StripeSettings(api_base=self.base, api_key=Secret(key.encode()))
-        return await StripeProvider.open(settings=settings, clock=self.clock)
+        return await StripeProvider.open(settings=settings, clock=self.clock, jitter=random.Random(1))
 
     async def control(self, method: str, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         assert self._http is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -82,7 +83,7 @@ class TwinHere:
     async def provider(self, key: str = KEY, **more: Any) -> StripeProvider:
         """Our adapter, pointed here; closed with the twin."""
         settings = StripeSettings(api_base=self.base, api_key=Secret(key.encode()), **more)
-        provider = await StripeProvider.open(settings=settings, clock=self.clock)
+        provider = await StripeProvider.open(settings=settings, clock=self.clock, jitter=random.Random(1))
         self._providers.append(provider)
         return provider
 

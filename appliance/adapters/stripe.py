@@ -62,10 +62,9 @@ class StripeProvider:
         self._waiting: dict[ProviderKey, Waiting] = {}
 
     @classmethod
-    async def open(cls, *, settings: StripeSettings, clock: Clock) -> Self:
+    async def open(cls, *, settings: StripeSettings, clock: Clock, jitter: random.Random) -> Self:
         """Make ready to ask; nothing is asked yet. Raises Rejected for a wrong key or address."""
         session = await StripeSession.open(settings=settings, clock=clock)
-        jitter = random.Random()  # noqa: S311 - spreads load, guards nothing
         readers = ReaderPayments(session=session, clock=clock, jitter=jitter, wait_ms=settings.reader_wait_ms)
         return cls(session=session, readers=readers)
 

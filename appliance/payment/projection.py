@@ -53,7 +53,12 @@ STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState | Non
 """How a payment stands once its operation does, the whole truth; None: as before, `approved` or `partly_refunded`."""
 
 _KEEPS_MONEY: Final = (None, PaymentState.APPROVED, PaymentState.AUTHORISED)
-_STANDS: Final = "CASE WHEN cash_back + card_back > 0 THEN 'partly_refunded' ELSE 'approved' END"
+_CHANGE_PAYMENT: Final = (
+    "UPDATE payments SET last = ?, code = ?,"
+    " state = CASE WHEN ? AND reversal IS NOT NULL THEN 'being_checked'"
+    " ELSE coalesce(?, CASE WHEN cash_back + card_back > 0 THEN 'partly_refunded' ELSE 'approved' END) END"
+    " WHERE key = ?"
+)
 
 
 class PaymentProjection:
@@ -185,12 +190,7 @@ def _outcome(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         )
     _move_money(connection, kind, following, body)
     # A payment whose reversal is wanted is never told as standing: it stays "being checked" until it is reversed.
-    connection.execute(
-        "UPDATE payments SET last = ?, code = ?,"  # noqa: S608 - constants only
-        f" state = CASE WHEN ? AND reversal IS NOT NULL THEN 'being_checked' ELSE coalesce(?, {_STANDS}) END"
-        " WHERE key = ?",
-        (entry.seq, body.code, after in _KEEPS_MONEY, after, body.payment),
-    )
+    connection.execute(_CHANGE_PAYMENT, (entry.seq, body.code, after in _KEEPS_MONEY, after, body.payment))
     if kind is OperationKind.REFUND:
         refund_rows.move(connection, body.request, after, entry.seq, code=body.code)
 

@@ -24,10 +24,11 @@ from appliance.payment.entry_body import body_at
 from appliance.payment.projection import CANCELLED_PAYLOAD
 from appliance.wire import entries
 
-_OPERATION_COLUMNS: Final = (
-    "id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
-    " reference, request, held"
+_OPERATIONS: Final = (
+    "SELECT id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
+    " reference, request, held FROM operations"
 )
+_OPEN_STATES: Final = ", ".join(f"'{state}'" for state in sorted(OPEN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,19 +200,14 @@ def sold_by(connection: sqlite3.Connection, terminal: TerminalId, keys: Sequence
 
 def find_operation(connection: sqlite3.Connection, operation_id: str) -> OpenOperation | None:
     """The operation of this name, whether its end is known or not."""
-    row = connection.execute(
-        f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE id = ?",  # noqa: S608 - constants only
-        (operation_id,),
-    ).fetchone()
+    row = connection.execute(f"{_OPERATIONS} WHERE id = ?", (operation_id,)).fetchone()
     return None if row is None else _open(*row)
 
 
 def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOperation, ...]:
     """The oldest `limit` operations that are neither confirmed, rejected nor proven absent."""
-    states = ", ".join(f"'{state}'" for state in sorted(OPEN))
     rows = connection.execute(
-        f"SELECT {_OPERATION_COLUMNS} FROM operations WHERE state IN ({states}) ORDER BY prepared_ms LIMIT ?",  # noqa: S608 - constants only
-        (limit,),
+        f"{_OPERATIONS} WHERE state IN ({_OPEN_STATES}) ORDER BY prepared_ms LIMIT ?", (limit,)
     ).fetchall()
     return tuple(_open(*row) for row in rows)
 

@@ -34,6 +34,7 @@ _NOTHING_TO_UNDO = (
     PaymentState.CANCELLED,
     PaymentState.REVERSED,
 )
+"""No money is kept as it is."""
 
 
 class Undo:
@@ -69,7 +70,7 @@ class Undo:
         if standing is None:
             await self._bury(identity, payment)
         elif standing.recorded.state in _NOTHING_TO_UNDO:
-            pass  # no money is kept as it is
+            return
         elif verb == "abort" and standing.is_complete and standing.reversal is None:
             raise Rejected("payment_complete", "the payment is approved; refund or reverse it")
         elif standing.recorded.state is PaymentState.CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from appliance.model.limits import LATE_LISTED_MAX, OPEN_LISTED_MAX
 from appliance.model.till import Scope, Sums, added, held_minor, minus
@@ -12,6 +13,9 @@ from appliance.till.period import cash_facts, has_cash, period_facts
 from appliance.till.projection import within
 from appliance.till.tally import decode_sums
 from appliance.wire.till_entries import DrawerStand, LateFacts, OpenFacts, PeriodFacts
+
+_LAST_CHANGE: Final = "SELECT max(seq) FROM till_totals"
+_TOTALS: Final = "SELECT terminal, drawer, sums FROM till_totals"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +36,7 @@ def last_change(connection: sqlite3.Connection, scope: Scope, name: str) -> int:
     """The newest entry that changed a total of the scope, or closed it; -1 when nothing did."""
     if scope is Scope.SHOP:
         return open_day(connection).last
-    (changed,) = connection.execute(
-        f"SELECT max(seq) FROM till_totals WHERE {within(scope)}",  # noqa: S608 - a column of ours
-        (name,),
-    ).fetchone()
+    (changed,) = connection.execute(f"{_LAST_CHANGE} WHERE {within(scope)}", (name,)).fetchone()
     _, closed = closing_of(connection, scope, name)
     return max(-1 if changed is None else int(changed), closed)
 
@@ -120,8 +121,7 @@ def read_late(connection: sqlite3.Connection) -> tuple[int, tuple[LateFacts, ...
 
 
 def _totals(connection: sqlite3.Connection, scope: Scope, name: str) -> dict[tuple[str, str], Sums]:
-    found = f"SELECT terminal, drawer, sums FROM till_totals WHERE {within(scope)}"  # noqa: S608 - a column of ours
-    return _sums_of(connection.execute(found, (name,)))
+    return _sums_of(connection.execute(f"{_TOTALS} WHERE {within(scope)}", (name,)))
 
 
 def _marks(connection: sqlite3.Connection, scope: Scope, name: str) -> dict[tuple[str, str], Sums]:

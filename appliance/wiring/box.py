@@ -239,7 +239,7 @@ class Box:
                 clock=self._clock,
                 log=self._log,
                 settle_ms=self._settings.limits.settle_ms,
-                jitter=random.Random(),  # noqa: S311 - spreads load, guards nothing
+                jitter=random.SystemRandom(),
             )
             self._supervisor.start("resolver", resolver.run, restart=Restart.ON_CRASH)
             self._cards.listen(self._supervisor, self._operations, resolver, self._ledger, self._audience)

@@ -212,7 +212,7 @@ class Followers:
             clock=self._clock,
             metrics=self._metrics,
             log=self._log,
-            jitter=random.Random(),  # noqa: S311 - spreads load, guards nothing
+            jitter=random.SystemRandom(),
         )
         self._followers.append((name, follower))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from appliance.adapters.stripe import StripeProvider
 from appliance.adapters.stripe_reader import is_reader
 from appliance.adapters.stripe_session import StripeSettings
@@ -40,7 +42,7 @@ async def open_provider(settings: Settings, clock: Clock) -> Provider | None:
     stripe = settings.provider.stripe
     if stripe is None:
         return None
-    return await StripeProvider.open(settings=stripe_settings(stripe), clock=clock)
+    return await StripeProvider.open(settings=stripe_settings(stripe), clock=clock, jitter=random.SystemRandom())
 
 
 def stripe_settings(stripe: Stripe) -> StripeSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -197,13 +198,13 @@ async def test_an_unknown_card_source_is_refused(twin: TwinProcess, provider: St
 async def test_only_a_secret_key_opens_a_provider(key: str) -> None:
     settings = StripeSettings(api_base="https://api.stripe.com", api_key=Secret(key.encode()))
     with pytest.raises(Rejected, match="provider_key_invalid"):
-        await StripeProvider.open(settings=settings, clock=FakeClock())
+        await StripeProvider.open(settings=settings, clock=FakeClock(), jitter=random.Random(1))
 
 
 async def test_money_is_not_sent_over_plain_http_to_another_machine() -> None:
     settings = StripeSettings(api_base="http://192.0.2.1", api_key=Secret(KEY.encode()))
     with pytest.raises(Rejected, match="provider_address_insecure"):
-        await StripeProvider.open(settings=settings, clock=FakeClock())
+        await StripeProvider.open(settings=settings, clock=FakeClock(), jitter=random.Random(1))
 
 
 ODD_ANSWERS = [
@@ -313,7 +314,7 @@ async def _server(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 async def _ask(base: str, operation: Authorise) -> object:
     settings = StripeSettings(api_base=base, api_key=Secret(KEY.encode()))
-    provider = await StripeProvider.open(settings=settings, clock=FakeClock())
+    provider = await StripeProvider.open(settings=settings, clock=FakeClock(), jitter=random.Random(1))
     try:
         return await provider.authorise(operation)
     finally:
