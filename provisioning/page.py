@@ -17,6 +17,7 @@ from typing import Any, Final
 from appliance.ledger.log_keys import KeyPeriod, LogKeys
 from appliance.ledger.trust import TRUST_BYTES_MAX, Trust, load_trust
 from appliance.model.money import EXPONENTS
+from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, CannotDo
 
 SOURCES: Final = Path(__file__).parent.parent / "web_ui" / "verify"
@@ -35,11 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write it and say what to do with it."""
-    try:
-        with arguments.trust.open("rb") as file:
-            trust = load_trust(file.read(TRUST_BYTES_MAX + 1))
-    except OSError as cause:
-        raise CannotDo(f"{arguments.trust} cannot be read: {cause.strerror}", "check the name of the file") from cause
+    trust = load_trust(read_named(arguments.trust, TRUST_BYTES_MAX))
     page = make_page(shop_facts(trust, arguments.shop, arguments.zone))
     try:
         arguments.output.write_text(page)

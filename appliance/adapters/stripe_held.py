@@ -32,13 +32,10 @@ _UNEXPECTED_STATE: Final = "payment_intent_unexpected_state"
 
 def capture_answer(reply: Reply, expected: Expected, captured: Money) -> Answer:
     """What a PaymentIntent says that we asked to capture, or read."""
-    payment = _payment(reply)
-    if payment is None:
-        return Unknown(reason="answer_unreadable") if reply.is_success else failure_answer(reply, expected)
+    payment = _believed(reply, expected)
+    if not isinstance(payment, Payment):
+        return payment
     reference = ProviderReference(payment.id)
-    lie = difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
-    if lie is not None:
-        return Unknown(reason=lie)
     match payment.status:
         case "succeeded" if payment.amount_received == amount_for_stripe(captured):
             return Confirmed(provider_reference=reference, amount=captured, confirmed_ms=payment.created * 1000)
@@ -56,13 +53,10 @@ def capture_answer(reply: Reply, expected: Expected, captured: Money) -> Answer:
 
 def cancel_answer(reply: Reply, expected: Expected) -> Answer:
     """What a PaymentIntent says that we asked to cancel, or read."""
-    payment = _payment(reply)
-    if payment is None:
-        return Unknown(reason="answer_unreadable") if reply.is_success else failure_answer(reply, expected)
+    payment = _believed(reply, expected)
+    if not isinstance(payment, Payment):
+        return payment
     reference = ProviderReference(payment.id)
-    lie = difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
-    if lie is not None:
-        return Unknown(reason=lie)
     match payment.status:
         case "canceled":
             return Confirmed(provider_reference=reference, amount=expected.money, confirmed_ms=payment.created * 1000)
@@ -76,6 +70,15 @@ def cancel_answer(reply: Reply, expected: Expected) -> Answer:
             )
         case _:
             return _unfinished(payment)
+
+
+def _believed(reply: Reply, expected: Expected) -> Payment | Answer:
+    """The payment of an answer that is about ours, or what the answer means instead."""
+    payment = _payment(reply)
+    if payment is None:
+        return Unknown(reason="answer_unreadable") if reply.is_success else failure_answer(reply, expected)
+    lie = difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
+    return payment if lie is None else Unknown(reason=lie)
 
 
 def _payment(reply: Reply) -> Payment | None:

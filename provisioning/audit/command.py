@@ -19,6 +19,7 @@ from appliance.evidence.cid import cid_text
 from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
 from appliance.model.errors import Rejected, Unavailable
 from provisioning.audit.opening import Place, check, check_follows
+from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, NO, CannotDo, counted, print_json
 from provisioning.exports.output import new_file
 from provisioning.verify.wording import printable
@@ -134,11 +135,7 @@ def _read_seed(path: Path) -> bytes:
 
 
 def _read(path: Path, size_max: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(size_max + 1)
-    except OSError as cause:
-        raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the path") from cause
+    content = read_named(path, size_max)
     if len(content) > size_max:
         raise CannotDo(f"{path} is larger than {size_max} bytes", "one publication is at most some MB: check the file")
     return content

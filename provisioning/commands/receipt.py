@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from provisioning.commands.folder import add_box
+from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, CannotDo, print_json
 from provisioning.commands.status import box_of
 
@@ -76,8 +77,8 @@ def _from_file(arguments: argparse.Namespace) -> dict[str, Any]:
 
     if arguments.trust is None:
         raise CannotDo("a receipt file proves nothing without a trust file", "name it with --trust")
-    trust = load_trust(_read(arguments.trust, TRUST_BYTES_MAX))
-    file = _read(arguments.file, RECEIPT_BYTES_MAX)
+    trust = load_trust(read_named(arguments.trust, TRUST_BYTES_MAX))
+    file = read_named(arguments.file, RECEIPT_BYTES_MAX)
     verified = verify_receipt(file, trust.keys)
     origin = trust.logs[verified.log_id].origin
     link = proof_link(arguments.page_url, file) if arguments.page_url else None
@@ -93,11 +94,3 @@ def _from_file(arguments: argparse.Namespace) -> dict[str, Any]:
         "link": link,
         "text": plain_text(page, width=arguments.width),
     }
-
-
-def _read(path: Path, size_max: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(size_max + 1)
-    except OSError as cause:
-        raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the name of the file") from cause

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from appliance.ledger.receipt import RECEIPT_BYTES_MAX
 from appliance.model.errors import TillstoneError
 from provisioning.commands.folder import add_box, log_folder
+from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
 from provisioning.verify.wording import printable
 
@@ -60,7 +61,7 @@ def run_log(arguments: argparse.Namespace) -> int:
     from provisioning.exports.signed_head import head_of, newest_head
 
     folder = log_folder(arguments.dir)
-    receipt: bytes | None = None if arguments.receipt is None else _read(arguments.receipt)
+    receipt: bytes | None = None if arguments.receipt is None else read_named(arguments.receipt, RECEIPT_BYTES_MAX)
 
     def find_head(keys: LogKeys) -> SignedHead:
         return newest_head(folder, keys) if receipt is None else head_of(receipt, keys)
@@ -97,7 +98,7 @@ def _source(arguments: argparse.Namespace, progress: Progress) -> tuple[Source, 
     from appliance.ledger.trust import load_trust
     from provisioning.exports.source import from_file, from_folder, proof_of_file, proof_of_folder
 
-    trust = None if arguments.trust is None else load_trust(_read(arguments.trust))
+    trust = None if arguments.trust is None else load_trust(read_named(arguments.trust, RECEIPT_BYTES_MAX))
     if arguments.log is None:
         return from_folder(log_folder(arguments.dir), trust, progress), proof_of_folder(trust)
     if trust is None:
@@ -126,11 +127,3 @@ def _told(export: Callable[[Progress], Facts], arguments: argparse.Namespace) ->
     else:
         print(f"{arguments.output}: {facts['entries']:,} entries in {seconds:.1f} s; {facts['proof']}")
     return DONE
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(RECEIPT_BYTES_MAX + 1)
-    except OSError as cause:
-        raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the name of the file") from cause

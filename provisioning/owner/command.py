@@ -28,6 +28,7 @@ from appliance.ledger.log_keys import Distrust
 from appliance.ledger.succession import RotationStatement
 from appliance.ledger.trust import TRUST_BYTES_MAX, Evidence, Trust, encode_evidence, load_trust
 from appliance.model.errors import TillstoneError
+from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, CannotDo, print_json
 from provisioning.owner import statements
 from provisioning.owner.shares import join, read_share, share_number, split
@@ -176,7 +177,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         lines: tuple[str, ...] = (f"both shares give the key of owner {public.fingerprint}",)
         fingerprint = public.fingerprint
     else:
-        file = _read(arguments.files[0], TRUST_BYTES_MAX)
+        file = read_named(arguments.files[0], TRUST_BYTES_MAX)
         if (number := share_number(file.decode(errors="replace"))) is not None:
             raise CannotDo(f"{arguments.files[0]} is share {number} of 2", "name both: tillstone owner show FILE FILE")
         trust = load_trust(file)
@@ -195,7 +196,7 @@ def run_genesis(arguments: argparse.Namespace) -> int:
 
 def run_succeed(arguments: argparse.Namespace) -> int:
     """Sign a successor's genesis."""
-    head = _read(arguments.head, _REQUEST_BYTES_MAX)
+    head = read_named(arguments.head, _REQUEST_BYTES_MAX)
 
     def asked(trust: Trust) -> GenesisStatement:
         return statements.succession_request(_request(arguments), trust, head, _witnesses(arguments, trust))
@@ -231,7 +232,7 @@ def _sign(
     name: str,
 ) -> int:
     _make_ready()
-    trust = load_trust(_read(arguments.trust, TRUST_BYTES_MAX))
+    trust = load_trust(read_named(arguments.trust, TRUST_BYTES_MAX))
     statement = asked(trust)
     shown = tuple(printable(line) for line in statements.describe(statement))
     _confirm(shown, arguments)
@@ -318,15 +319,7 @@ def _secret(path: Path) -> Secret:
 
 
 def _request(arguments: argparse.Namespace) -> bytes:
-    return _read(arguments.request, _REQUEST_BYTES_MAX)
-
-
-def _read(path: Path, size_max: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(size_max + 1)
-    except OSError as cause:
-        raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the name of the file") from cause
+    return read_named(arguments.request, _REQUEST_BYTES_MAX)
 
 
 def _new_folder(folder: Path) -> Path:

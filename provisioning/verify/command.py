@@ -17,6 +17,7 @@ from appliance.ledger.checkpoint import NOTE_BYTES_MAX
 from appliance.ledger.receipt import RECEIPT_BYTES_MAX
 from appliance.ledger.tlog import PROOF_BYTES_MAX
 from appliance.ledger.trust import TRUST_BYTES_MAX
+from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, NO, CannotDo
 
 _PARTS = {"witnesses": "witnesses", "block": "Bitcoin block", "publication": "publication"}
@@ -107,9 +108,9 @@ def run_receipt(arguments: argparse.Namespace) -> int:
     from provisioning.verify.second_opinion import load
 
     opinion = load() if arguments.second_opinion else None
-    file = _read(arguments.file, RECEIPT_BYTES_MAX)
+    file = read_named(arguments.file, RECEIPT_BYTES_MAX)
     require_kind(file, RECEIPT, arguments.file, arguments.trust)
-    report = check_receipt(file, _read(arguments.trust, TRUST_BYTES_MAX), opinion)
+    report = check_receipt(file, read_named(arguments.trust, TRUST_BYTES_MAX), opinion)
     return _answer(report, "The receipt", is_json=arguments.json)
 
 
@@ -119,9 +120,9 @@ def run_log(arguments: argparse.Namespace) -> int:
     from provisioning.verify.log_check import check_log
     from provisioning.verify.progress import watch
 
-    trust_file = _read(arguments.trust, TRUST_BYTES_MAX)
+    trust_file = read_named(arguments.trust, TRUST_BYTES_MAX)
     if not arguments.path.is_dir():
-        require_kind(_read(arguments.path, NOTE_BYTES_MAX), LOG, arguments.path, arguments.trust)
+        require_kind(read_named(arguments.path, NOTE_BYTES_MAX), LOG, arguments.path, arguments.trust)
     with watch("verifying", is_shown=sys.stderr.isatty() and not arguments.json) as progress:
         report = check_log(
             arguments.path, trust_file, progress, check_bodies=arguments.bodies, check_tables=arguments.tables
@@ -135,7 +136,7 @@ def run_bundle(arguments: argparse.Namespace) -> int:
     from provisioning.verify.bundle_check import BLOCK, Wanted, check_bundle, demand_of
     from provisioning.verify.kinds import BUNDLE, require_kind
 
-    trust_file = _read(arguments.trust, TRUST_BYTES_MAX)
+    trust_file = read_named(arguments.trust, TRUST_BYTES_MAX)
     demand = demand_of(trust_file, arguments.witness, arguments.needed, arguments.network)
     required = [_PARTS[name] for name in arguments.require]
     if arguments.confirmations is not None:
@@ -145,7 +146,7 @@ def run_bundle(arguments: argparse.Namespace) -> int:
         confirmations=arguments.confirmations or CONFIRMATIONS_WANTED,
         now_ms=time.time_ns() // 1_000_000,
     )
-    file = _read(arguments.file, BUNDLE_BYTES_MAX)
+    file = read_named(arguments.file, BUNDLE_BYTES_MAX)
     require_kind(file, BUNDLE, arguments.file, arguments.trust)
     report = check_bundle(file, trust_file, demand, wanted)
     return _answer(report, "The evidence", is_json=arguments.json)
@@ -156,9 +157,9 @@ def run_checkpoint(arguments: argparse.Namespace) -> int:
     from provisioning.verify.checkpoint_check import check_checkpoint
     from provisioning.verify.kinds import CHECKPOINT, require_kind
 
-    file = _read(arguments.file, NOTE_BYTES_MAX)
+    file = read_named(arguments.file, NOTE_BYTES_MAX)
     require_kind(file, CHECKPOINT, arguments.file, arguments.trust)
-    report = check_checkpoint(file, _read(arguments.trust, TRUST_BYTES_MAX))
+    report = check_checkpoint(file, read_named(arguments.trust, TRUST_BYTES_MAX))
     return _answer(report, "The checkpoint", is_json=arguments.json)
 
 
@@ -168,11 +169,11 @@ def run_proof(arguments: argparse.Namespace) -> int:
     from provisioning.verify.kinds import PROOF, require_kind
     from provisioning.verify.outline import claimed_entry, lacks_entry
 
-    file = _read(arguments.file, PROOF_BYTES_MAX)
+    file = read_named(arguments.file, PROOF_BYTES_MAX)
     require_kind(file, PROOF, arguments.file, arguments.trust)
     entry: bytes | None = None
     if arguments.receipt is not None:
-        entry = claimed_entry(_read(arguments.receipt, RECEIPT_BYTES_MAX), file)
+        entry = claimed_entry(read_named(arguments.receipt, RECEIPT_BYTES_MAX), file)
         if entry is None:
             raise CannotDo(f"{arguments.receipt} does not hold the entry of this proof", "name another receipt")
     elif lacks_entry(file):
@@ -180,7 +181,7 @@ def run_proof(arguments: argparse.Namespace) -> int:
             "the proof does not hold the entry itself, as those of the public door",
             "name the receipt that does: --receipt FILE",
         )
-    report = check_proof(file, _read(arguments.trust, TRUST_BYTES_MAX), entry)
+    report = check_proof(file, read_named(arguments.trust, TRUST_BYTES_MAX), entry)
     return _answer(report, "The proof", is_json=arguments.json)
 
 
@@ -188,8 +189,8 @@ def run_fork(arguments: argparse.Namespace) -> int:
     """Compare two files that the log's keys signed; 0 when they prove a fork."""
     from provisioning.verify.fork_check import check_fork
 
-    first, second = (_read(path, RECEIPT_BYTES_MAX) for path in arguments.files)
-    report = check_fork(first, second, _read(arguments.trust, TRUST_BYTES_MAX))
+    first, second = (read_named(path, RECEIPT_BYTES_MAX) for path in arguments.files)
+    report = check_fork(first, second, read_named(arguments.trust, TRUST_BYTES_MAX))
     return _answer(report, "The fork", is_json=arguments.json)
 
 
@@ -206,15 +207,6 @@ def _answer(report: Report, title: str, *, is_json: bool) -> int:
 def _add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", type=Path, metavar="FILE", required=True, help="trust.json: the owner that you pin")
     parser.add_argument("--json", action="store_true", help="for programs")
-
-
-def _read(path: Path, size_max: int) -> bytes:
-    """The file, and one byte more than allowed when it is too large: the check then says so."""
-    try:
-        with path.open("rb") as file:
-            return file.read(size_max + 1)
-    except OSError as cause:
-        raise CannotDo(f"{path} cannot be read: {cause.strerror}", "check the name of the file") from cause
 
 
 def _count(text: str) -> int:
