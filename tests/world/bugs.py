@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.adapters import stripe, stripe_reply
+from appliance.adapters import stripe, stripe_held, stripe_reply
 from appliance.ledger import database, opening
 from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.group import Append
@@ -100,7 +100,8 @@ def resend_an_expired_key() -> None:
 
 @_bug("The provider said 200, why compare what it said with what was asked?", seed=43)
 def trust_an_answer_unread() -> None:
-    _put(stripe_reply, _difference=lambda *_, **__: None)
+    for module in (stripe_reply, stripe_held):
+        _put(module, difference=lambda *_, **__: None)
 
 
 @_bug("A timeout means that the card was declined.", seed=7)
@@ -136,7 +137,7 @@ def call_half_an_answer_a_decline() -> None:
     _put(stripe, authorise_answer=decline)
 
 
-@_bug("One complete listing without it is proof enough.", seed=25)
+@_bug("One complete listing without it is proof enough.", seed=41)
 def settle_by_one_listing() -> None:
     def one(self: Resolver, waiting: OpenOperation, _: port.Absent) -> bool:
         return self._clock.now_ms() - waiting.operation.prepared_ms >= 30_000
@@ -160,7 +161,7 @@ def find_a_charge_by_its_amount() -> None:
         return bool(item.amount == expected.amount)
 
     _put(stripe, _is_ours=same_amount)
-    _put(stripe_reply, _difference=lambda amount, *rest, **_: None if amount == rest[2].amount else "amount_differs")
+    _put(stripe_reply, difference=lambda amount, *rest, **_: None if amount == rest[2].amount else "amount_differs")
 
 
 @_bug("A refund that was not confirmed is begun anew.", seed=2)
@@ -240,7 +241,7 @@ def check_a_refund_outside_the_transaction() -> None:
     _put(Unchanged, check=lambda self, connection: self.fresh and self.fresh.check(connection))
 
 
-@_bug("A key that was used is the same request again.", seed=20)
+@_bug("A key that was used is the same request again.", seed=36)
 def accept_a_replayed_key_with_another_payload() -> None:
     async def never(*_: object) -> bool:
         return False

@@ -22,6 +22,11 @@ def test_there_are_at_least_twenty() -> None:
     assert len(BUGS) >= 20
 
 
+def test_a_bug_that_cannot_be_planted_ends_its_worker_and_is_no_pass() -> None:
+    with workshop() as folder, open_worker(folder) as worker, pytest.raises(RuntimeError, match="worker died"):
+        worker.live(1, "no-such-bug")
+
+
 @pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS.keys())
 def test_world_catches(worker: Worker, bug: Bug) -> None:
     for seed in (bug.seed, *range(1, SEEDS_MAX + 1)):

@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> None:
                 BUGS[bug[0]].plant()
                 live(int(seed))
                 os._exit(0)
-            os.waitpid(child, 0)
+            if os.waitpid(child, 0)[1] != 0:
+                sys.exit(f"the bug {bug[0]} could not be planted or lived with")  # whoever waits hears the end
         else:
             live(int(seed))
         if number % COLLECT_EVERY == 0:
