@@ -9,14 +9,14 @@ from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Unavailable
 from appliance.model.ids import ProviderKey
-from appliance.model.invariants import ensure
+from appliance.model.invariants import present
 from appliance.model.money import Money
 from appliance.model.operation import Operation, OperationKind, operation_id
 from appliance.model.payment import Identity
 from appliance.payment.drafts import follow_up_draft
 from appliance.payment.guards import Unchanged
 from appliance.payment.operate import Operations
-from appliance.payment.records import operation_count
+from appliance.payment.records import StandingPayment, operation_count
 from appliance.ports.clock import Clock
 from appliance.wire import entries
 
@@ -50,21 +50,34 @@ class FollowUp:
             raise Unavailable("cards_not_taken", "no card provider is set up on this box")
         standing = guard.standing
         payment = standing.recorded.key
-        ensure(standing.provider_reference is not None, "a confirmed card payment has a provider's reference")
-        name = operation_id(payment, await self._ledger.read(lambda connection: operation_count(connection, payment)))
-        operation = Operation(
-            operation_id=name,
-            kind=kind,
-            payment_key=payment,
-            provider_key=ProviderKey(name),
-            money=Money(amount_minor, standing.recorded.currency),
-            prepared_ms=self._clock.now_ms(),
-            terminal=standing.terminal if asked_by is None else asked_by.terminal,
-            target=standing.provider_reference,
-            source=None,
-            request=standing.reversal if asked_by is None else asked_by.key,
-            held_minor=standing.held_minor,
-        )
+        ordinal = await self._ledger.read(lambda connection: operation_count(connection, payment))
+        operation = operation_on(standing, kind, amount_minor, ordinal, self._clock.now_ms(), asked_by=asked_by)
         draft = follow_up_draft(operation, asked_by, refund=refund)
         (intent,) = await self._ledger.append([draft], guard, purpose=Purpose.OUTCOME)
         self._operations.start(operation, intent.entry_hash)
+
+
+def operation_on(
+    standing: StandingPayment,
+    kind: OperationKind,
+    amount_minor: int,
+    ordinal: int,
+    now_ms: int,
+    *,
+    asked_by: Identity | None,
+) -> Operation:
+    """The payment's `ordinal`-th operation, on a payment that the provider knows."""
+    name = operation_id(standing.recorded.key, ordinal)
+    return Operation(
+        operation_id=name,
+        kind=kind,
+        payment_key=standing.recorded.key,
+        provider_key=ProviderKey(name),
+        money=Money(amount_minor, standing.recorded.currency),
+        prepared_ms=now_ms,
+        terminal=standing.terminal if asked_by is None else asked_by.terminal,
+        target=present(standing.provider_reference, "a confirmed card payment has a provider's reference"),
+        source=None,
+        request=standing.reversal if asked_by is None else asked_by.key,
+        held_minor=standing.held_minor,
+    )

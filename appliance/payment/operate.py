@@ -37,11 +37,16 @@ RECORD_MS_MAX = 30_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What is to be recorded about an operation."""
+    """What is to be recorded about an operation.
+
+    Attributes:
+        done_ms: the provider's clock when it did what is confirmed.
+    """
 
     state: OperationState
     reference: ProviderReference | None
     code: str | None
+    done_ms: int | None = None
 
 
 class Operations:
@@ -127,8 +132,10 @@ class Operations:
         now_ms = self._clock.now_ms()
         is_confirmed = settled.state is OperationState.CONFIRMED
         is_held = is_confirmed and operation.kind is OperationKind.RESERVE
-        # Counted from the intent: an answer that was found late must not make an authorisation look younger.
-        capture_before_ms = operation.prepared_ms + self._capture_window_ms if is_held else None
+        # By the provider's clock, which is what the bank goes by: ours may have been wrong at the intent, and an answer
+        # that was found late must not make an authorisation look younger.
+        held_ms = operation.prepared_ms if settled.done_ms is None else settled.done_ms
+        capture_before_ms = held_ms + self._capture_window_ms if is_held else None
         drafts = [
             outcome_draft(
                 operation,
@@ -223,7 +230,12 @@ def settle(kind: OperationKind, answer: port.Answer) -> Settled:
     """What the ledger says after the first and only time of asking."""
     match answer:
         case port.Confirmed():
-            return Settled(state=OperationState.CONFIRMED, reference=answer.provider_reference, code=None)
+            return Settled(
+                state=OperationState.CONFIRMED,
+                reference=answer.provider_reference,
+                code=None,
+                done_ms=answer.confirmed_ms,
+            )
         case port.Declined():
             return Settled(state=OperationState.REJECTED, reference=answer.provider_reference, code=answer.code)
         case port.Refused():

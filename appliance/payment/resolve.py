@@ -21,8 +21,9 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import OperationId, RequestKey
 from appliance.model.limits import DAY_MS, HOUR_MS, PROVIDER_DEADLINE_MS
-from appliance.model.operation import SALES, OperationState
+from appliance.model.operation import SALES, OperationKind, OperationState
 from appliance.payment.drafts import follow_up_draft, outcome_draft
+from appliance.payment.follow_up import operation_on
 from appliance.payment.give_back import GiveBack
 from appliance.payment.guards import OperationOpen, Unchanged, require_payment
 from appliance.payment.operate import Operations, Settled, settle
@@ -40,6 +41,7 @@ from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 
 BATCH: Final = 256
+_EXPIRIES_MAX: Final = 16  # each is a question to the provider, and others wait for the round to end
 _IDLE_MS: Final = 1_000
 _PAUSE_MS_MAX: Final = 60_000
 _WARN_BEFORE_MS: Final = 6 * HOUR_MS
@@ -73,6 +75,7 @@ class Resolver:
         self._next_look_ms: dict[OperationId, int] = {}
         self._pause_ms: dict[OperationId, int] = {}
         self._warned: frozenset[RequestKey] = frozenset()
+        self._expiry_rests_until_ms = 0
 
     async def run(self) -> None:
         """Look again and again; the first look comes at once, because a start is a recovery."""
@@ -82,8 +85,9 @@ class Resolver:
 
     async def look(self) -> None:
         """One round over reversals that are due and operations that are open."""
-        for standing in await self._ledger.read(self._due):
+        for standing in await self._ledger.read(_due):
             await self._take_back(standing)
+        await self._expire()
         await self._warn()
         waiting = await self._ledger.read(lambda connection: open_operations(connection, BATCH))
         names = {each.operation.operation_id for each in waiting}
@@ -151,10 +155,35 @@ class Resolver:
         _, intent = await self._ledger.append([absent, follow_up_draft(again, None)], guard, purpose=Purpose.OUTCOME)
         self._operations.start(again, intent.entry_hash)
 
-    def _due(self, connection: sqlite3.Connection) -> list[StandingPayment]:
-        """Reversals asked for while their payment was open, and what is held too long."""
-        expired = [payment for payment, _ in held_until(connection, self._clock.now_ms(), BATCH)]
-        return [require_payment(connection, payment) for payment in (*reversals_due(connection, BATCH), *expired)]
+    async def _expire(self) -> None:
+        """Give up what is held too long, one after the other, as long as the provider's clock agrees that it is."""
+        if self._clock.monotonic_ms() < self._expiry_rests_until_ms:
+            return
+        now_ms = self._clock.now_ms()
+        for standing in await self._ledger.read(lambda connection: _held_too_long(connection, now_ms)):
+            if not await self._is_over(standing):
+                self._expiry_rests_until_ms = self._clock.monotonic_ms() + _PAUSE_MS_MAX
+                return
+            await self._take_back(standing)
+
+    async def _is_over(self, standing: StandingPayment) -> bool:
+        """By the provider's clock too: ours may have been stepped, and what is given up is given up for good."""
+        payment = standing.recorded.key
+        ordinal = await self._ledger.read(lambda connection: operation_count(connection, payment))
+        question = operation_on(
+            standing, OperationKind.CANCEL, standing.held_minor, ordinal, self._clock.now_ms(), asked_by=None
+        )
+        match await self._operations.find(question, since_ms=0, known=None):
+            case port.Found():
+                return True  # captured or cancelled there already: the operation will say which
+            case port.Absent(as_of_ms=as_of_ms) if as_of_ms >= (standing.capture_before_ms or 0):
+                return True
+            case port.Absent(as_of_ms=as_of_ms):
+                ahead_ms = self._clock.now_ms() - as_of_ms
+                self._log.warning("authorisation.clock_disagrees", payment=str(payment), ahead_ms=ahead_ms)
+            case port.Unknown(reason=reason):
+                self._log.info("authorisation.expiry_postponed", payment=str(payment), reason=reason)
+        return False
 
     async def _take_back(self, standing: StandingPayment) -> None:
         try:
@@ -181,3 +210,12 @@ class Resolver:
 
     async def _intent_hash(self, waiting: OpenOperation) -> bytes:
         return await self._ledger.read(lambda connection: entry_hash_at(connection, waiting.intent_seq))
+
+
+def _due(connection: sqlite3.Connection) -> list[StandingPayment]:
+    """Reversals that were asked for while their payment was open."""
+    return [require_payment(connection, payment) for payment in reversals_due(connection, BATCH)]
+
+
+def _held_too_long(connection: sqlite3.Connection, now_ms: int) -> list[StandingPayment]:
+    return [require_payment(connection, payment) for payment, _ in held_until(connection, now_ms, _EXPIRIES_MAX)]

@@ -57,6 +57,7 @@ class FakeProvider:
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
+        self._ahead_ms = clock.now_ms() - clock.monotonic_ms()
         self._done: dict[ProviderKey, tuple[Operation, Confirmed | Declined]] = {}
         self._payments: dict[ProviderReference, Authorise] = {}
         self._captured: dict[ProviderReference, int] = {}
@@ -114,7 +115,11 @@ class FakeProvider:
             return Found(answer=found[1])
         if found is not None or known is not None:
             return Unknown(reason="reference_differs")
-        return Absent(as_of_ms=self._clock.now_ms())
+        return Absent(as_of_ms=self._now_ms())
+
+    def _now_ms(self) -> int:
+        """A provider's clock is its own: no step of the box's moves it."""
+        return self._clock.monotonic_ms() + self._ahead_ms
 
     async def close(self) -> None:
         """Nothing to release."""
@@ -213,7 +218,7 @@ class FakeProvider:
     def _found_on_payment(self, operation: Cancel | Capture) -> Found | Absent | Unknown:
         of = operation.of
         if of not in self._captured and of not in self._cancelled:
-            return Absent(as_of_ms=self._clock.now_ms())
+            return Absent(as_of_ms=self._now_ms())
         if isinstance(operation, Cancel):
             taken = Declined(code="payment_already_captured", message="The payment took the money.")
             return Found(answer=taken if of in self._captured else self._confirmed(operation, of))
@@ -240,5 +245,5 @@ class FakeProvider:
 
     def _confirmed(self, operation: Operation, reference: ProviderReference) -> Confirmed:
         return Confirmed(
-            provider_reference=reference, amount=operation.amount, confirmed_ms=self._clock.now_ms() // 1000 * 1000
+            provider_reference=reference, amount=operation.amount, confirmed_ms=self._now_ms() // 1000 * 1000
         )

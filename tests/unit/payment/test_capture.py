@@ -141,6 +141,44 @@ async def test_what_is_not_captured_in_time_expires_and_nothing_stays_held(tmp_p
         assert await refused(shop, "capture", {"of": of}) == "authorisation_expired"
 
 
+async def test_a_clock_that_is_days_ahead_gives_up_nothing_that_is_held(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        of = await held(shop)
+        shop.clock.step(2 * CAPTURE_WINDOW_MS)
+        for _ in range(3):
+            await shop.resolver.look()
+            await shop.works_done()
+            shop.clock.pass_time(10 * 60_000)
+        assert (await status(shop, of)).state == "authorised"
+        assert shop.provider.held_minor() == 1200
+        shop.clock.step(-2 * CAPTURE_WINDOW_MS)
+        assert (await capture(shop, of, amount_minor=1100)).state == "approved"
+
+
+async def test_a_clock_that_was_days_behind_shortens_no_authorisation(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        shop.clock.step(-2 * CAPTURE_WINDOW_MS)
+        of = await held(shop)
+        shop.clock.step(2 * CAPTURE_WINDOW_MS)
+        await shop.resolver.look()
+        await shop.works_done()
+        assert (await status(shop, of)).state == "authorised"
+
+
+async def test_what_is_held_is_not_given_up_while_the_provider_cannot_be_read(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        of = await held(shop)
+        shop.clock.pass_time(CAPTURE_WINDOW_MS)
+        shop.provider.is_reading_down = True
+        await shop.resolver.look()
+        assert (await status(shop, of)).state == "authorised"
+        shop.provider.is_reading_down = False
+        shop.clock.pass_time(10 * 60_000)
+        await shop.resolver.look()
+        await shop.works_done()
+        assert (await status(shop, of)).state == "expired"
+
+
 async def test_reversal_asked_for_while_it_is_captured_gives_the_money_back(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         of = await held(shop)
