@@ -12,6 +12,7 @@ import msgspec
 from appliance.crypto import cbor
 from appliance.ledger.draft import Draft, Purpose
 from appliance.ledger.ledger import Ledger
+from appliance.payment.records import open_counts
 from appliance.ports.clock import Clock
 from appliance.runtime.clock import StepDetector
 from appliance.runtime.log import Log
@@ -56,7 +57,7 @@ class Upkeep:
                     log = self._log.info if is_up else self._log.warning
                     log("device.came_back" if is_up else "device.lost", device=name)
                 self._was_up[name] = is_up
-            self._read_gauges()
+            await self._read_gauges()
             await self._clock.sleep(EVERY_MS)
 
     async def watch_clock(self) -> None:
@@ -68,9 +69,12 @@ class Upkeep:
             draft = Draft(kind=entries.CLOCK_STEP, actor="box", time_ms=self._clock.now_ms(), body=body)
             await self._ledger.append([draft], purpose=Purpose.OUTCOME)
 
-    def _read_gauges(self) -> None:
+    async def _read_gauges(self) -> None:
         status = os.statvfs(self._folder)
         self._metrics.free_bytes.set(status.f_bavail * status.f_frsize)
         self._metrics.unsigned_entries.set(self._ledger.signing_lag.entries)
         self._metrics.ledger_entries.set(self._ledger.head.size)
+        self._metrics.ledger_queue_depth.set(self._ledger.queue_depth)
+        for state, count in (await self._ledger.read(open_counts)).items():
+            self._metrics.operations_open(state, count)
         self._metrics.terminals.set(self._terminal_count())

@@ -145,6 +145,11 @@ class Ledger:
         """How far signatures are behind what was asked."""
         return self._heads.lag
 
+    @property
+    def queue_depth(self) -> int:
+        """Appends whose end is not known yet."""
+        return len(self._waiting)
+
     # --- writing ---
 
     async def append(

@@ -28,6 +28,7 @@ _OPERATIONS: Final = (
     "SELECT id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
     " reference, request, held FROM operations"
 )
+_COUNTED: Final = "SELECT state, count(*) FROM operations"
 _OPEN_STATES: Final = ", ".join(f"'{state}'" for state in sorted(OPEN))
 
 
@@ -210,6 +211,12 @@ def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOpe
         f"{_OPERATIONS} WHERE state IN ({_OPEN_STATES}) ORDER BY prepared_ms LIMIT ?", (limit,)
     ).fetchall()
     return tuple(_open(*row) for row in rows)
+
+
+def open_counts(connection: sqlite3.Connection) -> dict[OperationState, int]:
+    """How many operations stand in each state that has no end yet, none included."""
+    found = dict(connection.execute(f"{_COUNTED} WHERE state IN ({_OPEN_STATES}) GROUP BY state").fetchall())
+    return {state: found.get(state, 0) for state in OPEN}
 
 
 def reversals_due(connection: sqlite3.Connection, limit: int) -> tuple[RequestKey, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import Final, Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -25,7 +25,6 @@ CHILDREN_MAX: Final = 200
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _LABEL: Final = re.compile(r"\A[a-z0-9_.-]{1,64}\Z")
 _SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-_ENTRIES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)
 
 
 class Metrics:
@@ -49,9 +48,6 @@ class Metrics:
             Gauge("tillstone_operations_open", "Open operations, by state.", ("state",), registry=registry)
         )
         self._webhooks = _counter("tillstone_webhooks", "Webhooks, by outcome.", ("provider", "outcome"), registry)
-        self._head_signing = _Timings(
-            "tillstone_head_signing_seconds", "Time to sign a head, by key class.", "key_class", registry
-        )
         self._device_up = _Labelled(
             Gauge("tillstone_device_up", "1 while the device answers, else 0.", ("device",), registry=registry)
         )
@@ -74,15 +70,8 @@ class Metrics:
             Counter("tillstone_follower_failures", "Steps that failed.", ("follower",), registry=registry)
         )
         self.witnesses_disagreeing = Gauge("tillstone_witnesses_disagreeing", "Claim without proof.", registry=registry)
-        self.ledger_group_entries = Histogram(
-            "tillstone_ledger_group_entries", "Entries in one commit.", registry=registry, buckets=_ENTRIES
-        )
-        self.ledger_commit_seconds = Histogram(
-            "tillstone_ledger_commit_seconds", "Time of one durable commit.", registry=registry, buckets=_SECONDS
-        )
         self.ledger_queue_depth = Gauge("tillstone_ledger_queue_depth", "Appends that wait.", registry=registry)
         self.ledger_entries = Gauge("tillstone_ledger_entries", "Entries in the log.", registry=registry)
-        self.heads_signed = Counter("tillstone_heads_signed", "Heads signed by both keys.", registry=registry)
         self.unsigned_entries = Gauge(
             "tillstone_unsigned_entries", "Entries that no signed head covers yet.", registry=registry
         )
@@ -121,10 +110,6 @@ class Metrics:
     def stage_took(self, stage: str, seconds: float) -> None:
         """Event loop only; `stage` is a name of ours."""
         self._stage.observe(stage, seconds)
-
-    def head_signing_took(self, key_class: str, seconds: float) -> None:
-        """Event loop only; `key_class` is `classical` or `post_quantum`."""
-        self._head_signing.observe(key_class, seconds)
 
     def operations_open(self, state: str, count: int) -> None:
         self._operations.at(state).set(count)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from appliance.model.errors import Rejected
+from appliance.model.operation import OperationState
+from appliance.payment.records import open_counts
 from appliance.wire.answers import PaymentAnswer
 from tests.fakes.provider import Switch
 from tests.unit.payment.shop import CAPTURE_WINDOW_MS, SETTLE_MS, Shop, open_shop
@@ -208,3 +210,12 @@ async def test_only_a_card_alone_is_captured_later(tmp_path: Path) -> None:
         sale = {"currency": "EUR", "amount_minor": 1000, "tenders": tenders, "capture": "later"}
         with pytest.raises(Rejected, match="later_needs_one_card"):
             await shop.pipeline.pay(shop.request("payment", sale))
+
+
+async def test_operations_without_an_end_are_counted_by_state(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        shop.provider.strike(Switch.FAIL_AFTER)
+        await held(shop)
+        assert await shop.ledger.read(open_counts) == {OperationState.PREPARED: 0, OperationState.UNKNOWN: 1}
+        await shop.settle()
+        assert await shop.ledger.read(open_counts) == {OperationState.PREPARED: 0, OperationState.UNKNOWN: 0}

@@ -42,13 +42,11 @@ def test_invented_codes_cannot_grow_a_series_without_bound() -> None:
 def test_levels_and_times_are_exposed() -> None:
     metrics = Metrics()
     metrics.stage_took("screen", 0.003)
-    metrics.head_signing_took("post_quantum", 0.002)
     metrics.operations_open("unknown", 3)
     metrics.device_up("hsm", True)
     metrics.device_up("hsm", False)
     metrics.ledger_queue_depth.set(7)
     assert samples(metrics, "tillstone_stage_seconds_count") == {("screen",): 1.0}
-    assert samples(metrics, "tillstone_head_signing_seconds_count") == {("post_quantum",): 1.0}
     assert samples(metrics, "tillstone_operations_open") == {("unknown",): 3.0}
     assert samples(metrics, "tillstone_device_up") == {("hsm",): 0.0}
     assert samples(metrics, "tillstone_ledger_queue_depth") == {(): 7.0}
@@ -63,6 +61,14 @@ def test_two_registries_do_not_meet_and_the_global_one_stays_empty_of_ours() -> 
     first.clock_steps.inc()
     assert samples(second, "tillstone_clock_steps_total") == {(): 0.0}
     assert not any(family.name.startswith("tillstone") for family in REGISTRY.collect())
+
+
+def test_every_metric_is_fed_by_the_process() -> None:
+    appliance = Path(__file__).parents[3] / "appliance"
+    sources = [file.read_text() for file in appliance.rglob("*.py") if file.name != "metrics.py"]
+    fed = {name for name in (*vars(Metrics()), *vars(Metrics)) if not name.startswith("_")} - {"render"}
+    assert fed, "the names were found"
+    assert {name for name in fed if not any(f"metrics.{name}" in source for source in sources)} == set()
 
 
 def test_operating_page_names_every_metric() -> None:
