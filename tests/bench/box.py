@@ -58,6 +58,7 @@ class RunningAppliance:
 
     pid: int
     port: int
+    public_port: int
     start_s: float
 
 
@@ -89,9 +90,11 @@ def appliance(bench: BenchBox, module: str = APPLIANCE) -> Iterator[RunningAppli
     try:
         wait_ready(process, lambda: _answers(data), name=module, log=log, seconds_max=START_S_MAX)
         start_s = time.perf_counter() - started
-        port = int(json.loads((data / "doors.json").read_bytes())["pos"])
+        doors = json.loads((data / "doors.json").read_bytes())
         # `setpriv` replaces itself by the command, so its pid is the appliance's.
-        yield RunningAppliance(pid=process.pid, port=port, start_s=start_s)
+        yield RunningAppliance(
+            pid=process.pid, port=int(doors["pos"]), public_port=int(doors["public"]), start_s=start_s
+        )
     finally:
         end_child(process)
 

@@ -57,9 +57,9 @@ class Connection(asyncio.Protocol):
             self._waiting.set_exception(error or ConnectionResetError("the box closed the connection"))
 
 
-async def open_connection(host: str, port: int, tls: ssl.SSLContext) -> Connection:
-    """Connect and shake hands."""
+async def open_connection(host: str, port: int, tls: ssl.SSLContext | None = None) -> Connection:
+    """Connect and, with `tls`, shake hands."""
     _, connection = await asyncio.get_running_loop().create_connection(
-        Connection, host, port, ssl=tls, server_hostname="localhost"
+        Connection, host, port, ssl=tls, server_hostname="localhost" if tls else None
     )
     return connection

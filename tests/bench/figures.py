@@ -39,6 +39,7 @@ GOALS: Final = {
     "payment_latency_p99": "<= 15",
     "verify_log": ">= 200000",
     "proof_p99": "<= 2",
+    "payment_p99_reading_tiles": "<= 10",
     "rss": "<= 250",
     "start_1e6": "<= 3",
     "disk_per_payment": "<= 2048",

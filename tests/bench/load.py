@@ -20,6 +20,7 @@ import uvloop
 from tests.bench.connection import Connection, open_connection
 from tests.bench.part import serve_part
 from tests.bench.sales import Till
+from tests.bench.tile_reader import reading_tiles
 from tests.bench.usage import cpu_seconds
 
 _OK = b"HTTP/1.1 200 "
@@ -33,6 +34,8 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
         requests: timed ones; `warm_up` more go before them.
         rate: requests per second of the paced way.
         batch: sales in one request; 0 sends payments.
+        public_port: where tiles are read while the timed requests run.
+        tiles: full tiles that the log has for it; 0 reads none.
     """
 
     port: int
@@ -45,6 +48,8 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     warm_up: int = 0
     rate: float = 0.0
     batch: int = 0
+    public_port: int = 0
+    tiles: int = 0
 
 
 class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +80,10 @@ class _Run:
         self.latencies.clear()
         box_before, own_before, started = cpu_seconds(spec.pid), time.process_time(), time.perf_counter()
         timed = iter(prepared[spec.warm_up :])
-        await (self._send_closed(connections, timed) if spec.way == "closed" else self._send_paced(connections, timed))
+        async with reading_tiles(spec.public_port, spec.tiles):
+            await (
+                self._send_closed(connections, timed) if spec.way == "closed" else self._send_paced(connections, timed)
+            )
         took = time.perf_counter() - started
         box, own = cpu_seconds(spec.pid) - box_before, time.process_time() - own_before
         for connection in connections:

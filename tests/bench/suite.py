@@ -9,7 +9,10 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
+from appliance.api.public.access import READS_PER_S
+from appliance.ledger.merkle import TILE_WIDTH
 from tests.bench.box import APPLIANCE, SLOW_HSM, BenchBox, RunningAppliance, appliance, bench_box, ready_tills
 from tests.bench.calendar import CalendarResult, CalendarSpec
 from tests.bench.figures import Figure, figure
@@ -25,6 +28,9 @@ CONNECTIONS = 32
 BATCH_SALES = 500
 SLOW_CONNECTIONS = 240
 CALENDAR_DIGESTS = 10_000
+TILE_ROUNDS = 9
+TILE_PAYMENTS_PER_S = 300.0
+"""Below what the box takes, so that the times show what a tile costs and not a queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,7 @@ class Plan:
     paced: int
     batches: int
     slow: int
+    beside_tiles: int
 
 
 WHOLE = Plan(
@@ -50,6 +57,7 @@ WHOLE = Plan(
     paced=10_000,
     batches=80,
     slow=8_000,
+    beside_tiles=3_000,
 )
 QUICK = Plan(
     machine_s=0.3,
@@ -60,6 +68,7 @@ QUICK = Plan(
     paced=2_000,
     batches=20,
     slow=1_500,
+    beside_tiles=1_500,
 )
 
 
@@ -166,6 +175,7 @@ class Suite:
             paced = self._load(bench, running, requests=plan.paced, connections=128, warm_up=500, rate=1_000.0)
             batch = self._load(bench, running, requests=plan.batches, connections=4, batch=BATCH_SALES, warm_up=4)
             resident = resident_mb(running.pid)
+            yield from self._tiles(bench, running)
         yield from single_figures(single, machine)
         yield from latency_figures(alone, paced, machine)
         yield from batch_figures(batch, machine)
@@ -173,6 +183,31 @@ class Suite:
         yield figure("rss", resident, "MB", beside=f"after {payments:,} payments on {size:,} entries")
         grown = folder_bytes(bench.box.data) - before
         yield figure("disk_per_payment", grown / payments, "bytes", beside="entry, disclosure, tables, indexes, tree")
+
+    def _tiles(self, bench: BenchBox, running: RunningAppliance) -> Iterator[Figure]:
+        """The same even load with and without readers of tiles, in turns, so that both see the same minutes."""
+        self._say("paying while strangers read tiles")
+        tiles = self._plan.sizes[-1] // TILE_WIDTH
+        quiet: list[float] = []
+        read: list[float] = []
+        for _ in range(TILE_ROUNDS):
+            for times, count in ((quiet, 0), (read, tiles)):
+                load = self._load(
+                    bench,
+                    running,
+                    requests=self._plan.beside_tiles,
+                    connections=32,
+                    warm_up=100,
+                    rate=TILE_PAYMENTS_PER_S,
+                    tiles=count,
+                )
+                times.append(load.p99_ms)
+        beside = (
+            f"{TILE_PAYMENTS_PER_S:.0f} payments/s, {READS_PER_S} tiles/s (all that the door gives);"
+            f" p99 in turns: without {_list(quiet)}, with {_list(read)} ms"
+        )
+        more = (median(read) / median(quiet) - 1) * 100
+        yield figure("payment_p99_reading_tiles", more, "% more", beside=beside)
 
     def _slow_hsm(self, bench: BenchBox, machine: Machine) -> Iterator[Figure]:
         self._say("the same with an HSM that takes 100 ms")
@@ -195,6 +230,7 @@ class Suite:
         warm_up: int = 0,
         rate: float = 0.0,
         batch: int = 0,
+        tiles: int = 0,
     ) -> LoadResult:
         spec = LoadSpec(
             port=running.port,
@@ -207,6 +243,8 @@ class Suite:
             warm_up=warm_up,
             rate=rate,
             batch=batch,
+            public_port=running.public_port,
+            tiles=tiles,
         )
         return run_part("load", spec, LoadResult, os.environ)
 
@@ -251,6 +289,10 @@ def batch_figures(batch: LoadResult, machine: Machine) -> Iterator[Figure]:
     yield figure("payments_batch", batch.rate, "sales/s", limit=limit, beside=beside)
     generator = f"the generator: {batch.generator_cpu_us:.0f} us"
     yield figure("payments_batch_cpu", batch.box_cpu_us, "us/sale", limit=_cores(batch.rate), beside=generator)
+
+
+def _list(values: list[float]) -> str:
+    return ", ".join(f"{value:.1f}" for value in values)
 
 
 def _cores(rate: float) -> str:
