@@ -40,6 +40,8 @@ _STATUS: Final[dict[str, int]] = {
     "already_undone": 409,
     "key_reused": 409,
     "payment_cancelled": 409,
+    "retry_not_needed": 409,
+    "retry_exists": 409,
     "payment_complete": 409,
     "payment_open": 409,
     "payment_took_no_money": 409,

@@ -55,11 +55,13 @@ class ValidPayment:
 
     Attributes:
         personal: erasable values by name (cashier, customer); the ledger keeps commitments to them.
+        retry_of: the payment that this one tries again with another tender.
     """
 
     identity: Identity
     sale: Sale
     personal: tuple[tuple[str, str], ...]
+    retry_of: RequestKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +77,14 @@ class PreparedPayment:
 
     Attributes:
         intent_hash: SHA-256 of the intent's entry; the outcome names it.
+        outlived: earlier tries of the same sale: nobody waits for their customers any longer.
     """
 
     cleared: ClearedPayment
     operation: Operation
     intent_seq: int
     intent_hash: bytes
+    outlived: tuple[RequestKey, ...] = ()
     _is_spent: bool = field(default=False, init=False)
 
     def spend(self) -> Operation:

@@ -102,6 +102,8 @@ class Batch:
             _check_age(key, request.identity.received_ms)
             if any(tender.kind == "card" for tender in item.payment.tenders):
                 raise Rejected("batch_takes_cash", "a stored sale with a card must be sent alone, while it is fresh")
+            if item.payment.retry_of is not None:
+                raise Rejected("batch_takes_no_retry", "a sale that tries another again must be sent alone")
             valid = validate(_single(item, key, request.identity), self._rules)
         except Rejected as refusal:
             return _refused(item.key, refusal)

@@ -17,6 +17,7 @@ from appliance.crypto import cbor
 from appliance.crypto.disclosure import SALT_SIZE, commit
 from appliance.crypto.random import random_piece
 from appliance.ledger.draft import Disclosure, Draft
+from appliance.model.ids import RequestKey
 from appliance.model.operation import Operation, OperationKind, OperationState
 from appliance.model.payment import Identity, ValidPayment
 from appliance.payment.sale_facts import facts_of
@@ -31,7 +32,7 @@ _BYTES_STAY: Final = (bytes,)
 def sale_draft(valid: ValidPayment, now_ms: int) -> Draft:
     """A sale whose tenders hold by themselves."""
     asked, disclosures = ask(valid.identity, valid.personal)
-    body = entries.SaleEntry(asked=asked, sale=facts_of(valid.sale))
+    body = entries.SaleEntry(asked=asked, retry=_retry_of(valid), sale=facts_of(valid.sale))
     return draft(entries.SALE, valid.identity.terminal, now_ms, body, disclosures)
 
 
@@ -42,6 +43,7 @@ def authorisation_draft(valid: ValidPayment, operation: Operation) -> Draft:
         operation=_operation_facts(operation),
         payment=operation.payment_key.octets,
         asked=asked,
+        retry=_retry_of(valid),
         sale=facts_of(valid.sale),
     )
     return draft(entries.INTENT, valid.identity.terminal, operation.prepared_ms, body, disclosures)
@@ -91,6 +93,17 @@ def outcome_draft(
         capture_before=capture_before_ms,
     )
     return draft(entries.OUTCOME, operation.terminal, now_ms, body, ())
+
+
+def unseen_draft(beside: Draft, payment: RequestKey, retry: RequestKey) -> Draft:
+    """`payment` never came and must not come any more, because `retry` is made in its place; caused as `beside` is."""
+    return _beside(beside, entries.TOMBSTONE, entries.TombstoneEntry(retry=retry.octets, payment=payment.octets))
+
+
+def outlived_draft(beside: Draft, payment: RequestKey, retry: RequestKey) -> Draft:
+    """`payment` must not stand, because `retry` does from `beside` on."""
+    body = entries.ReversalWantedEntry(retry=retry.octets, payment=payment.octets)
+    return _beside(beside, entries.REVERSAL_WANTED, body)
 
 
 def undone_draft(
@@ -150,6 +163,14 @@ def draft(kind: str, terminal: str, now_ms: int, body: Wire, disclosures: tuple[
     """An entry to be, caused by `terminal`; the body is encoded here because the writer's thread is the bottleneck."""
     encoded = cbor.encode_ordered(msgspec.to_builtins(body, builtin_types=_BYTES_STAY))
     return Draft(kind=kind, actor=f"{TERMINAL_ACTOR}{terminal}", time_ms=now_ms, body=encoded, disclosures=disclosures)
+
+
+def _beside(beside: Draft, kind: str, body: Wire) -> Draft:
+    return draft(kind, beside.actor.removeprefix(TERMINAL_ACTOR), beside.time_ms, body, ())
+
+
+def _retry_of(valid: ValidPayment) -> bytes | None:
+    return None if valid.retry_of is None else valid.retry_of.octets
 
 
 def _request_of(operation: Operation) -> bytes | None:

@@ -14,15 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from appliance.ledger.draft import Purpose
+from appliance.ledger.attempts import look_again
+from appliance.ledger.draft import Draft, Purpose
+from appliance.ledger.guard import AllOf
 from appliance.ledger.ledger import Ledger
-from appliance.model.errors import Rejected
+from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import OperationId, ProviderReference, RequestKey, TerminalId
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.model.money import Money
 from appliance.model.operation import SALES, Operation, OperationKind, OperationState
 from appliance.payment.drafts import outcome_draft, undone_draft
-from appliance.payment.guards import OperationOpen
+from appliance.payment.guards import PAYMENT_CHANGED, OperationOpen
+from appliance.payment.linked import Outlived, outlived_by
 from appliance.payment.readers import Readers
 from appliance.payment.undo_entry import confirmed_entry
 from appliance.ports import provider as port
@@ -31,6 +34,7 @@ from appliance.runtime.log import Log
 from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import Supervisor
 
+_RACES_MAX = 5
 RECORD_MS_MAX = 30_000
 """How long recording an outcome may wait for the ledger, after the provider's own deadline."""
 
@@ -154,7 +158,10 @@ class Operations:
             operation_id=operation.operation_id, may_be_unknown=settled.state is not OperationState.UNKNOWN
         )
         try:
-            await self._ledger.append(drafts, guard, purpose=Purpose.OUTCOME)
+            if is_confirmed and operation.kind in SALES:
+                await self._record_sold(operation, drafts[0], guard)
+            else:
+                await self._ledger.append(drafts, guard, purpose=Purpose.OUTCOME)
         except Rejected as refusal:
             # The resolver was faster: its outcome rests on the same provider, so there is nothing to add.
             self._log.info("outcome.superseded", operation=operation.operation_id, code=refusal.code)
@@ -162,6 +169,19 @@ class Operations:
         self._log.info(
             "operation.settled", operation=operation.operation_id, state=settled.state.value, code=settled.code or ""
         )
+
+    async def _record_sold(self, operation: Operation, outcome: Draft, guard: OperationOpen) -> None:
+        """One commit: the payment stands exactly when the earlier tries of its sale must not."""
+
+        async def attempt() -> Outlived:
+            outlived = await self._ledger.read(lambda found: outlived_by(found, operation.payment_key, outcome))
+            drafts = [outcome, *outlived.drafts]
+            await self._ledger.append(drafts, AllOf(guards=(guard, outlived.guard)), purpose=Purpose.OUTCOME)
+            return outlived
+
+        busy = Unavailable("payment_busy", "an earlier try keeps changing; the resolver records it")
+        for payment in (await look_again(attempt, after=PAYMENT_CHANGED, times_max=_RACES_MAX, busy=busy)).keys:
+            self.give_up(payment)
 
     async def _run(self, operation: Operation, intent_hash: bytes) -> None:
         try:

@@ -122,13 +122,22 @@ class PaymentPipeline:
         key = cleared.valid.identity.key
         if card is None or self._operations is None:
             with self._stages("record", key):
-                return await record_sale(cleared, self._ledger, self._clock.now_ms())
+                recorded, begun = await record_sale(cleared, self._ledger, self._clock.now_ms())
+            self._wait_no_longer(begun.outlived)
+            return recorded
         self._operations.admit()
         with self._operations.readers.held(card, cleared.valid.identity) as placed:
             with self._stages("authorise", key):
                 prepared = await prepare(cleared, placed, self._ledger, self._clock.now_ms())
             self._operations.start(prepared.spend(), prepared.intent_hash)
+        self._wait_no_longer(prepared.outlived)
         return being_checked(prepared)
+
+    def _wait_no_longer(self, outlived: tuple[RequestKey, ...]) -> None:
+        """The customer pays otherwise: a reader that still waits for a card of an earlier try is freed."""
+        if self._operations is not None:
+            for payment in outlived:
+                self._operations.give_up(payment)
 
     async def _changed(
         self, identity: Identity, of: str, verb: str, change: Callable[[], Awaitable[RequestKey]]

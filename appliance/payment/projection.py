@@ -73,20 +73,21 @@ class PaymentProjection:
         " payload BLOB NOT NULL, payment BLOB, seq INTEGER NOT NULL) WITHOUT ROWID",
         # cash, card: as tendered, or captured; *_back: given back of it. first, last: entries that a receipt proves.
         # is_charged: the card was. held: what its bank holds instead, until capture_before (Unix ms). reversal: key of
-        # the request after which the payment must not stand.
+        # the request after which the payment must not stand, its own where a later try (`retry_of` there) outlived it.
         "CREATE TABLE payments (key BLOB PRIMARY KEY, terminal TEXT NOT NULL, state TEXT NOT NULL,"
         " currency TEXT NOT NULL, total INTEGER NOT NULL, cash INTEGER NOT NULL, card INTEGER NOT NULL,"
         " sold_at_ms INTEGER NOT NULL,"
         " first INTEGER NOT NULL, last INTEGER NOT NULL, is_charged INTEGER NOT NULL DEFAULT 0,"
         " cash_back INTEGER NOT NULL DEFAULT 0, card_back INTEGER NOT NULL DEFAULT 0,"
         " held INTEGER NOT NULL DEFAULT 0, capture_before INTEGER,"
-        " reversal BLOB, reference TEXT, code TEXT) WITHOUT ROWID",
+        " reversal BLOB, reference TEXT, code TEXT, retry_of BLOB) WITHOUT ROWID",
         "CREATE TABLE operations (id TEXT PRIMARY KEY, payment BLOB NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,"
         " provider_key TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, terminal TEXT NOT NULL,"
         " prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL, target TEXT, source TEXT, reference TEXT, code TEXT,"
         " request BLOB, held INTEGER NOT NULL) WITHOUT ROWID",
         "CREATE INDEX operations_open ON operations (prepared_ms) WHERE state IN ('prepared', 'unknown')",
         "CREATE INDEX payments_being_undone ON payments (first) WHERE state = 'being_checked' AND reversal IS NOT NULL",
+        "CREATE INDEX payments_retried ON payments (retry_of) WHERE retry_of IS NOT NULL",
         "CREATE INDEX payments_held ON payments (capture_before) WHERE state = 'authorised'",
         *refund_rows.SCHEMA,
     )
@@ -124,7 +125,7 @@ def _sales(connection: sqlite3.Connection, recorded: Sequence[RecordedEntry]) ->
     for entry in recorded:
         body = body_of(entry, entries.SaleEntry)
         request_rows.append(_request_row(entry, body.asked, "payment", body.asked.key))
-        payment_rows.append(_payment_row(entry, body.asked, body.sale, PaymentState.APPROVED))
+        payment_rows.append(_payment_row(entry, body.asked, body.sale, PaymentState.APPROVED, body.retry))
     insert_rows(connection, _INTO_REQUESTS, request_rows)
     insert_rows(connection, _INTO_PAYMENTS, payment_rows)
 
@@ -135,7 +136,9 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     request = body.request if body.asked is None else body.asked.key
     if body.sale is not None and body.asked is not None:
         connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, "payment", body.payment))
-        connection.execute(_INSERT_PAYMENT, _payment_row(entry, body.asked, body.sale, PaymentState.CHECKING))
+        connection.execute(
+            _INSERT_PAYMENT, _payment_row(entry, body.asked, body.sale, PaymentState.CHECKING, body.retry)
+        )
     else:
         if body.asked is not None:
             _ask(connection, entry, body.asked, VERBS[OperationKind(operation.kind)], body.payment)
@@ -237,20 +240,26 @@ def _undo(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
 
 def _tombstone(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.TombstoneEntry)
-    connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, "reversal", body.payment))
+    if body.asked is not None:
+        connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, "reversal", body.payment))
     connection.execute(
         _INSERT_REQUEST, (body.payment, "payment", terminal_of(entry), CANCELLED_PAYLOAD, body.payment, entry.seq)
     )
     connection.execute(
         _INSERT_PAYMENT,
-        (body.payment, terminal_of(entry), PaymentState.CANCELLED, "", 0, 0, 0, 0, entry.seq, entry.seq),
+        (body.payment, terminal_of(entry), PaymentState.CANCELLED, "", 0, 0, 0, 0, entry.seq, entry.seq, None),
     )
 
 
 def _reversal_wanted(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.ReversalWantedEntry)
-    _ask(connection, entry, body.asked, "reversal", body.payment)
-    connection.execute("UPDATE payments SET last = ? WHERE key = ?", (entry.seq, body.payment))
+    if body.asked is not None:
+        _ask(connection, entry, body.asked, "reversal", body.payment)
+    else:
+        connection.execute("UPDATE payments SET reversal = key WHERE key = ?", (body.payment,))
+    connection.execute(
+        "UPDATE payments SET last = ?, state = ? WHERE key = ?", (entry.seq, PaymentState.CHECKING, body.payment)
+    )
 
 
 def _at_the_till(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
@@ -270,10 +279,10 @@ _APPLY: Final = {
 
 _INTO_REQUESTS: Final = "INSERT INTO requests VALUES"
 _INTO_PAYMENTS: Final = (
-    "INSERT INTO payments (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last) VALUES"
+    "INSERT INTO payments (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last, retry_of) VALUES"
 )
 _INSERT_REQUEST: Final = f"{_INTO_REQUESTS} (?, ?, ?, ?, ?, ?)"
-_INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _request_row(
@@ -283,8 +292,8 @@ def _request_row(
 
 
 def _payment_row(
-    entry: RecordedEntry, asked: entries.Asked, sale: entries.SaleFacts, state: PaymentState
-) -> tuple[bytes, str, str, str, int, int, int, int, int, int]:
+    entry: RecordedEntry, asked: entries.Asked, sale: entries.SaleFacts, state: PaymentState, retry: bytes | None
+) -> tuple[bytes, str, str, str, int, int, int, int, int, int, bytes | None]:
     cash = _tendered(sale.tenders, "cash") - sale.change
     card = _tendered(sale.tenders, "card")
     ensure(cash >= 0, "change never exceeds the cash of a recorded sale")
@@ -299,6 +308,7 @@ def _payment_row(
         sale.sold_at_ms,
         entry.seq,
         entry.seq,
+        retry,
     )
 
 

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
-from appliance.model.errors import Rejected
 from appliance.model.payment import ClearedPayment, PaymentState, PreparedPayment, RecordedPayment
 from appliance.payment.drafts import sale_draft
-from appliance.payment.guards import unused
-from appliance.payment.repeats import judge_used
+from appliance.payment.linked import Begun, begin
 
 
-async def record_sale(cleared: ClearedPayment, ledger: Ledger, now_ms: int) -> RecordedPayment:
-    """One guarded entry for a sale whose tenders all hold by themselves.
-
-    Raises:
-        AlreadyRecorded: the request is in the ledger.
-        Rejected: the key was used otherwise, or the payment was cancelled before it came.
-        Unavailable: nothing was written.
-        OutcomeUnknown: the commit failed; the process ends and recovery decides.
-    """
-    identity = cleared.valid.identity
-    try:
-        (entry,) = await ledger.append(
-            [sale_draft(cleared.valid, now_ms)], unused(identity.key), purpose=Purpose.INTENT
-        )
-    except Rejected as refusal:
-        raise await judge_used(ledger, identity, identity.key, refusal) from None
-    return _recorded(cleared, PaymentState.APPROVED, entry.seq)
+async def record_sale(cleared: ClearedPayment, ledger: Ledger, now_ms: int) -> tuple[RecordedPayment, Begun]:
+    """One guarded entry for a sale whose tenders all hold by themselves. Raises as `linked.begin`."""
+    begun = await begin(ledger, cleared.valid, sale_draft(cleared.valid, now_ms), stands=True)
+    return _recorded(cleared, PaymentState.APPROVED, begun.entry.seq), begun
 
 
 def being_checked(prepared: PreparedPayment) -> RecordedPayment:

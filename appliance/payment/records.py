@@ -245,6 +245,18 @@ def entry_hash_at(connection: sqlite3.Connection, seq: int) -> bytes:
     return hashlib.sha256(entry).digest()
 
 
+def first_try(connection: sqlite3.Connection, key: RequestKey) -> RequestKey | None:
+    """The payment that the payment `key` tries again, if it does."""
+    row = connection.execute("SELECT retry_of FROM payments WHERE key = ?", (key.octets,)).fetchone()
+    return None if row is None or row[0] is None else _key(row[0])
+
+
+def retries_of(connection: sqlite3.Connection, key: RequestKey) -> tuple[tuple[RequestKey, PaymentState], ...]:
+    """The payments that try the payment `key` again, and how they stand."""
+    rows = connection.execute("SELECT key, state FROM payments WHERE retry_of = ?", (key.octets,)).fetchall()
+    return tuple((_key(retry), PaymentState(state)) for retry, state in rows)
+
+
 def operation_count(connection: sqlite3.Connection, payment: RequestKey) -> int:
     """How many operations the payment has had; the next one's ordinal."""
     # Names are `<payment>/<n>`, so the primary key finds them; "0" is the character after "/".

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from appliance.model.errors import Rejected
+from appliance.model.ids import request_key
 from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS
 from appliance.model.money import exponent
 from appliance.model.payment import AuthenticatedRequest, ValidPayment
@@ -56,6 +57,7 @@ def validate(request: AuthenticatedRequest[PaymentBody], rules: ShopRules) -> Va
         identity=request.identity,
         sale=sale,
         personal=tuple((name, value) for name, value in personal if value is not None),
+        retry_of=None if body.retry_of is None else request_key(body.retry_of),
     )
 
 

@@ -59,10 +59,11 @@ class Asked(Wire, frozen=True, kw_only=True):
 
 
 class SaleEntry(Wire, frozen=True, kw_only=True):
-    """kind `sale`: a sale whose tenders all hold by themselves (cash): approved."""
+    """kind `sale`: a sale whose tenders all hold by themselves (cash): approved; `retry` as in `IntentEntry`."""
 
     sale: SaleFacts
     asked: Asked
+    retry: bytes | None = None
 
 
 class OperationFacts(Wire, frozen=True, kw_only=True):
@@ -93,12 +94,14 @@ class IntentEntry(Wire, frozen=True, kw_only=True):
 
     Attributes:
         sale: for what begins a payment.
+        retry: key of the payment that this one tries again with another tender.
         refund: for a refund's first operation.
         request: key of the request behind it, where `asked` is absent because another entry has it.
     """
 
     sale: SaleFacts | None = None
     asked: Asked | None = None
+    retry: bytes | None = None
     refund: RefundFacts | None = None
     payment: bytes
     request: bytes | None = None
@@ -150,16 +153,26 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
 
 
 class TombstoneEntry(Wire, frozen=True, kw_only=True):
-    """kind `tombstone`: a payment with this key, should it still come, is refused."""
+    """kind `tombstone`: a payment with this key, should it still come, is refused.
 
-    asked: Asked
+    Attributes:
+        retry: key of the payment that was made in its place, where no request asks for this.
+    """
+
+    asked: Asked | None = None
+    retry: bytes | None = None
     payment: bytes
 
 
 class ReversalWantedEntry(Wire, frozen=True, kw_only=True):
-    """kind `reversal_wanted`: the payment is open; it is reversed as soon as its outcome is known."""
+    """kind `reversal_wanted`: the payment is reversed as soon as its outcome is known.
 
-    asked: Asked
+    Attributes:
+        retry: key of the payment that stands in its place, where no request asks for this.
+    """
+
+    asked: Asked | None = None
+    retry: bytes | None = None
     payment: bytes
 
 

@@ -160,6 +160,7 @@ _NEXT: Final = {
     "payment_took_no_money": "nothing to do: no money was taken",
     "drawer_short": "count the drawer: a count sets right what the log believes",
     "period_empty": "nothing to do: it was closed before",
+    "retry_not_needed": "nothing to do: the customer has paid",
     "payment_open": "wait until it is found out, then the same command again",
 }
 

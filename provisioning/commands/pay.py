@@ -27,7 +27,8 @@ _IN_DOUBT: Final = f"do not sell again: {PROGRAM} status says how the box is, an
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pay [--cash | --card | --reader] [--later] [--amount] [--tip] [--customer] [--cashier] [--home] [--dir]`."""
+    """`pay [--cash | --card | --reader] [--later] [--amount] [--tip] [--customer] [--cashier] [--retry-of KEY] [--home]
+    [--dir]`."""
     parser = subparsers.add_parser("pay", description="Sell once and keep the receipt; from till-1 of the sandbox.")
     tender = parser.add_mutually_exclusive_group()
     tender.add_argument("--cash", dest="tender", action="store_const", const="cash", help="the default")
@@ -51,6 +52,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--amount", default="12.50", help="in the shop's currency (default: %(default)s)")
     parser.add_argument("--customer", metavar="ID", help="who buys: a person's data in the log, which can be erased")
     parser.add_argument("--cashier", metavar="NAME", help="who sells, likewise")
+    parser.add_argument(
+        "--retry-of",
+        metavar="KEY",
+        help="a payment of this sale whose result is unknown: one of the two keeps its money",
+    )
     add_till(parser)
     parser.set_defaults(run=run, tender="cash", capture="at_once")
 
@@ -75,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
             amount_minor=amount_minor,
             customer=arguments.customer,
             cashier=arguments.cashier,
+            retry_of=arguments.retry_of,
             tip_minor=tip_minor,
             capture=arguments.capture,
         )

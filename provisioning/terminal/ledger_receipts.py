@@ -97,11 +97,11 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
             case entries.TOMBSTONE:
                 tombstone = msgspec.convert(body, entries.TombstoneEntry)
                 yield tombstone.payment, "cancelled"
-                yield tombstone.asked.key, "cancelled"
+                yield from ((key, "cancelled") for key in _asking(tombstone.asked, None))
             case entries.REVERSAL_WANTED:
                 wanted = msgspec.convert(body, entries.ReversalWantedEntry)
                 yield wanted.payment, "being_checked"
-                yield wanted.asked.key, "being_checked"
+                yield from ((key, "being_checked") for key in _asking(wanted.asked, None))
             case kind if kind in till_claims.ACT_OF:
                 act = msgspec.convert(body, till_entries.DrawerEntry)
                 yield act.asked.key, till_claims.act_state(till_claims.ACT_OF[kind], act.drawer, act.amount)

@@ -87,12 +87,16 @@ def _came_to(period: till_entries.PeriodFacts) -> str:
     return f"{sold}, cash left {money_text(period.cash.left, period.currency)}"
 
 
+def _for(body: entries.TombstoneEntry | entries.ReversalWantedEntry) -> str:
+    return "" if body.retry is None else f", because payment {key_text(body.retry)} is made in its place"
+
+
 def _about_the_box(body: Body) -> str:
     match body:
         case entries.TombstoneEntry():
-            return f"cancelled before it came: should it still come, it is refused, {_paid(body.payment)}"
+            return f"cancelled before it came: should it still come, it is refused, {_paid(body.payment)}{_for(body)}"
         case entries.ReversalWantedEntry():
-            return f"a reversal is wanted and runs once the outcome is known, {_paid(body.payment)}"
+            return f"a reversal is wanted and runs once the outcome is known, {_paid(body.payment)}{_for(body)}"
         case entries.TerminalPairedEntry():
             return f"terminal {printable(body.terminal)} was paired"
         case entries.TerminalRevokedEntry():

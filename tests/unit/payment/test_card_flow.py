@@ -4,6 +4,7 @@ The steps are drawn by Hypothesis; the laws are checked once everything has sett
 - nothing is being checked any more, and no operation is open;
 - of each payment the provider keeps the card's amount while the log says "approved", of one partly refunded what the
   log says is left of it, else nothing;
+- of a payment and the one that tried it again (`retry_of`) one keeps its money at most;
 - a payment is charged at most once, whatever was retried; what is held is captured or given up, never both.
 """
 
@@ -34,6 +35,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("pay"), st.integers(0, PAYMENTS_MAX - 1), st.sampled_from(SOURCES)),
         st.tuples(st.just("hold"), st.integers(0, PAYMENTS_MAX - 1), st.sampled_from(SOURCES)),
+        st.tuples(st.just("again"), st.permutations(range(PAYMENTS_MAX)), st.sampled_from(["cash", *SOURCES])),
         st.tuples(st.just("capture"), st.integers(0, PAYMENTS_MAX - 1), st.sampled_from([None, 650, 701])),
         st.tuples(st.just("refund"), st.integers(0, PAYMENTS_MAX - 1), st.sampled_from([None, 1, 300, 400, 720])),
         st.tuples(st.sampled_from(["reversal", "abort"]), st.integers(0, PAYMENTS_MAX - 1), st.none()),
@@ -51,6 +53,7 @@ class Story:
         self.shop = shop
         self.keys = [shop.new_key() for _ in range(PAYMENTS_MAX)]
         self.sources: dict[str, str] = {}
+        self.sales: dict[str, dict[str, Any]] = {}
 
     async def take(self, step: tuple[Any, Any, Any]) -> None:
         """Do one thing; being refused or put off is a lawful answer."""
@@ -64,6 +67,10 @@ class Story:
                 key = self.keys[number]
                 source = self.sources.setdefault(key, source)
                 await self.ask(shop.pipeline.pay, "payment", held(source), key)
+            case "again", (first, number, *_), source:
+                key = self.keys[number]
+                again = {**(in_cash() if source == "cash" else sale(source)), "retry_of": self.keys[first]}
+                await self.ask(shop.pipeline.pay, "payment", self.sales.setdefault(key, again), key)
             case ("refund" | "capture") as verb, number, amount:
                 part = {} if amount is None else {"amount_minor": amount}
                 ask = shop.pipeline.refund if verb == "refund" else shop.pipeline.capture
@@ -104,6 +111,10 @@ class Story:
                     assert back > 0
                 case _:
                     assert (state, card, cash) in (("refunded", 0, 0), ("reversed", 0, 0))
+        tried = "SELECT a.state, b.state FROM payments a JOIN payments b ON b.retry_of = a.key"
+        keeps = ("approved", "authorised", "partly_refunded")
+        for first, again in await shop.rows(tried):
+            assert not (first in keeps and again in keeps), "one customer paid twice"
         holding = await shop.rows("SELECT held, is_charged FROM payments WHERE state = 'authorised' OR held > 0")
         assert shop.provider.held_minor() == sum(held for held, _ in holding)
         assert all(held == AMOUNT and not is_charged for held, is_charged in holding)
@@ -126,6 +137,11 @@ def held(source: str) -> dict[str, Any]:
         "tenders": [tender],
         "capture": "later",
     }
+
+
+def in_cash() -> dict[str, Any]:
+    amount = AMOUNT + CASH_AMOUNT
+    return {"currency": "EUR", "amount_minor": amount, "tenders": [{"kind": "cash", "amount_minor": amount}]}
 
 
 def sale(source: str) -> dict[str, Any]:
