@@ -124,7 +124,9 @@ class StripeProvider:
             return amount
         path = f"{_PAYMENTS}/{operation.of}/capture"
         reply = await self._session.ask("post", path, key=operation.provider_key, amount_to_capture=amount)
-        return capture_answer(reply, expected, operation.amount) if isinstance(reply, Reply) else reply
+        if not isinstance(reply, Reply):
+            return reply
+        return capture_answer(reply, expected, operation.amount, operation.of)
 
     async def refund(self, operation: Refund) -> Answer:
         expected = self._expected(operation)
@@ -145,7 +147,7 @@ class StripeProvider:
         if isinstance(expected, Refused):
             return expected
         reply = await self._session.ask("post", f"{_PAYMENTS}/{operation.of}/cancel", key=operation.provider_key)
-        return cancel_answer(reply, expected) if isinstance(reply, Reply) else reply
+        return cancel_answer(reply, expected, operation.of) if isinstance(reply, Reply) else reply
 
     async def find(
         self, operation: Operation, *, since_ms: int, known: ProviderReference | None = None
@@ -162,20 +164,29 @@ class StripeProvider:
             found: Found | Absent | Unknown = await self._find_known(operation, expected, known)
         else:
             found = await self._find_listed(operation, expected, since_ms)
-        if isinstance(found, Unknown) and isinstance(operation, Authorise) and is_reader(operation.source):
+        if isinstance(operation, Authorise) and is_reader(operation.source):
             return await self._find_left(operation, expected, found)
         return found
 
     async def close(self) -> None:
         await self._session.close()
 
-    async def _find_left(self, operation: Authorise, expected: Expected, found: Unknown) -> Found | Unknown:
-        """A payment that waits at a reader, and nobody here waits for it, would wait for ever: it is ended."""
-        reference = found.provider_reference
-        if found.reason != WAITING or reference is None or operation.provider_key in self._waiting:
+    async def _find_left(
+        self, operation: Authorise, expected: Expected, found: Found | Absent | Unknown
+    ) -> Found | Absent | Unknown:
+        """A payment that waits at a reader, and nobody here waits for it, would wait for ever: it is ended.
+
+        So is one whose card was declined: until it is cancelled, the next card can be charged for it.
+        """
+        said = found.answer if isinstance(found, Found) else found
+        is_open = isinstance(said, Declined) or (isinstance(said, Unknown) and said.reason == WAITING)
+        if isinstance(said, Absent) or not is_open or said.provider_reference is None:
             return found
-        answer = await self._readers.end_left(expected, operation.source, reference)
-        return found if answer is None else Found(answer=answer)
+        waits = Unknown(reason=WAITING, provider_reference=said.provider_reference)
+        if operation.provider_key in self._waiting:
+            return waits
+        answer = await self._readers.end_left(expected, operation.source, said.provider_reference)
+        return waits if answer is None else Found(answer=answer)
 
     async def _find_known(self, operation: Operation, expected: Expected, known: ProviderReference) -> Found | Unknown:
         path = f"{_REFUNDS if isinstance(operation, Refund) else _PAYMENTS}/{known}"
@@ -201,13 +212,16 @@ class StripeProvider:
         reply = await self._session.ask("get", f"{_PAYMENTS}/{operation.of}")
         if not isinstance(reply, Reply):
             return Unknown(reason=reply.reason)
-        captured = operation.amount if isinstance(operation, Capture) else None
-        answer = cancel_answer(reply, expected) if captured is None else capture_answer(reply, expected, captured)
+        of = operation.of
+        if isinstance(operation, Capture):
+            answer = capture_answer(reply, expected, operation.amount, of)
+        else:
+            answer = cancel_answer(reply, expected, of)
         if isinstance(answer, Confirmed | Declined):
             return Found(answer=answer)
         if isinstance(answer, Unknown) and answer.reason == STILL_HELD and reply.date_ms is not None:
             return Absent(as_of_ms=reply.date_ms)
-        return Unknown(reason=_why(answer), provider_reference=operation.of)
+        return Unknown(reason=_why(answer), provider_reference=of)
 
     async def _find_listed(self, operation: Operation, expected: Expected, since_ms: int) -> Found | Absent | Unknown:
         answers: list[Confirmed | Declined | Unknown]
@@ -233,12 +247,11 @@ class StripeProvider:
         if isinstance(amount, Refused):
             return amount
         reference = operation.reference
-        metadata = {"tillstone_log": reference.log_origin}
+        metadata = {"tillstone_log": reference.log_origin, "tillstone_payment": str(reference.payment_key)}
         if isinstance(operation, Cancel | Capture):
-            # They answer with the payment itself, which carries that payment's own names.
+            # They answer with the payment itself, which carries its authorisation's names, not theirs.
             return Expected(money=money, amount=amount, metadata=metadata, is_live=self._session.is_live)
         metadata |= {
-            "tillstone_payment": str(reference.payment_key),
             "tillstone_operation": reference.operation_id,
             "tillstone_terminal": reference.terminal_id,
             "tillstone_key": operation.provider_key,

@@ -1,7 +1,8 @@
 """What an answer of Stripe means about money that a card's bank holds: captured, given up, or held still; pure.
 
 A payment can be captured or cancelled once. Where Stripe refuses because it was done before, the payment inside the
-refusal says what was done: an attempt whose answer was lost must not make the next one look failed.
+refusal says what was done: an attempt whose answer was lost must not make the next one look failed. An answer is
+believed only of the payment that was asked about: neither request has names of its own that could come back.
 
 Source: docs.stripe.com/api/payment_intents/capture, docs.stripe.com/api/payment_intents/cancel,
 docs.stripe.com/payments/place-a-hold-on-a-payment-method.
@@ -13,6 +14,7 @@ from typing import Final
 
 from appliance.adapters.stripe_money import amount_for_stripe
 from appliance.adapters.stripe_reply import (
+    CANCELED,
     ErrorAnswer,
     Expected,
     Payment,
@@ -30,9 +32,9 @@ STILL_HELD: Final = "still_held"
 _UNEXPECTED_STATE: Final = "payment_intent_unexpected_state"
 
 
-def capture_answer(reply: Reply, expected: Expected, captured: Money) -> Answer:
-    """What a PaymentIntent says that we asked to capture, or read."""
-    payment = _believed(reply, expected)
+def capture_answer(reply: Reply, expected: Expected, captured: Money, of: ProviderReference) -> Answer:
+    """What a PaymentIntent says that we asked to capture, or read; `of` is the payment that it must be."""
+    payment = _believed(reply, expected, of)
     if not isinstance(payment, Payment):
         return payment
     reference = ProviderReference(payment.id)
@@ -43,7 +45,7 @@ def capture_answer(reply: Reply, expected: Expected, captured: Money) -> Answer:
             return Unknown(reason="amount_differs", provider_reference=reference)
         case "canceled":
             return Declined(
-                code="payment_canceled",
+                code=CANCELED,
                 message="The bank holds the money no longer.",
                 provider_reference=reference,
             )
@@ -51,9 +53,9 @@ def capture_answer(reply: Reply, expected: Expected, captured: Money) -> Answer:
             return _unfinished(payment)
 
 
-def cancel_answer(reply: Reply, expected: Expected) -> Answer:
-    """What a PaymentIntent says that we asked to cancel, or read."""
-    payment = _believed(reply, expected)
+def cancel_answer(reply: Reply, expected: Expected, of: ProviderReference) -> Answer:
+    """What a PaymentIntent says that we asked to cancel, or read; `of` is the payment that it must be."""
+    payment = _believed(reply, expected, of)
     if not isinstance(payment, Payment):
         return payment
     reference = ProviderReference(payment.id)
@@ -72,16 +74,18 @@ def cancel_answer(reply: Reply, expected: Expected) -> Answer:
             return _unfinished(payment)
 
 
-def _believed(reply: Reply, expected: Expected) -> Payment | Answer:
+def _believed(reply: Reply, expected: Expected, of: ProviderReference) -> Payment | Answer:
     """The payment of an answer that is about ours, or what the answer means instead."""
-    payment = _payment(reply)
+    payment = payment_in(reply)
     if payment is None:
         return Unknown(reason="answer_unreadable") if reply.is_success else failure_answer(reply, expected)
+    if payment.id != of:
+        return Unknown(reason="payment_differs")
     lie = difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
     return payment if lie is None else Unknown(reason=lie)
 
 
-def _payment(reply: Reply) -> Payment | None:
+def payment_in(reply: Reply) -> Payment | None:
     """The payment of an answer, or inside a refusal that is about its state."""
     if reply.is_success:
         payment: Payment | None = read(reply.body, Payment)

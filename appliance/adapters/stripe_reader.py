@@ -8,7 +8,8 @@
 Money is believed of the payment alone, never of the reader: a reader may say failed after charging, or say nothing.
 
 Rules:
-- "Nothing moved" is said only once the payment itself is cancelled for good; a refusal of the reader is not enough.
+- "Nothing moved" is said only once the payment itself is cancelled for good; neither a refusal of the reader nor of the
+  card's bank is enough: the next card could still be charged for it.
 - An action on the reader is cancelled only while it is ours.
 - Everything is bounded: the customer's time by a setting, the withdrawal by `WITHDRAW_MS`.
 
@@ -26,8 +27,9 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.adapters.stripe_held import cancel_answer
+from appliance.adapters.stripe_held import payment_in
 from appliance.adapters.stripe_reply import (
+    CANCELED,
     Expected,
     Payment,
     Reply,
@@ -109,6 +111,18 @@ class Waiting:
     bell: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a payment said of itself.
+
+    Attributes:
+        is_over: looking again can change nothing: paid, cancelled for good, or it contradicts what was asked.
+    """
+
+    answer: Answer
+    is_over: bool = False
+
+
 class ReaderPayments:
     """Payments at the readers of one account."""
 
@@ -143,22 +157,26 @@ class ReaderPayments:
         waiting.reference = answer.provider_reference
         refused = await self._hand_over(operation.provider_key, expected, waiting)
         if refused is not None:
-            return await self._withdraw(expected, waiting, refused)
+            return await self._withdraw(expected, waiting, _declined(refused, waiting.reference))
         return await self._watch(expected, waiting)
 
     async def end_left(
         self, expected: Expected, reader: str, reference: ProviderReference
     ) -> Confirmed | Declined | None:
-        """End a payment that nobody watches any more, once its customer's time is over; None while it is not."""
+        """End a payment that nobody watches any more; None while it has no end.
+
+        One whose card was declined is ended at once, any other when its customer's time is over.
+        """
         reply = await self._ask("get", f"{PAYMENTS}/{reference}")
         payment: Payment | None = read(reply.body, Payment) if isinstance(reply, Reply) and reply.is_success else None
         # Both times are Stripe's own: our clock may have been wrong.
         if payment is None or not isinstance(reply, Reply) or reply.date_ms is None:
             return None
-        if reply.date_ms < payment.created * 1000 + self._wait_ms + WITHDRAW_MS:
+        is_early = reply.date_ms < payment.created * 1000 + self._wait_ms + WITHDRAW_MS
+        if is_early and payment.last_payment_error is None:
             return None
         waiting = Waiting(reader=reader, reference=reference)
-        answer = await self._withdraw(expected, waiting, "customer_timeout")
+        answer = await self._withdraw(expected, waiting, _declined("customer_timeout", reference))
         return answer if isinstance(answer, Confirmed | Declined) else None
 
     async def _hand_over(self, key: ProviderKey, expected: Expected, waiting: Waiting) -> str | None:
@@ -189,13 +207,15 @@ class ReaderPayments:
         ends_ms = began_ms + self._wait_ms
         pause_ms = _PAUSE_FIRST_MS
         while True:
-            answer = await self._payment(expected, waiting)
-            if _is_end(answer):
-                return await self._ended(answer, waiting)
+            seen = await self._payment(expected, waiting)
+            if seen.is_over:
+                return seen.answer
+            if isinstance(seen.answer, Declined):
+                return await self._withdraw(expected, waiting, seen.answer)
             code = await self._what_stops(waiting, self._clock.monotonic_ms() - began_ms)
             left_ms = ends_ms - self._clock.monotonic_ms()
             if code is not None or left_ms <= 0:
-                return await self._withdraw(expected, waiting, code or "customer_timeout")
+                return await self._withdraw(expected, waiting, _declined(code or "customer_timeout", waiting.reference))
             await self._nap(waiting, min(pause_ms, left_ms))
             pause_ms = min(pause_ms * 3 // 2, _PAUSE_MAX_MS)
 
@@ -215,20 +235,23 @@ class ReaderPayments:
             return code if _CODE.match(code) else "card_declined"
         return None
 
-    async def _withdraw(self, expected: Expected, waiting: Waiting, code: str) -> Answer:
-        """See to it that nothing can be charged any more, and say how the payment ended."""
+    async def _withdraw(self, expected: Expected, waiting: Waiting, refusal: Declined) -> Answer:
+        """See to it that nothing can be charged any more, and say how the payment ended.
+
+        That is `refusal`, unless the card's bank or the payment itself knows better.
+        """
         ends_ms = self._clock.monotonic_ms() + WITHDRAW_MS
         while True:
-            answer = await self._payment(expected, waiting)
-            if isinstance(answer, Declined) and answer.code == "payment_canceled":
-                return _declined(code, waiting.reference)
-            if _is_end(answer):
-                return await self._ended(answer, waiting)  # the card was quicker than we
+            seen = await self._payment(expected, waiting)
+            refusal = _finer(refusal, seen.answer)
             is_late = self._clock.monotonic_ms() >= ends_ms
             # While the bank is asked nobody may interfere; that normally takes a few seconds.
-            is_free = await self._free(expected, waiting) or is_late
-            if is_free and await self._cancel(expected, waiting):
-                return _declined(code, waiting.reference)
+            if not seen.is_over and (await self._free(expected, waiting) or is_late):
+                # Without a key: a key would only repeat an old refusal.
+                seen = _seen(await self._ask("post", f"{PAYMENTS}/{waiting.reference}/cancel"), expected)
+                refusal = _finer(refusal, seen.answer)
+            if seen.is_over:  # perhaps the card was quicker than we
+                return refusal if isinstance(seen.answer, Declined) else seen.answer
             if is_late:
                 return Unknown(reason="withdrawal_unclear", provider_reference=ProviderReference(waiting.reference))
             await self._nap(waiting, _PAUSE_FIRST_MS)
@@ -243,23 +266,8 @@ class ReaderPayments:
         failure = failure_answer(reply, expected) if isinstance(reply, Reply) and not reply.is_success else None
         return not (isinstance(failure, Refused) and failure.code == "terminal_reader_busy")
 
-    async def _ended(self, answer: Answer, waiting: Waiting) -> Answer:
-        """A declined payment is cancelled too, so that no second card is ever charged for it."""
-        if isinstance(answer, Declined):
-            await self._ask("post", f"{PAYMENTS}/{waiting.reference}/cancel")
-        return answer
-
-    async def _cancel(self, expected: Expected, waiting: Waiting) -> bool:
-        """Whether the payment is cancelled for good. Without a key: a key would only repeat an old refusal."""
-        reply = await self._ask("post", f"{PAYMENTS}/{waiting.reference}/cancel")
-        return isinstance(reply, Reply) and isinstance(cancel_answer(reply, expected), Confirmed)
-
-    async def _payment(self, expected: Expected, waiting: Waiting) -> Answer:
-        reply = await self._ask("get", f"{PAYMENTS}/{waiting.reference}")
-        if not isinstance(reply, Reply):
-            return reply
-        payment: Payment | None = read(reply.body, Payment) if reply.is_success else None
-        return Unknown(reason="answer_unreadable") if payment is None else payment_answer(payment, expected)
+    async def _payment(self, expected: Expected, waiting: Waiting) -> Seen:
+        return _seen(await self._ask("get", f"{PAYMENTS}/{waiting.reference}"), expected)
 
     async def _ask(self, method: str, path: str, **parameters: Any) -> Reply | NotSent | Unknown:
         """One question with a bound of its own: one that hangs must not eat the customer's time."""
@@ -282,9 +290,23 @@ def is_reader(source: str) -> bool:
     return source.startswith(READER_PREFIX)
 
 
-def _is_end(answer: Answer) -> bool:
-    """Whether looking again can change nothing: it is final, or it contradicts what was asked."""
-    return isinstance(answer, Confirmed | Declined) or (isinstance(answer, Unknown) and answer.reason in _LIES)
+def _seen(reply: Reply | NotSent | Unknown, expected: Expected) -> Seen:
+    payment = payment_in(reply) if isinstance(reply, Reply) else None
+    if payment is None:
+        return Seen(answer=Unknown(reason="answer_unreadable") if isinstance(reply, Reply) else reply)
+    answer = payment_answer(payment, expected)
+    match answer:
+        case Declined():
+            return Seen(answer=answer, is_over=payment.status == "canceled")
+        case Unknown():
+            return Seen(answer=answer, is_over=answer.reason in _LIES)
+        case Confirmed():
+            return Seen(answer=answer, is_over=True)
+
+
+def _finer(refusal: Declined, answer: Answer) -> Declined:
+    """What the card's bank said stays, also when the payment is cancelled afterwards."""
+    return answer if isinstance(answer, Declined) and answer.code != CANCELED else refusal
 
 
 def _declined(code: str, reference: str) -> Declined:

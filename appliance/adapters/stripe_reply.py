@@ -26,6 +26,8 @@ from appliance.model.limits import TEXT_CHARACTERS_MAX
 from appliance.model.money import Money
 from appliance.ports.provider import Answer, Confirmed, Declined, Refused, Unknown
 
+CANCELED: Final = "payment_canceled"
+"""No bank's word: somebody cancelled the payment."""
 _SNAKE: Final = re.compile(r"\A[a-z][a-z0-9_]{0,63}\Z")
 Shape = TypeVar("Shape")
 Item = TypeVar("Item", bound="Payment | Refunded")
@@ -167,7 +169,7 @@ def payment_answer(payment: Payment, expected: Expected) -> Confirmed | Declined
             error = payment.last_payment_error
             return _declined(error.code, error.decline_code, error.message, reference)
         case "canceled":
-            return Declined(code="payment_canceled", message="The payment was cancelled.", provider_reference=reference)
+            return Declined(code=CANCELED, message="The payment was cancelled.", provider_reference=reference)
         case _:
             # processing, requires_action and the like may still end either way.
             return Unknown(reason=snake(payment.status, "status_unknown"), provider_reference=reference)

@@ -178,6 +178,9 @@ class StripeTwin:
             case "wrong_account":
                 other = {"id": self._store.new_id("pi"), "metadata": {"order": "6735"}}
                 return self._respond(answer.status, {**answer.body, **other})
+            case "wrong_payment":
+                names = {**answer.body.get("metadata", {}), "tillstone_payment": self._store.new_id("key")}
+                return self._respond(answer.status, {**answer.body, "id": self._store.new_id("pi"), "metadata": names})
             case _:
                 return self._respond(answer.status, answer.body)
 

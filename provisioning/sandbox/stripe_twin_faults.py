@@ -27,6 +27,7 @@ FaultName = Literal[
     "rate_limited",  # 429 before processing
     "wrong_amount",  # processed; the answer claims another amount
     "wrong_account",  # processed; the answer is about a payment of somebody else
+    "wrong_payment",  # processed; the answer is about another payment of the same shop
 ]
 
 BEFORE: Final = frozenset({"drop_request", "hang", "error_then_success", "rate_limited"})

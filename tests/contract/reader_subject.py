@@ -36,6 +36,7 @@ FAULTS: Final[dict[Switch, list[tuple[FaultName, str, str, int]]]] = {
     Switch.HANG_BEFORE: [("hang", "POST", "/v1/payment_intents", 1)],
     Switch.HANG_AFTER: [("hang", "GET", PAYMENT, MANY)],
     Switch.LIE: [("wrong_amount", "GET", PAYMENT, 1)],
+    Switch.OTHER: [("wrong_payment", "GET", PAYMENT, 1)],
 }
 
 
@@ -50,7 +51,7 @@ class ReaderSubject:
         for fault, method, path, times in FAULTS[switch]:
             assert method in ("GET", "POST")
             kind = Fault(fault=fault, path=path, method="GET" if method == "GET" else "POST", times=times)
-            if switch in (Switch.FAIL_BEFORE, Switch.FAIL_AFTER) and self._has_charged():
+            if switch in TWIN_AFTERWARDS and self._has_charged():
                 kind = Fault(fault=TWIN_AFTERWARDS[switch], path="/v1/", method="POST")
             self._twin.twin.faults.add(kind)
 
@@ -68,7 +69,12 @@ class ReaderSubject:
         return bool(self._twin.charges())
 
 
-TWIN_AFTERWARDS: Final[dict[Switch, FaultName]] = {Switch.FAIL_BEFORE: "drop_request", Switch.FAIL_AFTER: "drop_reply"}
+TWIN_AFTERWARDS: Final[dict[Switch, FaultName]] = {
+    Switch.FAIL_BEFORE: "drop_request",
+    Switch.FAIL_AFTER: "drop_reply",
+    Switch.LIE: "wrong_amount",
+    Switch.OTHER: "wrong_payment",
+}
 """Where something is charged or held already, the suite strikes what follows: its refund, capture or cancellation."""
 
 

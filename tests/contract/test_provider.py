@@ -11,12 +11,10 @@ import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId, new_request_key
-from appliance.model.limits import DAY_MS
 from appliance.model.money import Money
 from appliance.ports.provider import (
     Absent,
@@ -28,73 +26,19 @@ from appliance.ports.provider import (
     Declined,
     Found,
     NotSent,
-    Provider,
     Reference,
     Refund,
     Refused,
     Unknown,
 )
+from tests.contract.provider_subject import FakeSubject, StripeSubject, Subject
 from tests.contract.reader_subject import ReaderSubject
-from tests.fakes.clock import START_MS, FakeClock, SkippingClock
-from tests.fakes.provider import FakeProvider, Switch
+from tests.fakes.clock import START_MS, SkippingClock
+from tests.fakes.provider import Switch
 from tests.stripe_twin import TwinProcess
 from tests.stripe_twin_here import TwinHere
 
 SINCE_MS = START_MS - 3_600_000
-TWIN_FAULTS = {
-    Switch.FAIL_BEFORE: "drop_request",
-    Switch.FAIL_AFTER: "drop_reply",
-    Switch.HANG_BEFORE: "hang",
-    Switch.HANG_AFTER: "hang_after_processing",
-    Switch.LIE: "wrong_amount",
-}
-
-
-class Subject(Protocol):
-    """A provider, a way to break it, and the money oracle."""
-
-    provider: Provider
-
-    async def strike(self, switch: Switch) -> None: ...
-    async def kept_minor(self) -> int: ...
-    async def cut_line(self) -> None: ...
-    async def lapse(self) -> None: ...
-
-
-class FakeSubject:
-    def __init__(self) -> None:
-        self.fake = FakeProvider(clock=FakeClock())
-        self.provider: Provider = self.fake
-
-    async def strike(self, switch: Switch) -> None:
-        self.fake.strike(switch)
-
-    async def kept_minor(self) -> int:
-        return self.fake.charged_minor()
-
-    async def cut_line(self) -> None:
-        self.fake.strike(Switch.NOT_SENT)
-
-    async def lapse(self) -> None:
-        self.fake.lapse()
-
-
-class StripeSubject:
-    def __init__(self, twin: TwinProcess, provider: Provider) -> None:
-        self.twin = twin
-        self.provider = provider
-
-    async def strike(self, switch: Switch) -> None:
-        await self.twin.fault(TWIN_FAULTS[switch], method="POST")
-
-    async def kept_minor(self) -> int:
-        return sum(charge["captured"] - charge["refunded"] for charge in await self.twin.charges())
-
-    async def cut_line(self) -> None:
-        self.twin.kill()
-
-    async def lapse(self) -> None:
-        await self.twin.advance(8 * DAY_MS)
 
 
 @pytest.fixture(params=["fake", "stripe", "reader"])
@@ -140,21 +84,27 @@ def reservation(amount_minor: int = 1000) -> Authorise:
     return replace(authorisation(amount_minor), is_captured_later=True)
 
 
-def capture_of(of: ProviderReference, amount_minor: int, held_minor: int = 1000) -> Capture:
-    names = reference()
+def _following(paid: Authorise) -> Reference:
+    """Another operation on the payment of `paid`."""
+    key = paid.reference.payment_key
+    return replace(paid.reference, operation_id=OperationId(f"{key}/{next(_numbers)}"))
+
+
+def capture_of(paid: Authorise, of: ProviderReference, amount_minor: int) -> Capture:
+    names = _following(paid)
     return Capture(
         provider_key=ProviderKey(f"{names.operation_id}/1"),
         reference=names,
         amount=Money(amount_minor, "EUR"),
-        held=Money(held_minor, "EUR"),
+        held=paid.amount,
         of=of,
     )
 
 
-def cancel_of(of: ProviderReference, held_minor: int = 1000) -> Cancel:
-    names = reference()
+def cancel_of(paid: Authorise, of: ProviderReference) -> Cancel:
+    names = _following(paid)
     key = ProviderKey(f"{names.operation_id}/1")
-    return Cancel(provider_key=key, reference=names, amount=Money(held_minor, "EUR"), of=of)
+    return Cancel(provider_key=key, reference=names, amount=paid.amount, of=of)
 
 
 def refund_of(of: ProviderReference, amount_minor: int) -> Refund:
@@ -301,9 +251,7 @@ async def test_a_refund_of_an_unknown_payment_is_refused(subject: Subject) -> No
 async def test_a_captured_payment_is_not_cancelled(subject: Subject) -> None:
     paid = authorisation()
     of = await charge(subject, paid)
-    names = reference()
-    key = ProviderKey(f"{names.operation_id}/1")
-    operation = Cancel(provider_key=key, reference=names, amount=paid.amount, of=of)
+    operation = cancel_of(paid, of)
     answer = await subject.provider.cancel(operation)
     assert isinstance(answer, Refused)
     assert answer.code == "payment_already_captured"
@@ -321,7 +269,7 @@ async def test_what_is_held_is_found_and_takes_no_money_until_it_is_captured(sub
     assert isinstance(found, Found)
     assert isinstance(found.answer, Confirmed)
     assert isinstance(await subject.provider.refund(refund_of(of, 1)), Refused)
-    captured = capture_of(of, 800)
+    captured = capture_of(operation, of, 800)
     assert isinstance(await subject.provider.find(captured, since_ms=SINCE_MS), Absent)
     answer = await subject.provider.capture(captured)
     assert isinstance(answer, Confirmed)
@@ -331,10 +279,11 @@ async def test_what_is_held_is_found_and_takes_no_money_until_it_is_captured(sub
 
 
 async def test_a_second_capture_finds_the_first_one_and_never_takes_more(subject: Subject) -> None:
-    of = await charge(subject, reservation())
-    await subject.provider.capture(capture_of(of, 800))
-    assert isinstance(await subject.provider.capture(capture_of(of, 800)), Confirmed)
-    assert not isinstance(await subject.provider.capture(capture_of(of, 900)), Confirmed | Declined)
+    held = reservation()
+    of = await charge(subject, held)
+    await subject.provider.capture(capture_of(held, of, 800))
+    assert isinstance(await subject.provider.capture(capture_of(held, of, 800)), Confirmed)
+    assert not isinstance(await subject.provider.capture(capture_of(held, of, 900)), Confirmed | Declined)
     assert await subject.kept_minor() == 800
 
 
@@ -342,7 +291,8 @@ async def test_a_second_capture_finds_the_first_one_and_never_takes_more(subject
 async def test_a_lost_capture_is_unknown_and_reading_tells_the_truth(
     subject: Subject, switch: Switch, kept_minor: int
 ) -> None:
-    operation = capture_of(await charge(subject, reservation()), 800)
+    held = reservation()
+    operation = capture_of(held, await charge(subject, held), 800)
     await subject.strike(switch)
     assert isinstance(await subject.provider.capture(operation), Unknown)
     assert await subject.kept_minor() == kept_minor
@@ -352,15 +302,16 @@ async def test_a_lost_capture_is_unknown_and_reading_tells_the_truth(
 
 @pytest.mark.parametrize("switch", [Switch.FAIL_BEFORE, Switch.FAIL_AFTER])
 async def test_what_is_held_is_given_up_once_and_cannot_be_captured_then(subject: Subject, switch: Switch) -> None:
-    of = await charge(subject, reservation())
-    operation = cancel_of(of)
+    held = reservation()
+    of = await charge(subject, held)
+    operation = cancel_of(held, of)
     assert isinstance(await subject.provider.find(operation, since_ms=SINCE_MS), Absent)
     await subject.strike(switch)
     assert isinstance(await subject.provider.cancel(operation), Unknown)
     found = await subject.provider.find(operation, since_ms=SINCE_MS)
     assert isinstance(found, Absent if switch is Switch.FAIL_BEFORE else Found)
-    assert isinstance(await subject.provider.cancel(cancel_of(of)), Confirmed)
-    late = await subject.provider.capture(capture_of(of, 1000))
+    assert isinstance(await subject.provider.cancel(cancel_of(held, of)), Confirmed)
+    late = await subject.provider.capture(capture_of(held, of, 1000))
     assert isinstance(late, Declined)
     assert late.code == "payment_canceled"
     assert await subject.kept_minor() == 0
@@ -369,11 +320,28 @@ async def test_what_is_held_is_given_up_once_and_cannot_be_captured_then(subject
 async def test_an_authorisation_that_expired_is_declined_to_a_capture_and_confirmed_to_a_cancel(
     subject: Subject,
 ) -> None:
-    of = await charge(subject, reservation())
+    held = reservation()
+    of = await charge(subject, held)
     await subject.lapse()
-    assert isinstance(await subject.provider.capture(capture_of(of, 1000)), Declined)
-    assert isinstance(await subject.provider.cancel(cancel_of(of)), Confirmed)
+    assert isinstance(await subject.provider.capture(capture_of(held, of, 1000)), Declined)
+    assert isinstance(await subject.provider.cancel(cancel_of(held, of)), Confirmed)
     assert await subject.kept_minor() == 0
+
+
+@pytest.mark.parametrize(("switch", "why"), [(Switch.LIE, "amount_differs"), (Switch.OTHER, "payment_differs")])
+@pytest.mark.parametrize("kind", ["capture", "cancel"])
+async def test_a_capture_or_cancel_is_believed_only_of_its_own_payment_and_amount(
+    subject: Subject, kind: str, switch: Switch, why: str
+) -> None:
+    held = reservation()
+    of = await charge(subject, held)
+    capture, cancel = capture_of(held, of, 1000), cancel_of(held, of)
+    await subject.strike(switch)
+    asked = subject.provider.capture(capture) if kind == "capture" else subject.provider.cancel(cancel)
+    assert await asked == Unknown(reason=why)
+    found = await subject.provider.find(capture if kind == "capture" else cancel, since_ms=SINCE_MS)
+    assert isinstance(found, Found)
+    assert isinstance(found.answer, Confirmed)
 
 
 async def test_what_was_never_asked_is_absent(subject: Subject) -> None:

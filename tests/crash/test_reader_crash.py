@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ async def pay(client: TerminalClient, key: RequestKey, wait_ms: int) -> PaymentA
 async def kill_at_the_reader(shop: CrashShop, reader: str) -> RequestKey:
     """Sell, and kill the box once the reader shows the payment."""
 
+    async def is_shown() -> bool:
+        return (await api(shop, "GET", f"terminal/readers/{reader}"))["action"] is not None
+
+    return await kill_when(shop, is_shown)
+
+
+async def kill_when(shop: CrashShop, is_there: Callable[[], Awaitable[bool]]) -> RequestKey:
+    """Sell, and kill the box once `is_there`."""
+
     async def attempt(client: TerminalClient, key: RequestKey) -> None:
         try:
             await pay(client, key, ANSWER_MS)
@@ -65,7 +75,7 @@ async def kill_at_the_reader(shop: CrashShop, reader: str) -> RequestKey:
     async with shop.till() as client, asyncio.TaskGroup() as tasks:
         key = client.new_key()
         asking = tasks.create_task(attempt(client, key))
-        while (await api(shop, "GET", f"terminal/readers/{reader}"))["action"] is None:
+        while not await is_there():
             assert time.monotonic() < until, shop.log
             await asyncio.sleep(0.01)
         await shop.kill()
@@ -102,4 +112,28 @@ async def test_a_customer_who_left_is_never_charged_and_the_reader_is_free(
     assert (answer.state, answer.code) == ("declined", "customer_timeout")
     assert await shop.twin.charges(str(key)) == []
     assert (await api(shop, "GET", f"terminal/readers/{reader}"))["action"] is None
+    await check_all(shop, [Told(key=str(key), payment=str(key), state="declined")], tmp_path / "copy")
+
+
+async def test_a_declined_payment_whose_cancellation_was_lost_with_the_box_is_cancelled_before_it_is_declined(
+    shop: CrashShop, tmp_path: Path
+) -> None:
+    await bind_reader(shop, does="decline", after_ms=0)
+
+    async def payment() -> dict[str, Any]:
+        made: list[dict[str, Any]] = (await api(shop, "GET", "payment_intents"))["data"]
+        return made[0] if made else {"status": "", "last_payment_error": None}
+
+    async def is_declined() -> bool:
+        return (await payment())["last_payment_error"] is not None
+
+    await shop.twin.fault("hang", method="POST", path="/v1/payment_intents/")
+    key = await kill_when(shop, is_declined)
+    assert (await payment())["status"] == "requires_payment_method"  # the next card would be charged
+    await shop.twin.control("DELETE", "faults")
+    await shop.start()
+    async with shop.till() as client:
+        answer = await pay(client, key, ANSWER_MS)
+    assert (answer.state, answer.code) == ("declined", "insufficient_funds")
+    assert (await payment())["status"] == "canceled"
     await check_all(shop, [Told(key=str(key), payment=str(key), state="declined")], tmp_path / "copy")

@@ -85,3 +85,20 @@ class SkippingClock:
     def pass_time(self, duration_ms: int) -> None:
         """Move both clocks, as a sleep does."""
         self._passed_ms += duration_ms
+
+
+class HeldClock(SkippingClock):
+    """A SkippingClock whose sleepers sleep until `let_pass`. Attributes: `asleep`, set once somebody sleeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asleep = asyncio.Event()
+        self._may_pass = asyncio.Event()
+
+    async def sleep(self, duration_ms: int) -> None:
+        self.asleep.set()
+        await self._may_pass.wait()
+        await super().sleep(duration_ms)
+
+    def let_pass(self) -> None:
+        self._may_pass.set()

@@ -41,7 +41,8 @@ class Switch(Enum):
     FAIL_AFTER = "fail_after"  # it happened, the answer is lost
     HANG_BEFORE = "hang_before"
     HANG_AFTER = "hang_after"
-    LIE = "lie"  # it happened, the answer speaks of something else
+    LIE = "lie"  # it happened, the answer speaks of another amount
+    OTHER = "other"  # it happened, the answer speaks of another payment
     REFUSE = "refuse"  # a typed no to the request itself
 
 
@@ -153,6 +154,10 @@ class FakeProvider:
             case Switch.LIE:
                 self._execute(operation)
                 return Unknown(reason="amount_differs")
+            case Switch.OTHER:
+                self._execute(operation)
+                on_payment = isinstance(operation, Cancel | Capture)
+                return Unknown(reason="payment_differs" if on_payment else "reference_differs")
             case Switch.REFUSE:
                 return Refused(code="request_refused", detail="the switch says so")
             case _:

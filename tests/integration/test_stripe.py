@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.model.limits import HOUR_MS
 from appliance.ports.provider import Absent, Authorise, Cancel, Confirmed, Declined, Found, Refused, Unknown
-from tests.contract.test_provider import SINCE_MS, authorisation, refund_of
+from tests.contract.test_provider import SINCE_MS, authorisation, capture_of, refund_of, reservation
 from tests.fakes.clock import FakeClock
 from tests.stripe_twin import KEY, TwinProcess
 
@@ -174,6 +175,15 @@ async def test_a_payment_that_took_no_money_is_cancelled(twin: TwinProcess, prov
     assert isinstance(found, Found)
     assert isinstance(found.answer, Confirmed)
     assert await provider.cancel(operation) == found.answer
+
+
+async def test_an_answer_that_bears_another_payments_names_is_unknown(provider: StripeProvider) -> None:
+    held = await provider.authorise(reservation())
+    assert isinstance(held, Confirmed)
+    of, differs = held.provider_reference, Unknown(reason="reference_differs")
+    assert await provider.capture(capture_of(reservation(), of, 800)) == differs
+    found = await provider.find(capture_of(reservation(), of, 800), since_ms=SINCE_MS)
+    assert found == replace(differs, provider_reference=of)
 
 
 async def test_a_revoked_key_is_refused_and_never_shown(twin: TwinProcess) -> None:

@@ -171,6 +171,21 @@ async def test_an_open_payment_is_read_from_the_provider_sooner_and_never_settle
     assert await shop.rows("SELECT state FROM payments") == [("being_checked",)]
 
 
+async def test_a_webhook_about_an_open_payment_ends_the_resolvers_rest(relay: Relay) -> None:
+    shop = relay.shop
+    shop.provider.strike(Switch.FAIL_AFTER)
+    key = await sell(shop)
+    shop.provider.is_reading_down = True
+    await shop.resolver.look()
+    shop.provider.is_reading_down = False
+    await shop.resolver.look()
+    assert await shop.rows("SELECT state FROM payments") == [("being_checked",)]  # it rests
+    await relay.send(relay.ours(key))
+    await relay.until("hurried")
+    await shop.resolver.look()
+    assert await shop.rows("SELECT state FROM payments") == [("approved",)]
+
+
 async def test_a_replayed_webhook_is_taken_once(relay: Relay) -> None:
     relay.awaited.add("pi_1")
     body = relay.event()

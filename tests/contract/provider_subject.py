@@ -1,0 +1,67 @@
+"""Providers that the contract suite runs on, each with a way to break it and a money oracle."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from appliance.model.limits import DAY_MS
+from appliance.ports.provider import Provider
+from tests.fakes.clock import FakeClock
+from tests.fakes.provider import FakeProvider, Switch
+from tests.stripe_twin import TwinProcess
+
+TWIN_FAULTS = {
+    Switch.FAIL_BEFORE: "drop_request",
+    Switch.FAIL_AFTER: "drop_reply",
+    Switch.HANG_BEFORE: "hang",
+    Switch.HANG_AFTER: "hang_after_processing",
+    Switch.LIE: "wrong_amount",
+    Switch.OTHER: "wrong_payment",
+}
+
+
+class Subject(Protocol):
+    """A provider, a way to break it, and the money oracle."""
+
+    provider: Provider
+
+    async def strike(self, switch: Switch) -> None: ...
+    async def kept_minor(self) -> int: ...
+    async def cut_line(self) -> None: ...
+    async def lapse(self) -> None: ...
+
+
+class FakeSubject:
+    def __init__(self) -> None:
+        self.fake = FakeProvider(clock=FakeClock())
+        self.provider: Provider = self.fake
+
+    async def strike(self, switch: Switch) -> None:
+        self.fake.strike(switch)
+
+    async def kept_minor(self) -> int:
+        return self.fake.charged_minor()
+
+    async def cut_line(self) -> None:
+        self.fake.strike(Switch.NOT_SENT)
+
+    async def lapse(self) -> None:
+        self.fake.lapse()
+
+
+class StripeSubject:
+    def __init__(self, twin: TwinProcess, provider: Provider) -> None:
+        self.twin = twin
+        self.provider = provider
+
+    async def strike(self, switch: Switch) -> None:
+        await self.twin.fault(TWIN_FAULTS[switch], method="POST")
+
+    async def kept_minor(self) -> int:
+        return sum(charge["captured"] - charge["refunded"] for charge in await self.twin.charges())
+
+    async def cut_line(self) -> None:
+        self.twin.kill()
+
+    async def lapse(self) -> None:
+        await self.twin.advance(8 * DAY_MS)
