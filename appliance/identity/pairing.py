@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from appliance.crypto import cose, jws, signature
-from appliance.identity.authenticate import Authenticate
+from appliance.identity.authenticate import Authenticate, check_age
 from appliance.identity.signed import SignedRequest
 from appliance.identity.terminals import Terminals
 from appliance.model.errors import Rejected
@@ -98,7 +98,8 @@ class Pairing:
         public_key = _public_key(signed)
         if signature.key_id(public_key) != signed.key_id or not signed.is_signed_by(public_key):
             raise Rejected("signature_wrong", "a pairing request is signed by the key that it brings")
-        self._authenticate.check_claims(signed, PairBody, self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        check_age(self._authenticate.check_claims(signed, PairBody, now_ms), now_ms)
         invitation = self._use(signed, public_key)
         await self._terminals.pair(invitation.terminal, public_key)
         return PairAnswer(

@@ -25,7 +25,7 @@ from appliance.model.payment import AuthenticatedRequest, ClearedPayment, Identi
 from appliance.payment.drafts import sale_draft
 from appliance.payment.guards import unused
 from appliance.payment.records import find_payment
-from appliance.payment.repeats import AlreadyRecorded, judge_used
+from appliance.payment.repeats import AlreadyRecorded, is_used, judge_used
 from appliance.payment.screen import screen
 from appliance.payment.validate import ShopRules, validate
 from appliance.ports.admission import Admission
@@ -79,7 +79,7 @@ class Batch:
         items = [(request_key(item.key), item) for item in request.body.items]
         outcomes: list[_Accepted | BatchResult | ClearedPayment] = []
         for start in range(0, len(items), _SLICE_SALES):
-            outcomes += [self._clear(key, item, request) for key, item in items[start : start + _SLICE_SALES]]
+            outcomes += [await self._clear(key, item, request) for key, item in items[start : start + _SLICE_SALES]]
             await asyncio.sleep(0)
         fresh = [each for each in outcomes if isinstance(each, ClearedPayment)]
         recorded = await self._record(fresh)
@@ -95,11 +95,11 @@ class Batch:
             pending=bool(seqs) and receipt is None,
         )
 
-    def _clear(
+    async def _clear(
         self, key: RequestKey, item: BatchItem, request: AuthenticatedRequest[BatchBody]
     ) -> ClearedPayment | BatchResult:
         try:
-            _check_age(key, request.identity.received_ms)
+            await self._check_age(key, request.identity.received_ms)
             if any(tender.kind == "card" for tender in item.payment.tenders):
                 raise Rejected("batch_takes_cash", "a stored sale with a card must be sent alone, while it is fresh")
             if item.payment.retry_of is not None:
@@ -108,6 +108,12 @@ class Batch:
         except Rejected as refusal:
             return _refused(item.key, refusal)
         return screen(valid, admission=self._admission, takes_cards=False)
+
+    async def _check_age(self, key: RequestKey, now_ms: int) -> None:
+        """As of a single request (`identity/authenticate.py`): a key that was used gets its result at any age."""
+        is_near = now_ms - KEY_AGE_MAX_MS <= key.created_ms <= now_ms + KEY_AHEAD_MAX_MS
+        if not is_near and not await is_used(self._ledger, key):
+            raise Rejected("key_too_old", f"a key is at most {KEY_AGE_MAX_MS // DAY_MS} days old and one day ahead")
 
     async def _record(self, cleared: Sequence[ClearedPayment]) -> list[_Accepted | BatchResult]:
         now_ms = self._clock.now_ms()
@@ -156,11 +162,6 @@ def _single(item: BatchItem, key: RequestKey, batch: Identity) -> AuthenticatedR
         ),
         body=item.payment,
     )
-
-
-def _check_age(key: RequestKey, now_ms: int) -> None:
-    if not now_ms - KEY_AGE_MAX_MS <= key.created_ms <= now_ms + KEY_AHEAD_MAX_MS:
-        raise Rejected("key_too_old", f"a key is at most {KEY_AGE_MAX_MS // DAY_MS} days old and one day ahead")
 
 
 def _refused(key: str, refusal: Rejected) -> BatchResult:

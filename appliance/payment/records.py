@@ -213,6 +213,21 @@ def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOpe
     return tuple(_open(*row) for row in rows)
 
 
+def charge_before(connection: sqlite3.Connection, intent_seq: int) -> OpenOperation | None:
+    """A card that was charged at once, intended before the entry `intent_seq`: mostly the newest such."""
+    row = connection.execute(
+        f"{_OPERATIONS} WHERE kind = ? AND state = ? AND intent < ? AND reference IS NOT NULL ORDER BY id DESC LIMIT 1",
+        (OperationKind.AUTHORISE.value, OperationState.CONFIRMED.value, intent_seq),
+    ).fetchone()
+    return None if row is None else _open(*row)
+
+
+def first_entry_ms(connection: sqlite3.Connection) -> int:
+    """What the box's clock said when the oldest entry was written."""
+    (encoded,) = connection.execute("SELECT entry FROM entries ORDER BY seq LIMIT 1").fetchone()
+    return decode(encoded).time_ms
+
+
 def open_counts(connection: sqlite3.Connection) -> dict[OperationState, int]:
     """How many operations stand in each state that has no end yet, none included."""
     found = dict(connection.execute(f"{_COUNTED} WHERE state IN ({_OPEN_STATES}) GROUP BY state").fetchall())

@@ -30,6 +30,11 @@ class AlreadyRecorded(Rejected):
         super().__init__("already_recorded", "the same request is in the ledger")
 
 
+async def is_used(ledger: Ledger, key: RequestKey) -> bool:
+    """Whether the ledger remembers what `key` was used for."""
+    return await ledger.read(lambda connection: find_request(connection, key)) is not None
+
+
 async def judge_used(ledger: Ledger, identity: Identity, payment: RequestKey, refusal: Rejected) -> Rejected:
     """What a refused append means: the same request again, another payload, a tombstone; or what `refusal` says."""
     if refusal.code != KEY_USED:

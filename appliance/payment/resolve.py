@@ -6,8 +6,9 @@
     anything else              ask again later
 
 Absence is proven by two complete listings whose provider times lie at least `settle_ms` apart, the first of them begun
-after the request can no longer be on its way. Reversals asked for while their payment was open start here too,
-and so does giving up what a card's bank holds when the time to capture it has passed.
+after the request can no longer be on its way. Where a listing has to begin is not believed of the box's clock either:
+before a charge that was intended earlier, on the provider's clock. Reversals asked for while their payment was open
+start here too, and so does giving up what a card's bank holds when the time to capture it has passed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from appliance.payment.operate import Operations, Settled, settle
 from appliance.payment.records import (
     OpenOperation,
     StandingPayment,
+    charge_before,
     entry_hash_at,
+    first_entry_ms,
     held_until,
     open_operations,
     operation_count,
@@ -45,8 +48,8 @@ _EXPIRIES_MAX: Final = 16  # each is a question to the provider, and others wait
 _IDLE_MS: Final = 1_000
 _PAUSE_MS_MAX: Final = 60_000
 _WARN_BEFORE_MS: Final = 6 * HOUR_MS
-_CLOCK_ERROR_MS: Final = DAY_MS
-"""How far before the intent a listing starts: more than the box's clock may have been wrong."""
+_MARGIN_MS: Final = DAY_MS
+"""How far before the intent, and before an earlier charge, a listing starts: charges may overtake one another."""
 
 
 class Resolver:
@@ -72,6 +75,7 @@ class Resolver:
         self._jitter = jitter
         self._absent_since_ms: dict[OperationId, int] = {}
         self._looked_since_ms: dict[OperationId, int] = {}
+        self._since_ms: dict[OperationId, int] = {}
         self._next_look_ms: dict[OperationId, int] = {}
         self._pause_ms: dict[OperationId, int] = {}
         self._warned: frozenset[RequestKey] = frozenset()
@@ -91,7 +95,13 @@ class Resolver:
         await self._warn()
         waiting = await self._ledger.read(lambda connection: open_operations(connection, BATCH))
         names = {each.operation.operation_id for each in waiting}
-        for known in (self._absent_since_ms, self._looked_since_ms, self._next_look_ms, self._pause_ms):
+        for known in (
+            self._absent_since_ms,
+            self._looked_since_ms,
+            self._since_ms,
+            self._next_look_ms,
+            self._pause_ms,
+        ):
             for name in known.keys() - names:
                 del known[name]
         for each in waiting:
@@ -106,9 +116,11 @@ class Resolver:
     async def _resolve(self, waiting: OpenOperation) -> None:
         operation = waiting.operation
         name = operation.operation_id
-        found = await self._operations.find(
-            operation, since_ms=operation.prepared_ms - _CLOCK_ERROR_MS, known=waiting.known
-        )
+        since_ms = await self._listed_since(waiting)
+        if isinstance(since_ms, port.Unknown):
+            self._wait(name, since_ms)
+            return
+        found = await self._operations.find(operation, since_ms=since_ms, known=waiting.known)
         match found:
             case port.Found():
                 await self._close(waiting, settle(operation.kind, found.answer))
@@ -116,6 +128,29 @@ class Resolver:
                 await self._close_absent(waiting)
             case port.Absent() | port.Unknown():
                 self._wait(name, found)
+
+    async def _listed_since(self, waiting: OpenOperation) -> int | port.Unknown:
+        """From when on a listing holds what `waiting` began, also where the clock was days ahead at its intent.
+
+        What was charged before it bears the provider's own time. A log that never charged a card begins with itself.
+        """
+        operation = waiting.operation
+        since_ms = self._since_ms.get(operation.operation_id)
+        if since_ms is not None:
+            return since_ms
+        if operation.kind not in SALES or waiting.known is not None:
+            return operation.prepared_ms  # nothing is listed by time: it is looked for on its payment, or by its name
+        earlier = await self._ledger.read(lambda connection: charge_before(connection, waiting.intent_seq))
+        if earlier is None:
+            earlier_ms = await self._ledger.read(first_entry_ms)
+        else:
+            found = await self._operations.find(earlier.operation, since_ms=0, known=earlier.known)
+            if not isinstance(found, port.Found) or not isinstance(found.answer, port.Confirmed):
+                return found if isinstance(found, port.Unknown) else port.Unknown(reason="reference_differs")
+            earlier_ms = found.answer.confirmed_ms
+        since_ms = min(operation.prepared_ms, earlier_ms) - _MARGIN_MS
+        self._since_ms[operation.operation_id] = since_ms
+        return since_ms
 
     def _is_proven(self, waiting: OpenOperation, listing: port.Absent) -> bool:
         name = waiting.operation.operation_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Final
 
@@ -31,6 +32,7 @@ from appliance.model.errors import Corrupt, Unavailable
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
+from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
 from appliance.payment.validate import ShopRules
 from appliance.ports.clock import Clock
@@ -136,6 +138,7 @@ class Box:
             clock=clock,
             audience=self._audience,
             clock_skew_max_ms=settings.limits.clock_skew_max_ms,
+            is_used=partial(is_used, ledger),
         )
         self._admission = BoxAdmission(
             quarantine=self._quarantine,

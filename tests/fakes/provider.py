@@ -60,6 +60,7 @@ class FakeProvider:
         self._clock = clock
         self._ahead_ms = clock.now_ms() - clock.monotonic_ms()
         self._done: dict[ProviderKey, tuple[Operation, Confirmed | Declined]] = {}
+        self._made_ms: dict[ProviderKey, int] = {}
         self._payments: dict[ProviderReference, Authorise] = {}
         self._captured: dict[ProviderReference, int] = {}
         self._cancelled: set[ProviderReference] = set()
@@ -112,6 +113,12 @@ class FakeProvider:
         if isinstance(operation, Cancel | Capture):
             return self._found_on_payment(operation)
         found = self._done.get(operation.provider_key)
+        if (
+            isinstance(operation, Authorise)
+            and known is None
+            and self._made_ms.get(operation.provider_key, 0) < since_ms
+        ):
+            found = None  # the listing begins later
         if found is not None and found[0] == operation:
             return Found(answer=found[1])
         if found is not None or known is not None:
@@ -179,6 +186,7 @@ class FakeProvider:
                 answer = self._cancel(operation)
         if isinstance(answer, Confirmed | Declined):
             self._done[operation.provider_key] = (operation, answer)
+            self._made_ms[operation.provider_key] = self._now_ms()
         return answer
 
     def _authorise(self, operation: Authorise) -> Confirmed | Declined:

@@ -205,7 +205,9 @@ def change_weather(world: World) -> None:
 
 def step_clock(world: World) -> None:
     """The box's wall clock jumps, as an operator or NTP does."""
-    world.step_box_clock(world.plan.choice((-90_000, -2_000, 2_000, 90_000, 4 * 3_600_000, -4 * 3_600_000)))
+    hour, day = 3_600_000, 24 * 3_600_000
+    steps = (-90_000, -2_000, 2_000, 90_000, 4 * hour, -4 * hour, 5 * day, -5 * day, 100 * day)
+    world.step_box_clock(world.plan.choice(steps))
 
 
 def till_clock_drifts(world: World) -> None:

@@ -14,7 +14,7 @@ import random
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,7 @@ from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.readers import Readers
+from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
 from appliance.payment.validate import ShopRules
 from appliance.ports.provider import Provider
@@ -263,6 +264,7 @@ class WorldBox:
             clock=clock,
             audience=AUDIENCE,
             clock_skew_max_ms=5 * 60_000,
+            is_used=partial(is_used, ledger),
         )
         admission = BoxAdmission(
             quarantine=quarantine,

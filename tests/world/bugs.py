@@ -21,6 +21,7 @@ from appliance.ledger.group import Append
 from appliance.ledger.writer import Settled, Writer
 from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderReference, RequestKey
+from appliance.model.limits import DAY_MS
 from appliance.model.operation import Operation, OperationKind, OperationState
 from appliance.payment import authorise, batch, operate, projection, record, records, repeats, resolve
 from appliance.payment.entry_body import body_of
@@ -32,6 +33,7 @@ from appliance.payment.resolve import Resolver
 from appliance.ports import provider as port
 from appliance.wire import entries
 from provisioning.terminal.asking import Asker
+from tests.world import box
 
 Plant = Callable[[], None]
 
@@ -68,6 +70,18 @@ def _put(owner: Any, **wrong: object) -> None:
     for name, twin in wrong.items():
         getattr(owner, name)  # a renamed function must not leave its bug behind unplanted
         setattr(owner, name, twin)
+
+
+# --- at the door ---
+
+
+@_bug("A key that is too old is refused, whoever used it.", seed=1)
+def refuse_a_used_key_for_its_age() -> None:
+    async def forget(*_: object) -> bool:
+        return False
+
+    _put(box, is_used=forget)
+    _put(batch, is_used=forget)
 
 
 # --- at the provider ---
@@ -150,9 +164,12 @@ def forget_that_a_request_may_still_travel() -> None:
     _put(Resolver, _is_proven=lambda *_: True)
 
 
-@_bug("The listing starts when the intent was made.", seed=21)
+@_bug("The listing starts a day before the intent: no clock is that wrong.", seed=31)
 def believe_our_own_clock() -> None:
-    _put(resolve, _CLOCK_ERROR_MS=0)
+    async def the_day_before(_self: Resolver, waiting: OpenOperation) -> int:
+        return waiting.operation.prepared_ms - DAY_MS
+
+    _put(Resolver, _listed_since=the_day_before)
 
 
 @_bug("A charge of the same amount in the same minute is ours.", seed=2)

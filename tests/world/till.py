@@ -27,12 +27,14 @@ from tests.world.link import Lan, WorldLink
 from tests.world.loop import Machine, WorldClock, WorldLoop
 
 FINAL: Final = frozenset({"approved", "declined", "not_charged", "refunded", "reversed", "cancelled"})
+_AGES: Final = frozenset({"key_from_the_future", "key_too_old"})
+"""A key that was made while the box's clock was days off, and that the box never heard of before it was set right."""
 HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
-    "payment": frozenset({"payment_cancelled"}),
-    "batch": frozenset(),
-    "refund": frozenset({"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"}),
-    "reversal": frozenset({"already_undone"}),
-    "abort": frozenset({"already_undone", "payment_complete"}),
+    "payment": _AGES | {"payment_cancelled"},
+    "batch": _AGES,
+    "refund": _AGES | {"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"},
+    "reversal": _AGES | {"already_undone"},
+    "abort": _AGES | {"already_undone", "payment_complete"},
 }
 """What a till may be refused although it did nothing wrong, by verb."""
 NOT_NOW: Final = frozenset({"payment_open", "payment_unknown"})

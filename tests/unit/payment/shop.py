@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypedDict
 from zoneinfo import ZoneInfo
@@ -29,6 +30,7 @@ from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.readers import Readers
+from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
 from appliance.payment.validate import ShopRules
 from appliance.ports.provider import CardSource
@@ -143,7 +145,7 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None, cash_step_m
         audience = genesis().read().origin
         stages = Stages(tracer=open_tracer(None, service="test"), metrics=Metrics())
         terminals = Terminals(ledger=ledger, clock=clock)
-        authenticate = _authenticate(terminals, clock, audience)
+        authenticate = _authenticate(terminals, clock, audience, ledger)
         operations = Operations(
             ledger=ledger,
             provider=provider,
@@ -212,9 +214,14 @@ def _readers() -> Readers:
     )
 
 
-def _authenticate(terminals: Terminals, clock: FakeClock, audience: str) -> Authenticate:
+def _authenticate(terminals: Terminals, clock: FakeClock, audience: str, ledger: Ledger) -> Authenticate:
     return Authenticate(
-        terminals=terminals, watermark=BlindWatermark(), clock=clock, audience=audience, clock_skew_max_ms=300_000
+        terminals=terminals,
+        watermark=BlindWatermark(),
+        clock=clock,
+        audience=audience,
+        clock_skew_max_ms=300_000,
+        is_used=partial(is_used, ledger),
     )
 
 

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from appliance.config.schema import Limits
-from appliance.model.limits import HOUR_MS, PROVIDER_DEADLINE_MS
+from appliance.model.errors import Rejected
+from appliance.model.limits import DAY_MS, HOUR_MS, PROVIDER_DEADLINE_MS
 from tests.fakes.provider import Switch
 from tests.unit.payment.shop import SETTLE_MS, open_shop
 
@@ -36,3 +37,31 @@ async def test_a_clock_that_was_set_right_since_moves_no_proof_of_absence(tmp_pa
             shop.clock.pass_time(PROVIDER_DEADLINE_MS // 2)
         assert await shop.rows("SELECT state FROM payments") == [("not_charged",)]
         assert PROVIDER_DEADLINE_MS + SETTLE_MS <= shop.clock.monotonic_ms() - started_ms < HOUR_MS
+
+
+@pytest.mark.parametrize("wrong_ms", [30 * DAY_MS, -120 * DAY_MS], ids=["ahead", "behind"])
+async def test_a_key_that_was_used_under_a_wrong_clock_gets_its_result_when_the_clock_is_right(
+    tmp_path: Path, wrong_ms: int
+) -> None:
+    """Tills date keys by the box's clock; a refusal would say that nothing was charged."""
+    async with open_shop(tmp_path / "ledger") as shop:
+        shop.clock.step(wrong_ms)
+        key, unused = shop.new_key(), shop.new_key()
+        sale = {"currency": "EUR", "amount_minor": 700, "tenders": [{"kind": "card", "amount_minor": 700}]}
+        cash = {**sale, "tenders": [{"kind": "cash", "amount_minor": 700}]}
+        await shop.pipeline.pay(shop.request("payment", sale, key))
+        stored = {"key": shop.new_key(), "payment": cash}
+        await shop.batch.take(shop.request("batch", {"items": [stored]}))
+        await shop.works_done()
+        shop.clock.step(-wrong_ms)
+        again = await shop.pipeline.pay(shop.request("payment", sale, key))
+        assert again.state == "approved"
+        batch = await shop.batch.take(shop.request("batch", {"items": [stored, {**stored, "key": unused}]}))
+        assert [result.state for result in batch.results] == ["approved", "refused"]
+        with pytest.raises(Rejected, match="key_reused"):
+            await shop.pipeline.pay(shop.request("payment", cash, key))
+        with pytest.raises(Rejected, match="key_from_the_future" if wrong_ms > 0 else "key_too_old"):
+            await shop.pipeline.pay(shop.request("payment", sale, unused))
+        looked = await shop.pipeline.status(shop.request("status", {"of": key}, unused))
+        assert looked.state == "approved"  # a look begins nothing: its key may be of any age
+        assert shop.provider.charged_minor() == 700
