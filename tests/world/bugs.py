@@ -280,8 +280,9 @@ def ignore_a_tombstone() -> None:
 def lose_the_mark_of_a_wanted_reversal() -> None:
     def only_the_request(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         body = body_of(entry, entries.ReversalWantedEntry)
-        row = projection._request_row(entry, body.asked, "reversal", body.payment)
-        connection.execute(projection._INSERT_REQUEST, row)
+        if body.asked is not None:
+            row = projection._request_row(entry, body.asked, "reversal", body.payment)
+            connection.execute(projection._INSERT_REQUEST, row)
 
     projection._APPLY[entries.REVERSAL_WANTED] = only_the_request
 
@@ -290,8 +291,8 @@ def lose_the_mark_of_a_wanted_reversal() -> None:
 def count_a_rounding_twice() -> None:
     right = projection._payment_row
 
-    def twice(entry: RecordedEntry, asked: entries.Asked, sale: entries.SaleFacts, state: Any) -> Any:
-        return right(entry, asked, msgspec.structs.replace(sale, change=max(0, sale.change - sale.rounding)), state)
+    def twice(entry: RecordedEntry, asked: entries.Asked, sale: entries.SaleFacts, *rest: Any) -> Any:
+        return right(entry, asked, msgspec.structs.replace(sale, change=max(0, sale.change - sale.rounding)), *rest)
 
     _put(projection, _payment_row=twice)
 
