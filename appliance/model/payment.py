@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from appliance.model.ids import RequestKey, TerminalId
 from appliance.model.invariants import ensure
-from appliance.model.operation import Operation
+from appliance.model.operation import Operation, OperationKind, OperationState
 from appliance.model.sale import Sale
 
 BodyT = TypeVar("BodyT", covariant=True)
@@ -107,6 +107,35 @@ class PaymentState(StrEnum):
     REFUNDED = "refunded"
     REVERSED = "reversed"
     CANCELLED = "cancelled"  # a tombstone: reversed or aborted before it was ever seen
+
+
+STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState | None]] = {
+    (OperationKind.AUTHORISE, OperationState.CONFIRMED): PaymentState.APPROVED,
+    (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
+    (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
+    (OperationKind.AUTHORISE, OperationState.UNKNOWN): PaymentState.CHECKING,
+    (OperationKind.RESERVE, OperationState.CONFIRMED): PaymentState.AUTHORISED,
+    (OperationKind.RESERVE, OperationState.REJECTED): PaymentState.DECLINED,
+    (OperationKind.RESERVE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
+    (OperationKind.RESERVE, OperationState.UNKNOWN): PaymentState.CHECKING,
+    (OperationKind.CAPTURE, OperationState.CONFIRMED): PaymentState.APPROVED,
+    (OperationKind.CAPTURE, OperationState.REJECTED): PaymentState.AUTHORISED,
+    (OperationKind.CAPTURE, OperationState.ABSENT): PaymentState.CHECKING,  # a new attempt follows in the same commit
+    (OperationKind.CAPTURE, OperationState.UNKNOWN): PaymentState.CHECKING,
+    (OperationKind.CANCEL, OperationState.CONFIRMED): PaymentState.EXPIRED,  # of a reversal its entry follows
+    (OperationKind.CANCEL, OperationState.REJECTED): PaymentState.AUTHORISED,
+    (OperationKind.CANCEL, OperationState.ABSENT): PaymentState.CHECKING,
+    (OperationKind.CANCEL, OperationState.UNKNOWN): PaymentState.CHECKING,
+    (OperationKind.REFUND, OperationState.CONFIRMED): PaymentState.CHECKING,  # its entry follows in the same commit
+    (OperationKind.REFUND, OperationState.REJECTED): None,
+    (OperationKind.REFUND, OperationState.ABSENT): PaymentState.CHECKING,  # a new attempt follows in the same commit
+    (OperationKind.REFUND, OperationState.UNKNOWN): PaymentState.CHECKING,
+    (OperationKind.REVERSE, OperationState.CONFIRMED): PaymentState.CHECKING,
+    (OperationKind.REVERSE, OperationState.REJECTED): None,
+    (OperationKind.REVERSE, OperationState.ABSENT): PaymentState.CHECKING,
+    (OperationKind.REVERSE, OperationState.UNKNOWN): PaymentState.CHECKING,
+}
+"""How a payment stands once its operation does, the whole truth; None: as before, `approved` or `partly_refunded`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

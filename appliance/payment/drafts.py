@@ -24,8 +24,6 @@ from appliance.payment.sale_facts import facts_of
 from appliance.wire import entries
 from appliance.wire.requests import Wire
 
-TERMINAL_ACTOR: Final = "terminal:"
-"""What stands before a terminal's name in an entry's actor."""
 _BYTES_STAY: Final = (bytes,)
 
 
@@ -162,11 +160,13 @@ def _exclusive_or(left: bytes, right: bytes) -> bytes:
 def draft(kind: str, terminal: str, now_ms: int, body: Wire, disclosures: tuple[Disclosure, ...]) -> Draft:
     """An entry to be, caused by `terminal`; the body is encoded here because the writer's thread is the bottleneck."""
     encoded = cbor.encode_ordered(msgspec.to_builtins(body, builtin_types=_BYTES_STAY))
-    return Draft(kind=kind, actor=f"{TERMINAL_ACTOR}{terminal}", time_ms=now_ms, body=encoded, disclosures=disclosures)
+    return Draft(
+        kind=kind, actor=f"{entries.TERMINAL_ACTOR}{terminal}", time_ms=now_ms, body=encoded, disclosures=disclosures
+    )
 
 
 def _beside(beside: Draft, kind: str, body: Wire) -> Draft:
-    return draft(kind, beside.actor.removeprefix(TERMINAL_ACTOR), beside.time_ms, body, ())
+    return draft(kind, entries.terminal_of(beside.actor), beside.time_ms, body, ())
 
 
 def _retry_of(valid: ValidPayment) -> bytes | None:

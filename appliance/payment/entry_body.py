@@ -1,4 +1,4 @@
-"""Reads what entries of the payment domain say, and who caused them."""
+"""Reads what entries of the payment domain say."""
 
 from __future__ import annotations
 
@@ -43,11 +43,6 @@ def body_at(connection: sqlite3.Connection, seq: int, shape: type[WireT]) -> Wir
     if row is None:
         raise Rejected("sale_pruned", "the sale's lines were pruned from the log; refund an amount")
     return msgspec.convert(cbor.decode_ours(ledger_entry.decode(row[0]).body), shape)
-
-
-def terminal_of(entry: RecordedEntry) -> str:
-    """The name of the terminal that caused `entry`."""
-    return entry.actor.removeprefix("terminal:")
 
 
 def state_after_refund(body: entries.UndoEntry) -> PaymentState:

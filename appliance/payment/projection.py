@@ -15,42 +15,14 @@ from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.rows import insert_rows
 from appliance.model.invariants import ensure
 from appliance.model.operation import SALES, OperationKind, OperationState, advance
-from appliance.model.payment import PaymentState
+from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.payment import refund_rows
-from appliance.payment.entry_body import VERBS, body_of, state_after_refund, terminal_of
+from appliance.payment.entry_body import VERBS, body_of, state_after_refund
 from appliance.wire import entries, till_entries
 from appliance.wire.requests import TenderBody
 
 CANCELLED_PAYLOAD: Final = bytes(32)
 """Commitment that a tombstone puts in the place of the payment that never came."""
-
-STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState | None]] = {
-    (OperationKind.AUTHORISE, OperationState.CONFIRMED): PaymentState.APPROVED,
-    (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
-    (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
-    (OperationKind.AUTHORISE, OperationState.UNKNOWN): PaymentState.CHECKING,
-    (OperationKind.RESERVE, OperationState.CONFIRMED): PaymentState.AUTHORISED,
-    (OperationKind.RESERVE, OperationState.REJECTED): PaymentState.DECLINED,
-    (OperationKind.RESERVE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
-    (OperationKind.RESERVE, OperationState.UNKNOWN): PaymentState.CHECKING,
-    (OperationKind.CAPTURE, OperationState.CONFIRMED): PaymentState.APPROVED,
-    (OperationKind.CAPTURE, OperationState.REJECTED): PaymentState.AUTHORISED,
-    (OperationKind.CAPTURE, OperationState.ABSENT): PaymentState.CHECKING,  # a new attempt follows in the same commit
-    (OperationKind.CAPTURE, OperationState.UNKNOWN): PaymentState.CHECKING,
-    (OperationKind.CANCEL, OperationState.CONFIRMED): PaymentState.EXPIRED,  # of a reversal its entry follows
-    (OperationKind.CANCEL, OperationState.REJECTED): PaymentState.AUTHORISED,
-    (OperationKind.CANCEL, OperationState.ABSENT): PaymentState.CHECKING,
-    (OperationKind.CANCEL, OperationState.UNKNOWN): PaymentState.CHECKING,
-    (OperationKind.REFUND, OperationState.CONFIRMED): PaymentState.CHECKING,  # its entry follows in the same commit
-    (OperationKind.REFUND, OperationState.REJECTED): None,
-    (OperationKind.REFUND, OperationState.ABSENT): PaymentState.CHECKING,  # a new attempt follows in the same commit
-    (OperationKind.REFUND, OperationState.UNKNOWN): PaymentState.CHECKING,
-    (OperationKind.REVERSE, OperationState.CONFIRMED): PaymentState.CHECKING,
-    (OperationKind.REVERSE, OperationState.REJECTED): None,
-    (OperationKind.REVERSE, OperationState.ABSENT): PaymentState.CHECKING,
-    (OperationKind.REVERSE, OperationState.UNKNOWN): PaymentState.CHECKING,
-}
-"""How a payment stands once its operation does, the whole truth; None: as before, `approved` or `partly_refunded`."""
 
 _KEEPS_MONEY: Final = (None, PaymentState.APPROVED, PaymentState.AUTHORISED)
 _CHANGE_PAYMENT: Final = (
@@ -160,7 +132,7 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
             operation.provider_key,
             operation.amount,
             operation.currency,
-            terminal_of(entry),
+            entries.terminal_of(entry.actor),
             entry.time_ms,
             entry.seq,
             operation.target,
@@ -240,14 +212,12 @@ def _undo(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
 
 def _tombstone(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.TombstoneEntry)
+    terminal = entries.terminal_of(entry.actor)
     if body.asked is not None:
         connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, "reversal", body.payment))
+    connection.execute(_INSERT_REQUEST, (body.payment, "payment", terminal, CANCELLED_PAYLOAD, body.payment, entry.seq))
     connection.execute(
-        _INSERT_REQUEST, (body.payment, "payment", terminal_of(entry), CANCELLED_PAYLOAD, body.payment, entry.seq)
-    )
-    connection.execute(
-        _INSERT_PAYMENT,
-        (body.payment, terminal_of(entry), PaymentState.CANCELLED, "", 0, 0, 0, 0, entry.seq, entry.seq, None),
+        _INSERT_PAYMENT, (body.payment, terminal, PaymentState.CANCELLED, "", 0, 0, 0, 0, entry.seq, entry.seq, None)
     )
 
 
@@ -288,7 +258,7 @@ _INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 def _request_row(
     entry: RecordedEntry, asked: entries.Asked, verb: str, payment: bytes | None
 ) -> tuple[bytes, str, str, bytes, bytes | None, int]:
-    return asked.key, verb, terminal_of(entry), asked.commitments[entries.PAYLOAD], payment, entry.seq
+    return asked.key, verb, entries.terminal_of(entry.actor), asked.commitments[entries.PAYLOAD], payment, entry.seq
 
 
 def _payment_row(
@@ -299,7 +269,7 @@ def _payment_row(
     ensure(cash >= 0, "change never exceeds the cash of a recorded sale")
     return (
         asked.key,
-        terminal_of(entry),
+        entries.terminal_of(entry.actor),
         state,
         sale.currency,
         sale.total,

@@ -12,9 +12,8 @@ from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.ledger import Ledger
 from appliance.model.ids import TerminalId, request_key
 from appliance.model.operation import OperationKind, OperationState
-from appliance.model.payment import PaymentState
-from appliance.payment.entry_body import VERBS, body_of, state_after_refund, terminal_of
-from appliance.payment.projection import STATE_AFTER
+from appliance.model.payment import STATE_AFTER, PaymentState
+from appliance.payment.entry_body import VERBS, body_of, state_after_refund
 from appliance.payment.records import find_payment, sold_by
 from appliance.wire import entries
 from appliance.wire.answers import Event
@@ -39,7 +38,7 @@ async def events_after(ledger: Ledger, terminal: TerminalId, after: int) -> tupl
     Any terminal of the shop may take a sale back; the one that sold it has to learn of that.
     """
     page = await ledger.entries(after=after, limit=EVENTS_MAX, kinds=_KINDS)
-    events = [(terminal_of(entry) == terminal, _event(entry)) for entry in page.entries]
+    events = [(entries.terminal_of(entry.actor) == terminal, _event(entry)) for entry in page.entries]
     undone = [event.key for is_own, event in events if not is_own and event.verb != "payment"]
     sold = await ledger.read(lambda connection: sold_by(connection, terminal, undone)) if undone else frozenset()
     return tuple(event for is_own, event in events if is_own or event.key in sold), page.next_after

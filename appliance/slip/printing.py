@@ -23,7 +23,6 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey
 from appliance.model.limits import MINUTE_MS
-from appliance.payment.entry_body import terminal_of
 from appliance.ports.clock import Clock
 from appliance.ports.printer import Page, Printed, Printer, PrinterState
 from appliance.runtime.log import Log
@@ -110,7 +109,7 @@ class Printing:
             await self._ledger.wait_beyond(after + 1)
             page = await self._ledger.entries(after=after, limit=_PAGE_ENTRIES, kinds=_PAYMENTS | till_entries.ACTS)
             for entry in page.entries:
-                if not self._terminals or terminal_of(entry) in self._terminals:
+                if not self._terminals or entries.terminal_of(entry.actor) in self._terminals:
                     self._queue(entry)
             after = page.next_after
 

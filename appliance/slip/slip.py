@@ -21,9 +21,8 @@ from appliance.ledger.entry import Entry, EntryHash, entry_hash
 from appliance.model.errors import Rejected
 from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.operation import OperationKind, OperationState
-from appliance.model.payment import PaymentState
+from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.payment.entry_body import state_after_refund
-from appliance.payment.projection import STATE_AFTER
 from appliance.wire import entries
 
 BodyT = TypeVar("BodyT", bound=msgspec.Struct)
@@ -122,7 +121,7 @@ def read_slip(found: Sequence[Entry], disclosures: Iterable[Disclosure] = ()) ->
     return Slip(
         key=str(uuid.UUID(bytes=payment_of(newest))),
         standing=standing,
-        terminal=newest.actor.removeprefix("terminal:"),
+        terminal=entries.terminal_of(newest.actor),
         sale=sold,
         given_back=_given_back(newest),
         entry_seq=newest.seq,

@@ -17,7 +17,7 @@ from typing import Final
 from appliance.ledger.draft import RecordedEntry
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.till import Scope, Sums, What, added, held_minor
-from appliance.payment.entry_body import body_of, terminal_of
+from appliance.payment.entry_body import body_of
 from appliance.till.tally import act_sums, captured_sums, decode_sums, encode_sums, sale_sums, undo_sums
 from appliance.wire import entries, till_entries
 
@@ -102,7 +102,7 @@ class _Folding:
             return
         if self._first_ms is None:
             self._first_ms = entry.time_ms
-        terminal = terminal_of(entry)
+        terminal = entries.terminal_of(entry.actor)
         if entry.kind == entries.SALE:
             self._count(terminal, sale_sums(body_of(entry, entries.SaleEntry).sale))
         elif entry.kind == entries.INTENT:

@@ -28,6 +28,8 @@ AUDITOR_READ: Final = "auditor_read"
 VERIFIED: Final = "verified"
 EXPORTED: Final = "exported"
 
+TERMINAL_ACTOR: Final = "terminal:"
+"""What stands before a terminal's name in the actor of an entry."""
 PAYLOAD: Final = "payload"
 """The commitment to the payload's hash; its salt lies in the shares of the signed request."""
 REQUEST: Final = "request"
@@ -251,3 +253,8 @@ class ExportedEntry(Wire, frozen=True, kw_only=True):
 
     entries: int
     subject: str
+
+
+def terminal_of(actor: str) -> str:
+    """The name of the terminal that an entry's actor is; any other actor as it stands."""
+    return actor.removeprefix(TERMINAL_ACTOR)

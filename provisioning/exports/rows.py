@@ -11,8 +11,8 @@ import msgspec
 
 from appliance.ledger.entry import Entry, entry_hash
 from appliance.model.errors import Rejected
-from appliance.model.operation import OperationKind, OperationState
-from appliance.model.payment import PaymentState
+from appliance.model.operation import OperationState
+from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.wire import entries
 from appliance.wire.requests import Wire
 from provisioning.exports.till_rows import till_cells
@@ -22,15 +22,8 @@ from provisioning.verify.wording import key_text, time_text
 Cell: TypeAlias = str | int | None
 _INTEGER_LIMIT: Final = 2**63  # SQLite's integers
 
-_STATE_AFTER: Final = {
-    (OperationKind.AUTHORISE, OperationState.CONFIRMED): PaymentState.APPROVED,
-    (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
-    (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
-    (OperationKind.RESERVE, OperationState.CONFIRMED): PaymentState.AUTHORISED,
-    (OperationKind.RESERVE, OperationState.REJECTED): PaymentState.DECLINED,
-    (OperationKind.RESERVE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
-    (OperationKind.CAPTURE, OperationState.CONFIRMED): PaymentState.APPROVED,
-    (OperationKind.CANCEL, OperationState.CONFIRMED): PaymentState.EXPIRED,
+_STATE_AFTER: Final[dict[tuple[str, str], PaymentState]] = {
+    which: after for which, after in STATE_AFTER.items() if after is not None and after is not PaymentState.CHECKING
 }
 """What refunds and reversals do to a sale is told by their own entries; while they are asked, by `operations`."""
 
@@ -114,7 +107,7 @@ def _sale(entry: Entry, payment: str, sale: entries.SaleFacts, state: PaymentSta
             "seq": entry.seq,
             "time": time_text(entry.time_ms),
             "payment": payment,
-            "terminal": _terminal(entry),
+            "terminal": entries.terminal_of(entry.actor),
             "sold_at": time_text(sale.sold_at_ms),
             "reference": sale.reference,
             "currency": sale.currency,
@@ -154,7 +147,7 @@ def _intent(entry: Entry, body: entries.IntentEntry) -> Iterator[Row | Change]:
             "kind": operation.kind,
             "amount_minor": operation.amount,
             "currency": operation.currency,
-            "terminal": _terminal(entry),
+            "terminal": entries.terminal_of(entry.actor),
             "state": OperationState.PREPARED.value,
         },
     )
@@ -170,7 +163,7 @@ def _outcome(entry: Entry, body: entries.OutcomeEntry) -> Iterator[Change]:
     if body.reference is not None:
         settled["reference"] = body.reference
     yield Change("operations", "id", body.operation, settled)
-    after = next((state for which, state in _STATE_AFTER.items() if which == (body.kind, body.state)), None)
+    after = _STATE_AFTER.get((body.kind, body.state))
     if after is None:
         return
     cells: dict[str, Cell] = {"state": after.value}
@@ -190,7 +183,7 @@ def _undo(entry: Entry, body: entries.UndoEntry) -> Iterator[Row | Change]:
             "time": time_text(entry.time_ms),
             "kind": entry.kind,
             "payment": payment,
-            "terminal": _terminal(entry),
+            "terminal": entries.terminal_of(entry.actor),
             "cash_minor": body.cash,
             "card_minor": body.card,
             "left_minor": body.left,
@@ -202,7 +195,3 @@ def _undo(entry: Entry, body: entries.UndoEntry) -> Iterator[Row | Change]:
     state = PaymentState.PARTLY_REFUNDED if body.left else PaymentState.REFUNDED
     state = PaymentState.REVERSED if entry.kind == entries.REVERSAL else state
     yield Change("sales", "payment", payment, {"state": state.value})
-
-
-def _terminal(entry: Entry) -> str:
-    return entry.actor.removeprefix("terminal:")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from appliance.ledger.entry import Entry
+from appliance.wire import entries
 from appliance.wire.requests import Wire
 from appliance.wire.till_entries import DayClosedEntry, DrawerEntry, PeriodClosedEntry, PeriodFacts
 from provisioning.verify.wording import time_text
@@ -65,7 +66,7 @@ def till_cells(entry: Entry, body: Wire) -> tuple[str, Cells] | None:
             return "drawer_acts", {
                 **place,
                 "act": entry.kind.removeprefix("drawer_"),
-                "terminal": entry.actor.removeprefix("terminal:"),
+                "terminal": entries.terminal_of(entry.actor),
                 "drawer": body.drawer,
                 "amount_minor": body.amount,
                 "currency": body.currency,

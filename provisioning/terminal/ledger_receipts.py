@@ -20,26 +20,15 @@ from appliance.ledger.receipt import verify_receipt
 from appliance.ledger.shown_head import head_of
 from appliance.ledger.trust import Trust, load_trust
 from appliance.model.errors import Rejected
-from appliance.model.operation import OperationKind, OperationState
+from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.wire import entries, till_entries
 from appliance.wire.requests import HeadBody, Seen
 from provisioning.terminal import till_claims
 from provisioning.terminal.receipts import VerifiedReceipt
 
+_AS_BEFORE: Final = (PaymentState.APPROVED.value, PaymentState.PARTLY_REFUNDED.value)
 _AFTER: Final[dict[tuple[str, str], tuple[str, ...]]] = {
-    (OperationKind.AUTHORISE, OperationState.CONFIRMED): ("approved",),
-    (OperationKind.AUTHORISE, OperationState.REJECTED): ("declined",),
-    (OperationKind.AUTHORISE, OperationState.ABSENT): ("not_charged",),
-    (OperationKind.RESERVE, OperationState.CONFIRMED): ("authorised",),
-    (OperationKind.RESERVE, OperationState.REJECTED): ("declined",),
-    (OperationKind.RESERVE, OperationState.ABSENT): ("not_charged",),
-    (OperationKind.CAPTURE, OperationState.CONFIRMED): ("approved",),
-    (OperationKind.CAPTURE, OperationState.REJECTED): ("authorised",),
-    (OperationKind.CANCEL, OperationState.CONFIRMED): ("expired",),
-    (OperationKind.CANCEL, OperationState.REJECTED): ("authorised",),
-    # The provider would not give it back: the payment stands as before.
-    (OperationKind.REFUND, OperationState.REJECTED): ("approved", "partly_refunded"),
-    (OperationKind.REVERSE, OperationState.REJECTED): ("approved", "partly_refunded"),
+    which: _AS_BEFORE if after is None else (after.value,) for which, after in STATE_AFTER.items()
 }
 """What an outcome proves of its payment; any other: being checked. The entry of a refund or reversal tells the rest."""
 
