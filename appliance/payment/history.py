@@ -73,6 +73,28 @@ def history_seqs(connection: sqlite3.Connection, key: RequestKey) -> tuple[bytes
     return payment, tuple(sorted(seqs))
 
 
+def refunded_before(connection: sqlite3.Connection, payment: bytes, seq: int) -> bool:
+    """Whether an entry before `seq` gave back a part of the payment."""
+    asked = (
+        "SELECT 1 FROM payment_entries p JOIN entries e ON e.seq = p.seq WHERE p.payment = ? AND p.seq < ?"
+        " AND e.kind = ? LIMIT 1"
+    )
+    return connection.execute(asked, (payment, seq, entries.REFUND)).fetchone() is not None
+
+
+def wanted_back_before(connection: sqlite3.Connection, payment: bytes, seq: int) -> bool:
+    """Whether the reversal after which the payment must not stand was durable before the entry `seq`."""
+    # Where a later try outlived the payment no request asks for its reversal: only the entry says since when.
+    asked = (
+        "SELECT 1 FROM payments p JOIN requests r ON r.key = p.reversal"
+        " WHERE p.key = ?1 AND p.reversal <> p.key AND r.seq < ?2"
+        " UNION ALL SELECT 1 FROM payments p JOIN payment_entries h ON h.payment = p.key"
+        " JOIN entries e ON e.seq = h.seq"
+        " WHERE p.key = ?1 AND p.reversal = p.key AND h.seq < ?2 AND e.kind = ?3 LIMIT 1"
+    )
+    return connection.execute(asked, (payment, seq, entries.REVERSAL_WANTED)).fetchone() is not None
+
+
 def _payment_of(entry: RecordedEntry) -> bytes:
     body = cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)
     payment = body.get("payment") if isinstance(body, dict) else None

@@ -14,6 +14,7 @@ from appliance.model.ids import TerminalId, request_key
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.payment.entry_body import VERBS, body_of, state_after_refund
+from appliance.payment.history import refunded_before, wanted_back_before
 from appliance.payment.records import find_payment, sold_by
 from appliance.wire import entries
 from appliance.wire.answers import Event
@@ -38,20 +39,23 @@ async def events_after(ledger: Ledger, terminal: TerminalId, after: int) -> tupl
     Any terminal of the shop may take a sale back; the one that sold it has to learn of that.
     """
     page = await ledger.entries(after=after, limit=EVENTS_MAX, kinds=_KINDS)
-    events = [(entries.terminal_of(entry.actor) == terminal, _event(entry)) for entry in page.entries]
-    undone = [event.key for is_own, event in events if not is_own and event.verb != "payment"]
-    sold = await ledger.read(lambda connection: sold_by(connection, terminal, undone)) if undone else frozenset()
-    return tuple(event for is_own, event in events if is_own or event.key in sold), page.next_after
+
+    def look(connection: Connection) -> tuple[Event, ...]:
+        events = [(entries.terminal_of(entry.actor) == terminal, _event(connection, entry)) for entry in page.entries]
+        undone = [event.key for is_own, event in events if not is_own and event.verb != "payment"]
+        sold = sold_by(connection, terminal, undone)
+        return tuple([event for is_own, event in events if is_own or event.key in sold])
+
+    return await ledger.read(look) if page.entries else (), page.next_after
 
 
 async def news(ledger: Ledger, after: int, limit: int) -> list[dict[str, Any]]:
     """What happened behind entry `after` at any terminal, with how the payment stands now, for a person who watches."""
     page = await ledger.entries(after=after, limit=limit, kinds=_KINDS)
-    events = [_event(entry) for entry in page.entries]
 
     def look(connection: Connection) -> list[dict[str, Any]]:
         told = []
-        for event in events:
+        for event in [_event(connection, entry) for entry in page.entries]:
             standing = find_payment(connection, request_key(event.key))
             if standing is not None:
                 recorded = standing.recorded
@@ -69,7 +73,7 @@ async def news(ledger: Ledger, after: int, limit: int) -> list[dict[str, Any]]:
     return await ledger.read(look)
 
 
-def _event(entry: RecordedEntry) -> Event:
+def _event(connection: Connection, entry: RecordedEntry) -> Event:
     match entry.kind:
         case entries.SALE:
             return _of(entry, body_of(entry, entries.SaleEntry).asked.key, "payment", PaymentState.APPROVED)
@@ -77,10 +81,11 @@ def _event(entry: RecordedEntry) -> Event:
             intent = body_of(entry, entries.IntentEntry)
             return _of(entry, intent.payment, VERBS[OperationKind(intent.operation.kind)], PaymentState.CHECKING)
         case entries.OUTCOME:
-            return _outcome(entry)
+            return _outcome(connection, entry)
         case entries.REFUND:
             refund = body_of(entry, entries.UndoEntry)
-            return _of(entry, refund.payment, "refund", state_after_refund(refund))
+            state = _unless_wanted_back(connection, entry, refund.payment, state_after_refund(refund))
+            return _of(entry, refund.payment, "refund", state)
         case entries.REVERSAL:
             return _of(entry, body_of(entry, entries.UndoEntry).payment, "reversal", PaymentState.REVERSED)
         case entries.REVERSAL_WANTED:
@@ -89,13 +94,24 @@ def _event(entry: RecordedEntry) -> Event:
             return _of(entry, body_of(entry, entries.TombstoneEntry).payment, "reversal", PaymentState.CANCELLED)
 
 
-def _outcome(entry: RecordedEntry) -> Event:
+def _outcome(connection: Connection, entry: RecordedEntry) -> Event:
     body = body_of(entry, entries.OutcomeEntry)
-    # Where money was not given back the payment stands; how much of it went back before is `status`'s to say.
-    state = STATE_AFTER[OperationKind(body.kind), OperationState(body.state)] or PaymentState.APPROVED
+    state = STATE_AFTER[OperationKind(body.kind), OperationState(body.state)]
+    if state is None:  # the money was not given back: the payment stands as before
+        was_refunded = refunded_before(connection, body.payment, entry.seq)
+        state = PaymentState.PARTLY_REFUNDED if was_refunded else PaymentState.APPROVED
     if state is PaymentState.EXPIRED and body.request is not None:
         state = PaymentState.CHECKING  # given up for a reversal, told by the entry that follows it in the same commit
+    state = _unless_wanted_back(connection, entry, body.payment, state)
     return _of(entry, body.payment, VERBS[OperationKind(body.kind)], state, body.code)
+
+
+def _unless_wanted_back(
+    connection: Connection, entry: RecordedEntry, payment: bytes, state: PaymentState
+) -> PaymentState:
+    """`state`, or being checked where a reversal was durable by then: nobody may take it for a sale that stands."""
+    keeps_money = state in (PaymentState.APPROVED, PaymentState.AUTHORISED, PaymentState.PARTLY_REFUNDED)
+    return PaymentState.CHECKING if keeps_money and wanted_back_before(connection, payment, entry.seq) else state
 
 
 def _of(entry: RecordedEntry, key: bytes, verb: str, state: PaymentState, code: str | None = None) -> Event:

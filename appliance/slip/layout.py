@@ -37,10 +37,13 @@ WORDS: Final[dict[Standing, tuple[str, str]]] = {
     Standing.REFUNDED: ("REFUNDED", ""),
     Standing.REVERSED: ("REVERSED", "The sale does not stand."),
     Standing.CANCELLED: ("CANCELLED", "No payment was taken, and none will be."),
+    Standing.NOT_GIVEN_BACK: ("NOT GIVEN BACK", "A refund or reversal was refused: the payment stands as before."),
 }
 """What each standing is called, and what it means where the word is not enough."""
 
-_SETTLED: Final = frozenset({Standing.PAID, Standing.PARTLY_REFUNDED, Standing.REFUNDED, Standing.REVERSED})
+_SETTLED: Final = frozenset(
+    {Standing.PAID, Standing.PARTLY_REFUNDED, Standing.REFUNDED, Standing.REVERSED, Standing.NOT_GIVEN_BACK}
+)
 _TENDERS: Final = {"cash": "Cash", "card": "Card"}
 
 

@@ -163,8 +163,8 @@ class Printing:
         return lay_out(read.slip, self._reader.shop, read.proof, width=self._columns, is_copy=True)
 
     def _is_news(self, slip: Slip, entry: RecordedEntry) -> bool:
-        """Whether a customer stands there because of `entry`."""
-        is_newest = slip.entry_seq == entry.seq and slip.standing in _PRINTED
+        """Whether a customer stands there because of `entry`; a refusal to give back leaves the first original true."""
+        is_newest = slip.entry_seq == entry.seq and slip.standing in _PRINTED and slip.proven in _PRINTED
         return is_newest and self._clock.now_ms() - entry.time_ms <= FRESH_MS and not _was_stored(slip)
 
     async def _is_for_cash(self, entry: RecordedEntry) -> bool:

@@ -5,6 +5,7 @@ Owns which entries a slip is made of. Changes nothing; a slip without a signatur
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,18 +13,18 @@ from typing import Final
 from appliance.ledger.archive import Archive
 from appliance.ledger.entry import Entry
 from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey
 from appliance.model.limits import SIGNATURE_WAIT_MS
-from appliance.payment.history import history_seqs
+from appliance.payment.guards import require_payment
+from appliance.payment.records import StandingPayment, find_request
 from appliance.slip.layout import Proof
 from appliance.slip.link import proof_link
 from appliance.slip.slip import ShopFace, Slip, is_told_by_two, read_slip
 
-_ENTRIES_EACH_END: Final = 4
-"""A payment tried anew for days has hundreds of entries; its slip needs the sale, what was asked, and the end."""
-
 NO_PAGE: Final = "No page to check slips at is set up (slip.page_url)."
 NOT_SIGNED: Final = "Recorded. The signature that proves it is still to come: ask for a copy."
+NOT_TOLD: Final = "How it stands rests on more entries than a code has room for: ask for the proof as a file."
 TOO_LONG: Final = "The proof of this sale is too long for a code: ask for it as a file."
 
 
@@ -48,11 +49,11 @@ class SlipReader:
         """The slip of the payment that `key` (its own or its refund's) is about.
 
         Raises:
-            Rejected: `payment_unknown`, `entry_pruned`.
+            Rejected: `payment_unknown`, `slip_not_of_a_payment` (an act at the till), `entry_pruned`.
             Unavailable: `ledger_busy`.
         """
         found, slip = await self._found(key)
-        return ReadSlip(slip=slip, proof=await self._proof(found))
+        return ReadSlip(slip=slip, proof=await self._proof(found, slip))
 
     async def slip(self, key: RequestKey) -> Slip:
         """As `read`, without a proof: waits for no signature."""
@@ -60,19 +61,38 @@ class SlipReader:
         return slip
 
     async def _found(self, key: RequestKey) -> tuple[Sequence[Entry], Slip]:
-        _, seqs = await self._archive.read(lambda connection: history_seqs(connection, key))
-        chosen = tuple(sorted({*seqs[:_ENTRIES_EACH_END], *seqs[-_ENTRIES_EACH_END:]}))
-        found = await self._archive.entries(chosen)
-        return found, read_slip(found, await self._ledger.disclosures(chosen[0]))
+        """The payment's first and newest entry; what lies between, hundreds of attempts maybe, is in its standing."""
+        stands = await self._archive.read(lambda connection: _standing_of(connection, key))
+        found = await self._archive.entries(stands.recorded.entry_seqs)
+        return found, read_slip(found, await self._ledger.disclosures(found[0].seq), stands)
 
-    async def _proof(self, found: Sequence[Entry]) -> Proof:
+    async def _proof(self, found: Sequence[Entry], slip: Slip) -> Proof:
         log = self._ledger.statement.origin
-        if not self._page_url:
-            return Proof(log=log, missing=NO_PAGE)
-        if not is_told_by_two(found):
-            return Proof(log=log, missing=TOO_LONG)
-        receipt = await self._ledger.receipts(tuple(sorted({found[0].seq, found[-1].seq})), SIGNATURE_WAIT_MS)
+        if (missing := why_no_code(slip, found[-1], self._page_url)) is not None:
+            return Proof(log=log, missing=missing)
+        receipt = await self._ledger.receipts(tuple([entry.seq for entry in found]), SIGNATURE_WAIT_MS)
         if receipt is None:
             return Proof(log=log, missing=NOT_SIGNED)
-        link = proof_link(self._page_url, receipt.encode())
-        return Proof(log=log, link=link, missing="" if link else TOO_LONG)
+        return with_code(log, self._page_url, receipt.encode())
+
+
+def why_no_code(slip: Slip, newest: Entry, page_url: str) -> str | None:
+    """The sentence instead of a code that nobody could read rightly; None where one can be made."""
+    if not page_url:
+        return NO_PAGE
+    return None if is_told_by_two(slip, newest) else NOT_TOLD
+
+
+def with_code(log: str, page_url: str, receipt_file: bytes) -> Proof:
+    """The proof by a code, if it is short enough for one."""
+    link = proof_link(page_url, receipt_file)
+    return Proof(log=log, link=link, missing="" if link else TOO_LONG)
+
+
+def _standing_of(connection: sqlite3.Connection, key: RequestKey) -> StandingPayment:
+    known = find_request(connection, key)
+    if known is None:
+        raise Rejected("payment_unknown", f"no entry concerns {key}")
+    if known.payment is None:
+        raise Rejected("slip_not_of_a_payment", f"entry {known.seq} is about no payment")
+    return require_payment(connection, known.payment)

@@ -23,6 +23,7 @@ from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.payment.entry_body import state_after_refund
+from appliance.payment.records import StandingPayment
 from appliance.wire import entries
 
 BodyT = TypeVar("BodyT", bound=msgspec.Struct)
@@ -31,7 +32,10 @@ _PERSONAL: Final = ("cashier", "customer")
 
 
 class Standing(StrEnum):
-    """What a slip may say of the money. No entry proves `ACCEPTED_OFFLINE` yet."""
+    """What a slip may say of the money. No entry proves `ACCEPTED_OFFLINE` yet.
+
+    `NOT_GIVEN_BACK` is what the end of a refused refund or reversal says by itself: the payment stands as before.
+    """
 
     PAID = "paid"
     AUTHORISED = "authorised"
@@ -44,6 +48,7 @@ class Standing(StrEnum):
     REFUNDED = "refunded"
     REVERSED = "reversed"
     CANCELLED = "cancelled"
+    NOT_GIVEN_BACK = "not_given_back"
 
 
 _STANDING: Final[dict[PaymentState, Standing]] = {
@@ -58,6 +63,11 @@ _STANDING: Final[dict[PaymentState, Standing]] = {
     PaymentState.REVERSED: Standing.REVERSED,
     PaymentState.CANCELLED: Standing.CANCELLED,
 }
+
+_KEEPS_MONEY: Final = frozenset({Standing.PAID, Standing.AUTHORISED, Standing.PARTLY_REFUNDED, Standing.NOT_GIVEN_BACK})
+_REFUSED_REVERSALS: Final = frozenset(
+    {(OperationKind.REVERSE, OperationState.REJECTED), (OperationKind.CANCEL, OperationState.REJECTED)}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +98,14 @@ class Slip:
         terminal: who caused the newest entry.
         sale: None where no sale ever came.
         entry_seq, entry_hash, time_ms: of the newest entry about the payment.
+        proven: what the first and the newest entry tell by themselves; the standing may rest on others.
         captured_minor: what a capture took of what was held; None where nothing was captured later.
         personal: opened values by name, in the order they are printed.
     """
 
     key: str
     standing: Standing
+    proven: Standing
     terminal: str
     sale: entries.SaleFacts | None
     given_back: GivenBack | None
@@ -104,9 +116,13 @@ class Slip:
     captured_minor: int | None = None
 
 
-def read_slip(found: Sequence[Entry], disclosures: Iterable[Disclosure] = ()) -> Slip:
+def read_slip(
+    found: Sequence[Entry], disclosures: Iterable[Disclosure] = (), stands: StandingPayment | None = None
+) -> Slip:
     """The slip of a payment from its entries: at least the first and the newest, in the order of the log.
 
+    Args:
+        stands: what the ledger's tables say after all of its entries; None where nobody has more than `found`.
     Raises:
         Rejected: `slip_not_of_a_payment`: the entries are not about one payment.
     """
@@ -115,42 +131,57 @@ def read_slip(found: Sequence[Entry], disclosures: Iterable[Disclosure] = ()) ->
     if newest is None or len({payment_of(entry) for entry in found}) != 1:
         raise Rejected("slip_not_of_a_payment", "expected the entries of one payment")
     opened = {disclosure.name: disclosure.value for disclosure in disclosures}
-    standing = _standing(newest, was_refunded=any(entry.kind == entries.REFUND for entry in found))
-    if standing is Standing.PAID and any(entry.kind == entries.REVERSAL_WANTED for entry in found):
-        standing = Standing.CHECKING  # charged after somebody asked for its reversal: that is still to come
     return Slip(
         key=str(uuid.UUID(bytes=payment_of(newest))),
-        standing=standing,
+        standing=_told_by(found) if stands is None else _STANDING[stands.recorded.state],
+        proven=_told_by((found[0], newest)),
         terminal=entries.terminal_of(newest.actor),
         sale=sold,
         given_back=_given_back(newest),
         entry_seq=newest.seq,
         entry_hash=entry_hash(newest.encoded),
         time_ms=newest.time_ms,
-        captured_minor=next((amount for entry in found if (amount := _captured(entry)) is not None), None),
+        captured_minor=_captured(found) if stands is None else _charged_later(stands, sold),
         personal=tuple([(name, opened[name].decode()) for name in _PERSONAL if name in opened]),
     )
 
 
-def is_told_by_two(found: Sequence[Entry]) -> bool:
-    """Whether the first and the newest entry alone tell the standing: what a link can prove has no room for more."""
-    newest = found[-1]
-    if newest.kind != entries.OUTCOME:
-        return True
-    is_wanted_back = any(entry.kind == entries.REVERSAL_WANTED for entry in found)
-    return not is_wanted_back and _body(newest, entries.OutcomeEntry).kind == OperationKind.AUTHORISE
+def is_told_by_two(slip: Slip, newest: Entry) -> bool:
+    """Whether whoever follows a link, which has room for two entries, reads the standing of `slip` from them."""
+    if slip.proven is not slip.standing:
+        return False
+    # The page reads the outcome of a sale only: what came of a capture or a refusal hangs on entries between.
+    return newest.kind != entries.OUTCOME or _body(newest, entries.OutcomeEntry).kind == OperationKind.AUTHORISE
 
 
-def _standing(newest: Entry, *, was_refunded: bool) -> Standing:
+def _told_by(found: Sequence[Entry]) -> Standing:
+    """What these entries prove, should there be no others between."""
+    standing = _standing(found[-1])
+    if standing is Standing.NOT_GIVEN_BACK and any(entry.kind == entries.REFUND for entry in found):
+        standing = Standing.PARTLY_REFUNDED
+    return Standing.CHECKING if standing in _KEEPS_MONEY and _is_wanted_back(found) else standing
+
+
+def _is_wanted_back(found: Sequence[Entry]) -> bool:
+    """Whether a reversal was asked for whose end is still to come."""
+    is_wanted = False
+    for entry in found:
+        if entry.kind == entries.REVERSAL_WANTED:
+            is_wanted = True
+        elif entry.kind == entries.OUTCOME:
+            outcome = _body(entry, entries.OutcomeEntry)
+            is_wanted &= (outcome.kind, outcome.state) not in _REFUSED_REVERSALS
+    return is_wanted
+
+
+def _standing(newest: Entry) -> Standing:
     match newest.kind:
         case entries.SALE:
             return Standing.PAID
         case entries.OUTCOME:
             outcome = _body(newest, entries.OutcomeEntry)
             after = STATE_AFTER[OperationKind(outcome.kind), OperationState(outcome.state)]
-            if after is None:  # the card's side refused to give money back: the payment stands as before
-                return Standing.PARTLY_REFUNDED if was_refunded else Standing.PAID
-            return _STANDING[after]
+            return Standing.NOT_GIVEN_BACK if after is None else _STANDING[after]
         case entries.REFUND:
             return _STANDING[state_after_refund(_body(newest, entries.UndoEntry))]
         case entries.REVERSAL:
@@ -168,8 +199,16 @@ def _given_back(newest: Entry) -> GivenBack | None:
     return GivenBack(currency=undo.currency, cash_minor=undo.cash, card_minor=undo.card, left_minor=undo.left)
 
 
-def _captured(entry: Entry) -> int | None:
-    return _body(entry, entries.OutcomeEntry).amount if entry.kind == entries.OUTCOME else None
+def _captured(found: Sequence[Entry]) -> int | None:
+    outcomes = [_body(entry, entries.OutcomeEntry) for entry in found if entry.kind == entries.OUTCOME]
+    return next((outcome.amount for outcome in outcomes if outcome.amount is not None), None)
+
+
+def _charged_later(stands: StandingPayment, sale: entries.SaleFacts | None) -> int | None:
+    """Only a card alone is captured later, so all that was ever kept of the payment is its capture."""
+    if sale is None or sale.capture == "at_once" or not stands.is_complete:
+        return None
+    return stands.left.cash_minor + stands.left.card_minor + stands.recorded.refunded_minor
 
 
 def _sale(entry: Entry) -> entries.SaleFacts | None:

@@ -69,10 +69,9 @@ def _from_file(arguments: argparse.Namespace) -> dict[str, Any]:
     from appliance.ledger.receipt import RECEIPT_BYTES_MAX, verify_receipt
     from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
     from appliance.slip.layout import Proof, lay_out
-    from appliance.slip.link import proof_link
     from appliance.slip.paper_text import zone_of
     from appliance.slip.plain import plain_text
-    from appliance.slip.reader import NO_PAGE, TOO_LONG
+    from appliance.slip.reader import why_no_code, with_code
     from appliance.slip.slip import ShopFace, read_slip
 
     if arguments.trust is None:
@@ -81,9 +80,9 @@ def _from_file(arguments: argparse.Namespace) -> dict[str, Any]:
     file = read_named(arguments.file, RECEIPT_BYTES_MAX)
     verified = verify_receipt(file, trust.keys)
     origin = trust.logs[verified.log_id].origin
-    link = proof_link(arguments.page_url, file) if arguments.page_url else None
-    proof = Proof(log=origin, link=link, missing="" if link else TOO_LONG if arguments.page_url else NO_PAGE)
     slip = read_slip(verified.entries, [disclosure for _, disclosure in verified.disclosures])
+    missing = why_no_code(slip, verified.entries[-1], arguments.page_url)
+    proof = with_code(origin, arguments.page_url, file) if missing is None else Proof(log=origin, missing=missing)
     face = ShopFace(name=arguments.shop or origin.split("/")[0], zone=zone_of(arguments.zone))
     page = lay_out(slip, face, proof, width=arguments.width, is_copy=True)
     return {
@@ -91,6 +90,6 @@ def _from_file(arguments: argparse.Namespace) -> dict[str, Any]:
         "standing": slip.standing.value,
         "seq": slip.entry_seq,
         "entry_hash": slip.entry_hash.hex(),
-        "link": link,
+        "link": proof.link,
         "text": plain_text(page, width=arguments.width),
     }

@@ -90,6 +90,7 @@ def slip(standing: Standing, sale: SaleFacts | None = CARD, given_back: GivenBac
     return Slip(
         key="01a0c450-6c00-7000-8000-000000000001",
         standing=standing,
+        proven=standing,
         terminal="till-1",
         sale=sale,
         given_back=given_back,
@@ -117,6 +118,7 @@ SLIPS: Final[dict[str, Slip]] = {
     "refunded": slip(Standing.REFUNDED, DOLLARS, GivenBack(currency="USD", cash_minor=500, card_minor=1645)),
     "reversed": slip(Standing.REVERSED, CARD, GivenBack(currency="EUR", cash_minor=0, card_minor=990)),
     "cancelled": slip(Standing.CANCELLED, None),
+    "not_given_back": slip(Standing.NOT_GIVEN_BACK),
 }
 
 

@@ -25,6 +25,7 @@ from appliance.slip.slip import ShopFace
 from appliance.wire import till_entries
 from tests.fakes.log import asked
 from tests.fakes.printer import FakePrinter
+from tests.fakes.provider import Switch
 from tests.unit.payment.shop import Shop, open_shop
 
 WAIT_S = 60
@@ -144,6 +145,19 @@ async def test_refund_is_printed_and_what_is_declined_is_not(tmp_path: Path) -> 
         await box.shop.pipeline.refund(box.shop.request("refund", {"of": key}))
         await box.next_result()
         assert [("REFUNDED" in text, "DECLINED" in text) for text in box.texts()] == [(False, False), (True, False)]
+
+
+async def test_refused_refund_prints_no_second_original(tmp_path: Path) -> None:
+    async with paper(tmp_path) as box:
+        of = await box.sell(CARD)
+        await box.next_result()
+        box.shop.provider.strike(Switch.REFUSE)
+        await box.shop.pipeline.refund(box.shop.request("refund", {"of": of}))
+        await box.shop.works_done()
+        await box.sell(CASH)
+        await box.next_result()
+        assert ["12.50" in text for text in box.texts()] == [True, True], "one page for each sale"
+        assert "Cash" in box.texts()[1]
 
 
 async def test_stored_sale_that_is_handed_over_later_prints_nothing(tmp_path: Path) -> None:

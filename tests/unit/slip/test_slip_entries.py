@@ -60,9 +60,10 @@ def test_newest_entry_decides_the_standing(seqs: Sequence[int], standing: Standi
 def test_charge_whose_reversal_is_still_to_come_is_being_checked() -> None:
     (intent, outcome) = found(6, 7)
     story = [intent, reversal_wanted(3), outcome]
-    assert read_slip(story).standing is Standing.CHECKING
-    assert not is_told_by_two(story)  # a link with the two ends alone would say "paid"
-    assert is_told_by_two([intent, outcome])
+    slip = read_slip(story)
+    assert slip.standing is Standing.CHECKING
+    assert not is_told_by_two(slip, outcome)  # a link with the two ends alone would say "paid"
+    assert is_told_by_two(read_slip([intent, outcome]), outcome)
 
 
 @pytest.mark.parametrize("seqs", [(), (4, 5), (2,), (6, 9)])

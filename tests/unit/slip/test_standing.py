@@ -1,0 +1,133 @@
+"""What a slip says of a payment that was asked for many times: the log's standing, not that of a few entries."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from appliance.ledger.archive import Archive
+from appliance.ledger.entry import decode
+from appliance.model.errors import Rejected
+from appliance.model.ids import request_key
+from appliance.slip.layout import lay_out
+from appliance.slip.plain import plain_text
+from appliance.slip.reader import NOT_TOLD, ReadSlip, SlipReader
+from appliance.slip.slip import ShopFace, Standing, read_slip
+from tests.fakes.provider import Switch
+from tests.unit.payment.shop import SETTLE_MS, Shop, open_shop
+from tests.unit.payment.test_capture import capture, held
+from tests.unit.payment.test_refund import refund, sold
+
+REFUSALS = 5
+
+
+@asynccontextmanager
+async def shop_with_slips(folder: Path) -> AsyncIterator[tuple[Shop, SlipReader]]:
+    async with open_shop(folder) as shop:
+        archive = await Archive.open(folder, lambda: shop.ledger.tail)
+        face = ShopFace(name="Corner Shop")
+        yield shop, SlipReader(ledger=shop.ledger, archive=archive, shop=face, page_url="https://shop.example/check/")
+        await archive.close()
+
+
+async def slip_of(reader: SlipReader, key: str) -> ReadSlip:
+    return await reader.read(request_key(key))
+
+
+async def test_part_refunded_between_many_refused_refunds_is_told(tmp_path: Path) -> None:
+    async with shop_with_slips(tmp_path) as (shop, reader):
+        of = await sold(shop, card=1000)
+        for number in range(2 * REFUSALS):
+            if number != REFUSALS:
+                shop.provider.strike(Switch.REFUSE)
+            await refund(shop, of, amount_minor=100)
+        read = await slip_of(reader, of)
+        assert read.slip.standing is Standing.PARTLY_REFUNDED
+        assert read.slip.proven is Standing.NOT_GIVEN_BACK
+        assert (read.proof.link, read.proof.missing) == (None, NOT_TOLD)
+
+
+async def test_refused_refund_of_a_whole_payment_leaves_it_paid(tmp_path: Path) -> None:
+    async with shop_with_slips(tmp_path) as (shop, reader):
+        of = await sold(shop, card=1000)
+        assert (await slip_of(reader, of)).proof.link is not None
+        shop.provider.strike(Switch.REFUSE)
+        await refund(shop, of)
+        read = await slip_of(reader, of)
+        assert read.slip.standing is Standing.PAID
+        assert (read.proof.link, read.proof.missing) == (None, NOT_TOLD)
+
+
+async def test_refused_reversal_ends_the_checking(tmp_path: Path) -> None:
+    async with shop_with_slips(tmp_path) as (shop, reader):
+        shop.provider.strike(Switch.FAIL_AFTER)
+        of = await sold(shop, card=1000)
+        await shop.pipeline.reverse(shop.request("reversal", {"of": of}))
+        assert (await slip_of(reader, of)).slip.standing is Standing.CHECKING
+        shop.provider.strike(Switch.REFUSE)
+        shop.clock.pass_time(2 * SETTLE_MS)
+        await shop.settle()
+        assert (await slip_of(reader, of)).slip.standing is Standing.PAID
+        assert (await refund(shop, of, amount_minor=400)).state == "partly_refunded"
+        assert (await slip_of(reader, of)).slip.standing is Standing.PARTLY_REFUNDED
+
+
+async def test_part_refunded_before_a_reversal_that_is_due_is_being_checked(tmp_path: Path) -> None:
+    async with shop_with_slips(tmp_path) as (shop, reader):
+        of = await sold(shop, card=1000)
+        shop.provider.strike(Switch.FAIL_AFTER)
+        await refund(shop, of, amount_minor=400)
+        await shop.pipeline.reverse(shop.request("reversal", {"of": of}))
+        shop.provider.strike(Switch.HANG_BEFORE)
+        shop.clock.pass_time(2 * SETTLE_MS)
+        await shop.resolver.look()
+        read = await slip_of(reader, of)
+        assert read.slip.standing is Standing.CHECKING
+        assert read.proof.link is None or read.slip.proven is Standing.CHECKING
+        shop.provider.let_go()
+        await shop.works_done()
+
+
+async def test_capture_is_told_behind_many_refusals(tmp_path: Path) -> None:
+    async with shop_with_slips(tmp_path) as (shop, reader):
+        of = await held(shop)
+        for _ in range(REFUSALS):
+            shop.provider.strike(Switch.REFUSE)
+            await capture(shop, of)
+        assert (await slip_of(reader, of)).slip.captured_minor is None
+        await capture(shop, of, amount_minor=1100)
+        for _ in range(REFUSALS):
+            shop.provider.strike(Switch.REFUSE)
+            await refund(shop, of, amount_minor=100)
+        await refund(shop, of, amount_minor=100)
+        read = await slip_of(reader, of)
+        assert (read.slip.standing, read.slip.captured_minor) == (Standing.PARTLY_REFUNDED, 1100)
+
+
+async def test_two_entries_alone_do_not_call_a_refused_refund_paid(tmp_path: Path) -> None:
+    async with shop_with_slips(tmp_path) as (shop, reader):
+        of = await sold(shop, card=1000)
+        await refund(shop, of, amount_minor=100)
+        shop.provider.strike(Switch.REFUSE)
+        await refund(shop, of, amount_minor=100)
+        receipt = await shop.ledger.receipts(await _ends(shop), 10_000)
+        assert receipt is not None
+        slip = read_slip([decode(proven.entry) for proven in receipt.entries])
+        assert slip.standing is Standing.NOT_GIVEN_BACK
+        text = plain_text(lay_out(slip, reader.shop, (await slip_of(reader, of)).proof), width=42)
+        assert "NOT GIVEN BACK" in text
+        assert "stands as before" in " ".join(text.split())
+
+
+async def test_unknown_key_has_no_slip(tmp_path: Path) -> None:
+    async with shop_with_slips(tmp_path) as (shop, reader):
+        with pytest.raises(Rejected, match="payment_unknown"):
+            await slip_of(reader, shop.new_key())
+
+
+async def _ends(shop: Shop) -> tuple[int, ...]:
+    ((first, last),) = await shop.rows("SELECT first, last FROM payments")
+    return first, last
