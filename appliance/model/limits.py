@@ -55,5 +55,6 @@ PAIRING_CODE_AGE_MAX_MS: Final = 10 * MINUTE_MS
 # The till. A day's close is one entry: its lists end here, the counts beside them do not.
 DRAWERS_MAX: Final = 128
 TAXES_LISTED_MAX: Final = 32
+TAX_RATES_MAX: Final = 64  # distinct (tax code, rate) that one terminal adds up in one drawer; no shop has as many
 OPEN_LISTED_MAX: Final = 64
 LATE_LISTED_MAX: Final = 64

@@ -7,9 +7,10 @@ what stands in no closed period yet stands in the next one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
+
+from appliance.model.limits import TAX_RATES_MAX
 
 
 class DrawerAct(StrEnum):
@@ -70,6 +71,10 @@ HELD: Final[Mapping[What, int]] = {
 
 Sums: TypeAlias = dict[Key, int]
 
+BY_TAX: Final = frozenset({What.GROSS, What.NET, What.TAX})
+OTHER_TAXES: Final = "(others)"
+"""What stands for the tax codes and rates beyond a limit; together they have the rate 0."""
+
 
 def labelled(what: What, label: str, rate: int = 0) -> Key:
     """The name of a total by tender (`label` is its kind) or by tax (`label` is the code, `rate` in basis points)."""
@@ -80,6 +85,12 @@ def parts_of(key: Key) -> tuple[What, str, int]:
     """What, label and rate of a total's name."""
     what, *rest = key.split(" ", 2)
     return (What(what), rest[1], int(rest[0])) if rest else (What(what), "", 0)
+
+
+def rates_of(sums: Iterable[Key]) -> set[tuple[str, int]]:
+    """Each tax code and rate that has a total of its own, in no order."""
+    rates = {(code, rate) for what, code, rate in map(parts_of, sums) if what in BY_TAX}
+    return rates - {(OTHER_TAXES, 0)}
 
 
 def held_minor(sums: Mapping[Key, int]) -> int:
@@ -101,12 +112,32 @@ def minus(now: Mapping[Key, int], before: Mapping[Key, int]) -> Sums:
     return {key: amount - before.get(key, 0) for key, amount in now.items() if amount != before.get(key, 0)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
-    """One period of a drawer, a terminal or the shop: after entry `after`, up to and with entry `until`."""
+class Tally:
+    """Totals that grow; a terminal that invents tax codes grows one total, not their number.
 
-    scope: Scope
-    name: str
-    number: int
-    after: int
-    until: int
+    * The first `TAX_RATES_MAX` pairs of tax code and rate have totals of their own, for ever; whatever comes after them
+      is added under `OTHER_TAXES`. So the order of what is added decides, and nothing else.
+    """
+
+    def __init__(self, sums: Sums) -> None:
+        self.sums = sums
+        self._rates: set[tuple[str, int]] | None = None
+
+    def add(self, more: Mapping[Key, int]) -> None:
+        """Add `more`, name by name."""
+        for key, amount in more.items():
+            name = key if key in self.sums else self._name(key)
+            self.sums[name] = self.sums.get(name, 0) + amount
+
+    def _name(self, key: Key) -> Key:
+        """Where a total that is not there yet is added."""
+        what, code, rate = parts_of(key)
+        if what not in BY_TAX:
+            return key
+        if self._rates is None:
+            self._rates = rates_of(self.sums)
+        if (code, rate) not in self._rates:
+            if len(self._rates) >= TAX_RATES_MAX:
+                return labelled(what, OTHER_TAXES)
+            self._rates.add((code, rate))
+        return key

@@ -7,11 +7,9 @@ from typing import Final
 
 from appliance.model.invariants import ensure
 from appliance.model.limits import TAXES_LISTED_MAX
-from appliance.model.till import Key, Scope, What, held_minor, labelled, parts_of
+from appliance.model.till import OTHER_TAXES, Key, Scope, What, held_minor, labelled, parts_of, rates_of
 from appliance.wire.till_entries import CashFacts, PeriodFacts, TaxFacts, TenderFacts, TotalsFacts
 
-OTHER_TAXES: Final = "(others)"
-"""One row for the tax codes and rates beyond the limit of a list."""
 _CASH_OF: Final = {
     "floats": What.FLOATS,
     "sales": What.CASH_SALES,
@@ -113,13 +111,11 @@ def _tender_facts(sums: Mapping[Key, int]) -> tuple[TenderFacts, ...]:
 
 
 def _tax_facts(sums: Mapping[Key, int]) -> tuple[TaxFacts, ...]:
-    by_tax = (What.GROSS, What.NET, What.TAX)
-    rates = sorted({(code, rate) for what, code, rate in map(parts_of, sums) if what in by_tax})
-    taxes = [_tax(sums, code, rate) for code, rate in rates]
-    listed, rest = taxes[:TAXES_LISTED_MAX], taxes[TAXES_LISTED_MAX:]
-    if rest:
-        others = [sum(getattr(tax, name) for tax in rest) for name in ("net", "tax", "gross")]
-        listed.append(TaxFacts(tax_code=OTHER_TAXES, net=others[0], tax=others[1], gross=others[2]))
+    taxes = [_tax(sums, code, rate) for code, rate in sorted(rates_of(sums))]
+    listed, rest = taxes[:TAXES_LISTED_MAX], [*taxes[TAXES_LISTED_MAX:], _tax(sums, OTHER_TAXES, 0)]
+    net, tax, gross = (sum(getattr(each, name) for each in rest) for name in ("net", "tax", "gross"))
+    if net or tax or gross:
+        listed.append(TaxFacts(tax_code=OTHER_TAXES, net=net, tax=tax, gross=gross))
     return tuple(listed)
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from appliance.ledger.draft import RecordedEntry
 from appliance.model.operation import OperationKind, OperationState
-from appliance.model.till import Scope, Sums, What, added, held_minor
+from appliance.model.till import Scope, Sums, Tally, What, held_minor
 from appliance.payment.entry_body import body_of
 from appliance.till.tally import act_sums, captured_sums, decode_sums, encode_sums, sale_sums, undo_sums
 from appliance.wire import entries, till_entries
@@ -91,7 +91,7 @@ class _Folding:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._drawers: dict[str, str] = {}
-        self._sums: dict[tuple[str, str], tuple[Sums, int]] = {}  # and the entry that changed them last
+        self._tallies: dict[tuple[str, str], tuple[Tally, int]] = {}  # and the entry that changed them last
         self._first_ms: int | None = None
         self._last = -1
 
@@ -117,15 +117,11 @@ class _Folding:
 
     def write(self) -> None:
         """Everything so far into the tables."""
-        for (terminal, drawer), (more, seq) in self._sums.items():
-            before = self._connection.execute(
-                "SELECT sums FROM till_totals WHERE terminal = ? AND drawer = ?", (terminal, drawer)
-            ).fetchone()
-            sums = more if before is None else added((decode_sums(before[0]), more))
-            self._connection.execute(
-                "INSERT OR REPLACE INTO till_totals VALUES (?, ?, ?, ?)", (terminal, drawer, encode_sums(sums), seq)
-            )
-        self._sums = {}
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO till_totals VALUES (?, ?, ?, ?)",
+            [(*place, encode_sums(tally.sums), seq) for place, (tally, seq) in self._tallies.items()],
+        )
+        self._tallies = {}
         self._connection.execute(
             "INSERT INTO till_news (one, first_ms, last) VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE"
             " SET first_ms = coalesce(first_ms, excluded.first_ms), last = excluded.last",
@@ -135,10 +131,17 @@ class _Folding:
 
     def _count(self, terminal: str, more: Sums) -> None:
         place = (terminal, self._drawer(terminal))
-        sums = self._sums.get(place, ({}, 0))[0]
-        for key, amount in more.items():
-            sums[key] = sums.get(key, 0) + amount
-        self._sums[place] = (sums, self._last)
+        known = self._tallies.get(place)
+        tally = self._tally(place) if known is None else known[0]
+        tally.add(more)
+        self._tallies[place] = (tally, self._last)
+
+    def _tally(self, place: tuple[str, str]) -> Tally:
+        """As it was written last: which rates have a total of their own hangs on what came before."""
+        row = self._connection.execute(
+            "SELECT sums FROM till_totals WHERE terminal = ? AND drawer = ?", place
+        ).fetchone()
+        return Tally({} if row is None else decode_sums(row[0]))
 
     def _drawer(self, terminal: str) -> str:
         if terminal not in self._drawers:
