@@ -43,7 +43,6 @@ _SIZES: Final = {
 _LL: Final = frozenset({0x22, 0x23, 0x2D, 0x8B, 0xA7, 0xD1, *range(0xF1, 0xF9)})  # two bytes Fx Fy: length 10x + y
 _LLL: Final = frozenset({0x24, 0x2E, 0x3C, 0x60, 0x9A, 0xAF})  # three bytes Fx Fy Fz
 AMOUNT_MAX: Final = 10**12 - 1
-APDU_BYTES_MAX: Final = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

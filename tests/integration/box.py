@@ -270,3 +270,11 @@ def running_box(
         yield box
     finally:
         box.close()
+
+
+def refused_with(box: RunningBox) -> str:
+    """The code with which the box refuses to start."""
+    with pytest.raises(StartFailed):
+        box.start()
+    (line,) = box.events("start.failed")
+    return str(line["code"])

@@ -14,7 +14,7 @@ from tpm2_pytss import ESYS_TR, TPM2_ALG, TPML_DIGEST_VALUES, TPMT_HA, TPMU_HA
 from appliance.crypto.owner import OwnerKey
 from appliance.ledger.genesis import STATEMENT_KIND, SignedGenesis, read_body
 from drivers.tpm.context import TpmContext
-from tests.integration.box import RunningBox, StartFailed, running_box
+from tests.integration.box import RunningBox, StartFailed, refused_with, running_box
 from tests.integration.till import CASH, Till, new_key, paired_till
 
 FAILING_SELF_TEST = """
@@ -39,14 +39,6 @@ def box(tmp_path: Path) -> Iterator[RunningBox]:
 def stopped(tmp_path: Path) -> Iterator[RunningBox]:
     with running_box(tmp_path, starts=False) as running:
         yield running
-
-
-def refused_with(box: RunningBox) -> str:
-    """The code with which the box refuses to start."""
-    with pytest.raises(StartFailed):
-        box.start()
-    (line,) = box.events("start.failed")
-    return str(line["code"])
 
 
 def assert_quarantined(box: RunningBox, till: Till) -> None:

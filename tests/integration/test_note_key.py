@@ -25,7 +25,7 @@ from appliance.model.errors import Rejected
 from provisioning.box import keep_box, make_box
 from provisioning.token import TokenKeys
 from tests.fakes.signer import FakeSigner
-from tests.integration.box import RunningBox, StartFailed, running_box
+from tests.integration.box import RunningBox, refused_with, running_box
 from tests.integration.test_succession import BEFORE, owner, succession, switched_off, switched_on
 from tests.integration.till import CASH, paired_till
 from tests.postgres import running_postgres
@@ -97,13 +97,6 @@ def until(box: RunningBox, path: str, is_enough: Callable[[int, bytes], bool]) -
         assert time.monotonic() < ends_at, (got, box.said())
         time.sleep(0.05)
     return got[1]
-
-
-def refused_with(box: RunningBox) -> str:
-    with pytest.raises(StartFailed):
-        box.start()
-    (line,) = box.events("start.failed")
-    return str(line["code"])
 
 
 def test_strangers_and_a_witness_believe_its_checkpoints_from_the_owner_alone(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import pytest
 from appliance.ledger.database import database_file
 from provisioning.token import write_softhsm_configuration
 from provisioning.verify.fork_check import check_fork
-from tests.integration.box import RunningBox, running_box
-from tests.integration.test_boot import assert_quarantined, refused_with
+from tests.integration.box import RunningBox, refused_with, running_box
+from tests.integration.test_boot import assert_quarantined
 from tests.integration.test_shown_head import shown
 from tests.integration.till import CASH, Till, paired_till
 

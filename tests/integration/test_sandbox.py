@@ -8,8 +8,6 @@ import re
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,14 +16,12 @@ from typing import Any
 
 import pytest
 
-from provisioning.box import find_module, make_box
+from provisioning.box import make_box
 from provisioning.cli import main
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.layout import SandboxFolder
-from provisioning.swtpm import missing_programs
+from tests.integration.sandbox import stopped_sandbox, tillstone
 
-PROJECT = Path(__file__).resolve().parents[2]
-SECONDS_MAX = 120.0
 BREAK_SAYS = {
     "byte": "verification names the first bad entry",
     "hsm": "the shop says: Selling. The HSM does not answer; ",
@@ -36,29 +32,9 @@ BREAK_SAYS = {
 }
 
 
-def tillstone(folder: Path, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "provisioning.cli", *words, "--dir", str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS_MAX,
-        check=False,
-        cwd=cwd or folder.parent,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sandbox that was opened and stopped once."""
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)}")
-    find_module()
-    folder = tmp_path_factory.mktemp("shop") / "sandbox"
-    with sandbox_for_a_while(SandboxFolder.at(folder), "--ports-from", "0"):
-        pass
-    return folder
+    return stopped_sandbox(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture

@@ -9,24 +9,15 @@ from pathlib import Path
 import pytest
 
 from appliance.config.load import load
-from provisioning.box import find_module
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.control import Control
 from provisioning.sandbox.layout import SandboxFolder
-from provisioning.swtpm import missing_programs
-from tests.integration.test_sandbox import tillstone
+from tests.integration.sandbox import stopped_sandbox, tillstone
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sandbox that was opened and stopped once."""
-    if missing := missing_programs():
-        pytest.skip(f"not installed: {', '.join(missing)}")
-    find_module()
-    folder = tmp_path_factory.mktemp("settings") / "sandbox"
-    with sandbox_for_a_while(SandboxFolder.at(folder), "--ports-from", "0"):
-        pass
-    return folder
+    return stopped_sandbox(tmp_path_factory.mktemp("settings"))
 
 
 @pytest.fixture

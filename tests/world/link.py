@@ -18,7 +18,7 @@ from appliance.runtime.deadline import Deadline
 from provisioning.terminal.link import Link, Reply
 from provisioning.terminal.signing import Encoding
 from tests.world.box import WorldBox
-from tests.world.loop import Machine, WorldLoop
+from tests.world.loop import Machine, WorldLoop, hand_over
 
 FAULTS: Final[dict[str, int]] = {
     "no_connection": 3,
@@ -94,12 +94,7 @@ class WorldLink(Link):
         answered = await box.serve(verb, body)
         if reply is not None:
             lan = self._lan
-            lan.loop.on(lan.wire, lan.randomness.uniform(0.0005, 0.01), lambda: _hand_over(reply, answered))
-
-
-def _hand_over(reply: asyncio.Future[tuple[int, bytes]], answered: tuple[int, bytes]) -> None:
-    if not reply.done():
-        reply.set_result(answered)
+            lan.loop.on(lan.wire, lan.randomness.uniform(0.0005, 0.01), lambda: hand_over(reply, answered))
 
 
 def _open_box(lan: Lan) -> WorldBox | None:

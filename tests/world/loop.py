@@ -245,3 +245,9 @@ class WorldClock:
 
     async def sleep(self, duration_ms: int) -> None:
         await asyncio.sleep(duration_ms / 1_000)
+
+
+def hand_over(reply: asyncio.Future[T], said: T) -> None:
+    """Answer whoever still waits."""
+    if not reply.done():
+        reply.set_result(said)

@@ -31,7 +31,7 @@ from provisioning.sandbox import stripe_twin_api as api
 from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters, refusal
 from provisioning.sandbox.stripe_twin_routes import route
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
-from tests.world.loop import Machine, WorldLoop
+from tests.world.loop import Machine, WorldLoop, hand_over
 
 TRAVEL_S_MAX: Final = 28.0  # the box gives a request 30 s, and counts on none arriving later
 LIST_LAG_S_MAX: Final = 20.0
@@ -136,7 +136,7 @@ class Network:
         if fault.startswith("delay"):
             travel_s = self._random.uniform(1.0, TRAVEL_S_MAX)
         if fault == "delay_unheard":
-            self._loop.on(self._machine, 0.1, lambda: _hand_over(reply, Unknown(reason="connection_lost")))
+            self._loop.on(self._machine, 0.1, lambda: hand_over(reply, Unknown(reason="connection_lost")))
         self._loop.on(self._machine, travel_s, lambda: self._arrive(method, path, parameters, key, fault, reply))
         return await reply
 
@@ -177,7 +177,7 @@ class Network:
                 answered = self._twin.serve(method, path, lagging, key, forget=fault == "error_after")
                 said = self._tell(answered, fault)
         if said is not None:
-            self._loop.on(self._machine, self._random.uniform(0.01, 0.3), lambda: _hand_over(reply, said))
+            self._loop.on(self._machine, self._random.uniform(0.01, 0.3), lambda: hand_over(reply, said))
 
     def _lagging(self, method: str, path: str, parameters: Parameters) -> Parameters:
         if method == "GET" and path == "/v1/payment_intents" and self.weather.list_lag_s:
@@ -228,11 +228,6 @@ def open_provider(network: Network, clock: Clock, jitter: random.Random) -> Stri
     session = NetworkSession(network=network, clock=clock)
     readers = ReaderPayments(session=session, clock=clock, jitter=jitter, wait_ms=READER_WAIT_MS)
     return StripeProvider(session=session, readers=readers)
-
-
-def _hand_over(reply: asyncio.Future[Reply | NotSent | Unknown], said: Reply | Unknown) -> None:
-    if not reply.done():
-        reply.set_result(said)
 
 
 def _flat(parameters: dict[str, Any]) -> dict[str, str]:
