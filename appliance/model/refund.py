@@ -36,8 +36,18 @@ class Share:
         return self.cash_minor + self.card_minor
 
 
-def parts_worth_minor(sale: Sale, returned: Mapping[int, int], parts: Sequence[Part]) -> int:
-    """What `parts` of the sale's lines cost, after the quantities in `returned` (by line) went back before.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """What something cost under one tax code and rate: `gross_minor` with the tax, which is 0 where none was stated."""
+
+    tax_code: str
+    tax_rate_basis_points: int
+    gross_minor: int
+    tax_minor: int
+
+
+def parts_worth(sale: Sale, returned: Mapping[int, int], parts: Sequence[Part]) -> tuple[Worth, ...]:
+    """What `parts` of the sale's lines cost, by tax, after the quantities in `returned` (by line) went back before.
 
     Raises:
         Rejected: `line_unknown`, `line_already_refunded`.
@@ -55,7 +65,14 @@ def parts_worth_minor(sale: Sale, returned: Mapping[int, int], parts: Sequence[P
                 f" saw {part.quantity_thousandths}",
             )
         after[part.index] = after.get(part.index, 0) + part.quantity_thousandths
-    return _worth_minor(sale, after) - _worth_minor(sale, returned)
+    before = _worth(sale, returned)
+    return tuple(
+        [
+            Worth(tax_code=code, tax_rate_basis_points=rate, gross_minor=gross - was[0], tax_minor=tax - was[1])
+            for (code, rate), (gross, tax) in sorted(_worth(sale, after).items())
+            if (gross, tax) != (was := before.get((code, rate), (0, 0)))
+        ]
+    )
 
 
 def shared(amount_minor: int, left: Share, *, cash_step_minor: int, slack_minor: int = 0) -> Share:
@@ -82,21 +99,23 @@ def shared(amount_minor: int, left: Share, *, cash_step_minor: int, slack_minor:
     return share
 
 
-def _worth_minor(sale: Sale, returned: Mapping[int, int]) -> int:
-    worth = 0
+def _worth(sale: Sale, returned: Mapping[int, int]) -> dict[tuple[str, int], tuple[int, int]]:
+    """Gross and tax by tax code and rate."""
     by_rate: dict[tuple[str, int], int] = {}
     for index, quantity in returned.items():
         line = sale.lines[index]
-        part = _part(line.total_minor, quantity, line.quantity_thousandths)
         rate = (line.tax_code, line.tax_rate_basis_points)
-        by_rate[rate] = by_rate.get(rate, 0) + part
-        worth += part
-    if sale.prices is Prices.TAX_ADDED:
-        # There the net of a rate is the sum of its lines.
-        worth += sum(
-            _part(tax.tax_minor, by_rate.get((tax.tax_code, tax.rate_basis_points), 0), tax.net_minor)
-            for tax in sale.taxes
-        )
+        by_rate[rate] = by_rate.get(rate, 0) + _part(line.total_minor, quantity, line.quantity_thousandths)
+    stated = {(tax.tax_code, tax.rate_basis_points): tax for tax in sale.taxes}
+    worth = {}
+    for rate, lines_minor in by_rate.items():
+        tax_minor = 0
+        if rate in stated:
+            tax = stated[rate]
+            # Where the tax is added the net of a rate is the sum of its lines, else the gross is.
+            whole_minor = tax.net_minor + (0 if sale.prices is Prices.TAX_ADDED else tax.tax_minor)
+            tax_minor = _part(tax.tax_minor, lines_minor, whole_minor)
+        worth[rate] = (lines_minor + (tax_minor if sale.prices is Prices.TAX_ADDED else 0), tax_minor)
     return worth
 
 

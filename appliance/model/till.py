@@ -54,6 +54,8 @@ class What(StrEnum):
     GROSS = "gross"  # by tax code and rate: what the lines come to, with tax
     NET = "net"  # by tax code and rate, as the tills stated
     TAX = "tax"
+    GROSS_BACK = "gross_back"  # by tax code and rate: what refunds by line gave back, with tax
+    TAX_BACK = "tax_back"
 
 
 Key: TypeAlias = str
@@ -71,7 +73,7 @@ HELD: Final[Mapping[What, int]] = {
 
 Sums: TypeAlias = dict[Key, int]
 
-BY_TAX: Final = frozenset({What.GROSS, What.NET, What.TAX})
+BY_TAX: Final = frozenset({What.GROSS, What.NET, What.TAX, What.GROSS_BACK, What.TAX_BACK})
 OTHER_TAXES: Final = "(others)"
 """What stands for the tax codes and rates beyond a limit; together they have the rate 0."""
 

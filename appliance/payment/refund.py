@@ -14,7 +14,7 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.payment import AuthenticatedRequest
-from appliance.model.refund import Part, Share, parts_worth_minor, shared
+from appliance.model.refund import Part, Share, Worth, parts_worth, shared
 from appliance.model.sale import Sale, TenderKind
 from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.give_back import GiveBack
@@ -22,7 +22,7 @@ from appliance.payment.guards import Unchanged, require_known, require_standing,
 from appliance.payment.looking import look, until_unchanged
 from appliance.payment.records import StandingPayment, returned_lines, sale_facts
 from appliance.payment.sale_facts import sale_of
-from appliance.wire.entries import RefundFacts
+from appliance.wire.entries import RefundFacts, ReturnedTax
 from appliance.wire.requests import RefundBody
 
 
@@ -62,32 +62,45 @@ class Refund:
         require_standing(standing)
         if standing.held_minor:
             raise Rejected("payment_not_captured", "the card was not charged yet: reverse the payment instead")
-        share = await self._share(standing, body)
+        share, taxes = await self._share(standing, body)
         facts = RefundFacts(
             cash=share.cash_minor,
             card=share.card_minor,
             left=standing.left.total_minor - share.total_minor,
             lines=body.lines,
+            taxes=taxes,
             reason=body.reason,
         )
         guard = Unchanged(standing=standing, fresh=unused(identity.key))
         await self._give_back.refund(facts, guard, identity)
 
-    async def _share(self, standing: StandingPayment, body: RefundBody) -> Share:
+    async def _share(self, standing: StandingPayment, body: RefundBody) -> tuple[Share, tuple[ReturnedTax, ...]]:
+        """What goes back, and how it is split by tax: only lines tell."""
         left = standing.left
         if body.amount_minor is not None:
-            return shared(body.amount_minor, left, cash_step_minor=self._cash_step_minor)
+            return shared(body.amount_minor, left, cash_step_minor=self._cash_step_minor), ()
         if not body.lines:
-            return left
+            return left, ()
         sold = await self._ledger.read(lambda connection: _sold(connection, standing))
         parts = [Part(index=line.index, quantity_thousandths=line.quantity_thousandths) for line in body.lines]
         has_cash = any(tender.kind is TenderKind.CASH for tender in sold.sale.tenders)
-        return shared(
-            parts_worth_minor(sold.sale, sold.returned, parts),
+        worth = parts_worth(sold.sale, sold.returned, parts)
+        share = shared(
+            sum(each.gross_minor for each in worth),
             left,
             cash_step_minor=self._cash_step_minor,
             slack_minor=self._cash_step_minor - 1 if has_cash else 0,
         )
+        return share, tuple([_returned(each) for each in worth])
+
+
+def _returned(worth: Worth) -> ReturnedTax:
+    return ReturnedTax(
+        tax_code=worth.tax_code,
+        rate_basis_points=worth.tax_rate_basis_points,
+        gross=worth.gross_minor,
+        tax=worth.tax_minor,
+    )
 
 
 def _sold(connection: sqlite3.Connection, standing: StandingPayment) -> _Sold:

@@ -29,6 +29,7 @@ def undo_entry(
         card=facts.card,
         left=facts.left,
         lines=facts.lines,
+        taxes=facts.taxes,
         operation=None if operation is None else operation.operation_id,
         reason=facts.reason,
     )

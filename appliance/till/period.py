@@ -17,6 +17,13 @@ _CASH_OF: Final = {
     "paid_in": What.PAID_IN,
     "paid_out": What.PAID_OUT,
 }
+_TAXES_OF: Final = {
+    "net": What.NET,
+    "tax": What.TAX,
+    "gross": What.GROSS,
+    "returned": What.GROSS_BACK,
+    "returned_tax": What.TAX_BACK,
+}
 _TOTALS_OF: Final = {
     "sales": What.SALES,
     "total": What.SALES_TOTAL,
@@ -113,12 +120,12 @@ def _tender_facts(sums: Mapping[Key, int]) -> tuple[TenderFacts, ...]:
 def _tax_facts(sums: Mapping[Key, int]) -> tuple[TaxFacts, ...]:
     taxes = [_tax(sums, code, rate) for code, rate in sorted(rates_of(sums))]
     listed, rest = taxes[:TAXES_LISTED_MAX], [*taxes[TAXES_LISTED_MAX:], _tax(sums, OTHER_TAXES, 0)]
-    net, tax, gross = (sum(getattr(each, name) for each in rest) for name in ("net", "tax", "gross"))
-    if net or tax or gross:
-        listed.append(TaxFacts(tax_code=OTHER_TAXES, net=net, tax=tax, gross=gross))
+    others = {name: sum(getattr(each, name) for each in rest) for name in _TAXES_OF}
+    if any(others.values()):
+        listed.append(TaxFacts(tax_code=OTHER_TAXES, **others))
     return tuple(listed)
 
 
 def _tax(sums: Mapping[Key, int], code: str, rate: int) -> TaxFacts:
-    net, tax, gross = (sums.get(labelled(what, code, rate), 0) for what in (What.NET, What.TAX, What.GROSS))
-    return TaxFacts(tax_code=code, rate_basis_points=rate, net=net, tax=tax, gross=gross)
+    amounts = {name: sums.get(labelled(what, code, rate), 0) for name, what in _TAXES_OF.items()}
+    return TaxFacts(tax_code=code, rate_basis_points=rate, **amounts)

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from appliance.slip.paper_text import clean
-from appliance.wire.till_entries import CashFacts, DayClosedEntry, LateFacts, OpenFacts, PeriodFacts, TotalsFacts
+from appliance.wire.till_entries import (
+    CashFacts,
+    DayClosedEntry,
+    LateFacts,
+    OpenFacts,
+    PeriodFacts,
+    TaxFacts,
+    TotalsFacts,
+)
 
 _STATES = {"confirmed": "done", "rejected": "refused", "absent": "never happened"}
 _KINDS = {"authorise": "card payment", "refund": "refund", "reverse": "reversal"}
@@ -69,16 +77,33 @@ def _period_rows(period: PeriodFacts) -> Iterator[Row]:
         if tender.returned:
             yield Row(section="Tenders", label=f"{tender.kind} given back", amount_minor=-tender.returned)
     for tax in period.taxes:
-        name = clean(tax.tax_code)
-        if tax.rate_basis_points:
-            whole, part = divmod(tax.rate_basis_points, 100)
-            name += f" {whole}.{part:02d} %" if part else f" {whole} %"
+        name = _tax_name(tax)
         yield Row(section="Sales by tax", label=name, amount_minor=tax.gross)
         if tax.net or tax.tax:
             yield Row(section="Sales by tax", label=f"{name}: net", amount_minor=tax.net)
             yield Row(section="Sales by tax", label=f"{name}: tax", amount_minor=tax.tax)
+    yield from _returned_rows(period)
     if period.cash is not None:
         yield from _cash_rows("Cash", period.cash)
+
+
+def _tax_name(tax: TaxFacts) -> str:
+    whole, part = divmod(tax.rate_basis_points, 100)
+    rate = (f" {whole}.{part:02d} %" if part else f" {whole} %") if tax.rate_basis_points else ""
+    return clean(tax.tax_code) + rate
+
+
+def _returned_rows(period: PeriodFacts) -> Iterator[Row]:
+    section = "Refunds by tax"
+    for tax in period.taxes:
+        if tax.returned:
+            yield Row(section=section, label=_tax_name(tax), amount_minor=-tax.returned)
+        if tax.returned_tax:
+            yield Row(section=section, label=f"{_tax_name(tax)}: tax", amount_minor=-tax.returned_tax)
+    # By amount, or whole; and what cash was rounded by.
+    unsplit_minor = period.totals.refunded - sum(tax.returned for tax in period.taxes)
+    if unsplit_minor:
+        yield Row(section=section, label="not split", amount_minor=-unsplit_minor)
 
 
 def _sales_rows(totals: TotalsFacts) -> Iterator[Row]:

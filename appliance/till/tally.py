@@ -64,6 +64,10 @@ def undo_sums(undo: UndoEntry, *, is_refund: bool) -> Sums:
         sums[What.CASH_REFUNDS] = undo.cash
     if undo.card:
         sums[labelled(What.RETURNED, _CARD)] = undo.card
+    for tax in undo.taxes:
+        rate = (tax.tax_code, tax.rate_basis_points)
+        _add(sums, labelled(What.GROSS_BACK, *rate), tax.gross)
+        _add(sums, labelled(What.TAX_BACK, *rate), tax.tax)
     return sums
 
 

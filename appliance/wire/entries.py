@@ -81,6 +81,15 @@ class OperationFacts(Wire, frozen=True, kw_only=True):
     provider_key: str
 
 
+class ReturnedTax(Wire, frozen=True, kw_only=True):
+    """What a refund by line gives back under one tax code and rate: `gross` with `tax` (0 where none was stated)."""
+
+    tax: int = 0
+    gross: int
+    tax_code: str
+    rate_basis_points: int = 0
+
+
 class RefundFacts(Wire, frozen=True, kw_only=True):
     """What a refund will have given when its operation is confirmed, and what is left of the payment then."""
 
@@ -88,6 +97,7 @@ class RefundFacts(Wire, frozen=True, kw_only=True):
     cash: int = 0
     left: int = 0
     lines: tuple[RefundLine, ...] = ()
+    taxes: tuple[ReturnedTax, ...] = ()
     reason: str = ""
 
 
@@ -147,6 +157,7 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
     left: int = 0
     asked: Asked | None
     lines: tuple[RefundLine, ...] = ()
+    taxes: tuple[ReturnedTax, ...] = ()
     reason: str = ""
     payment: bytes
     request: bytes | None = None

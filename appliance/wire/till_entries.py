@@ -70,12 +70,18 @@ class TotalsFacts(Wire, frozen=True, kw_only=True):
 
 
 class TaxFacts(Wire, frozen=True, kw_only=True):
-    """Sales under one tax code and rate; `net` and `tax` as the tills stated them."""
+    """Sales under one tax code and rate; `net` and `tax` as the tills stated them.
+
+    Attributes:
+        returned, returned_tax: what refunds by line gave back of it. A refund by amount is under no code.
+    """
 
     net: int = 0
     tax: int = 0
     gross: int
+    returned: int = 0
     tax_code: str
+    returned_tax: int = 0
     rate_basis_points: int = 0
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.model.errors import Rejected
-from appliance.model.refund import Part, Share, parts_worth_minor, shared
+from appliance.model.refund import Part, Share, parts_worth, shared
 from appliance.model.sale import Line, Prices, Sale, TaxTotal, Tender, TenderKind
 
 
@@ -57,27 +57,47 @@ def test_lines_returned_piece_by_piece_are_worth_what_the_sale_charged(price: in
     )
     sold = sale(first, second, prices=Prices.TAX_ADDED, taxes=(tax,))
     returned: dict[int, int] = {}
-    worth = parts_worth_minor(sold, returned, [Part(index=1, quantity_thousandths=1000)])
+    parts = [*parts_worth(sold, returned, [Part(index=1, quantity_thousandths=1000)])]
     returned[1] = 1000
     for piece in pieces:
-        part = parts_worth_minor(sold, returned, [Part(index=0, quantity_thousandths=piece)])
-        assert part >= 0
-        worth += part
+        parts += parts_worth(sold, returned, [Part(index=0, quantity_thousandths=piece)])
         returned[0] = returned.get(0, 0) + piece
-    assert worth == sold.total_minor
+    assert all(part.gross_minor >= part.tax_minor >= 0 for part in parts)
+    assert sum(part.gross_minor for part in parts) == sold.total_minor
+    assert sum(part.tax_minor for part in parts) == tax.tax_minor
     with pytest.raises(Rejected, match="line_already_refunded"):
-        parts_worth_minor(sold, returned, [Part(index=0, quantity_thousandths=1)])
+        parts_worth(sold, returned, [Part(index=0, quantity_thousandths=1)])
+
+
+def test_worth_is_split_by_the_tax_of_the_lines() -> None:
+    lines = (
+        line(300, quantity=3000, tax_code="A", rate=1900),
+        line(107, tax_code="B", rate=700),
+        line(50),
+        line(290, tax_code="A", rate=1900),
+    )
+    taxes = (
+        TaxTotal(tax_code="A", rate_basis_points=1900, net_minor=1000, tax_minor=190),
+        TaxTotal(tax_code="B", rate_basis_points=700, net_minor=100, tax_minor=7),
+    )
+    asked = [Part(index=index, quantity_thousandths=1000) for index in (1, 0, 2)]
+    worth = parts_worth(sale(*lines, taxes=taxes), {0: 1000}, asked)
+    assert [(part.tax_code, part.tax_rate_basis_points, part.gross_minor, part.tax_minor) for part in worth] == [
+        ("A", 1900, 300, 48),
+        ("B", 700, 107, 7),
+        ("unstated", 0, 50, 0),
+    ]
 
 
 def test_a_line_that_was_not_sold_is_refused() -> None:
     with pytest.raises(Rejected, match="line_unknown"):
-        parts_worth_minor(sale(line(100)), {}, [Part(index=1, quantity_thousandths=1000)])
+        parts_worth(sale(line(100)), {}, [Part(index=1, quantity_thousandths=1000)])
 
 
 def test_one_line_named_twice_is_not_returned_twice() -> None:
     part = Part(index=0, quantity_thousandths=600)
     with pytest.raises(Rejected, match="expected at most 400 thousandths"):
-        parts_worth_minor(sale(line(100)), {}, [part, part])
+        parts_worth(sale(line(100)), {}, [part, part])
 
 
 def test_money_goes_back_by_card_first_and_the_rest_in_cash() -> None:

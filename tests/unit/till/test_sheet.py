@@ -137,7 +137,7 @@ def test_pdf_holds_every_line_and_is_the_same_each_time() -> None:
     shown = re.findall(rb"^\((.*)\) Tj$", document, re.MULTILINE)
     unescaped = [re.sub(rb"\\(.)", rb"\1", line).decode("cp1252") for line in shown]
     assert unescaped == text.splitlines()
-    assert document.count(b"/Type /Page\n") + document.count(b"/Type /Page ") + document.count(b"/Type /Page/") == 3
+    assert document.count(b"/Type /Page\n") + document.count(b"/Type /Page ") + document.count(b"/Type /Page/") == 4
     assert document == pdf_of(text)
 
 
@@ -157,7 +157,15 @@ def test_the_largest_report_of_a_day_fits_into_an_entry() -> None:
         left=most,
     )
     taxes = [
-        TaxFacts(tax_code=f"{number:\U0001f4b6>64}", rate_basis_points=10_000, gross=most, net=most, tax=most)
+        TaxFacts(
+            tax_code=f"{number:\U0001f4b6>64}",
+            rate_basis_points=10_000,
+            gross=most,
+            returned=most,
+            returned_tax=most,
+            net=most,
+            tax=most,
+        )
         for number in range(TAXES_LISTED_MAX + 1)
     ]
     late = LateFacts(
