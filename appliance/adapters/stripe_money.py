@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from appliance.model.errors import Rejected
 from appliance.model.money import Money, exponent
 from appliance.ports.provider import Refused
 
@@ -46,3 +47,17 @@ def amount_for_stripe(money: Money) -> int | Refused:
     if amount > AMOUNT_MAX:
         return Refused(code="amount_too_large", detail=f"one card payment is at most {AMOUNT_MAX} of its smallest unit")
     return amount
+
+
+def amount_from_stripe(amount: int, currency: str) -> int:
+    """Stripe's `amount`, of either sign, in minor units of ISO 4217, exactly.
+
+    Raises:
+        Rejected: `currency_unknown`; `amount_not_representable`: it is finer than the currency has coins.
+    """
+    digits = exponent(currency)
+    shift = STRIPE_EXPONENTS.get(currency, digits) - digits
+    minor, rest = divmod(amount * int(10 ** max(-shift, 0)), int(10 ** max(shift, 0)))
+    if rest:
+        raise Rejected("amount_not_representable", f"{currency} has no coin for this amount")
+    return minor

@@ -13,13 +13,16 @@ Faithful, each line pinned by `tests/integration/test_stripe_twin*.py`, which na
 - Refunds never exceed what is left; typed declines are 402 `card_error` and carry the payment.
 - Terminal readers, server-driven: process, cancel, display, test helper; one action at a time, offline, busy,
   unheard commands, broken lines, tips (`stripe_twin_readers.py`).
+- Balance transactions: one for each charge, refund and planted dispute, with fee, net and the day it is available
+  (`stripe_twin_balance.py`).
 - Webhooks: signed, late, doubled, reordered, tried again (`stripe_twin_events.py`).
 - Amounts of three-decimal currencies and of ISK follow docs.stripe.com/currencies.
 
-Unfaithful, on purpose: no customers, disputes, fees, payouts, Connect, minimum amounts, `expand`, API versions, test
-amounts, partial authorisation (not in the API version of the SDK) or two-step collect and confirm; refunds succeed at
-once; a key is forgotten exactly at 24 hours, where Stripe says "at least". Every test key opens the one account, but
-one that ends in `stranger`, which opens an empty one, and one that ends in `revoked`; `blind` may not read the account.
+Unfaithful, on purpose: no customers, payouts, answers to disputes, Connect, minimum amounts, `expand` but of a balance
+transaction's source, API versions, test amounts, partial authorisation (not in the API version of the SDK) or two-step
+collect and confirm; refunds succeed at once; a key is forgotten exactly at 24 hours, where Stripe says "at least".
+Every test key opens the one account, but one that ends in `stranger`, which opens an empty one, and one that ends in
+`revoked`; `blind` may not read the account.
 
 Control, with `Authorization: Bearer TOKEN`: see `stripe_twin_control.py`.
 Must never listen on anything but 127.0.0.1, and never be reached by a live key.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from provisioning.sandbox.stripe_twin_balance import book_charge, book_refund
 from provisioning.sandbox.stripe_twin_events import emit
 from provisioning.sandbox.stripe_twin_form import (
     Answered,
@@ -111,6 +112,7 @@ def capture_payment(store: TwinStore, identifier: str, parameters: Parameters) -
         return refusal("The amount to capture is too large.", code="amount_too_large", parameter="amount_to_capture")
     payment |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}
     store.put("payment_intent", payment)
+    book_charge(store, payment)
     emit(store, "payment_intent.succeeded", payment)
     return Answered(status=200, body=payment)
 
@@ -151,6 +153,7 @@ def create_refund(store: TwinStore, parameters: Parameters) -> Answered:
         "status": "succeeded",
     }
     store.put("refund", refund)
+    book_refund(store, refund)
     emit(store, "refund.created", refund)
     return Answered(status=200, body=refund)
 
@@ -222,6 +225,8 @@ def _charge(store: TwinStore, payment: dict[str, Any]) -> Answered:
         payment |= {"status": "succeeded", "amount_received": payment["amount"]}
     store.put("payment_intent", payment)
     is_captured = payment["status"] == "succeeded"
+    if is_captured:
+        book_charge(store, payment)
     emit(store, "payment_intent.succeeded" if is_captured else "payment_intent.amount_capturable_updated", payment)
     return Answered(status=200, body=payment)
 

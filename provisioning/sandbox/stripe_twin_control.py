@@ -4,6 +4,7 @@
     GET    /_twin/clock           POST {"advance_ms"} or {"now_ms"} moves it; what is due then happens at once
     POST   /_twin/faults          one `Fault`; DELETE forgets all, ends an outage, lets everything go that hangs
     POST   /_twin/outage          one `Outage`
+    POST   /_twin/balance         one `Plant`: a line of the balance that differs from what was charged
     GET    /_twin/readers         who stands at each reader; POST /_twin/readers/ID one `Customer`
     POST   /_twin/webhooks        one `Hook`: where events go, and how badly
 
@@ -19,6 +20,7 @@ import msgspec
 from aiohttp import web
 
 from provisioning.sandbox.stripe_twin_api import charges
+from provisioning.sandbox.stripe_twin_balance import Plant, plant
 from provisioning.sandbox.stripe_twin_events import Hook, set_hook
 from provisioning.sandbox.stripe_twin_faults import Fault, FaultScript, Outage
 from provisioning.sandbox.stripe_twin_form import InvalidRequest
@@ -51,6 +53,7 @@ class ControlDoor:
         router.add_post("/_twin/faults", self._add_fault)
         router.add_delete("/_twin/faults", self._clear_faults)
         router.add_post("/_twin/outage", self._set_outage)
+        router.add_post("/_twin/balance", self._plant)
         router.add_get("/_twin/readers", self._readers)
         router.add_post("/_twin/readers/{reader}", self._set_customer)
         router.add_post("/_twin/webhooks", self._set_hook)
@@ -78,6 +81,15 @@ class ControlDoor:
 
     async def _set_outage(self, request: web.Request) -> web.Response:
         self._faults.set_outage(await _read(request, Outage), self._store.now_ms())
+        return web.json_response({})
+
+    async def _plant(self, request: web.Request) -> web.Response:
+        planted = await _read(request, Plant)
+        try:
+            with self._store.transaction():
+                plant(self._store, planted)
+        except InvalidRequest as refused:
+            return web.json_response(refused.answer.body, status=refused.answer.status)
         return web.json_response({})
 
     async def _readers(self, _request: web.Request) -> web.Response:

@@ -31,9 +31,14 @@ def retrieve(store: TwinStore, kind: str, identifier: str) -> Answered:
 
 def listing(store: TwinStore, kind: str, parameters: Parameters) -> Answered:
     """Newest first; `starting_after`, `ending_before`, `limit`, `created[...]`, and for refunds `payment_intent`."""
-    refuse_unknown(parameters, frozenset({"limit", "starting_after", "ending_before", "payment_intent"}), ("created[",))
     parent = parameters.get("payment_intent", "")
-    items = [item for item in store.newest_first(kind, parent=parent) if _is_within(item.get("created", 0), parameters)]
+    return page_of(store.newest_first(kind, parent=parent), kind, parameters)
+
+
+def page_of(found: list[dict[str, Any]], kind: str, parameters: Parameters) -> Answered:
+    """The page of `found`, newest first, that was asked for."""
+    refuse_unknown(parameters, frozenset({"limit", "starting_after", "ending_before", "payment_intent"}), ("created[",))
+    items = [item for item in found if _is_within(item.get("created", 0), parameters)]
     limit = _limit(parameters)
     identifiers = [item["id"] for item in items]
     for cursor in ("starting_after", "ending_before"):

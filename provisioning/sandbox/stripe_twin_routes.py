@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provisioning.sandbox import stripe_twin_api as api
+from provisioning.sandbox import stripe_twin_balance as balance
 from provisioning.sandbox import stripe_twin_lists as lists
 from provisioning.sandbox import stripe_twin_readers as readers
 from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters
@@ -32,6 +33,8 @@ def route(store: TwinStore, method: str, path: str, parameters: Parameters) -> A
             return lists.listing(store, "refund", parameters)
         case "GET", ["refunds", identifier]:
             return lists.retrieve(store, "refund", identifier)
+        case "GET", ["balance_transactions"]:
+            return balance.listing(store, parameters)
         case "GET", ["account"]:
             return Answered(status=200, body={"id": store.account_id(), "object": "account"})
         case "GET", ["events"]:

@@ -1,0 +1,257 @@
+"""What every provider's statement promises, held against the fake and against the real SDK with the Stripe twin.
+
+The oracle is what the other side charged and gave back.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import pytest
+
+from appliance.adapters.stripe_session import StripeSettings
+from appliance.adapters.stripe_statement import StripeStatement
+from appliance.config.secret import Secret
+from appliance.model.errors import Unavailable
+from appliance.model.ids import OperationId, ProviderReference
+from appliance.model.limits import DAY_MS, HOUR_MS
+from appliance.ports.statement import LINES_PER_PAGE_MAX, Line, LineId, LineKind, Statement, Window
+from provisioning.sandbox.stripe_twin_balance import Plant, fee_of, plant
+from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
+from tests.fakes.clock import START_MS, FakeClock
+from tests.fakes.statement import FakeStatement
+from tests.stripe_twin_here import KEY, TwinHere
+
+ORIGIN = "corner-shop.example/TEST/1"
+WINDOW = Window(begins_ms=START_MS - HOUR_MS, ends_ms=START_MS + HOUR_MS)
+
+
+class Subject(Protocol):
+    statement: Statement
+
+    async def charge(self, amount: int, operation: str | None, *, currency: str = "EUR") -> ProviderReference: ...
+    async def refund(self, of: ProviderReference, amount: int, operation: str) -> ProviderReference: ...
+    async def dispute(self, of: ProviderReference, amount: int) -> None: ...
+    def fail_after(self, pages: int) -> None: ...
+    def pass_time(self, duration_ms: int) -> None: ...
+
+
+class FakeSubject:
+    def __init__(self) -> None:
+        self.fake = FakeStatement()
+        self.statement: Statement = self.fake
+        self._numbers = itertools.count(1)
+        self._now_ms = START_MS
+
+    async def charge(self, amount: int, operation: str | None, *, currency: str = "EUR") -> ProviderReference:
+        return self._book(LineKind.CHARGE, amount, fee_of(amount), operation, currency)
+
+    async def refund(self, of: ProviderReference, amount: int, operation: str) -> ProviderReference:
+        return self._book(LineKind.REFUND, -amount, 0, operation, "EUR")
+
+    async def dispute(self, of: ProviderReference, amount: int) -> None:
+        self._book(LineKind.DISPUTE, -amount, 1_500, None, "EUR", of)
+
+    def fail_after(self, pages: int) -> None:
+        self.fake.fails_after = pages
+
+    def pass_time(self, duration_ms: int) -> None:
+        self._now_ms += duration_ms
+
+    def _book(
+        self,
+        kind: LineKind,
+        gross: int,
+        fee: int,
+        operation: str | None,
+        currency: str,
+        of: ProviderReference | None = None,
+    ) -> ProviderReference:
+        number = next(self._numbers)
+        reference = ProviderReference(f"ref_{number}") if of is None else of
+        self.fake.lines.append(
+            Line(
+                line_id=LineId(f"line_{number:06d}"),
+                kind=kind,
+                reference=reference,
+                log_origin=None if operation is None else ORIGIN,
+                operation_id=None if operation is None else OperationId(operation),
+                gross_minor=gross,
+                fee_minor=fee,
+                net_minor=gross - fee,
+                currency=currency,
+                created_ms=self._now_ms,
+                available_ms=self._now_ms + 2 * DAY_MS,
+            )
+        )
+        return reference
+
+
+class StripeSubject:
+    def __init__(self, twin: TwinHere, statement: StripeStatement) -> None:
+        assert isinstance(twin.clock, FakeClock)
+        self.clock = twin.clock
+        self.twin = twin
+        self.statement: Statement = statement
+
+    async def charge(self, amount: int, operation: str | None, *, currency: str = "EUR") -> ProviderReference:
+        made = await self.twin.sdk().v1.payment_intents.create_async(
+            {
+                "amount": amount,
+                "currency": currency.lower(),
+                "confirm": True,
+                "payment_method": "pm_card_visa",
+                "metadata": _metadata(operation),
+            }
+        )
+        return ProviderReference(made.id)
+
+    async def refund(self, of: ProviderReference, amount: int, operation: str) -> ProviderReference:
+        made = await self.twin.sdk().v1.refunds.create_async(
+            {"payment_intent": of, "amount": amount, "metadata": _metadata(operation)}
+        )
+        return ProviderReference(made.id)
+
+    async def dispute(self, of: ProviderReference, amount: int) -> None:
+        with self.twin.store.transaction():
+            plant(self.twin.store, Plant(payment=of, what="disputed"))
+
+    def fail_after(self, pages: int) -> None:
+        # A slow answer is a line of the script too: it uses up the requests that shall work.
+        if pages:
+            self.twin.twin.faults.add(Fault(fault="delay", path="/v1/balance_transactions", times=pages))
+        self.twin.twin.faults.add(Fault(fault="error_then_success", path="/v1/balance_transactions"))
+
+    def pass_time(self, duration_ms: int) -> None:
+        self.clock.pass_time(duration_ms)
+
+
+def _metadata(operation: str | None) -> dict[str, str]:
+    return {} if operation is None else {"tillstone_log": ORIGIN, "tillstone_operation": operation}
+
+
+async def open_statement(twin: TwinHere, key: str = KEY) -> StripeStatement:
+    settings = StripeSettings(api_base=twin.base, api_key=Secret(key.encode()))
+    return await StripeStatement.open(settings=settings, clock=twin.clock)
+
+
+@pytest.fixture(params=["fake", "stripe"])
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    if request.param == "fake":
+        yield FakeSubject()
+        return
+    async with TwinHere() as twin:
+        statement = await open_statement(twin)
+        yield StripeSubject(twin, statement)
+        await statement.close()
+
+
+async def read_all(statement: Statement, window: Window = WINDOW) -> list[Line]:
+    lines: list[Line] = []
+    page = await statement.page(window, None)
+    lines += page.lines
+    while page.following is not None:
+        page = await statement.page(window, page.following)
+        assert len(page.lines) <= LINES_PER_PAGE_MAX
+        lines += page.lines
+    return lines
+
+
+async def test_each_movement_is_one_line_with_our_names_and_adds_up(subject: Subject) -> None:
+    paid = await subject.charge(990, "op/0")
+    back = await subject.refund(paid, 400, "op/1")
+    lines = {line.reference: line for line in await read_all(subject.statement)}
+    charge, refund = lines[paid], lines[back]
+    assert (charge.kind, charge.gross_minor, charge.operation_id, charge.log_origin) == (
+        LineKind.CHARGE,
+        990,
+        "op/0",
+        ORIGIN,
+    )
+    assert (refund.kind, refund.gross_minor, refund.operation_id) == (LineKind.REFUND, -400, "op/1")
+    assert charge.fee_minor == fee_of(990)
+    assert all(line.net_minor == line.gross_minor - line.fee_minor for line in lines.values())
+    assert all(line.available_ms > line.created_ms and line.currency == "EUR" for line in lines.values())
+
+
+async def test_what_somebody_else_charged_and_what_a_bank_took_back_is_listed_too(subject: Subject) -> None:
+    stranger = await subject.charge(2_000, None)
+    paid = await subject.charge(990, "op/0")
+    await subject.dispute(paid, 990)
+    found = {
+        (line.kind, line.reference, line.operation_id, line.gross_minor) for line in await read_all(subject.statement)
+    }
+    assert (LineKind.CHARGE, stranger, None, 2_000) in found
+    assert (LineKind.DISPUTE, paid, None, -990) in found
+    assert len(found) == 3
+
+
+async def test_pages_follow_each_other_without_a_gap_or_a_line_twice(subject: Subject) -> None:
+    count = 2 * LINES_PER_PAGE_MAX + 1
+    for number in range(count):
+        await subject.charge(1_000 + number, f"op/{number}")
+    lines = await read_all(subject.statement)
+    assert sorted(line.gross_minor for line in lines) == [1_000 + number for number in range(count)]
+    assert len({line.line_id for line in lines}) == count
+
+
+async def test_a_page_that_fails_is_told_and_the_window_can_be_read_again(subject: Subject) -> None:
+    for number in range(LINES_PER_PAGE_MAX + 1):
+        await subject.charge(1_000, f"op/{number}")
+    subject.fail_after(1)
+    with pytest.raises(Unavailable, match=r"statement could not be read|switch") as told:
+        await read_all(subject.statement)
+    assert told.value.code == "statement_unread"
+    if isinstance(subject, FakeSubject):
+        subject.fake.fails_after = None
+    assert len(await read_all(subject.statement)) == LINES_PER_PAGE_MAX + 1
+
+
+async def test_a_window_holds_its_first_instant_and_not_its_last(subject: Subject) -> None:
+    await subject.charge(1_000, "op/0")
+    subject.pass_time(HOUR_MS)
+    await subject.charge(2_000, "op/1")
+    first = Window(begins_ms=START_MS, ends_ms=START_MS + HOUR_MS)
+    second = Window(begins_ms=START_MS + HOUR_MS, ends_ms=START_MS + 2 * HOUR_MS)
+    assert [line.gross_minor for line in await read_all(subject.statement, first)] == [1_000]
+    assert [line.gross_minor for line in await read_all(subject.statement, second)] == [2_000]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("drop_request", "connection_lost"),
+        ("truncated_json", "answer_unreadable"),
+        ("truncated_reply", "answer_cut_short"),
+        ("rate_limited", "status 429"),
+    ],
+)
+async def test_stripe_half_an_answer_is_no_statement(fault: FaultName, reason: str) -> None:
+    async with TwinHere() as twin:
+        statement = await open_statement(twin)
+        # The HTTP library asks again by itself when a connection ends under a reading: each time it is dropped.
+        twin.twin.faults.add(Fault(fault=fault, path="/v1/balance_transactions", times=3))
+        with pytest.raises(Unavailable, match=reason) as told:
+            await statement.page(WINDOW, None)
+        await statement.close()
+        assert KEY not in told.value.detail
+
+
+async def test_stripe_is_not_believed_while_its_clock_and_ours_disagree() -> None:
+    async with TwinHere() as twin:
+        statement = await open_statement(twin)
+        twin.store.move_clock(HOUR_MS)
+        with pytest.raises(Unavailable, match="clock_disagrees"):
+            await statement.page(WINDOW, None)
+        await statement.close()
+
+
+async def test_stripe_amounts_come_in_iso_minor_units() -> None:
+    async with TwinHere() as twin:
+        subject = StripeSubject(twin, await open_statement(twin))
+        await subject.charge(500, "op/0", currency="JPY")
+        (line,) = await read_all(subject.statement)
+        assert (line.gross_minor, line.currency) == (500, "JPY")
+        await subject.statement.close()
