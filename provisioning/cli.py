@@ -36,6 +36,7 @@ _COMMANDS: Final = (
     _Command("drawer", "provisioning.commands.drawer", "float, paid in, paid out, no sale or count at a till"),
     _Command("report", "provisioning.commands.report", "X or Z of a till's drawer, or of the till"),
     _Command("close-day", "provisioning.commands.close_day", "end the shop's day and show its report"),
+    _Command("reconcile", "provisioning.commands.reconcile", "compare card money with the provider's own list"),
     _Command("print", "provisioning.commands.print", "print a text on the box's printer, such as a report"),
     _Command("page", "provisioning.page", "write the page at which customers check their slips"),
     _Command("status", "provisioning.commands.status", "say how the box is, in plain words"),

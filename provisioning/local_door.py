@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from appliance.model.errors import Rejected, Unavailable
-from appliance.wire.answers import DayAnswer
+from appliance.wire.answers import DayAnswer, ReconcileAnswer
 
 SOCKET_NAME: Final = "local.sock"
 ANSWER_BYTES_MAX: Final = 16 * 2**20
@@ -170,6 +170,15 @@ class LocalDoor:
     def close_day(self) -> DayAnswer:
         """Close the shop's open day; the last close where there is nothing to close."""
         return msgspec.convert(self._ask("POST", "/day/close", {}), DayAnswer)
+
+    def reconcile(self, day: str | None) -> ReconcileAnswer:
+        """Look at what is due and at `day` beside the provider's statement; of the last that ended without it."""
+        return msgspec.convert(self._ask("POST", "/reconcile", {} if day is None else {"day": day}), ReconcileAnswer)
+
+    def accept_break(self, kind: str, subject: str, reason: str) -> int:
+        """Close a break for good; returns the entry."""
+        body = {"type": kind, "subject": subject, "reason": reason}
+        return int(self._ask("POST", "/reconcile/accept", body)["seq"])
 
     def _unreachable(self, cause: Exception) -> Unavailable:
         return Unavailable("box_unreachable", f"nobody answers at {self._data / SOCKET_NAME}: {cause}")

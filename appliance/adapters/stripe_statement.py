@@ -23,9 +23,12 @@ from appliance.adapters.stripe_reply import Reply, read
 from appliance.adapters.stripe_session import CLOCK_DISAGREEMENT_MAX_MS, StripeSession, StripeSettings
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import OperationId, ProviderReference
+from appliance.model.limits import MINUTE_MS
 from appliance.ports.clock import Clock
 from appliance.ports.statement import LINES_PER_PAGE_MAX, Line, LineId, LineKind, Page, PageMark, Window
 
+SETTLE_MS: Final = 10 * MINUTE_MS
+"""A balance transaction is made with its charge; this is for the clocks and for an answer that is on its way."""
 _PATH: Final = "/v1/balance_transactions"
 _CHARGES: Final = frozenset({"charge", "payment"})
 _REFUNDS: Final = frozenset({"refund", "payment_refund"})
@@ -75,6 +78,10 @@ class StripeStatement:
     async def open(cls, *, settings: StripeSettings, clock: Clock) -> Self:
         """Make ready to ask; nothing is asked yet. Raises Rejected for a wrong key or address."""
         return cls(session=await StripeSession.open(settings=settings, clock=clock), clock=clock)
+
+    @property
+    def settle_ms(self) -> int:
+        return SETTLE_MS
 
     async def page(self, window: Window, after: PageMark | None) -> Page:
         # Whole seconds: a window that begins inside one reads it from its start, one that ends inside one to its end.

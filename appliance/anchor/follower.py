@@ -93,7 +93,7 @@ class Follower:
         log: Log,
         jitter: Random,
     ) -> None:
-        """`name` is of the closed set witness, timestamp, publish; `newest` is the log's durable size."""
+        """`name` is of the closed set witness, timestamp, publish, reconcile; `newest` is the log's durable size."""
         self._name = name
         self._step = step
         self._schedule = schedule

@@ -25,6 +25,7 @@ _STATUS: Final[dict[str, int]] = {
     "drawer_short": 409,
     "period_empty": 409,
     "day_empty": 409,
+    "break_unknown": 404,
     "subject_unknown": 404,
     "snapshot_needed": 409,
     "snapshot_not_cosigned": 409,

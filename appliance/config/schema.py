@@ -242,6 +242,17 @@ class Provider(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stripe: Annotated[Stripe | None, Meta(description="Cards through Stripe.")] = None
 
 
+class Reconciliation(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a provider may keep of one payment; a fee above it is told as a break."""
+
+    fee_basis_points_max: Annotated[
+        int, Meta(ge=0, le=10_000, description="Share of the amount, in hundredths of a percent.")
+    ] = 500
+    fee_fixed_minor_max: Annotated[
+        int, Meta(ge=0, le=100_000, description="Beside it, in minor units of the shop's currency.")
+    ] = 100
+
+
 class Witnesses(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who outside remembers this log's heads; they prove that everybody is shown the same one."""
 
@@ -350,6 +361,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     note: Annotated[Note | None, Meta(description="Key of checkpoints.")] = None
     tpm: Annotated[Tpm | None, Meta(extra=IN_EXAMPLE, description="Root of trust.")] = None
     provider: Annotated[Provider, Meta(description="Card money.")] = Provider()
+    reconciliation: Annotated[Reconciliation, Meta(description="Card money beside the statement.")] = Reconciliation()
     witnesses: Annotated[Witnesses, Meta(description="Who vouches for heads.")] = Witnesses()
     publication: Annotated[Publication | None, Meta(description="Where the log is published.")] = None
     timestamps: Annotated[Timestamping | None, Meta(description="How heads are anchored in Bitcoin.")] = None

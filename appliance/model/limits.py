@@ -58,3 +58,7 @@ TAXES_LISTED_MAX: Final = 32
 TAX_RATES_MAX: Final = 64  # distinct (tax code, rate) that one terminal adds up in one drawer; no shop has as many
 OPEN_LISTED_MAX: Final = 64
 LATE_LISTED_MAX: Final = 64
+
+# Reconciliation
+BREAKS_PER_ENTRY_MAX: Final = 50  # one is at most 1 kB: names of a provider have up to 120 characters
+BREAKS_SHOWN_MAX: Final = 200

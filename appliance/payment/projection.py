@@ -58,6 +58,7 @@ class PaymentProjection:
         " prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL, target TEXT, source TEXT, reference TEXT, code TEXT,"
         " request BLOB, held INTEGER NOT NULL) WITHOUT ROWID",
         "CREATE INDEX operations_open ON operations (prepared_ms) WHERE state IN ('prepared', 'unknown')",
+        "CREATE INDEX operations_by_reference ON operations (reference) WHERE reference IS NOT NULL",
         "CREATE INDEX payments_being_undone ON payments (first) WHERE state = 'being_checked' AND reversal IS NOT NULL",
         "CREATE INDEX payments_retried ON payments (retry_of) WHERE retry_of IS NOT NULL",
         "CREATE INDEX payments_held ON payments (capture_before) WHERE state = 'authorised'",

@@ -84,6 +84,11 @@ class Page:
 class Statement(Protocol):
     """One account's movements."""
 
+    @property
+    def settle_ms(self) -> int:
+        """How long after a movement it may be missing from the list still."""
+        ...
+
     async def page(self, window: Window, after: PageMark | None) -> Page:
         """The next lines of `window`; `after` is the last page's mark, None for the first.
 

@@ -69,6 +69,14 @@ class Metrics:
         self._follower_failures = _Labelled(
             Counter("tillstone_follower_failures", "Steps that failed.", ("follower",), registry=registry)
         )
+        self._breaks = _Labelled(
+            Gauge(
+                "tillstone_reconcile_breaks",
+                "Differences from a provider's statement that are open.",
+                ("provider", "type"),
+                registry=registry,
+            )
+        )
         self.witnesses_disagreeing = Gauge("tillstone_witnesses_disagreeing", "Claim without proof.", registry=registry)
         self.ledger_queue_depth = Gauge("tillstone_ledger_queue_depth", "Appends that wait.", registry=registry)
         self.ledger_entries = Gauge("tillstone_ledger_entries", "Entries in the log.", registry=registry)
@@ -123,10 +131,14 @@ class Metrics:
         self._pages.at(result).inc()
 
     def follower_stands(self, follower: str, *, lag_entries: int, success_seconds: float, is_late: bool) -> None:
-        """`follower` is `witness`, `timestamp` or `publish`."""
+        """`follower` is `witness`, `timestamp`, `publish` or `reconcile`."""
         self._follower_lag.at(follower).set(lag_entries)
         self._follower_success.at(follower).set(success_seconds)
         self._follower_late.at(follower).set(is_late)
+
+    def breaks_open(self, provider: str, kind: str, count: int) -> None:
+        """`kind` is of `model/reconciling.py`."""
+        self._breaks.at(provider, kind).set(count)
 
     def follower_failed(self, follower: str) -> None:
         self._follower_failures.at(follower).inc()

@@ -23,6 +23,7 @@ from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.limits import DRAWERS_MAX, SIGNATURE_WAIT_MS
 from appliance.model.shop_day import ShopCalendar, ShopDay
 from appliance.model.till import Scope
+from appliance.payment.reconcile_records import reconciled_at
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.till.entries import read_day
@@ -88,7 +89,11 @@ class ShopDays:
     async def standing(self) -> DayAnswer:
         """What the open day came to so far (X of the shop); writes nothing."""
         _, day, _ = await self._ledger.read(self._look)
-        return DayAnswer(day=await self._ledger.read(lambda connection: self._report(connection, day)), seq=None)
+        return await self._ledger.read(
+            lambda connection: DayAnswer(
+                day=self._report(connection, day), seq=None, reconciled=reconciled_at(connection, str(day))
+            )
+        )
 
     async def close(self) -> DayAnswer:
         """Close the open day for an operator; where today is closed already, or nothing happened, the last close.
@@ -130,9 +135,12 @@ class ShopDays:
 
     async def _closed(self, seq: int, *, is_new: bool) -> DayAnswer:
         day = await self._ledger.read(lambda connection: read_day(connection, seq))
+        reconciled = await self._ledger.read(lambda connection: reconciled_at(connection, day.day))
         receipt = await self._ledger.receipts([seq], SIGNATURE_WAIT_MS)
         encoded = None if receipt is None else receipt.encode()
-        return DayAnswer(day=day, seq=seq, is_new=is_new, receipt=encoded, pending=receipt is None)
+        return DayAnswer(
+            day=day, seq=seq, is_new=is_new, receipt=encoded, pending=receipt is None, reconciled=reconciled
+        )
 
     def _look(self, connection: sqlite3.Connection) -> tuple[int, ShopDay, bool]:
         """The newest entry of the open day, its name, and whether anything happened in it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from appliance.wire.reconcile_entries import BreakFacts, ReconciledEntry
 from appliance.wire.requests import Wire
 from appliance.wire.till_entries import DayClosedEntry, PeriodFacts
 
@@ -127,6 +128,7 @@ class DayAnswer(Wire, frozen=True, kw_only=True):
 
     Attributes:
         is_new: this very request closed it.
+        reconciled: the same day beside each provider's statement, or the last day that was compared.
     """
 
     day: DayClosedEntry
@@ -134,6 +136,22 @@ class DayAnswer(Wire, frozen=True, kw_only=True):
     is_new: bool = False
     pending: bool = False
     receipt: bytes | None = None
+    reconciled: tuple[ReconciledEntry, ...] = ()
+
+
+class ReconcileAnswer(Wire, frozen=True, kw_only=True):
+    """A day beside the provider's statement, for the operator. Without `seq` it was only looked at.
+
+    Attributes:
+        breaks: the first of the `open_count` that are open now; of a day that was only looked at, those it would open.
+        is_new: this very request wrote the entry.
+    """
+
+    day: ReconciledEntry
+    seq: int | None = None
+    breaks: tuple[BreakFacts, ...] = ()
+    is_new: bool = False
+    open_count: int
 
 
 class HeadAnswer(Wire, frozen=True, kw_only=True):

@@ -146,7 +146,7 @@ class Box:
             unsigned_age_max_ms=settings.limits.unsigned_age_max_ms,
             unsigned_entries_max=settings.limits.unsigned_entries_max,
         )
-        self._till = self._make_till()
+        self._till = self._make_till(outside)
         self._rules = ShopRules(
             currency=settings.shop.currency,
             cash_rounding_minor=settings.shop.cash_rounding_minor,
@@ -170,7 +170,7 @@ class Box:
             folder=settings.storage.path,
             room_bytes_min=settings.storage.room_bytes_min,
             is_test_token="softhsm" in str(settings.hsm.module_path).lower(),
-            followers=(*self._cards.checks, *self._public.checks),
+            followers=(*self._cards.checks, *self._till.reconciling.checks, *self._public.checks),
         )
 
     async def begin(self, self_tests: int) -> None:
@@ -322,14 +322,17 @@ class Box:
             admit=self._cards.admit,
         )
 
-    def _make_till(self) -> TillParts:
+    def _make_till(self, outside: Outside) -> TillParts:
         return TillParts(
             settings=self._settings,
             authenticate=self._authenticate,
             admission=self._admission,
             quarantine=self._quarantine,
             ledger=self._ledger,
+            store=outside.store,
+            log_origin=self._audience,
             clock=self._clock,
+            metrics=self._metrics,
             log=self._log,
         )
 

@@ -9,6 +9,7 @@ from appliance.identity.terminals import TerminalProjection
 from appliance.ledger.projection import Projection
 from appliance.payment.history import HistoryProjection
 from appliance.payment.projection import PaymentProjection
+from appliance.payment.reconcile_projection import ReconcileProjection
 from appliance.till.projection import TillProjection
 
 
@@ -18,6 +19,7 @@ def projections() -> tuple[Projection, ...]:
         PaymentProjection(),
         HistoryProjection(),
         TillProjection(),
+        ReconcileProjection(),
         TerminalProjection(),
         AuditorProjection(),
         EpochProjection(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
+from appliance.anchor.store import EvidenceStore
 from appliance.api.local.days import DayRoutes
 from appliance.config.schema import Settings
 from appliance.device.admission import Quarantine
@@ -13,10 +14,12 @@ from appliance.model.shop_day import ShopCalendar
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
 from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
+from appliance.wiring.reconciling import ReconcileParts
 
 
 class TillParts:
@@ -30,10 +33,23 @@ class TillParts:
         admission: Admission,
         quarantine: Quarantine,
         ledger: Ledger,
+        store: EvidenceStore,
+        log_origin: str,
         clock: Clock,
+        metrics: Metrics,
         log: Log,
     ) -> None:
         shop = settings.shop
+        self.reconciling = ReconcileParts(
+            settings=settings,
+            ledger=ledger,
+            store=store,
+            log_origin=log_origin,
+            quarantine=quarantine,
+            clock=clock,
+            metrics=metrics,
+            log=log,
+        )
         self.drawers = Drawers(
             authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency=shop.currency
         )
@@ -53,7 +69,8 @@ class TillParts:
         """Close the day that ended while the box was off, before anything new is recorded; then each at its cut-off."""
         await self.days.close_due()
         supervisor.start("shop days", self.days.run, restart=Restart.ON_CRASH)
+        self.reconciling.begin(supervisor)
 
     def routes(self) -> DayRoutes:
         """The shop's day, for the local door."""
-        return DayRoutes(self.days)
+        return DayRoutes(self.days, self.reconciling.routes())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from appliance.till.page import report_text
 from appliance.till.sheet import sheet_of_day
+from appliance.till.statement_sheet import with_statement
 from appliance.wire.answers import DayAnswer
 from provisioning.commands.folder import add_box
 from provisioning.commands.outcome import DONE, print_json
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     box = box_of(arguments)
     columns = box.printer_columns() if arguments.print else 0  # a missing printer is told before anything is closed
     answer = box.day() if arguments.dry_run else box.close_day()
-    sheet = sheet_of_day(answer.day, seq=answer.seq)
+    sheet = with_statement(sheet_of_day(answer.day, seq=answer.seq), answer)
     shop = str(box.status()["shop"])
     if arguments.output is not None:
         write_report(sheet, arguments.output, shop=shop)

@@ -15,6 +15,7 @@ from appliance.model.operation import OperationState
 from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.wire import entries
 from appliance.wire.requests import Wire
+from provisioning.exports.reconcile_rows import closed_cells, opened_cells
 from provisioning.exports.till_rows import till_cells
 from provisioning.verify.bodies import Body, read_body
 from provisioning.verify.wording import key_text, time_text
@@ -94,6 +95,9 @@ def _rows(entry: Entry, body: Body) -> Iterator[Row | Change]:
             yield Change("terminals", "terminal", body.terminal, revoked)
         case Wire() if (of_till := till_cells(entry, body)) is not None:
             yield Row(*of_till)
+        case Wire():
+            yield from (Row(*opened) for opened in opened_cells(entry, body))
+            yield from (Change("breaks", "break", *closed) for closed in closed_cells(entry, body))
         case _:
             pass
 

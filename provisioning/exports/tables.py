@@ -10,7 +10,7 @@ from typing import Final
 
 import sqlite_utils
 
-from provisioning.exports import till_rows
+from provisioning.exports import reconcile_rows, till_rows
 
 _SALE_KEY: Final = ("seq", "position")
 
@@ -120,6 +120,7 @@ TABLES: Final[dict[str, tuple[dict[str, type], str | tuple[str, ...]]]] = {
         "seq",
     ),
     **till_rows.TABLES,
+    **reconcile_rows.TABLES,
 }
 SEARCHED: Final = {"sales": ("reference",), "lines": ("sku",), "operations": ("reference", "code")}
 _INDEXED: Final = {

@@ -16,7 +16,7 @@ from appliance.ledger import disclosures, epoch, genesis, pruned, snapshot, succ
 from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
 from appliance.ledger.log_keys import Distrust
 from appliance.model.errors import Corrupt, Rejected
-from appliance.wire import entries, till_entries
+from appliance.wire import entries, reconcile_entries, till_entries
 from appliance.wire.requests import Wire
 
 SHAPES: Final[dict[str, type[Wire]]] = {
@@ -45,6 +45,9 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     till_entries.DRAWER_CLOSED: till_entries.PeriodClosedEntry,
     till_entries.TERMINAL_CLOSED: till_entries.PeriodClosedEntry,
     till_entries.DAY_CLOSED: till_entries.DayClosedEntry,
+    reconcile_entries.RECONCILED: reconcile_entries.ReconciledEntry,
+    reconcile_entries.RECONCILED_MORE: reconcile_entries.ReconciledMoreEntry,
+    reconcile_entries.BREAK_ACCEPTED: reconcile_entries.BreakAcceptedEntry,
 }
 
 

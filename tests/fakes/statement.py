@@ -19,6 +19,7 @@ class FakeStatement:
         self.lines: list[Line] = []
         self.fails_after: int | None = None
         self.asked: list[Window] = []
+        self.settle_ms = 600_000
 
     async def page(self, window: Window, after: PageMark | None) -> Page:
         self.asked.append(window)

@@ -33,7 +33,7 @@ from appliance.payment.readers import Readers
 from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
 from appliance.payment.validate import ShopRules
-from appliance.ports.provider import CardSource
+from appliance.ports.provider import CardSource, Provider
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
@@ -133,22 +133,22 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(folder: Path, *, clock: FakeClock | None = None, cash_step_minor: int = 1) -> AsyncIterator[Shop]:
-    """A box with one paired terminal, `till-1`."""
+async def open_shop(
+    folder: Path, *, clock: FakeClock | None = None, cash_step_minor: int = 1, asked: Provider | None = None
+) -> AsyncIterator[Shop]:
+    """A box with one paired terminal, `till-1`; `asked` is a provider in the place of the fake."""
     clock = clock or FakeClock()
     log = Log(sink=lambda _line: None, clock=clock)
     provider = FakeProvider(clock=clock)
-    async with (
-        running(await open_ledger(folder, clock=clock, projections=PROJECTIONS)) as ledger,
-        supervised(log=log, clock=clock) as supervisor,
-    ):
+    opened = await open_ledger(folder, clock=clock, projections=PROJECTIONS)
+    async with running(opened) as ledger, supervised(log=log, clock=clock) as supervisor:
         audience = genesis().read().origin
         stages = Stages(tracer=open_tracer(None, service="test"), metrics=Metrics())
         terminals = Terminals(ledger=ledger, clock=clock)
         authenticate = _authenticate(terminals, clock, audience, ledger)
         operations = Operations(
             ledger=ledger,
-            provider=provider,
+            provider=provider if asked is None else asked,
             supervisor=supervisor,
             clock=clock,
             log=log,
@@ -194,8 +194,8 @@ async def open_shop(folder: Path, *, clock: FakeClock | None = None, cash_step_m
                 jitter=random.Random(1),
             ),
             quarantine=quarantine,
-            **_till(authenticate, admission, ledger, clock, quarantine),
             audience=audience,
+            **_till(authenticate, admission, ledger, clock, quarantine),
             works_open=lambda: supervisor.works_open,
         )
         await terminals.load()
