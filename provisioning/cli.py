@@ -39,6 +39,7 @@ _COMMANDS: Final = (
     _Command("reconcile", "provisioning.commands.reconcile", "compare card money with the provider's own list"),
     _Command("print", "provisioning.commands.print", "print a text on the box's printer, such as a report"),
     _Command("page", "provisioning.page", "write the page at which customers check their slips"),
+    _Command("screen", "provisioning.commands.screen", "what is screened before money moves, and why it was said"),
     _Command("status", "provisioning.commands.status", "say how the box is, in plain words"),
     _Command("terminal", "provisioning.commands.terminal", "invite, pair, list or revoke terminals"),
     _Command("ledger", "provisioning.commands.ledger", "history, digest, proof and verification of the log"),

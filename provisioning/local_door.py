@@ -163,6 +163,20 @@ class LocalDoor:
         answer: dict[str, Any] = self._ask("POST", "/prune", {"days": days})
         return answer
 
+    def screening(self) -> dict[str, Any]:
+        """Thresholds, the model's hash, and what was watched or refused in the last day."""
+        answer: dict[str, Any] = self._ask("GET", "/screening")
+        return answer
+
+    def change_screening(self, changes: dict[str, int | str]) -> dict[str, Any]:
+        answer: dict[str, Any] = self._ask("POST", "/screening/change", {"changed": changes})
+        return answer
+
+    def screened(self, key: str) -> list[dict[str, Any]]:
+        """Every verdict on a sale or refund, oldest first."""
+        answer: list[dict[str, Any]] = self._ask("GET", f"/screening/why?{urlencode({'key': key})}")
+        return answer
+
     def day(self) -> DayAnswer:
         """What the open day came to so far."""
         return msgspec.convert(self._ask("GET", "/day"), DayAnswer)

@@ -14,6 +14,7 @@ from msgspec import Meta
 from appliance.config.card_provider import Stripe
 from appliance.config.paper import Printer, Slips
 from appliance.config.publication import Publication
+from appliance.config.screening import Screening
 from appliance.config.section import IN_EXAMPLE, SECRET_FILE, Section, Url
 from appliance.config.timestamping import Timestamping
 from appliance.model.limits import (
@@ -368,5 +369,6 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     slip: Annotated[Slips, Meta(description="What customers get in the hand.")] = Slips()
     printer: Annotated[Printer | None, Meta(description="Paper.")] = None
     limits: Annotated[Limits, Meta(description="Bounds.")] = Limits()
+    screening: Annotated[Screening, Meta(description="What may move money.")] = Screening()
     otlp: Annotated[Otlp | None, Meta(description="Spans.")] = None
     log: Annotated[Log, Meta(description="Lines.")] = Log()

@@ -20,6 +20,7 @@ from appliance.model.ids import RequestKey, TerminalId
 from appliance.model.invariants import ensure
 from appliance.model.operation import Operation, OperationKind, OperationState
 from appliance.model.sale import Sale
+from appliance.model.screening import Verdict
 
 BodyT = TypeVar("BodyT", covariant=True)
 
@@ -69,6 +70,7 @@ class ClearedPayment:
     """A valid payment that the rules let through, on a box that may sell now."""
 
     valid: ValidPayment
+    verdict: Verdict
 
 
 @dataclass(slots=True, kw_only=True)

@@ -27,7 +27,7 @@ async def prepare(cleared: ClearedPayment, card: Tender, ledger: Ledger, now_ms:
         target=None,
         source=card.source,
     )
-    begun = await begin(ledger, cleared.valid, authorisation_draft(cleared.valid, operation), stands=False)
+    begun = await begin(ledger, cleared.valid, authorisation_draft(cleared, operation), stands=False)
     return PreparedPayment(
         cleared=cleared,
         operation=operation,

@@ -26,7 +26,8 @@ from appliance.payment.drafts import sale_draft
 from appliance.payment.guards import unused
 from appliance.payment.records import find_payment
 from appliance.payment.repeats import AlreadyRecorded, is_used, judge_used
-from appliance.payment.screen import screen
+from appliance.payment.screen import screen_stored
+from appliance.payment.screening.judge import Screener
 from appliance.payment.validate import ShopRules, validate
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
@@ -55,6 +56,7 @@ class Batch:
         admission: Admission,
         ledger: Ledger,
         clock: Clock,
+        screener: Screener,
         sales_max: int = BATCH_SALES_MAX,
     ) -> None:
         self._authenticate = authenticate
@@ -62,6 +64,7 @@ class Batch:
         self._admission = admission
         self._ledger = ledger
         self._clock = clock
+        self._screener = screener
         self._sales_max = sales_max
 
     async def take(self, signed: SignedRequest) -> BatchAnswer:
@@ -107,7 +110,9 @@ class Batch:
             valid = validate(_single(item, key, request.identity), self._rules)
         except Rejected as refusal:
             return _refused(item.key, refusal)
-        return screen(valid, admission=self._admission, takes_cards=False)
+        cleared = screen_stored(valid, admission=self._admission, screener=self._screener)
+        self._screener.count_sale(cleared)
+        return cleared
 
     async def _check_age(self, key: RequestKey, now_ms: int) -> None:
         """As of a single request (`identity/authenticate.py`): a key that was used gets its result at any age."""
@@ -120,7 +125,7 @@ class Batch:
         members = []
         for start in range(0, len(cleared), _SLICE_SALES):
             part = cleared[start : start + _SLICE_SALES]
-            members += [([sale_draft(each.valid, now_ms)], unused(each.valid.identity.key)) for each in part]
+            members += [([sale_draft(each, now_ms)], unused(each.valid.identity.key)) for each in part]
             await asyncio.sleep(0)
         results = await self._ledger.append_each(members, purpose=Purpose.INTENT)
         return [await self._settle(each, result) for each, result in zip(cleared, results, strict=True)]
@@ -130,6 +135,7 @@ class Batch:
     ) -> _Accepted | BatchResult:
         key = cleared.valid.identity.key
         if isinstance(result, Rejected):
+            self._screener.uncount_sale(cleared)
             result = await judge_used(self._ledger, cleared.valid.identity, key, result)
         if isinstance(result, AlreadyRecorded):
             standing = await self._ledger.read(lambda connection: find_payment(connection, key))

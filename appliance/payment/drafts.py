@@ -19,7 +19,8 @@ from appliance.crypto.random import random_piece
 from appliance.ledger.draft import Disclosure, Draft
 from appliance.model.ids import RequestKey
 from appliance.model.operation import Operation, OperationKind, OperationState
-from appliance.model.payment import Identity, ValidPayment
+from appliance.model.payment import ClearedPayment, Identity, ValidPayment
+from appliance.model.screening import Verdict
 from appliance.payment.sale_facts import facts_of
 from appliance.wire import entries
 from appliance.wire.requests import Wire
@@ -27,15 +28,19 @@ from appliance.wire.requests import Wire
 _BYTES_STAY: Final = (bytes,)
 
 
-def sale_draft(valid: ValidPayment, now_ms: int) -> Draft:
+def sale_draft(cleared: ClearedPayment, now_ms: int) -> Draft:
     """A sale whose tenders hold by themselves."""
+    valid = cleared.valid
     asked, disclosures = ask(valid.identity, valid.personal)
-    body = entries.SaleEntry(asked=asked, retry=_retry_of(valid), sale=facts_of(valid.sale))
+    body = entries.SaleEntry(
+        asked=asked, retry=_retry_of(valid), sale=facts_of(valid.sale), screen=screen_facts(cleared.verdict)
+    )
     return draft(entries.SALE, valid.identity.terminal, now_ms, body, disclosures)
 
 
-def authorisation_draft(valid: ValidPayment, operation: Operation) -> Draft:
+def authorisation_draft(cleared: ClearedPayment, operation: Operation) -> Draft:
     """The intent of a card payment, with the whole sale."""
+    valid = cleared.valid
     asked, disclosures = ask(valid.identity, valid.personal)
     body = entries.IntentEntry(
         operation=_operation_facts(operation),
@@ -43,6 +48,7 @@ def authorisation_draft(valid: ValidPayment, operation: Operation) -> Draft:
         asked=asked,
         retry=_retry_of(valid),
         sale=facts_of(valid.sale),
+        screen=screen_facts(cleared.verdict),
     )
     return draft(entries.INTENT, valid.identity.terminal, operation.prepared_ms, body, disclosures)
 
@@ -52,6 +58,7 @@ def follow_up_draft(
     asked_by: Identity | None,
     *,
     refund: entries.RefundFacts | None = None,
+    verdict: Verdict | None = None,
 ) -> Draft:
     """The intent of an operation on a standing payment; `asked_by` is absent when the box itself begins it or anew."""
     asked, disclosures = (None, ()) if asked_by is None else ask(asked_by, ())
@@ -61,6 +68,7 @@ def follow_up_draft(
         asked=asked,
         sale=None,
         refund=refund,
+        screen=None if verdict is None else screen_facts(verdict),
         request=_request_of(operation) if asked is None else None,
     )
     return draft(entries.INTENT, operation.terminal, operation.prepared_ms, body, disclosures)
@@ -111,6 +119,27 @@ def undone_draft(
     asked, disclosures = (None, ()) if asked_by is None else ask(asked_by, ())
     kind = entries.REFUND if undone is OperationKind.REFUND else entries.REVERSAL
     return draft(kind, terminal, now_ms, msgspec.structs.replace(body, asked=asked), disclosures)
+
+
+def refused_draft(identity: Identity, verb: str, amount_minor: int, verdict: Verdict, now_ms: int) -> Draft:
+    """A sale or refund that screening refused: facts and verdict, nothing of the persons in it."""
+    body = entries.ScreeningRefusedEntry(
+        key=identity.key.octets, verb=verb, amount=amount_minor, screen=screen_facts(verdict)
+    )
+    return draft(entries.SCREENING_REFUSED, identity.terminal, now_ms, body, ())
+
+
+def screen_facts(verdict: Verdict) -> entries.ScreenFacts:
+    """A verdict as entries have it."""
+    return entries.ScreenFacts(
+        model=verdict.model_sha256,
+        score=verdict.score_permille,
+        reasons=tuple(
+            entries.ReasonFacts(rule=reason.rule.value, seen=reason.seen, limit=reason.limit)
+            for reason in verdict.reasons
+        ),
+        verdict=verdict.judgement.value,
+    )
 
 
 def ask(identity: Identity, personal: tuple[tuple[str, str], ...]) -> tuple[entries.Asked, tuple[Disclosure, ...]]:

@@ -13,6 +13,7 @@ from appliance.model.invariants import present
 from appliance.model.money import Money
 from appliance.model.operation import Operation, OperationKind, operation_id
 from appliance.model.payment import Identity
+from appliance.model.screening import Verdict
 from appliance.payment.drafts import follow_up_draft
 from appliance.payment.guards import Unchanged
 from appliance.payment.operate import Operations
@@ -37,6 +38,7 @@ class FollowUp:
         *,
         asked_by: Identity | None,
         refund: entries.RefundFacts | None = None,
+        verdict: Verdict | None = None,
     ) -> None:
         """Ask the provider to do `kind` with the payment that `guard` saw.
 
@@ -52,7 +54,7 @@ class FollowUp:
         payment = standing.recorded.key
         ordinal = await self._ledger.read(lambda connection: operation_count(connection, payment))
         operation = operation_on(standing, kind, amount_minor, ordinal, self._clock.now_ms(), asked_by=asked_by)
-        draft = follow_up_draft(operation, asked_by, refund=refund)
+        draft = follow_up_draft(operation, asked_by, refund=refund, verdict=verdict)
         (intent,) = await self._ledger.append([draft], guard, purpose=Purpose.OUTCOME)
         self._operations.start(operation, intent.entry_hash)
 

@@ -5,11 +5,14 @@ Owns what is written; whether it may be given is decided by the caller and held 
 
 from __future__ import annotations
 
+import msgspec
+
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.operation import OperationKind
 from appliance.model.payment import Identity
-from appliance.payment.drafts import undone_draft
+from appliance.model.screening import Verdict
+from appliance.payment.drafts import screen_facts, undone_draft
 from appliance.payment.follow_up import FollowUp
 from appliance.payment.guards import Unchanged
 from appliance.payment.undo_entry import all_left, undo_entry
@@ -29,12 +32,14 @@ class GiveBack:
         self._follow_up = follow_up
         self._clock = clock
 
-    async def refund(self, facts: entries.RefundFacts, guard: Unchanged, asked_by: Identity) -> None:
+    async def refund(self, facts: entries.RefundFacts, guard: Unchanged, asked_by: Identity, verdict: Verdict) -> None:
         """Give back what `facts` say."""
         if facts.card:
-            await self._follow_up(OperationKind.REFUND, facts.card, guard, asked_by=asked_by, refund=facts)
+            await self._follow_up(
+                OperationKind.REFUND, facts.card, guard, asked_by=asked_by, refund=facts, verdict=verdict
+            )
         else:
-            await self._from_the_drawer(OperationKind.REFUND, facts, guard, asked_by)
+            await self._from_the_drawer(OperationKind.REFUND, facts, guard, asked_by, verdict)
 
     async def rest(self, reason: str, guard: Unchanged, *, asked_by: Identity | None) -> None:
         """Give back all that is left, and give up what a card's bank only holds.
@@ -51,11 +56,18 @@ class GiveBack:
             await self._from_the_drawer(OperationKind.REVERSE, all_left(standing, reason), guard, asked_by)
 
     async def _from_the_drawer(
-        self, kind: OperationKind, facts: entries.RefundFacts, guard: Unchanged, asked_by: Identity | None
+        self,
+        kind: OperationKind,
+        facts: entries.RefundFacts,
+        guard: Unchanged,
+        asked_by: Identity | None,
+        verdict: Verdict | None = None,
     ) -> None:
         standing = guard.standing
         request = standing.reversal if asked_by is None else None
         body = undo_entry(standing, facts, operation=None, request=request)
+        if verdict is not None:
+            body = msgspec.structs.replace(body, screen=screen_facts(verdict))
         terminal = standing.terminal if asked_by is None else asked_by.terminal
         draft = undone_draft(kind, terminal, body, asked_by, self._clock.now_ms())
         await self._ledger.append([draft], guard, purpose=Purpose.OUTCOME)

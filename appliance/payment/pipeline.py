@@ -2,7 +2,7 @@
 
     authenticate   who signed this, for us, just now?
     validate       does the sale add up?                              -> ValidPayment
-    screen         may this box take it now?                          -> ClearedPayment
+    screen         may this box take it now, do the rules let it?     -> ClearedPayment
     authorise      cash holds by itself; a card gets a durable intent -> PreparedPayment
     record         the sale is in the log, fsynced                    -> RecordedPayment
     respond        the result, and a receipt that anyone can verify
@@ -22,6 +22,7 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.payment import ClearedPayment, Identity, RecordedPayment
+from appliance.model.screening import ScreeningRefused
 from appliance.payment.authorise import prepare
 from appliance.payment.capture import Capture
 from appliance.payment.operate import Operations
@@ -31,6 +32,7 @@ from appliance.payment.refund import Refund
 from appliance.payment.repeats import AlreadyRecorded, judge
 from appliance.payment.respond import Respond
 from appliance.payment.screen import screen
+from appliance.payment.screening.judge import Screener
 from appliance.payment.undo import Undo
 from appliance.payment.validate import ShopRules, validate
 from appliance.ports.admission import Admission
@@ -53,6 +55,7 @@ class PaymentPipeline:
         undo: Undo,
         refund: Refund,
         capture: Capture,
+        screener: Screener,
         respond: Respond,
         ledger: Ledger,
         clock: Clock,
@@ -65,6 +68,7 @@ class PaymentPipeline:
         self._undo = undo
         self._refund = refund
         self._capture = capture
+        self._screener = screener
         self._respond = respond
         self._ledger = ledger
         self._clock = clock
@@ -79,13 +83,20 @@ class PaymentPipeline:
             with self._stages("validate", key):
                 valid = validate(request, self._rules)
             with self._stages("screen", key):
-                cleared = screen(valid, admission=self._admission, takes_cards=self._operations is not None)
-            recorded = await self._take(cleared)
+                cleared = screen(
+                    valid,
+                    admission=self._admission,
+                    takes_cards=self._operations is not None,
+                    screener=self._screener,
+                )
+            with self._screener.counting_sale(cleared):
+                recorded = await self._take(cleared)
         except AlreadyRecorded:
             recorded = await self._standing(str(key))
-        except Unavailable:
-            # The box takes nothing new now; what it took before is still told.
+        except (Unavailable, ScreeningRefused) as refusal:
+            # The box takes nothing new now, or not this; what it took before is still told.
             if not await self._was_recorded(request.identity, key):
+                await self._screener.record_refused(refusal, request.identity, "payment")
                 raise
             recorded = await self._standing(str(key))
         with self._stages("respond", key):

@@ -10,7 +10,7 @@ from appliance.payment.linked import Begun, begin
 
 async def record_sale(cleared: ClearedPayment, ledger: Ledger, now_ms: int) -> tuple[RecordedPayment, Begun]:
     """One guarded entry for a sale whose tenders all hold by themselves. Raises as `linked.begin`."""
-    begun = await begin(ledger, cleared.valid, sale_draft(cleared.valid, now_ms), stands=True)
+    begun = await begin(ledger, cleared.valid, sale_draft(cleared, now_ms), stands=True)
     return _recorded(cleared, PaymentState.APPROVED, begun.entry.seq), begun
 
 

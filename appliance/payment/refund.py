@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
-from appliance.model.payment import AuthenticatedRequest
+from appliance.model.payment import AuthenticatedRequest, Identity
 from appliance.model.refund import Part, Share, Worth, parts_worth, shared
 from appliance.model.sale import Sale, TenderKind
+from appliance.model.screening import ScreeningRefused
 from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.give_back import GiveBack
 from appliance.payment.guards import Unchanged, require_known, require_standing, unused
 from appliance.payment.looking import look, until_unchanged
 from appliance.payment.records import StandingPayment, returned_lines, sale_facts
 from appliance.payment.sale_facts import sale_of
+from appliance.payment.screening.features import Asked
+from appliance.payment.screening.judge import Screener
 from appliance.wire.entries import RefundFacts, ReturnedTax
 from appliance.wire.requests import RefundBody
 
@@ -37,15 +40,17 @@ class _Sold:
 class Refund:
     """The verb. It returns when its effect is durable; a card's part goes on in the background."""
 
-    def __init__(self, *, ledger: Ledger, give_back: GiveBack, cash_step_minor: int) -> None:
+    def __init__(self, *, ledger: Ledger, give_back: GiveBack, screener: Screener, cash_step_minor: int) -> None:
         self._ledger = ledger
         self._give_back = give_back
+        self._screener = screener
         self._cash_step_minor = cash_step_minor
 
     async def __call__(self, request: AuthenticatedRequest[RefundBody]) -> RequestKey:
         """Give back what `request` asks for; returns the payment's key.
 
         Raises:
+            ScreeningRefused: a rule lets no money move; recorded.
             Rejected: unknown, open, took no money, all given back, or more than what is left.
         """
         body = request.body
@@ -53,7 +58,11 @@ class Refund:
         if body.lines and body.amount_minor is not None:
             raise Rejected("amount_and_lines", "a refund is stated by its lines or by amount_minor, not by both")
         payment = request_key(body.of)
-        await until_unchanged(self._ledger, request.identity, payment, lambda: self._try(request, payment))
+        try:
+            await until_unchanged(self._ledger, request.identity, payment, lambda: self._try(request, payment))
+        except ScreeningRefused as refusal:
+            await self._screener.record_refused(refusal, request.identity, "refund")
+            raise
         return payment
 
     async def _try(self, request: AuthenticatedRequest[RefundBody], payment: RequestKey) -> None:
@@ -72,7 +81,23 @@ class Refund:
             reason=body.reason,
         )
         guard = Unchanged(standing=standing, fresh=unused(identity.key))
-        await self._give_back.refund(facts, guard, identity)
+        verdict = self._screener.refund(identity, self._asked(standing, share, identity))
+        with self._screener.counting_refund(identity, verdict, share.total_minor):
+            await self._give_back.refund(facts, guard, identity, verdict)
+
+    def _asked(self, standing: StandingPayment, share: Share, identity: Identity) -> Asked:
+        at_ms = identity.received_ms
+        return Asked(
+            at_ms=at_ms,
+            minute=self._screener.minute_of(at_ms),
+            amount_minor=share.total_minor,
+            currency=standing.recorded.currency,
+            is_card=share.card_minor > 0,
+            is_refund=True,
+            refund_share=share.total_minor / standing.recorded.total_minor if standing.recorded.total_minor else 0.0,
+            refund_age_ms=max(at_ms - standing.recorded.key.created_ms, 0),
+            is_of_another_till=standing.terminal != identity.terminal,
+        )
 
     async def _share(self, standing: StandingPayment, body: RefundBody) -> tuple[Share, tuple[ReturnedTax, ...]]:
         """What goes back, and how it is split by tax: only lines tell."""

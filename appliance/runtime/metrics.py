@@ -48,6 +48,7 @@ class Metrics:
             Gauge("tillstone_operations_open", "Open operations, by state.", ("state",), registry=registry)
         )
         self._webhooks = _counter("tillstone_webhooks", "Webhooks, by outcome.", ("provider", "outcome"), registry)
+        self._screened = _counter("tillstone_screened", "Verdicts of screening.", ("verdict", "rule"), registry)
         self._device_up = _Labelled(
             Gauge("tillstone_device_up", "1 while the device answers, else 0.", ("device",), registry=registry)
         )
@@ -110,6 +111,10 @@ class Metrics:
     def webhook(self, provider: str, outcome: str) -> None:
         """Count one webhook; `outcome` is a word of `payment/webhooks.py`."""
         self._webhooks.at(provider, outcome).inc()
+
+    def screened(self, verdict: str, rule: str) -> None:
+        """Count one verdict under the rule `any`, and once more under each rule that spoke."""
+        self._screened.at(verdict, rule).inc()
 
     def door_opened(self, door: str, count: Callable[[], float]) -> None:
         """`count` tells the open connections of `door`: `pos`, `public`, `local` or `webhook`."""

@@ -27,6 +27,8 @@ AUDITOR_REVOKED: Final = "auditor_revoked"
 AUDITOR_READ: Final = "auditor_read"
 VERIFIED: Final = "verified"
 EXPORTED: Final = "exported"
+SCREENING_REFUSED: Final = "screening_refused"
+SCREENING_CHANGED: Final = "screening_changed"
 
 TERMINAL_ACTOR: Final = "terminal:"
 """What stands before a terminal's name in the actor of an entry."""
@@ -60,12 +62,30 @@ class Asked(Wire, frozen=True, kw_only=True):
     commitments: dict[str, bytes]
 
 
+class ReasonFacts(Wire, frozen=True, kw_only=True):
+    """A rule of screening that spoke: what it saw, and the limit as it was then."""
+
+    rule: str
+    seen: int
+    limit: int
+
+
+class ScreenFacts(Wire, frozen=True, kw_only=True):
+    """The verdict of screening, `passed`, `watched` or `refused`; `score` (permille) where `model` (SHA-256) looked."""
+
+    model: bytes | None = None
+    score: int | None = None
+    reasons: tuple[ReasonFacts, ...] = ()
+    verdict: str
+
+
 class SaleEntry(Wire, frozen=True, kw_only=True):
     """kind `sale`: a sale whose tenders all hold by themselves (cash): approved; `retry` as in `IntentEntry`."""
 
     sale: SaleFacts
     asked: Asked
     retry: bytes | None = None
+    screen: ScreenFacts | None = None
 
 
 class OperationFacts(Wire, frozen=True, kw_only=True):
@@ -108,6 +128,7 @@ class IntentEntry(Wire, frozen=True, kw_only=True):
         sale: for what begins a payment.
         retry: key of the payment that this one tries again with another tender.
         refund: for a refund's first operation.
+        screen: for both.
         request: key of the request behind it, where `asked` is absent because another entry has it.
     """
 
@@ -115,6 +136,7 @@ class IntentEntry(Wire, frozen=True, kw_only=True):
     asked: Asked | None = None
     retry: bytes | None = None
     refund: RefundFacts | None = None
+    screen: ScreenFacts | None = None
     payment: bytes
     request: bytes | None = None
     operation: OperationFacts
@@ -149,6 +171,7 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
 
     Attributes:
         left: of the payment, after this.
+        screen: of a refund without a card; else its intent has it.
         request: key of the request behind it, where `asked` is absent because another entry has it.
     """
 
@@ -159,6 +182,7 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
     lines: tuple[RefundLine, ...] = ()
     taxes: tuple[ReturnedTax, ...] = ()
     reason: str = ""
+    screen: ScreenFacts | None = None
     payment: bytes
     request: bytes | None = None
     currency: str
@@ -264,6 +288,21 @@ class ExportedEntry(Wire, frozen=True, kw_only=True):
 
     entries: int
     subject: str
+
+
+class ScreeningRefusedEntry(Wire, frozen=True, kw_only=True):
+    """kind `screening_refused`: a sale or refund that no money moved for; its key stays unused."""
+
+    key: bytes
+    verb: str
+    amount: int
+    screen: ScreenFacts
+
+
+class ScreeningChangedEntry(Wire, frozen=True, kw_only=True):
+    """kind `screening_changed`: the owner set these thresholds; they hold from here on, whatever the settings say."""
+
+    changed: dict[str, int | str]
 
 
 def terminal_of(actor: str) -> str:

@@ -31,10 +31,8 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Corrupt, Unavailable
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
-from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
-from appliance.payment.validate import ShopRules
 from appliance.ports.clock import Clock
 from appliance.ports.provider import Provider
 from appliance.runtime.log import Log
@@ -48,8 +46,9 @@ from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.followers import Outside, open_outside
 from appliance.wiring.opening import open_ledger, open_provider, readers_of
-from appliance.wiring.payments import make_give_back, payment_pipeline
+from appliance.wiring.payments import make_give_back, payment_pipeline, shop_rules
 from appliance.wiring.public import PublicParts
+from appliance.wiring.screening import ScreeningParts
 from appliance.wiring.till import TillParts
 from appliance.wiring.trust import Trust, open_trust
 
@@ -146,12 +145,8 @@ class Box:
             unsigned_age_max_ms=settings.limits.unsigned_age_max_ms,
             unsigned_entries_max=settings.limits.unsigned_entries_max,
         )
+        self._screen = ScreeningParts(settings=settings, ledger=ledger, clock=clock, metrics=self._metrics, log=log)
         self._till = self._make_till(outside)
-        self._rules = ShopRules(
-            currency=settings.shop.currency,
-            cash_rounding_minor=settings.shop.cash_rounding_minor,
-            amount_minor_max=settings.limits.amount_minor_max,
-        )
         self._public = PublicParts(
             settings=settings,
             trust=trust,
@@ -170,7 +165,7 @@ class Box:
             folder=settings.storage.path,
             room_bytes_min=settings.storage.room_bytes_min,
             is_test_token="softhsm" in str(settings.hsm.module_path).lower(),
-            followers=(*self._cards.checks, *self._till.reconciling.checks, *self._public.checks),
+            followers=(*self._cards.checks, *self._till.reconciling.checks, self._screen.check, *self._public.checks),
         )
 
     async def begin(self, self_tests: int) -> None:
@@ -194,6 +189,7 @@ class Box:
         )
         await record_statements(ledger=self._ledger, said=self._trust.said, clock=self._clock)
         await self._terminals.load()
+        await self._screen.begin()
         await self._till.begin(self._supervisor)
         self._start_services()
         self._cards.begin(self._supervisor)
@@ -289,6 +285,7 @@ class Box:
             prune=self._public.prune_routes(),
             slips=self._public.slip_routes(),
             days=self._till.routes(),
+            screening=self._screen.routes(),
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
         opened = {"pos": pos, "public": public, "local": local, **await self._cards.open_door(doors, middleware)}
@@ -337,16 +334,27 @@ class Box:
         )
 
     def _pos_door(self, pairing: Pairing) -> PosDoor:
+        rules = shop_rules(self._settings)
         batch = Batch(
             authenticate=self._authenticate,
-            rules=self._rules,
+            rules=rules,
             admission=self._admission,
             ledger=self._ledger,
             clock=self._clock,
+            screener=self._screen.screener,
             sales_max=self._settings.limits.batch_sales_max,
         )
         return PosDoor(
-            pipeline=self._pipeline(),
+            pipeline=payment_pipeline(
+                authenticate=self._authenticate,
+                rules=rules,
+                admission=self._admission,
+                operations=self._operations,
+                screener=self._screen.screener,
+                ledger=self._ledger,
+                clock=self._clock,
+                stages=self._stages,
+            ),
             batch=batch,
             drawers=self._till.drawers,
             reports=self._till.reports,
@@ -361,17 +369,6 @@ class Box:
             currency=self._settings.shop.currency,
             shop=self._settings.shop.name,
             version=VERSION,
-        )
-
-    def _pipeline(self) -> PaymentPipeline:
-        return payment_pipeline(
-            authenticate=self._authenticate,
-            rules=self._rules,
-            admission=self._admission,
-            operations=self._operations,
-            ledger=self._ledger,
-            clock=self._clock,
-            stages=self._stages,
         )
 
     async def _announce(self, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance.config.schema import Settings
 from appliance.identity.authenticate import Authenticate
 from appliance.ledger.ledger import Ledger
 from appliance.payment.capture import Capture
@@ -11,11 +12,21 @@ from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.refund import Refund
 from appliance.payment.respond import Respond
+from appliance.payment.screening.judge import Screener
 from appliance.payment.undo import Undo
 from appliance.payment.validate import ShopRules
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
 from appliance.runtime.stages import Stages
+
+
+def shop_rules(settings: Settings) -> ShopRules:
+    """What this shop sells in."""
+    return ShopRules(
+        currency=settings.shop.currency,
+        cash_rounding_minor=settings.shop.cash_rounding_minor,
+        amount_minor_max=settings.limits.amount_minor_max,
+    )
 
 
 def make_give_back(ledger: Ledger, operations: Operations | None, clock: Clock) -> GiveBack:
@@ -30,6 +41,7 @@ def payment_pipeline(
     rules: ShopRules,
     admission: Admission,
     operations: Operations | None,
+    screener: Screener,
     ledger: Ledger,
     clock: Clock,
     stages: Stages,
@@ -44,7 +56,8 @@ def payment_pipeline(
         operations=operations,
         undo=Undo(ledger=ledger, operations=operations, give_back=give_back, clock=clock),
         capture=Capture(ledger=ledger, follow_up=follow_up, clock=clock),
-        refund=Refund(ledger=ledger, give_back=give_back, cash_step_minor=rules.cash_rounding_minor),
+        refund=Refund(ledger=ledger, give_back=give_back, screener=screener, cash_step_minor=rules.cash_rounding_minor),
+        screener=screener,
         respond=Respond(ledger=ledger, clock=clock),
         ledger=ledger,
         clock=clock,

@@ -10,6 +10,7 @@ from appliance.ledger.projection import Projection
 from appliance.payment.history import HistoryProjection
 from appliance.payment.projection import PaymentProjection
 from appliance.payment.reconcile_projection import ReconcileProjection
+from appliance.payment.screening.records import ScreeningProjection
 from appliance.till.projection import TillProjection
 
 
@@ -18,6 +19,7 @@ def projections() -> tuple[Projection, ...]:
     return (
         PaymentProjection(),
         HistoryProjection(),
+        ScreeningProjection(),
         TillProjection(),
         ReconcileProjection(),
         TerminalProjection(),

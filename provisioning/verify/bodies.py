@@ -37,6 +37,8 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     entries.AUDITOR_READ: entries.AuditorReadEntry,
     entries.VERIFIED: entries.VerifiedEntry,
     entries.EXPORTED: entries.ExportedEntry,
+    entries.SCREENING_REFUSED: entries.ScreeningRefusedEntry,
+    entries.SCREENING_CHANGED: entries.ScreeningChangedEntry,
     till_entries.DRAWER_FLOAT: till_entries.DrawerEntry,
     till_entries.DRAWER_PAID_IN: till_entries.DrawerEntry,
     till_entries.DRAWER_PAID_OUT: till_entries.DrawerEntry,

@@ -107,6 +107,12 @@ def _about_the_box(body: Body) -> str:
             return f"the clock was moved by {body.step_ms} ms"
         case entries.RefusalsEntry():
             return f"{sum(body.codes.values())} requests of terminal {printable(body.terminal)} were refused"
+        case entries.ScreeningRefusedEntry():
+            rules = ", ".join(printable(reason.rule) for reason in body.screen.reasons)
+            return f"screening refused a {printable(body.verb)}, no money moved: {rules}"
+        case entries.ScreeningChangedEntry():
+            changed = ", ".join(f"{printable(name)} = {printable(str(to))}" for name, to in body.changed.items())
+            return f"the owner changed thresholds of screening: {changed}"
         case entries.AuditorAdmittedEntry():
             named = f"auditor {printable(body.auditor)}, credential {printable(body.credential)}"
             return f"{named}, may read entries until {time_text(body.expires_ms)}"

@@ -16,6 +16,7 @@ from appliance.payment.operate import Operations
 from appliance.payment.record import being_checked, record_sale
 from appliance.payment.respond import Respond
 from appliance.payment.screen import screen
+from appliance.payment.screening.judge import Screener
 from appliance.payment.validate import ShopRules, validate
 from appliance.ports.admission import Admission
 from appliance.wire.requests import PaymentBody
@@ -25,8 +26,10 @@ def validate_what_nobody_signed(signed: SignedRequest, rules: ShopRules) -> Vali
     return validate(signed, rules)  # type: ignore[arg-type] # not authenticated
 
 
-def screen_what_was_not_validated(request: AuthenticatedRequest[PaymentBody], admission: Admission) -> ClearedPayment:
-    return screen(request, admission=admission, takes_cards=True)  # type: ignore[arg-type] # not validated
+def screen_what_was_not_validated(
+    request: AuthenticatedRequest[PaymentBody], admission: Admission, screener: Screener
+) -> ClearedPayment:
+    return screen(request, admission=admission, takes_cards=True, screener=screener)  # type: ignore[arg-type] # not validated
 
 
 async def record_what_was_not_cleared(valid: ValidPayment, ledger: Ledger) -> None:

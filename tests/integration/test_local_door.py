@@ -48,7 +48,14 @@ def test_status_is_in_plain_words(box: RunningBox) -> None:
     status = box.local.status()
     assert status["origin"] == box.audience
     assert status["sentence"].startswith("Selling.")
-    assert {finding["check"] for finding in status["findings"]} == {"log", "signing", "token", "tpm", "disk"}
+    assert {finding["check"] for finding in status["findings"]} == {
+        "log",
+        "signing",
+        "token",
+        "tpm",
+        "disk",
+        "screening",
+    }
     assert any("SoftHSM" in finding["sentence"] for finding in status["findings"])
 
 

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 from typing_extensions import override
 
 from appliance.api.encode import answer as encode_answer
 from appliance.api.failures import Failures
+from appliance.config.screening import Screening
 from appliance.crypto.signing_key import SigningKey
 from appliance.device.admission import BoxAdmission, LogWatermark, Quarantine
 from appliance.device.boot import record_boot
@@ -43,6 +45,8 @@ from appliance.payment.operate import Operations
 from appliance.payment.readers import Readers
 from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
+from appliance.payment.screening.judge import Screener
+from appliance.payment.screening.trees import load_model
 from appliance.payment.validate import ShopRules
 from appliance.ports.provider import Provider
 from appliance.runtime.log import Log
@@ -62,6 +66,7 @@ CASH_ROUNDING_MINOR: Final = 5
 SETTLE_MS: Final = 30_000  # the least that the settings allow; the provider of a world is late by less
 CAPTURE_WINDOW_MS: Final = 2 * DAY_MS
 UNSIGNED_AGE_MAX_MS: Final = 15 * 60_000
+MODEL: Final = load_model(None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -286,16 +291,20 @@ class WorldBox:
             admit=lambda: None,
             capture_window_ms=CAPTURE_WINDOW_MS,
         )
+        screener = await _screener(ledger, clock)
         pipeline = payment_pipeline(
             authenticate=authenticate,
             rules=rules,
             admission=admission,
             operations=operations,
+            screener=screener,
             ledger=ledger,
             clock=clock,
             stages=stages,
         )
-        batch = Batch(authenticate=authenticate, rules=rules, admission=admission, ledger=ledger, clock=clock)
+        batch = Batch(
+            authenticate=authenticate, rules=rules, admission=admission, ledger=ledger, clock=clock, screener=screener
+        )
         self._verbs = {
             "payment": pipeline.pay,
             "status": pipeline.status,
@@ -345,3 +354,11 @@ def _sent(response: web.Response) -> tuple[int, bytes]:
 def metrics() -> Metrics:
     """One set for all lives: nobody reads it."""
     return Metrics()
+
+
+async def _screener(ledger: Ledger, clock: WorldClock) -> Screener:
+    screener = Screener(
+        settings=Screening(), zone=ZoneInfo("UTC"), ledger=ledger, clock=clock, count=lambda _verdict, _rule: None
+    )
+    await screener.load(MODEL)
+    return screener

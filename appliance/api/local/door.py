@@ -20,6 +20,7 @@ from appliance.api.local.days import DayRoutes
 from appliance.api.local.exchange import json_answer, read_body
 from appliance.api.local.ledger import LedgerRoutes
 from appliance.api.local.prune import PruneRoutes
+from appliance.api.local.screening import ScreeningRoutes
 from appliance.api.local.slip import SlipRoutes
 from appliance.api.local.subjects import SubjectRoutes
 from appliance.device.health import Health
@@ -63,6 +64,7 @@ class LocalDoor:
         prune: PruneRoutes,
         slips: SlipRoutes,
         days: DayRoutes,
+        screening: ScreeningRoutes,
     ) -> None:
         self._pairing = pairing
         self._terminals = terminals
@@ -75,6 +77,7 @@ class LocalDoor:
         self._prune = prune
         self._slips = slips
         self._days = days
+        self._screening = screening
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of the socket."""
@@ -90,6 +93,7 @@ class LocalDoor:
         self._prune.add_to(application.router)
         self._slips.add_to(application.router)
         self._days.add_to(application.router)
+        self._screening.add_to(application.router)
         return application
 
     async def _status(self, _request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypedDict
 from zoneinfo import ZoneInfo
 
+from appliance.config.screening import Screening
 from appliance.crypto.signing_key import TerminalKey
 from appliance.device.admission import BoxAdmission, Quarantine
 from appliance.identity.authenticate import Authenticate
@@ -32,12 +33,14 @@ from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.readers import Readers
 from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
+from appliance.payment.screening.judge import Screener
+from appliance.payment.screening.trees import load_model
 from appliance.payment.validate import ShopRules
 from appliance.ports.provider import CardSource, Provider
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
-from appliance.runtime.supervise import supervised
+from appliance.runtime.supervise import Supervisor, supervised
 from appliance.runtime.tracing import open_tracer
 from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
@@ -56,6 +59,7 @@ CALENDAR: Final = ShopCalendar(zone=ZoneInfo("Europe/Berlin"), cut_off="04:00")
 SETTLE_MS: Final = 60_000
 CAPTURE_WINDOW_MS: Final = 2 * DAY_MS
 ROUNDS_MAX: Final = 24
+MODEL: Final = load_model(None)
 
 
 class BlindWatermark:
@@ -81,6 +85,7 @@ class Shop:
     refusals: Refusals
     pipeline: PaymentPipeline
     batch: Batch
+    screener: Screener
     resolver: Resolver
     quarantine: Quarantine
     drawers: Drawers
@@ -134,11 +139,16 @@ class Shop:
 
 @asynccontextmanager
 async def open_shop(
-    folder: Path, *, clock: FakeClock | None = None, cash_step_minor: int = 1, asked: Provider | None = None
+    folder: Path,
+    *,
+    clock: FakeClock | None = None,
+    cash_step_minor: int = 1,
+    asked: Provider | None = None,
+    screening: Screening | None = None,
 ) -> AsyncIterator[Shop]:
     """A box with one paired terminal, `till-1`; `asked` is a provider in the place of the fake."""
     clock = clock or FakeClock()
-    log = Log(sink=lambda _line: None, clock=clock)
+    log = _quiet(clock)
     provider = FakeProvider(clock=clock)
     opened = await open_ledger(folder, clock=clock, projections=PROJECTIONS)
     async with running(opened) as ledger, supervised(log=log, clock=clock) as supervisor:
@@ -146,27 +156,11 @@ async def open_shop(
         stages = Stages(tracer=open_tracer(None, service="test"), metrics=Metrics())
         terminals = Terminals(ledger=ledger, clock=clock)
         authenticate = _authenticate(terminals, clock, audience, ledger)
-        operations = Operations(
-            ledger=ledger,
-            provider=provider if asked is None else asked,
-            supervisor=supervisor,
-            clock=clock,
-            log=log,
-            stages=stages,
-            log_origin=audience,
-            source_default="pm_card_visa",
-            readers=_readers(),
-            admit=provider.admit,
-            capture_window_ms=CAPTURE_WINDOW_MS,
-        )
+        operations = _operations(ledger, provider, asked, supervisor, clock, stages)
         rules = ShopRules(currency="EUR", cash_rounding_minor=cash_step_minor, amount_minor_max=10**9)
         quarantine = Quarantine()
-        admission = BoxAdmission(
-            quarantine=quarantine,
-            signing_lag=lambda: ledger.signing_lag,
-            unsigned_age_max_ms=DAY_MS,
-            unsigned_entries_max=100_000,
-        )
+        admission = _admission(quarantine, ledger)
+        screener = await _screener(ledger, clock, screening)
         shop = Shop(
             ledger=ledger,
             clock=clock,
@@ -179,11 +173,20 @@ async def open_shop(
                 rules=rules,
                 admission=admission,
                 operations=operations,
+                screener=screener,
                 ledger=ledger,
                 clock=clock,
                 stages=stages,
             ),
-            batch=Batch(authenticate=authenticate, rules=rules, admission=admission, ledger=ledger, clock=clock),
+            batch=Batch(
+                authenticate=authenticate,
+                rules=rules,
+                admission=admission,
+                ledger=ledger,
+                clock=clock,
+                screener=screener,
+            ),
+            screener=screener,
             resolver=Resolver(
                 ledger=ledger,
                 operations=operations,
@@ -202,6 +205,55 @@ async def open_shop(
         await shop.pair("till-1")
         yield shop
         supervisor.stop("the test is over")
+
+
+def _admission(quarantine: Quarantine, ledger: Ledger) -> BoxAdmission:
+    return BoxAdmission(
+        quarantine=quarantine,
+        signing_lag=lambda: ledger.signing_lag,
+        unsigned_age_max_ms=DAY_MS,
+        unsigned_entries_max=100_000,
+    )
+
+
+async def _screener(ledger: Ledger, clock: FakeClock, settings: Screening | None) -> Screener:
+    """With the model that ships."""
+    screener = Screener(
+        settings=settings or Screening(),
+        zone=CALENDAR.zone,
+        ledger=ledger,
+        clock=clock,
+        count=lambda _verdict, _rule: None,
+    )
+    await screener.load(MODEL)
+    return screener
+
+
+def _operations(
+    ledger: Ledger,
+    provider: FakeProvider,
+    asked: Provider | None,
+    supervisor: Supervisor,
+    clock: FakeClock,
+    stages: Stages,
+) -> Operations:
+    return Operations(
+        ledger=ledger,
+        provider=provider if asked is None else asked,
+        supervisor=supervisor,
+        clock=clock,
+        log=_quiet(clock),
+        stages=stages,
+        log_origin=genesis().read().origin,
+        source_default="pm_card_visa",
+        readers=_readers(),
+        admit=provider.admit,
+        capture_window_ms=CAPTURE_WINDOW_MS,
+    )
+
+
+def _quiet(clock: FakeClock) -> Log:
+    return Log(sink=lambda _line: None, clock=clock)
 
 
 def _readers() -> Readers:
@@ -240,7 +292,7 @@ def _till(
         days=ShopDays(
             ledger=ledger,
             clock=clock,
-            log=Log(sink=lambda _line: None, clock=clock),
+            log=_quiet(clock),
             calendar=CALENDAR,
             currency="EUR",
             quarantine=lambda: quarantine.reason,

@@ -10,6 +10,7 @@ from appliance.model.money import Money
 from appliance.model.operation import Operation, OperationKind, operation_id
 from appliance.model.payment import ClearedPayment, Identity, PreparedPayment, ValidPayment
 from appliance.model.sale import Line, Prices, Sale, TaxTotal, Tender, TenderKind
+from appliance.model.screening import Judgement, Verdict
 
 KEY = new_request_key(1_790_000_000_000, bytes(10))
 SALE = Sale(
@@ -52,7 +53,10 @@ def test_a_prepared_payment_is_spent_once_and_a_second_time_is_a_bug() -> None:
         source=None,
     )
     prepared = PreparedPayment(
-        cleared=ClearedPayment(valid=ValidPayment(identity=identity, sale=SALE, personal=())),
+        cleared=ClearedPayment(
+            valid=ValidPayment(identity=identity, sale=SALE, personal=()),
+            verdict=Verdict(at_ms=0, judgement=Judgement.PASSED),
+        ),
         operation=operation,
         intent_seq=2,
         intent_hash=bytes(32),
