@@ -33,6 +33,7 @@ _SMALLEST_ARGUMENT: Final = {1: 24, 2: 1 << 8, 4: 1 << 16, 8: 1 << 32}
 # need not be who it says.
 _REMEMBERED_MAX: Final = 1024
 _REMEMBERED_KEYS_SIZE_MAX: Final = 512
+_REMEMBERED_DIGITS_MAX: Final = 12  # a card number sent as a name is not kept in memory
 _ordered_texts: Final[set[tuple[str, ...]]] = set()
 _SHORT_HEADS: Final = tuple(bytes((initial,)) for initial in range(256))
 
@@ -199,7 +200,12 @@ def _has_ordered_keys(mapping: dict[str, object]) -> bool:
         return False
     # Text only: True equals 1 and would be found in its place.
     texts = tuple([key for key in keys if isinstance(key, str)])
-    if len(texts) == len(keys) and sum(map(len, texts)) <= _REMEMBERED_KEYS_SIZE_MAX:
+    joined = "".join(texts)
+    if (
+        len(texts) == len(keys)
+        and len(joined) <= _REMEMBERED_KEYS_SIZE_MAX
+        and sum(map(str.isdigit, joined)) <= _REMEMBERED_DIGITS_MAX
+    ):
         if len(_ordered_texts) >= _REMEMBERED_MAX:
             _ordered_texts.clear()
         _ordered_texts.add(texts)

@@ -44,6 +44,7 @@ WEBHOOK_IDS_MAX: Final = 10_000
 # The ledger.
 ENTRY_BYTES_MAX: Final = 64 * 1024
 DISCLOSURE_BYTES_MAX: Final = 64 * 1024
+LOG_ENTRIES_MAX: Final = 10**12 - 1  # a century of 300 entries a second; and twelve digits are no card number
 
 # Evidence.
 WITNESSES_MAX: Final = 7  # with two lines each and the log's own two, a note has the 16 lines that every reader takes

@@ -11,13 +11,13 @@ import sqlite3
 from dataclasses import dataclass
 
 from appliance.ledger.ledger import Ledger
+from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.payment import AuthenticatedRequest, Identity
 from appliance.model.refund import Part, Share, Worth, parts_worth, shared
 from appliance.model.sale import Sale, TenderKind
 from appliance.model.screening import ScreeningRefused
-from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.give_back import GiveBack
 from appliance.payment.guards import Unchanged, require_known, require_standing, unused
 from appliance.payment.looking import look, until_unchanged

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
+from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.payment import AuthenticatedRequest, Identity, PaymentState
-from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.drafts import ask, draft
 from appliance.payment.give_back import GiveBack
 from appliance.payment.guards import Unchanged, Unseen, require_standing, unused

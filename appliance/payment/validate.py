@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Rejected
 from appliance.model.ids import request_key
 from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS
 from appliance.model.money import exponent
 from appliance.model.payment import AuthenticatedRequest, ValidPayment
 from appliance.model.sale import TAX_UNSTATED, Line, Prices, Sale, check_cash_rounding
-from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.sale_facts import line_of, tax_of, tender_of
 from appliance.wire.requests import PaymentBody
 

@@ -12,12 +12,12 @@ from appliance.identity.signed import SignedRequest
 from appliance.ledger.attempts import look_again
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
+from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import DrawerId, drawer_id
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.till import DrawerAct
-from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.drafts import ask, draft
 from appliance.payment.guards import unused
 from appliance.ports.admission import Admission
@@ -112,7 +112,7 @@ class Drawers:
 
 
 def _validate(body: DrawerBody) -> None:
-    refuse_card_numbers((body.reason, body.cashier or ""))
+    refuse_card_numbers((body.reason, body.cashier or "", body.drawer or ""))
     act = DrawerAct(body.act)
     if body.drawer is not None and act is not DrawerAct.FLOAT:
         raise Rejected("drawer_not_chosen", "a float says which drawer the terminal uses; the other acts follow it")

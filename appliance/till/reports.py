@@ -10,11 +10,11 @@ from appliance.identity.signed import SignedRequest
 from appliance.ledger.attempts import look_again
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
+from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Unavailable
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.till import Scope
-from appliance.payment.card_data import refuse_card_numbers
 from appliance.payment.drafts import ask, draft
 from appliance.payment.guards import unused
 from appliance.ports.admission import Admission

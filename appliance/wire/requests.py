@@ -153,7 +153,7 @@ class BatchBody(Wire, frozen=True, kw_only=True):
 class EventsBody(Wire, frozen=True, kw_only=True):
     """Leave to follow the terminal's own events; `after` is the last sequence number seen."""
 
-    after: Annotated[int, msgspec.Meta(ge=-1, le=2**53 - 1)] = -1
+    after: Annotated[int, msgspec.Meta(ge=-1, le=limits.LOG_ENTRIES_MAX)] = -1
 
 
 class DrawerBody(Wire, frozen=True, kw_only=True):
@@ -190,7 +190,7 @@ class Seen(Wire, frozen=True, kw_only=True):
     """The highest head that the terminal has from a receipt it verified."""
 
     root: Sha256Hex
-    size: Annotated[int, msgspec.Meta(ge=0)]
+    size: Annotated[int, msgspec.Meta(ge=0, le=limits.LOG_ENTRIES_MAX)]
 
 
 class HeadBody(Wire, frozen=True, kw_only=True):

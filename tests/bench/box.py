@@ -24,7 +24,7 @@ from provisioning.certificate import DoorFiles, issue
 from provisioning.local_door import LocalDoor
 from provisioning.sandbox.children import end_child, start_child, wait_ready
 from provisioning.sandbox.tills import open_till, pair_till
-from provisioning.settings_file import Ports, write_settings
+from provisioning.settings_file import Ports, Sections, write_settings
 from provisioning.terminal.durable import write_durably
 from provisioning.terminal.home import TerminalHome
 from tests.bench.sales import sale_body
@@ -34,6 +34,8 @@ START_S_MAX: Final = 60.0
 SALE_MS_MAX: Final = 10_000
 APPLIANCE: Final = "appliance"
 SLOW_HSM: Final = "tests.bench.slow_hsm"
+SCREENING: Final[Sections] = {"screening": {"velocity_mode": "off", "hour_ceiling_mode": "off"}}
+"""Two tills that sell hundreds of times a second would be watched at each sale, and no shop's are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,13 @@ def bench_box(folder: Path) -> Iterator[BenchBox]:
     try:
         door = issue(box.folder / "tls", now=datetime.datetime.now(datetime.UTC), shop=box.shop.name)
         settings = write_settings(
-            box, tcti=tpm.tcti, ports=Ports(pos=0, public=0), door=door, cards=None, room_bytes_min=64 << 20
+            box,
+            tcti=tpm.tcti,
+            ports=Ports(pos=0, public=0),
+            door=door,
+            cards=None,
+            room_bytes_min=64 << 20,
+            further=SCREENING,
         )
         yield BenchBox(box=box, door=door, settings=settings)
     finally:

@@ -40,6 +40,7 @@ GOALS: Final = {
     "verify_log": ">= 200000",
     "proof_p99": "<= 2",
     "payment_p99_reading_tiles": "<= 10",
+    "screening_p99": "<= 0.5",
     "rss": "<= 250",
     "start_1e6": "<= 3",
     "disk_per_payment": "<= 2048",

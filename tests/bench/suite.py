@@ -21,6 +21,7 @@ from tests.bench.log import LogResult, LogSpec
 from tests.bench.machine import Machine, MachineSpec
 from tests.bench.part import run_part
 from tests.bench.proofs import ProofsResult, ProofsSpec
+from tests.bench.screening import ScreeningResult, ScreeningSpec
 from tests.bench.usage import folder_bytes, resident_mb
 from tests.bench.verify import VerifyResult, VerifySpec
 
@@ -46,6 +47,7 @@ class Plan:
     batches: int
     slow: int
     beside_tiles: int
+    screened: int
 
 
 WHOLE = Plan(
@@ -58,6 +60,7 @@ WHOLE = Plan(
     batches=80,
     slow=8_000,
     beside_tiles=3_000,
+    screened=50_000,
 )
 QUICK = Plan(
     machine_s=0.3,
@@ -69,6 +72,7 @@ QUICK = Plan(
     batches=20,
     slow=1_500,
     beside_tiles=1_500,
+    screened=10_000,
 )
 
 
@@ -85,6 +89,8 @@ class Suite:
         """Every figure, as it is measured."""
         machine = self._machine()
         yield from machine_figures(machine)
+        if self._wants("screening"):
+            yield from self._screening()
         if self._wants("calendar"):
             yield from self._calendar(machine)
         logs = ("ledger_append", "append", "verify_log", "proof", "tiles")
@@ -109,6 +115,13 @@ class Suite:
         folder = self._folder / "machine"
         folder.mkdir()
         return run_part("machine", MachineSpec(folder=str(folder), seconds=self._plan.machine_s), Machine, os.environ)
+
+    def _screening(self) -> Iterator[Figure]:
+        self._say("screening sales")
+        result = run_part("screening", ScreeningSpec(sales=self._plan.screened), ScreeningResult, os.environ)
+        beside = f"features, rules, model; 50 busy terminals; processor time alone: p99 {result.processor_p99:.3f} ms"
+        yield figure("screening_p50", result.p50, "ms", beside=beside)
+        yield figure("screening_p99", result.p99, "ms", beside=beside)
 
     def _calendar(self, machine: Machine) -> Iterator[Figure]:
         self._say(f"anchoring {CALENDAR_DIGESTS:,} digests in one transaction")

@@ -27,6 +27,7 @@ from appliance.device.health import Health
 from appliance.identity.pairing import Pairing
 from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
+from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import terminal_id
 from appliance.model.limits import SIGNATURE_WAIT_MS
@@ -143,11 +144,13 @@ class LocalDoor:
 
     async def _invite(self, request: web.Request) -> web.Response:
         invite = await read_body(request, _Invite)
+        refuse_card_numbers((invite.terminal,))
         code = self._pairing.invite(invite.terminal)
         certificate = self._pairing.certificate_sha256.hex()
         return json_answer({"code": code, "qr": f"tillstone:pair?url={self._pos_url()}&code={code}&cert={certificate}"})
 
     async def _revoke(self, request: web.Request) -> web.Response:
         revoke = await read_body(request, _Revoke)
+        refuse_card_numbers((revoke.reason,))
         seq = await self._terminals.revoke(terminal_id(revoke.terminal), revoke.reason)
         return json_answer({"seq": seq})

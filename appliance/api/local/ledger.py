@@ -13,6 +13,7 @@ from appliance.api.integrity import Integrity
 from appliance.api.ledger_answers import LedgerAnswers, whole_number
 from appliance.api.local.exchange import json_answer, read_body
 from appliance.identity.auditors import Auditors
+from appliance.model.card_data import refuse_card_numbers
 from appliance.wire.requests import Text, Wire
 
 
@@ -95,8 +96,10 @@ class LedgerRoutes:
 
     async def _admit(self, request: web.Request) -> web.Response:
         admit = await read_body(request, _Admit)
+        refuse_card_numbers((admit.auditor,))
         return json_answer(asdict(await self._auditors.admit(admit.auditor, admit.days)))
 
     async def _revoke(self, request: web.Request) -> web.Response:
         revoke = await read_body(request, _Revoke)
+        refuse_card_numbers((revoke.reason,))
         return json_answer({"seq": await self._auditors.revoke(revoke.credential, revoke.reason)})

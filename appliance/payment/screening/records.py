@@ -51,6 +51,7 @@ class ScreeningProjection:
                 continue
             key, verb, screen = _screened(entry)
             if screen is not None and key is not None and screen.verdict != Judgement.PASSED:
+                terminal = entries.terminal_of(entry.actor)
                 rules = ",".join(reason.rule for reason in screen.reasons)
                 rows.append((entry.seq, key, entry.time_ms, terminal, verb, screen.verdict, rules, screen.score))
         if rows:

@@ -27,7 +27,7 @@ def changed(settings: Screening, changes: Mapping[str, int | str]) -> Screening:
     """
     unknown = sorted(set(changes) - set(SETTABLE))
     if unknown:
-        raise Rejected("threshold_unknown", f"expected one of {', '.join(SETTABLE)}; saw {unknown[0][:64]}")
+        raise Rejected("threshold_unknown", f"expected one of {', '.join(SETTABLE)}")
     plain = msgspec.to_builtins(settings, builtin_types=())
     path = plain.pop("model_path", None)
     try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Rejected
-from appliance.payment.card_data import refuse_card_numbers
 
 CARD_NUMBERS = ["4242424242424242", "4242 4242 4242 4242", "5555-5555-5555-4444", "378282246310005", "6011111111111117"]
 
