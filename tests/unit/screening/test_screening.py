@@ -166,6 +166,30 @@ async def test_a_stored_sale_is_never_refused_only_watched(tmp_path: Path) -> No
         assert [each.state for each in again.results] == ["approved"] * 6
 
 
+async def test_a_batch_that_is_sent_again_counts_once(tmp_path: Path) -> None:
+    seven = msgspec.structs.replace(STRICT, velocity_sales_max=7)
+    async with open_shop(tmp_path, screening=seven) as shop:
+        payment = {"currency": "EUR", "amount_minor": 100, "tenders": [{"kind": "cash", "amount_minor": 100}]}
+        items = [{"key": shop.new_key(), "payment": payment} for _ in range(3)]
+        for _ in range(3):
+            await shop.batch.take(shop.request("batch", {"items": items}))
+        for _ in range(4):
+            await sell(shop)
+        with pytest.raises(Rejected, match="screening_refused"):
+            await sell(shop)
+
+
+async def test_a_cards_refund_counts_once_after_a_restart(tmp_path: Path) -> None:
+    clock, two = FakeClock(), msgspec.structs.replace(STRICT, refund_velocity_max=2)
+    async with open_shop(tmp_path, clock=clock, screening=two) as shop:
+        sold = [await sell(shop, kind="card") for _ in range(3)]
+        await give_back(shop, sold[0])
+    async with open_shop(tmp_path, clock=clock, screening=two) as shop:
+        await give_back(shop, sold[1])
+        with pytest.raises(Rejected, match="screening_refused"):
+            await give_back(shop, sold[2])
+
+
 async def test_counts_and_thresholds_survive_a_restart(tmp_path: Path) -> None:
     clock = FakeClock()
     async with open_shop(tmp_path, clock=clock, screening=STRICT) as shop:
