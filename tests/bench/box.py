@@ -36,6 +36,7 @@ APPLIANCE: Final = "appliance"
 SLOW_HSM: Final = "tests.bench.slow_hsm"
 SCREENING: Final[Sections] = {"screening": {"velocity_mode": "off", "hour_ceiling_mode": "off"}}
 """Two tills that sell hundreds of times a second would be watched at each sale, and no shop's are."""
+SLOW_PROVIDER: Final = "tests.bench.slow_provider"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,7 +98,8 @@ class _Run:
             if self._spec.is_followed:
                 await self._follow(connection, status)
                 self._latencies.append(time.perf_counter() - began - ANSWER_S)
-        self._last = (connection, status)
+        if status:
+            self._last = (connection, status)
 
     async def _follow(self, connection: Connection, status: bytes) -> None:
         while True:

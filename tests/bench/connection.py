@@ -26,7 +26,8 @@ class Connection(asyncio.Protocol):
 
     async def exchange(self, request: bytes) -> bytes:
         """Send `request` and return the whole answer."""
-        assert self._transport is not None
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError("the box closed the connection between two requests")
         self._waiting = self._loop.create_future()
         self._transport.write(request)
         return await self._waiting
@@ -57,9 +58,16 @@ class Connection(asyncio.Protocol):
             self._waiting.set_exception(error or ConnectionResetError("the box closed the connection"))
 
 
-async def open_connection(host: str, port: int, tls: ssl.SSLContext | None = None) -> Connection:
-    """Connect and, with `tls`, shake hands."""
+async def open_connection(
+    host: str, port: int, tls: ssl.SSLContext | None = None, *, local: str | None = None
+) -> Connection:
+    """Connect, from the address `local` if it matters, and with `tls` shake hands."""
     _, connection = await asyncio.get_running_loop().create_connection(
-        Connection, host, port, ssl=tls, server_hostname="localhost" if tls else None
+        Connection,
+        host,
+        port,
+        ssl=tls,
+        server_hostname="localhost" if tls else None,
+        local_addr=None if local is None else (local, 0),
     )
     return connection

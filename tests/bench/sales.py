@@ -14,7 +14,18 @@ import msgspec
 from appliance.crypto.signing_key import TerminalKey
 from appliance.model.ids import new_request_key
 from appliance.runtime.clock import SystemClock
-from appliance.wire.requests import BatchBody, BatchItem, Claims, LineBody, PaymentBody, TaxBody, TenderBody, Verb, Wire
+from appliance.wire.requests import (
+    BatchBody,
+    BatchItem,
+    Claims,
+    LineBody,
+    PaymentBody,
+    StatusBody,
+    TaxBody,
+    TenderBody,
+    Verb,
+    Wire,
+)
 from provisioning.terminal import key_file
 from provisioning.terminal.home import Memory, Profile, TerminalHome
 from provisioning.terminal.signing import sign_cose
@@ -57,26 +68,31 @@ class Till:
 
     def payment(self, number: int) -> bytes:
         """A whole HTTP request with a new sale."""
-        return self._request("payment", sale_body(number))
+        return self._request("payment", sale_body(number), self._new_key())
+
+    def card(self, number: int, source: str) -> tuple[bytes, bytes]:
+        """The same sale by card, and the question for its status."""
+        key = self._new_key()
+        tender = TenderBody(kind="card", amount_minor=748, source=source)
+        sale = msgspec.structs.replace(sale_body(number), tenders=(tender,), change_minor=0)
+        return self._request("payment", sale, key), self._request("status", StatusBody(of=key), self._new_key())
 
     def batch(self, size: int) -> bytes:
         """A whole HTTP request with `size` new sales."""
-        now_ms = SystemClock().now_ms()
-        items = tuple(
-            BatchItem(key=str(new_request_key(now_ms, os.urandom(10))), payment=sale_body(number))
-            for number in range(size)
-        )
-        return self._request("batch", BatchBody(items=items))
+        items = tuple(BatchItem(key=self._new_key(), payment=sale_body(number)) for number in range(size))
+        return self._request("batch", BatchBody(items=items), self._new_key())
 
-    def _request(self, verb: Verb, body: Wire) -> bytes:
-        now_ms = SystemClock().now_ms()
+    def _new_key(self) -> str:
+        return str(new_request_key(SystemClock().now_ms(), os.urandom(10)))
+
+    def _request(self, verb: Verb, body: Wire, key: str) -> bytes:
         claims = Claims(
             v=1,
             verb=verb,
             audience=self.profile.audience,
             terminal=self.profile.terminal,
-            key=str(new_request_key(now_ms, os.urandom(10))),
-            signed_at_ms=now_ms,
+            key=key,
+            signed_at_ms=SystemClock().now_ms(),
             body=msgspec.to_builtins(body),
             seen=self.memory.seen,
         )

@@ -13,8 +13,18 @@ from statistics import median
 
 from appliance.api.public.access import READS_PER_S
 from appliance.ledger.merkle import TILE_WIDTH
-from tests.bench.box import APPLIANCE, SLOW_HSM, BenchBox, RunningAppliance, appliance, bench_box, ready_tills
+from tests.bench.box import (
+    APPLIANCE,
+    SLOW_HSM,
+    SLOW_PROVIDER,
+    BenchBox,
+    RunningAppliance,
+    appliance,
+    bench_box,
+    ready_tills,
+)
 from tests.bench.calendar import CalendarResult, CalendarSpec
+from tests.bench.cards import CardsResult, CardsSpec
 from tests.bench.figures import Figure, figure
 from tests.bench.load import LoadResult, LoadSpec
 from tests.bench.log import LogResult, LogSpec
@@ -29,6 +39,8 @@ CONNECTIONS = 32
 BATCH_SALES = 500
 SLOW_CONNECTIONS = 240
 CALENDAR_DIGESTS = 10_000
+CARD_CONNECTIONS = 500
+CHECKED_PAYMENTS = 10_000
 TILE_ROUNDS = 9
 TILE_PAYMENTS_PER_S = 300.0
 """Below what the box takes, so that the times show what a tile costs and not a queue."""
@@ -48,6 +60,7 @@ class Plan:
     slow: int
     beside_tiles: int
     screened: int
+    cards: int
 
 
 WHOLE = Plan(
@@ -61,6 +74,7 @@ WHOLE = Plan(
     slow=8_000,
     beside_tiles=3_000,
     screened=50_000,
+    cards=10_000,
 )
 QUICK = Plan(
     machine_s=0.3,
@@ -73,6 +87,7 @@ QUICK = Plan(
     slow=1_500,
     beside_tiles=1_500,
     screened=10_000,
+    cards=3_000,
 )
 
 
@@ -94,7 +109,7 @@ class Suite:
         if self._wants("calendar"):
             yield from self._calendar(machine)
         logs = ("ledger_append", "append", "verify_log", "proof", "tiles")
-        if not self._wants(*logs, "start", "rss", "disk", "payment", "with_100ms"):
+        if not self._wants(*logs, "start", "rss", "disk", "payment", "with_100ms", "card", "checked"):
             return
         with bench_box(self._folder) as bench:
             yield from self._log(bench, machine)
@@ -106,6 +121,8 @@ class Suite:
                 yield from self._payments(bench, machine)
             if self._wants("with_100ms"):
                 yield from self._slow_hsm(bench, machine)
+            if self._wants("card", "checked"):
+                yield from self._cards(bench)
 
     def _wants(self, *beginnings: str) -> bool:
         return not self._only or any(name.startswith(each) for each in beginnings for name in self._only)
@@ -232,6 +249,48 @@ class Suite:
         crowd = f"{SLOW_CONNECTIONS} connections: p50 {many.p50_ms:.0f} ms, p99 {many.p99_ms:.0f} ms; {others}"
         yield figure("with_100ms_hsm", many.rate, "payments/s", beside=crowd)
         yield figure("with_100ms_hsm_latency_p50", alone.p50_ms, "ms", limit="100 ms", beside="one payment alone")
+
+    def _cards(self, bench: BenchBox) -> Iterator[Figure]:
+        """Cards at a provider that takes 50 ms; then cash, with and without 10,000 payments that are being checked."""
+        self._say("card payments beside a provider that takes 50 ms")
+        with appliance(bench, SLOW_PROVIDER) as running:
+            ready_tills(bench, running)
+            many = self._pay_by_card(bench, running, self._plan.cards, connections=CARD_CONNECTIONS)
+            few = self._pay_by_card(bench, running, self._plan.cards // 10, connections=8, is_followed=True)
+            before = self._load(bench, running, requests=self._plan.alone, connections=1, warm_up=50)
+            self._say(f"cash beside {CHECKED_PAYMENTS:,} payments that are being checked")
+            self._pay_by_card(bench, running, CHECKED_PAYMENTS, connections=64, lost=True)
+            beside_open = self._load(bench, running, requests=self._plan.alone, connections=1, warm_up=50)
+        beside = f"{CARD_CONNECTIONS} tills, the next one 50 ms after the 202; two entries each, intent and outcome"
+        yield figure("card_payments", many.rate, "payments/s", beside=beside)
+        beside = f"request to durable intent (202), {CARD_CONNECTIONS} tills; p50 {many.p50_ms:.0f} ms"
+        yield figure("card_added_p99", many.p99_ms, "ms", beside=beside)
+        beside = f"8 tills, request to receipt of the outcome, without the provider's 50 ms; p50 {few.p50_ms:.0f} ms"
+        yield figure("card_added_p99_at_8", few.p99_ms, "ms", beside=beside)
+        beside = f"one cash payment alone; without them {before.p50_ms:.1f} ms, p99 {before.p99_ms:.1f} and"
+        beside += f" {beside_open.p99_ms:.1f} ms"
+        yield figure("checked_10000_cash_p50", beside_open.p50_ms, "ms", beside=beside)
+
+    def _pay_by_card(
+        self,
+        bench: BenchBox,
+        running: RunningAppliance,
+        payments: int,
+        *,
+        connections: int,
+        lost: bool = False,
+        is_followed: bool = False,
+    ) -> CardsResult:
+        spec = CardsSpec(
+            port=running.port,
+            authority=str(bench.door.authority),
+            tills=bench.till_folders,
+            connections=connections,
+            payments=payments,
+            lost=lost,
+            is_followed=is_followed,
+        )
+        return run_part("cards", spec, CardsResult, os.environ)
 
     def _load(
         self,
