@@ -30,7 +30,8 @@ class TenderKind(StrEnum):
     """How a part of a sale is paid."""
 
     CASH = "cash"
-    CARD = "card"
+    CARD = "card"  # a provider takes it
+    CARD_STATED = "card_stated"  # at a terminal that the box does not drive: the cashier says so, nothing proves it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,12 @@ class TaxTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tender:
-    """One payment of a sale. `source` names the card's origin to the provider, never a card number."""
+    """One payment of a sale.
+
+    Attributes:
+        source: of a card, its origin as the provider knows it, never a card number; of a stated one, what the slip of
+            its own terminal is called.
+    """
 
     kind: TenderKind
     amount_minor: int

@@ -1,7 +1,8 @@
-"""Store-and-forward: many cash sales under one signature, answered by one receipt pair with a proof for each.
+"""Store-and-forward: many sales under one signature, answered by one receipt pair with a proof for each.
 
 Each sale keeps the key it would have had alone, so a sale sent before, alone or in a lost batch, is recognised.
-A sale that is refused does not hold up the others.
+A sale that is refused does not hold up the others. Only what holds by itself is taken: cash, and cards stated by the
+cashier.
 """
 
 from __future__ import annotations

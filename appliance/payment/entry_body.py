@@ -45,6 +45,11 @@ def body_at(connection: sqlite3.Connection, seq: int, shape: type[WireT]) -> Wir
     return msgspec.convert(cbor.decode_ours(ledger_entry.decode(row[0]).body), shape)
 
 
+def given_minor(given: entries.UndoEntry | entries.RefundFacts) -> int:
+    """What goes back, by all tenders."""
+    return given.cash + given.card + given.stated
+
+
 def state_after_refund(body: entries.UndoEntry) -> PaymentState:
     """How the payment stands after a `refund` entry."""
     return PaymentState.PARTLY_REFUNDED if body.left else PaymentState.REFUNDED

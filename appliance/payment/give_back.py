@@ -1,4 +1,4 @@
-"""Gives money of a payment back: cash from the drawer is one entry, a card's part an operation of its own.
+"""Gives money of a payment back: what the cashier hands over is one entry, a card's part an operation of its own.
 
 Owns what is written; whether it may be given is decided by the caller and held by the guard.
 """
@@ -39,7 +39,7 @@ class GiveBack:
                 OperationKind.REFUND, facts.card, guard, asked_by=asked_by, refund=facts, verdict=verdict
             )
         else:
-            await self._from_the_drawer(OperationKind.REFUND, facts, guard, asked_by, verdict)
+            await self._by_the_cashier(OperationKind.REFUND, facts, guard, asked_by, verdict)
 
     async def rest(self, reason: str, guard: Unchanged, *, asked_by: Identity | None) -> None:
         """Give back all that is left, and give up what a card's bank only holds.
@@ -53,9 +53,9 @@ class GiveBack:
         elif standing.left.card_minor:
             await self._follow_up(OperationKind.REVERSE, standing.left.card_minor, guard, asked_by=asked_by)
         else:
-            await self._from_the_drawer(OperationKind.REVERSE, all_left(standing, reason), guard, asked_by)
+            await self._by_the_cashier(OperationKind.REVERSE, all_left(standing, reason), guard, asked_by)
 
-    async def _from_the_drawer(
+    async def _by_the_cashier(
         self,
         kind: OperationKind,
         facts: entries.RefundFacts,

@@ -28,7 +28,8 @@ _KEEPS_MONEY: Final = (None, PaymentState.APPROVED, PaymentState.AUTHORISED)
 _CHANGE_PAYMENT: Final = (
     "UPDATE payments SET last = ?, code = ?,"
     " state = CASE WHEN ? AND reversal IS NOT NULL THEN 'being_checked'"
-    " ELSE coalesce(?, CASE WHEN cash_back + card_back > 0 THEN 'partly_refunded' ELSE 'approved' END) END"
+    " ELSE coalesce(?, CASE WHEN cash_back + card_back + stated_back > 0"
+    " THEN 'partly_refunded' ELSE 'approved' END) END"
     " WHERE key = ?"
 )
 
@@ -43,14 +44,16 @@ class PaymentProjection:
         # payment that the request is about; for a payment, its own; null for what is done at the till.
         "CREATE TABLE requests (key BLOB PRIMARY KEY, verb TEXT NOT NULL, terminal TEXT NOT NULL,"
         " payload BLOB NOT NULL, payment BLOB, seq INTEGER NOT NULL) WITHOUT ROWID",
-        # cash, card: as tendered, or captured; *_back: given back of it. first, last: entries that a receipt proves.
-        # is_charged: the card was. held: what its bank holds instead, until capture_before (Unix ms). reversal: key of
-        # the request after which the payment must not stand, its own where a later try (`retry_of` there) outlived it.
+        # cash, card, stated: as tendered, or captured; *_back: given back of it. first, last: entries that a receipt
+        # proves. is_charged: the card was. held: what its bank holds instead, until capture_before (Unix ms).
+        # reversal: key of the request after which the payment must not stand, its own where a later try (`retry_of`
+        # there) outlived it.
         "CREATE TABLE payments (key BLOB PRIMARY KEY, terminal TEXT NOT NULL, state TEXT NOT NULL,"
         " currency TEXT NOT NULL, total INTEGER NOT NULL, cash INTEGER NOT NULL, card INTEGER NOT NULL,"
         " sold_at_ms INTEGER NOT NULL,"
         " first INTEGER NOT NULL, last INTEGER NOT NULL, is_charged INTEGER NOT NULL DEFAULT 0,"
         " cash_back INTEGER NOT NULL DEFAULT 0, card_back INTEGER NOT NULL DEFAULT 0,"
+        " stated INTEGER NOT NULL DEFAULT 0, stated_back INTEGER NOT NULL DEFAULT 0,"
         " held INTEGER NOT NULL DEFAULT 0, capture_before INTEGER,"
         " reversal BLOB, reference TEXT, code TEXT, retry_of BLOB) WITHOUT ROWID",
         "CREATE TABLE operations (id TEXT PRIMARY KEY, payment BLOB NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,"
@@ -206,8 +209,9 @@ def _undo(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         refund_rows.finish(connection, entry.seq, body, state)
     connection.execute(
         "UPDATE payments SET last = ?, code = NULL, cash_back = cash_back + ?, card_back = card_back + ?,"
+        " stated_back = stated_back + ?,"
         " state = CASE WHEN ? AND reversal IS NOT NULL THEN 'being_checked' ELSE ? END WHERE key = ?",
-        (entry.seq, body.cash, body.card, state is PaymentState.PARTLY_REFUNDED, state, body.payment),
+        (entry.seq, body.cash, body.card, body.stated, state is PaymentState.PARTLY_REFUNDED, state, body.payment),
     )
 
 
@@ -218,7 +222,8 @@ def _tombstone(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, "reversal", body.payment))
     connection.execute(_INSERT_REQUEST, (body.payment, "payment", terminal, CANCELLED_PAYLOAD, body.payment, entry.seq))
     connection.execute(
-        _INSERT_PAYMENT, (body.payment, terminal, PaymentState.CANCELLED, "", 0, 0, 0, 0, entry.seq, entry.seq, None)
+        _INSERT_PAYMENT,
+        (body.payment, terminal, PaymentState.CANCELLED, "", 0, 0, 0, 0, entry.seq, entry.seq, None, 0),
     )
 
 
@@ -250,10 +255,11 @@ _APPLY: Final = {
 
 _INTO_REQUESTS: Final = "INSERT INTO requests VALUES"
 _INTO_PAYMENTS: Final = (
-    "INSERT INTO payments (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last, retry_of) VALUES"
+    "INSERT INTO payments"
+    " (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last, retry_of, stated) VALUES"
 )
 _INSERT_REQUEST: Final = f"{_INTO_REQUESTS} (?, ?, ?, ?, ?, ?)"
-_INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _request_row(
@@ -264,7 +270,7 @@ def _request_row(
 
 def _payment_row(
     entry: RecordedEntry, asked: entries.Asked, sale: entries.SaleFacts, state: PaymentState, retry: bytes | None
-) -> tuple[bytes, str, str, str, int, int, int, int, int, int, bytes | None]:
+) -> tuple[bytes, str, str, str, int, int, int, int, int, int, bytes | None, int]:
     cash = _tendered(sale.tenders, "cash") - sale.change
     card = _tendered(sale.tenders, "card")
     ensure(cash >= 0, "change never exceeds the cash of a recorded sale")
@@ -280,6 +286,7 @@ def _payment_row(
         entry.seq,
         entry.seq,
         retry,
+        _tendered(sale.tenders, "card_stated"),
     )
 
 

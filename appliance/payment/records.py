@@ -58,6 +58,7 @@ class StandingPayment:
     """How a payment stands, and what giving it back takes.
 
     Attributes:
+        paid: as tendered, or captured.
         left: what may still be given back; what the card was not charged is no part of it.
         is_complete: cash holds, or the card was charged: it was approved at some time.
         held_minor: what the card's bank holds, neither charged nor given up.
@@ -67,7 +68,7 @@ class StandingPayment:
 
     recorded: RecordedPayment
     terminal: TerminalId
-    has_card: bool
+    paid: Share
     left: Share
     is_complete: bool
     held_minor: int
@@ -119,13 +120,13 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
     """How the payment `key` stands, if it exists (a tombstone does)."""
     row = connection.execute(
         "SELECT terminal, state, currency, total, cash, card, first, last, is_charged, cash_back, card_back, held,"
-        " capture_before, reversal, reference, code FROM payments WHERE key = ?",
+        " capture_before, reversal, reference, code, stated, stated_back FROM payments WHERE key = ?",
         (key.octets,),
     ).fetchone()
     if row is None:
         return None
     terminal, state, currency, total, cash, card, first, last, is_charged, cash_back, card_back = row[:11]
-    held, capture_before, reversal, reference, code = row[11:]
+    held, capture_before, reversal, reference, code, stated, stated_back = row[11:]
     is_complete = bool(is_charged) or card == 0
     return StandingPayment(
         recorded=RecordedPayment(
@@ -135,12 +136,16 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
             total_minor=total,
             currency=currency,
             code=code,
-            refunded_minor=cash_back + card_back,
+            refunded_minor=cash_back + card_back + stated_back,
             capture_before_ms=capture_before if state == PaymentState.AUTHORISED else None,
         ),
         terminal=TerminalId(terminal),
-        has_card=card > 0,
-        left=Share(cash_minor=cash - cash_back, card_minor=card - card_back if is_complete else 0),
+        paid=Share(cash_minor=cash, card_minor=card, stated_minor=stated),
+        left=Share(
+            cash_minor=cash - cash_back,
+            card_minor=card - card_back if is_complete else 0,
+            stated_minor=stated - stated_back,
+        ),
         is_complete=is_complete,
         held_minor=held,
         capture_before_ms=capture_before,
@@ -153,7 +158,7 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
 def find_refund(connection: sqlite3.Connection, key: RequestKey) -> RecordedPayment | None:
     """The result of the refund `key`: of this request alone, whatever later refunds did."""
     row = connection.execute(
-        "SELECT r.payment, r.state, r.cash + r.card, r.back, r.last, r.code, p.first, p.total, p.currency"
+        "SELECT r.payment, r.state, r.amount, r.back, r.last, r.code, p.first, p.total, p.currency"
         " FROM refunds r JOIN payments p ON p.key = r.payment WHERE r.key = ?",
         (key.octets,),
     ).fetchone()
@@ -186,7 +191,7 @@ def returned_lines(connection: sqlite3.Connection, payment: RequestKey) -> dict[
 
 def sale_facts(connection: sqlite3.Connection, standing: StandingPayment) -> entries.SaleFacts:
     """The sale as it stands in the ledger. Raises Rejected `sale_pruned`."""
-    if not standing.has_card:
+    if not standing.paid.card_minor:
         return body_at(connection, standing.sold_seq, entries.SaleEntry).sale
     return present(
         body_at(connection, standing.sold_seq, entries.IntentEntry).sale, "a payment's first intent holds its sale"

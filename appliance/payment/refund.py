@@ -75,6 +75,7 @@ class Refund:
         facts = RefundFacts(
             cash=share.cash_minor,
             card=share.card_minor,
+            stated=share.stated_minor,
             left=standing.left.total_minor - share.total_minor,
             lines=body.lines,
             taxes=taxes,

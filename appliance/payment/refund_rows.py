@@ -9,13 +9,14 @@ import sqlite3
 from typing import Final
 
 from appliance.model.payment import PaymentState
+from appliance.payment.entry_body import given_minor
 from appliance.wire import entries
 
 TABLES: Final = ("refunds", "refunded_lines")
 SCHEMA: Final = (
-    # cash, card: what it gives. back: given back of the payment in all, after it. first: the entry that says which
-    # lines, and why.
-    "CREATE TABLE refunds (key BLOB PRIMARY KEY, payment BLOB NOT NULL, cash INTEGER NOT NULL, card INTEGER NOT NULL,"
+    # amount: what it gives, by all tenders. back: given back of the payment in all, after it. first: the entry that
+    # says which lines, and why.
+    "CREATE TABLE refunds (key BLOB PRIMARY KEY, payment BLOB NOT NULL, amount INTEGER NOT NULL,"
     " back INTEGER NOT NULL, state TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, code TEXT)"
     " WITHOUT ROWID",
     "CREATE TABLE refunded_lines (payment BLOB NOT NULL, line INTEGER NOT NULL, quantity INTEGER NOT NULL,"
@@ -26,7 +27,7 @@ SCHEMA: Final = (
 def begin(connection: sqlite3.Connection, seq: int, body: entries.IntentEntry) -> None:
     """A provider is asked for the card's part; nothing is given yet."""
     if body.refund is not None and body.asked is not None:
-        _insert(connection, body.asked.key, body.payment, body.refund.cash, body.refund.card, seq)
+        _insert(connection, body.asked.key, body.payment, given_minor(body.refund), seq)
 
 
 def move(
@@ -43,10 +44,10 @@ def move(
 def finish(connection: sqlite3.Connection, seq: int, body: entries.UndoEntry, state: PaymentState) -> None:
     """It gave what it says."""
     if body.asked is not None:
-        _insert(connection, body.asked.key, body.payment, body.cash, body.card, seq)
+        _insert(connection, body.asked.key, body.payment, given_minor(body), seq)
     key = body.request if body.asked is None else body.asked.key
     connection.execute(
-        "UPDATE refunds SET state = ?, back = back + cash + card, last = ?, code = NULL WHERE key = ?",
+        "UPDATE refunds SET state = ?, back = back + amount, last = ?, code = NULL WHERE key = ?",
         (state, seq, key),
     )
     connection.executemany(
@@ -56,9 +57,9 @@ def finish(connection: sqlite3.Connection, seq: int, body: entries.UndoEntry, st
     )
 
 
-def _insert(connection: sqlite3.Connection, key: bytes, payment: bytes, cash: int, card: int, seq: int) -> None:
+def _insert(connection: sqlite3.Connection, key: bytes, payment: bytes, amount: int, seq: int) -> None:
     connection.execute(
-        "INSERT INTO refunds SELECT ?, key, ?, ?, cash_back + card_back, 'being_checked', ?, ?, NULL"
+        "INSERT INTO refunds SELECT ?, key, ?, cash_back + card_back + stated_back, 'being_checked', ?, ?, NULL"
         " FROM payments WHERE key = ?",
-        (key, cash, card, seq, seq, payment),
+        (key, amount, seq, seq, payment),
     )

@@ -13,6 +13,7 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.ids import TerminalId, request_key
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.payment import STATE_AFTER, PaymentState
+from appliance.model.refund import Share
 from appliance.payment.entry_body import VERBS, body_of, state_after_refund
 from appliance.payment.history import refunded_before, wanted_back_before
 from appliance.payment.records import find_payment, sold_by
@@ -65,12 +66,19 @@ async def news(ledger: Ledger, after: int, limit: int) -> list[dict[str, Any]]:
                         "terminal": standing.terminal,
                         "currency": recorded.currency,
                         "total_minor": recorded.total_minor,
-                        "tender": "card" if standing.has_card else "cash",
+                        "tender": _tender(standing.paid),
                     }
                 )
         return told
 
     return await ledger.read(look)
+
+
+def _tender(paid: Share) -> str:
+    """The tender that has the most to tell: the one that may take time, then the one that nothing proves."""
+    if paid.card_minor:
+        return "card"
+    return "card stated by cashier" if paid.stated_minor else "cash"
 
 
 def _event(connection: Connection, entry: RecordedEntry) -> Event:

@@ -13,7 +13,8 @@ from appliance.wire.entries import RefundFacts, UndoEntry
 
 def all_left(standing: StandingPayment, reason: str) -> RefundFacts:
     """What giving back everything that is left consists of."""
-    return RefundFacts(cash=standing.left.cash_minor, card=standing.left.card_minor, reason=reason)
+    left = standing.left
+    return RefundFacts(cash=left.cash_minor, card=left.card_minor, stated=left.stated_minor, reason=reason)
 
 
 def undo_entry(
@@ -27,6 +28,7 @@ def undo_entry(
         currency=standing.recorded.currency,
         cash=facts.cash,
         card=facts.card,
+        stated=facts.stated,
         left=facts.left,
         lines=facts.lines,
         taxes=facts.taxes,

@@ -44,7 +44,7 @@ WORDS: Final[dict[Standing, tuple[str, str]]] = {
 _SETTLED: Final = frozenset(
     {Standing.PAID, Standing.PARTLY_REFUNDED, Standing.REFUNDED, Standing.REVERSED, Standing.NOT_GIVEN_BACK}
 )
-_TENDERS: Final = {"cash": "Cash", "card": "Card"}
+_TENDERS: Final = {"cash": "Cash", "card": "Card", "card_stated": "Card, stated by cashier"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +119,8 @@ class _Layout:
             name = _TENDERS.get(tender.kind, tender.kind.capitalize())
             said = name if is_settled else f"{name}, asked for"
             yield from _rows(both_ends(said, amount(tender.amount_minor, sale.currency), self.width))
+            if tender.kind == "card_stated" and tender.source:
+                yield from _rows(_indented("Reference", clean(tender.source), self.width))
         if self.slip.captured_minor is not None and is_settled:
             yield from _rows(both_ends("Charged", amount(self.slip.captured_minor, sale.currency), self.width))
         if sale.change and is_settled:
@@ -131,7 +133,11 @@ class _Layout:
         back = self.slip.given_back
         if back is not None:
             yield from _rows(both_ends("Given back", back.currency, self.width))
-            for name, minor in (("Cash", back.cash_minor), ("Card", back.card_minor)):
+            for name, minor in (
+                (_TENDERS["cash"], back.cash_minor),
+                (_TENDERS["card"], back.card_minor),
+                (_TENDERS["card_stated"], back.stated_minor),
+            ):
                 if minor:
                     yield from _rows(_indented(name, amount(minor, back.currency), self.width))
             if back.left_minor:

@@ -86,6 +86,7 @@ class GivenBack:
     currency: str
     cash_minor: int
     card_minor: int
+    stated_minor: int = 0
     left_minor: int = 0
 
 
@@ -196,7 +197,13 @@ def _given_back(newest: Entry) -> GivenBack | None:
     if newest.kind not in (entries.REFUND, entries.REVERSAL):
         return None
     undo = _body(newest, entries.UndoEntry)
-    return GivenBack(currency=undo.currency, cash_minor=undo.cash, card_minor=undo.card, left_minor=undo.left)
+    return GivenBack(
+        currency=undo.currency,
+        cash_minor=undo.cash,
+        card_minor=undo.card,
+        stated_minor=undo.stated,
+        left_minor=undo.left,
+    )
 
 
 def _captured(found: Sequence[Entry]) -> int | None:

@@ -17,6 +17,7 @@ from appliance.wire.till_entries import (
 )
 
 _STATES = {"confirmed": "done", "rejected": "refused", "absent": "never happened"}
+_TENDERS = {"card_stated": "card, stated by cashier,"}
 _KINDS = {"authorise": "card payment", "refund": "refund", "reverse": "reversal"}
 
 
@@ -73,9 +74,10 @@ def _proof(seq: int | None) -> str:
 def _period_rows(period: PeriodFacts) -> Iterator[Row]:
     yield from _sales_rows(period.totals)
     for tender in period.tenders:
-        yield Row(section="Tenders", label=f"{tender.kind} taken", amount_minor=tender.taken)
+        name = _TENDERS.get(tender.kind, tender.kind)
+        yield Row(section="Tenders", label=f"{name} taken", amount_minor=tender.taken)
         if tender.returned:
-            yield Row(section="Tenders", label=f"{tender.kind} given back", amount_minor=-tender.returned)
+            yield Row(section="Tenders", label=f"{name} given back", amount_minor=-tender.returned)
     for tax in period.taxes:
         name = _tax_name(tax)
         yield Row(section="Sales by tax", label=name, amount_minor=tax.gross)

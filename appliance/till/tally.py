@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from appliance.model.till import Key, Sums, What, added, labelled
+from appliance.payment.entry_body import given_minor
 from appliance.wire import till_entries
 from appliance.wire.entries import SaleFacts, UndoEntry
 
@@ -15,6 +16,7 @@ _SORTED: Final = msgspec.json.Encoder(order="sorted")
 _SUMS: Final = msgspec.json.Decoder(dict[str, int])
 _CASH: Final = "cash"
 _CARD: Final = "card"
+_STATED: Final = "card_stated"
 _OF_ACT: Final[Mapping[str, What]] = {
     till_entries.DRAWER_FLOAT: What.FLOATS,
     till_entries.DRAWER_PAID_IN: What.PAID_IN,
@@ -58,12 +60,14 @@ def captured_sums(sums: Sums, more: int) -> Sums:
 def undo_sums(undo: UndoEntry, *, is_refund: bool) -> Sums:
     """A payment that was given back, by whoever gave it back."""
     count, amount = (What.REFUNDS, What.REFUNDED) if is_refund else (What.REVERSALS, What.REVERSED)
-    sums: Sums = {count: 1, amount: undo.cash + undo.card}
+    sums: Sums = {count: 1, amount: given_minor(undo)}
     if undo.cash:
         sums[labelled(What.RETURNED, _CASH)] = undo.cash
         sums[What.CASH_REFUNDS] = undo.cash
     if undo.card:
         sums[labelled(What.RETURNED, _CARD)] = undo.card
+    if undo.stated:
+        sums[labelled(What.RETURNED, _STATED)] = undo.stated
     for tax in undo.taxes:
         rate = (tax.tax_code, tax.rate_basis_points)
         _add(sums, labelled(What.GROSS_BACK, *rate), tax.gross)

@@ -80,7 +80,7 @@ class ScreenFacts(Wire, frozen=True, kw_only=True):
 
 
 class SaleEntry(Wire, frozen=True, kw_only=True):
-    """kind `sale`: a sale whose tenders all hold by themselves (cash): approved; `retry` as in `IntentEntry`."""
+    """kind `sale`: all tenders hold by themselves: cash, a card stated by the cashier; `retry` as below."""
 
     sale: SaleFacts
     asked: Asked
@@ -119,6 +119,7 @@ class RefundFacts(Wire, frozen=True, kw_only=True):
     lines: tuple[RefundLine, ...] = ()
     taxes: tuple[ReturnedTax, ...] = ()
     reason: str = ""
+    stated: int = 0
 
 
 class IntentEntry(Wire, frozen=True, kw_only=True):
@@ -167,7 +168,8 @@ class OutcomeEntry(Wire, frozen=True, kw_only=True):
 class UndoEntry(Wire, frozen=True, kw_only=True):
     """kinds `refund` and `reversal`: so much of a payment was given back; a reversal leaves nothing.
 
-    `cash` is handed out by the till; `card` (if any) was confirmed by the outcome of `operation`.
+    `cash` is handed out by the till; `card` (if any) was confirmed by the outcome of `operation`; `stated` is what the
+    cashier says to have given back at a stand-alone card terminal.
 
     Attributes:
         left: of the payment, after this.
@@ -183,6 +185,7 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
     taxes: tuple[ReturnedTax, ...] = ()
     reason: str = ""
     screen: ScreenFacts | None = None
+    stated: int = 0
     payment: bytes
     request: bytes | None = None
     currency: str

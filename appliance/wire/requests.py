@@ -64,9 +64,11 @@ class TaxBody(Wire, frozen=True, kw_only=True):
 
 
 class TenderBody(Wire, frozen=True, kw_only=True):
-    """One way a sale is paid; `source` names where a card is read (a reader or a provider's payment method)."""
+    """One way a sale is paid; `source` names where a card is read (a reader or a provider's payment method), or of a
+    `card_stated` what the stand-alone terminal's slip is called.
+    """
 
-    kind: Literal["cash", "card"]
+    kind: Literal["cash", "card", "card_stated"]
     source: Name | None = None
     amount_minor: Amount
 

@@ -1,6 +1,6 @@
 """`tillstone pay`: sell once from a till through the typed client and keep the receipt.
 
-Owns what is sold: an amount, for cash or by card. Exit code 1 when the sale was neither
+Owns what is sold: an amount, by one tender. Exit code 1 when the sale was neither
 approved nor authorised.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Final, Literal
 
 from appliance.model.ids import RequestKey
 from appliance.model.limits import AMOUNT_MINOR_MAX
@@ -21,6 +21,13 @@ from provisioning.commands.outcome import DONE, NO, CannotDo
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
 
+TENDERS: Final[dict[str, Literal["cash", "card", "card_stated"]]] = {
+    "cash": "cash",
+    "card": "card",
+    "reader": "card",
+    "card_stated": "card_stated",
+}
+"""What the door calls each."""
 READER_MS_MAX: Final = 120_000
 """A customer may take a minute, and withdrawing takes a while."""
 _IN_DOUBT: Final = f"do not sell again: {PROGRAM} status says how the box is, and the log has the key"
@@ -40,7 +47,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         const="reader",
         help="a card at the till's reader; in the sandbox a customer taps by himself (tillstone sandbox reader --help)",
     )
-    parser.add_argument("--source", help="the card: a payment method of Stripe, such as pm_card_visa_chargeDeclined")
+    tender.add_argument(
+        "--tender", choices=TENDERS, help="the same by name; card_stated: paid at a card terminal beside the till"
+    )
+    parser.add_argument(
+        "--source",
+        help="of --card Stripe's payment method, such as pm_card_visa_chargeDeclined; of card_stated its slip's number",
+    )
     parser.add_argument(
         "--later",
         dest="capture",
@@ -63,18 +76,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sell at the running sandbox, or at one that is opened for this sale alone."""
-    if arguments.source is not None and arguments.tender != "card":
-        raise CannotDo("--source names a card, and this is a sale for cash", "add --card")
-    if arguments.capture == "later" and arguments.tender == "cash":
+    if arguments.source is not None and arguments.tender not in ("card", "card_stated"):
+        raise CannotDo(f"--source names a card, and this is a sale by {arguments.tender}", "add --card")
+    if arguments.capture == "later" and arguments.tender not in ("card", "reader"):
         raise CannotDo("only a card's money is captured later", "add --card")
 
     async def sell(client: TerminalClient, key: RequestKey, deadline: Deadline) -> PaymentAnswer:
         currency = client.profile.currency
         amount_minor = minor_units(arguments.amount, currency)
-        is_cash = arguments.tender == "cash"
         source = "reader" if arguments.tender == "reader" else arguments.source
         tip_minor = 0 if arguments.tip is None else minor_units(arguments.tip, currency)
-        tender = TenderBody(kind="cash" if is_cash else "card", amount_minor=amount_minor + tip_minor, source=source)
+        tender = TenderBody(kind=TENDERS[arguments.tender], amount_minor=amount_minor + tip_minor, source=source)
         body = PaymentBody(
             currency=currency,
             tenders=(tender,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -103,8 +104,9 @@ def _rows(entry: Entry, body: Body) -> Iterator[Row | Change]:
 
 
 def _sale(entry: Entry, payment: str, sale: entries.SaleFacts, state: PaymentState) -> Iterator[Row]:
-    cash = sum(tender.amount_minor for tender in sale.tenders if tender.kind == "cash")
-    card = sum(tender.amount_minor for tender in sale.tenders if tender.kind == "card")
+    tendered = Counter[str]()
+    for tender in sale.tenders:
+        tendered[tender.kind] += tender.amount_minor
     yield Row(
         "sales",
         {
@@ -119,8 +121,9 @@ def _sale(entry: Entry, payment: str, sale: entries.SaleFacts, state: PaymentSta
             "tip_minor": sale.tip,
             "rounding_minor": sale.rounding,
             "change_minor": sale.change,
-            "cash_minor": cash - sale.change,
-            "card_minor": card,
+            "cash_minor": tendered["cash"] - sale.change,
+            "card_minor": tendered["card"],
+            "card_stated_minor": tendered["card_stated"],
             "prices": sale.prices,
             "state": state.value,
             "approved": int(state is PaymentState.APPROVED),
@@ -190,6 +193,7 @@ def _undo(entry: Entry, body: entries.UndoEntry) -> Iterator[Row | Change]:
             "terminal": entries.terminal_of(entry.actor),
             "cash_minor": body.cash,
             "card_minor": body.card,
+            "card_stated_minor": body.stated,
             "left_minor": body.left,
             "currency": body.currency,
             "operation": body.operation,

@@ -28,6 +28,9 @@ _OUTCOMES = {
 }
 
 
+_TENDERS = {"card_stated": "card (stated by cashier)"}
+
+
 def sentence(entry: Entry, body: Body) -> str:
     """What `entry` with `body` says."""
     match body:
@@ -39,8 +42,10 @@ def sentence(entry: Entry, body: Body) -> str:
             return _outcome(body)
         case entries.UndoEntry():
             word = "refund" if entry.kind == entries.REFUND else "reversal"
-            given = money_text(body.cash + body.card, body.currency)
+            given = money_text(body.cash + body.card + body.stated, body.currency)
             parts = f"{money_text(body.cash, body.currency)} cash, {money_text(body.card, body.currency)} card"
+            if body.stated:
+                parts += f", {money_text(body.stated, body.currency)} {_TENDERS['card_stated']}"
             left = f", {money_text(body.left, body.currency)} left" if body.left else ""
             lines = f", lines {', '.join(str(line.index) for line in body.lines)}" if body.lines else ""
             return f"{word} of {given} ({parts}){lines}{left}, by {_who(entry)}, {_paid(body.payment)}"
@@ -144,8 +149,8 @@ def _about_the_box(body: Body) -> str:
 
 def _sale(sale: entries.SaleFacts) -> str:
     tenders = " + ".join(
-        tender.kind if len(sale.tenders) == 1 else f"{tender.kind} {money_text(tender.amount_minor, sale.currency)}"
-        for tender in sale.tenders
+        kind if len(sale.tenders) == 1 else f"{kind} {money_text(minor, sale.currency)}"
+        for kind, minor in ((_TENDERS.get(each.kind, each.kind), each.amount_minor) for each in sale.tenders)
     )
     reference = f", reference {printable(sale.reference)}" if sale.reference else ""
     change = f", change {money_text(sale.change, sale.currency)}" if sale.change else ""

@@ -64,6 +64,13 @@ def test_what_a_customer_bought_at_the_command_line_can_be_handed_to_him(running
         assert sold["key"] in file.read_text()
 
 
+def test_a_card_taken_beside_the_till_is_written_down_as_stated_by_the_cashier(running: Path) -> None:
+    words = ("pay", "--tender", "card_stated", "--source", "slip 0042", "--json")
+    sold = json.loads(tillstone(running, *words).stdout)
+    assert sold["state"] == "approved"
+    assert "Card, stated by cashier" in tillstone(running, "receipt", sold["key"]).stdout
+
+
 def test_keys_are_not_made_anew_beside_a_running_sandbox(running: Path) -> None:
     refused = tillstone(running, "succession", "next-keys")
     assert refused.returncode == 2

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from sqlite3 import Connection, connect
 from typing import Any, Final, TypedDict
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,8 @@ from appliance.identity.refusals import Refusals
 from appliance.identity.signed import Encoding, SignedRequest, decode_signed
 from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
+from appliance.ledger.projection import tables_digest
+from appliance.ledger.rebuild import rebuild
 from appliance.model.ids import TerminalId, new_request_key
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.model.shop_day import ShopCalendar
@@ -254,6 +257,19 @@ def _operations(
 
 def _quiet(clock: FakeClock) -> Log:
     return Log(sink=lambda _line: None, clock=clock)
+
+
+async def rebuilt_equal(shop: Shop) -> None:
+    """Rebuilding the tables from the log gives the same rows."""
+
+    def compare(connection: Connection) -> None:
+        with closing(connect(":memory:", isolation_level=None)) as copy:
+            connection.backup(copy)
+            before = tables_digest(copy, PROJECTIONS)
+            rebuild(copy, PROJECTIONS, None)
+            assert tables_digest(copy, PROJECTIONS) == before
+
+    await shop.ledger.read(compare)
 
 
 def _readers() -> Readers:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from msgspec.structs import replace as replace_struct
+
 from appliance.ledger.entry import EntryHash
 from appliance.slip.layout import WIDTH_DEFAULT, Proof, lay_out
 from appliance.slip.paper_text import zone_of
@@ -100,8 +102,15 @@ def slip(standing: Standing, sale: SaleFacts | None = CARD, given_back: GivenBac
     )
 
 
+STATED: Final = replace_struct(CARD, tenders=(TenderBody(kind="card_stated", amount_minor=990, source="slip 0042"),))
+
+
 SLIPS: Final[dict[str, Slip]] = {
     "paid_cash": replace(slip(Standing.PAID, EUROS), personal=(("cashier", "Ada"), ("customer", "C-1001"))),
+    "paid_stated": slip(Standing.PAID, STATED),
+    "refunded_stated": slip(
+        Standing.REFUNDED, STATED, GivenBack(currency="EUR", cash_minor=0, card_minor=0, stated_minor=990)
+    ),
     "paid_split": slip(Standing.PAID, DOLLARS),
     "paid_yen": slip(Standing.PAID, YEN),
     "paid_dinars": slip(Standing.PAID, DINARS),
