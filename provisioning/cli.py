@@ -34,6 +34,7 @@ _COMMANDS: Final = (
     _Command("refund", "provisioning.commands.refund", "give the money of a sale back"),
     _Command("receipt", "provisioning.commands.receipt", "print what the log says of a payment, for people"),
     _Command("drawer", "provisioning.commands.drawer", "float, paid in, paid out, no sale or count at a till"),
+    _Command("voucher", "provisioning.commands.voucher", "issue a voucher at a till, see what is left, take it back"),
     _Command("report", "provisioning.commands.report", "X or Z of a till's drawer, or of the till"),
     _Command("close-day", "provisioning.commands.close_day", "end the shop's day and show its report"),
     _Command("reconcile", "provisioning.commands.reconcile", "compare card money with the provider's own list"),

@@ -3,8 +3,8 @@
 Owns two rules:
 - lines returned one by one are worth, in all, exactly what the sale charged for them: each refund is the difference of
   two rounded sums, never a rounded part;
-- money goes back the way it came: by card as far as the card paid, then at the stand-alone terminal, the rest as cash,
-  in the shop's cash steps.
+- money goes back the way it came: by card as far as the card paid, then at the stand-alone terminal, then to vouchers,
+  the rest as cash, in the shop's cash steps.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ class Share:
     cash_minor: int
     card_minor: int
     stated_minor: int = 0
+    voucher_minor: int = 0
 
     @property
     def total_minor(self) -> int:
-        return self.cash_minor + self.card_minor + self.stated_minor
+        return self.cash_minor + self.card_minor + self.stated_minor + self.voucher_minor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +97,9 @@ def shared(amount_minor: int, left: Share, *, cash_step_minor: int, slack_minor:
         )
     card = min(amount_minor, left.card_minor)
     stated = min(amount_minor - card, left.stated_minor)
-    cash = min(round_to(amount_minor - card - stated, cash_step_minor), left.cash_minor)
-    share = Share(cash_minor=cash, card_minor=card, stated_minor=stated)
+    voucher = min(amount_minor - card - stated, left.voucher_minor)
+    cash = min(round_to(amount_minor - card - stated - voucher, cash_step_minor), left.cash_minor)
+    share = Share(cash_minor=cash, card_minor=card, stated_minor=stated, voucher_minor=voucher)
     if share.total_minor == 0:
         raise Rejected("refund_too_small", f"this shop gives cash in steps of {cash_step_minor} minor units")
     return share

@@ -31,6 +31,7 @@ class TenderKind(StrEnum):
 
     CASH = "cash"
     CARD = "card"  # a provider takes it
+    VOUCHER = "voucher"  # the shop owes it already
     CARD_STATED = "card_stated"  # at a terminal that the box does not drive: the cashier says so, nothing proves it
 
 
@@ -66,7 +67,7 @@ class Tender:
 
     Attributes:
         source: of a card, its origin as the provider knows it, never a card number; of a stated one, what the slip of
-            its own terminal is called.
+            its own terminal is called; of a voucher, its id in hexadecimal, never its code.
     """
 
     kind: TenderKind

@@ -45,6 +45,7 @@ class What(StrEnum):
     SALES_TOTAL = "sales_total"
     TIPS = "tips"
     ROUNDING = "rounding"
+    VOUCHERS = "vouchers"  # issued, less those taken back
     REFUNDS = "refunds"
     REFUNDED = "refunded"
     REVERSALS = "reversals"
@@ -112,6 +113,12 @@ def added(parts: Iterable[Mapping[Key, int]]) -> Sums:
 def minus(now: Mapping[Key, int], before: Mapping[Key, int]) -> Sums:
     """What was added since `before`; what did not change is left out."""
     return {key: amount - before.get(key, 0) for key, amount in now.items() if amount != before.get(key, 0)}
+
+
+def owed_minor(sums: Mapping[Key, int]) -> int:
+    """What vouchers out there are worth, if `sums` go back to the beginning of the shop."""
+    spent = sums.get(labelled(What.TAKEN, "voucher"), 0) - sums.get(labelled(What.RETURNED, "voucher"), 0)
+    return sums.get(What.VOUCHERS, 0) - spent
 
 
 class Tally:

@@ -104,8 +104,10 @@ class Batch:
     ) -> ClearedPayment | BatchResult:
         try:
             await self._check_age(key, request.identity.received_ms)
-            if any(tender.kind == "card" for tender in item.payment.tenders):
-                raise Rejected("batch_takes_cash", "a stored sale with a card must be sent alone, while it is fresh")
+            if any(tender.kind in ("card", "voucher") for tender in item.payment.tenders):
+                raise Rejected(
+                    "batch_takes_cash", "a stored sale with a card or voucher must be sent alone, while fresh"
+                )
             if item.payment.retry_of is not None:
                 raise Rejected("batch_takes_no_retry", "a sale that tries another again must be sent alone")
             valid = validate(_single(item, key, request.identity), self._rules)

@@ -142,16 +142,25 @@ def screen_facts(verdict: Verdict) -> entries.ScreenFacts:
     )
 
 
-def ask(identity: Identity, personal: tuple[tuple[str, str], ...]) -> tuple[entries.Asked, tuple[Disclosure, ...]]:
+def ask(
+    identity: Identity, personal: tuple[tuple[str, str], ...], *, also: tuple[Disclosure, ...] = ()
+) -> tuple[entries.Asked, tuple[Disclosure, ...]]:
     """Commitments for the entry, and the disclosures that open them.
 
     The signed request repeats the personal values. Where it names two persons it is split in shares, one under each
     person's key, so that erasing either erases it. A request that names nobody lies under a key shared by its day.
+
+    Args:
+        also: what the box itself keeps out of the entry.
     """
-    disclosures = tuple(
-        Disclosure(name=name, subject=f"{name}:{value}", salt=random_piece(), value=value.encode())
-        for name, value in personal
-    ) + tuple(_request_shares(identity.signed, [f"{name}:{value}" for name, value in personal]))
+    disclosures = (
+        also
+        + tuple(
+            Disclosure(name=name, subject=f"{name}:{value}", salt=random_piece(), value=value.encode())
+            for name, value in personal
+        )
+        + tuple(_request_shares(identity.signed, [f"{name}:{value}" for name, value in personal]))
+    )
     commitments = {each.name: each.commitment for each in disclosures}
     commitments[entries.PAYLOAD] = payload_commitment(disclosures, identity.payload_hash)
     # In the order of CBOR keys, as every map of an entry.

@@ -47,7 +47,7 @@ def body_at(connection: sqlite3.Connection, seq: int, shape: type[WireT]) -> Wir
 
 def given_minor(given: entries.UndoEntry | entries.RefundFacts) -> int:
     """What goes back, by all tenders."""
-    return given.cash + given.card + given.stated
+    return given.cash + given.card + given.stated + given.voucher
 
 
 def state_after_refund(body: entries.UndoEntry) -> PaymentState:

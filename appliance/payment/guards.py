@@ -92,6 +92,8 @@ def require_standing(standing: StandingPayment) -> None:
     state = standing.recorded.state
     if standing.reversal is not None or state in (PaymentState.REFUNDED, PaymentState.REVERSED):
         raise Rejected("already_undone", "all of it was given back before, or a reversal came first")
+    if standing.vouchers_minor:
+        raise Rejected("vouchers_sold", "vouchers were sold with it, which are money already: take them back first")
     if state is PaymentState.CHECKING:
         raise Rejected("payment_open", "the payment is still being checked; reverse it, or wait for its outcome")
     if state not in (PaymentState.APPROVED, PaymentState.AUTHORISED, PaymentState.PARTLY_REFUNDED):

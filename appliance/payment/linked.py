@@ -23,6 +23,7 @@ from appliance.model.ids import RequestKey
 from appliance.model.payment import Identity, PaymentState, ValidPayment
 from appliance.payment.drafts import outlived_draft, unseen_draft
 from appliance.payment.guards import PAYMENT_CHANGED, Unchanged, Unseen, require_payment, unused
+from appliance.payment.may_begin import may_begin
 from appliance.payment.records import StandingPayment, find_payment, find_request, first_try, retries_of
 from appliance.payment.repeats import judge, judge_used
 
@@ -71,20 +72,23 @@ async def begin(ledger: Ledger, valid: ValidPayment, first_entry: Draft, *, stan
         stands: the payment stands with this entry (cash); a card's once it is confirmed (`outlived_by`).
     Raises:
         AlreadyRecorded: the request is in the ledger.
-        Rejected: the key was used otherwise; or the link is refused: `retry_not_needed`, `retry_exists`,
-            `retry_chain_too_long`, `key_reused`, `payment_unknown`. Nothing was written.
+        Rejected: the key was used otherwise; a voucher is not worth what is taken of it; or the link is refused:
+            `retry_not_needed`, `retry_exists`, `retry_chain_too_long`, `key_reused`, `payment_unknown`. Nothing was
+            written.
         Unavailable: nothing was written.
         OutcomeUnknown: the commit failed; the process ends and recovery decides.
     """
     identity, first = valid.identity, valid.retry_of
 
+    holds = may_begin(valid, first_entry.time_ms)
+
     async def attempt() -> Begun:
         if first is None:
-            (entry,) = await ledger.append([first_entry], unused(identity.key), purpose=Purpose.INTENT)
+            (entry,) = await ledger.append([first_entry], holds, purpose=Purpose.INTENT)
             return Begun(entry=entry)
         earlier = await _look(ledger, identity, first)
         drafts = [first_entry]
-        guards: list[Guard] = [unused(identity.key), _OnlyRetry(first=first), *_unchanged(earlier)]
+        guards: list[Guard] = [holds, _OnlyRetry(first=first), *_unchanged(earlier)]
         if not earlier:
             drafts.append(unseen_draft(first_entry, first, identity.key))
             guards.append(Unseen(fresh=unused(identity.key), payment=first))

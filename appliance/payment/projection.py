@@ -28,7 +28,7 @@ _KEEPS_MONEY: Final = (None, PaymentState.APPROVED, PaymentState.AUTHORISED)
 _CHANGE_PAYMENT: Final = (
     "UPDATE payments SET last = ?, code = ?,"
     " state = CASE WHEN ? AND reversal IS NOT NULL THEN 'being_checked'"
-    " ELSE coalesce(?, CASE WHEN cash_back + card_back + stated_back > 0"
+    " ELSE coalesce(?, CASE WHEN cash_back + card_back + stated_back + voucher_back > 0"
     " THEN 'partly_refunded' ELSE 'approved' END) END"
     " WHERE key = ?"
 )
@@ -44,16 +44,18 @@ class PaymentProjection:
         # payment that the request is about; for a payment, its own; null for what is done at the till.
         "CREATE TABLE requests (key BLOB PRIMARY KEY, verb TEXT NOT NULL, terminal TEXT NOT NULL,"
         " payload BLOB NOT NULL, payment BLOB, seq INTEGER NOT NULL) WITHOUT ROWID",
-        # cash, card, stated: as tendered, or captured; *_back: given back of it. first, last: entries that a receipt
-        # proves. is_charged: the card was. held: what its bank holds instead, until capture_before (Unix ms).
+        # cash, card, stated, voucher: as tendered, or captured; *_back: given back of it. first, last: entries that a
+        # receipt proves. is_charged: the card was. held: what its bank holds instead, until capture_before (Unix ms).
         # reversal: key of the request after which the payment must not stand, its own where a later try (`retry_of`
-        # there) outlived it.
+        # there) outlived it. vouchers: what was sold with it as such.
         "CREATE TABLE payments (key BLOB PRIMARY KEY, terminal TEXT NOT NULL, state TEXT NOT NULL,"
         " currency TEXT NOT NULL, total INTEGER NOT NULL, cash INTEGER NOT NULL, card INTEGER NOT NULL,"
         " sold_at_ms INTEGER NOT NULL,"
         " first INTEGER NOT NULL, last INTEGER NOT NULL, is_charged INTEGER NOT NULL DEFAULT 0,"
         " cash_back INTEGER NOT NULL DEFAULT 0, card_back INTEGER NOT NULL DEFAULT 0,"
         " stated INTEGER NOT NULL DEFAULT 0, stated_back INTEGER NOT NULL DEFAULT 0,"
+        " voucher INTEGER NOT NULL DEFAULT 0, voucher_back INTEGER NOT NULL DEFAULT 0,"
+        " vouchers INTEGER NOT NULL DEFAULT 0,"
         " held INTEGER NOT NULL DEFAULT 0, capture_before INTEGER,"
         " reversal BLOB, reference TEXT, code TEXT, retry_of BLOB) WITHOUT ROWID",
         "CREATE TABLE operations (id TEXT PRIMARY KEY, payment BLOB NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,"
@@ -209,9 +211,18 @@ def _undo(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         refund_rows.finish(connection, entry.seq, body, state)
     connection.execute(
         "UPDATE payments SET last = ?, code = NULL, cash_back = cash_back + ?, card_back = card_back + ?,"
-        " stated_back = stated_back + ?,"
+        " stated_back = stated_back + ?, voucher_back = voucher_back + ?,"
         " state = CASE WHEN ? AND reversal IS NOT NULL THEN 'being_checked' ELSE ? END WHERE key = ?",
-        (entry.seq, body.cash, body.card, body.stated, state is PaymentState.PARTLY_REFUNDED, state, body.payment),
+        (
+            entry.seq,
+            body.cash,
+            body.card,
+            body.stated,
+            body.voucher,
+            state is PaymentState.PARTLY_REFUNDED,
+            state,
+            body.payment,
+        ),
     )
 
 
@@ -223,7 +234,7 @@ def _tombstone(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     connection.execute(_INSERT_REQUEST, (body.payment, "payment", terminal, CANCELLED_PAYLOAD, body.payment, entry.seq))
     connection.execute(
         _INSERT_PAYMENT,
-        (body.payment, terminal, PaymentState.CANCELLED, "", 0, 0, 0, 0, entry.seq, entry.seq, None, 0),
+        (body.payment, terminal, PaymentState.CANCELLED, "", 0, 0, 0, 0, entry.seq, entry.seq, None, 0, 0),
     )
 
 
@@ -240,7 +251,11 @@ def _reversal_wanted(connection: sqlite3.Connection, entry: RecordedEntry) -> No
 
 def _at_the_till(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     shape, verb = till_entries.ASKED[entry.kind]
-    connection.execute(_INSERT_REQUEST, _request_row(entry, body_of(entry, shape).asked, verb, None))
+    body = body_of(entry, shape)
+    connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, verb, None))
+    if isinstance(body, till_entries.VoucherIssuedEntry | till_entries.VoucherVoidedEntry):
+        sold = body.amount if entry.kind == till_entries.VOUCHER_ISSUED else -body.amount
+        connection.execute("UPDATE payments SET vouchers = vouchers + ? WHERE key = ?", (sold, body.payment))
 
 
 _APPLY: Final = {
@@ -256,10 +271,10 @@ _APPLY: Final = {
 _INTO_REQUESTS: Final = "INSERT INTO requests VALUES"
 _INTO_PAYMENTS: Final = (
     "INSERT INTO payments"
-    " (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last, retry_of, stated) VALUES"
+    " (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last, retry_of, stated, voucher) VALUES"
 )
 _INSERT_REQUEST: Final = f"{_INTO_REQUESTS} (?, ?, ?, ?, ?, ?)"
-_INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _request_row(
@@ -270,7 +285,7 @@ def _request_row(
 
 def _payment_row(
     entry: RecordedEntry, asked: entries.Asked, sale: entries.SaleFacts, state: PaymentState, retry: bytes | None
-) -> tuple[bytes, str, str, str, int, int, int, int, int, int, bytes | None, int]:
+) -> tuple[bytes, str, str, str, int, int, int, int, int, int, bytes | None, int, int]:
     cash = _tendered(sale.tenders, "cash") - sale.change
     card = _tendered(sale.tenders, "card")
     ensure(cash >= 0, "change never exceeds the cash of a recorded sale")
@@ -287,6 +302,7 @@ def _payment_row(
         entry.seq,
         retry,
         _tendered(sale.tenders, "card_stated"),
+        _tendered(sale.tenders, "voucher"),
     )
 
 

@@ -60,6 +60,7 @@ class StandingPayment:
     Attributes:
         paid: as tendered, or captured.
         left: what may still be given back; what the card was not charged is no part of it.
+        vouchers_minor: what was sold with it as vouchers, which are money already.
         is_complete: cash holds, or the card was charged: it was approved at some time.
         held_minor: what the card's bank holds, neither charged nor given up.
         reversal: the request after which the payment must not stand, if there is one.
@@ -70,6 +71,7 @@ class StandingPayment:
     terminal: TerminalId
     paid: Share
     left: Share
+    vouchers_minor: int
     is_complete: bool
     held_minor: int
     capture_before_ms: int | None
@@ -120,13 +122,15 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
     """How the payment `key` stands, if it exists (a tombstone does)."""
     row = connection.execute(
         "SELECT terminal, state, currency, total, cash, card, first, last, is_charged, cash_back, card_back, held,"
-        " capture_before, reversal, reference, code, stated, stated_back FROM payments WHERE key = ?",
+        " capture_before, reversal, reference, code, stated, stated_back,"
+        " voucher, voucher_back, vouchers FROM payments WHERE key = ?",
         (key.octets,),
     ).fetchone()
     if row is None:
         return None
     terminal, state, currency, total, cash, card, first, last, is_charged, cash_back, card_back = row[:11]
-    held, capture_before, reversal, reference, code, stated, stated_back = row[11:]
+    held, capture_before, reversal, reference, code, stated, stated_back = row[11:18]
+    voucher, voucher_back, vouchers = row[18:]
     is_complete = bool(is_charged) or card == 0
     return StandingPayment(
         recorded=RecordedPayment(
@@ -136,16 +140,18 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
             total_minor=total,
             currency=currency,
             code=code,
-            refunded_minor=cash_back + card_back + stated_back,
+            refunded_minor=cash_back + card_back + stated_back + voucher_back,
             capture_before_ms=capture_before if state == PaymentState.AUTHORISED else None,
         ),
         terminal=TerminalId(terminal),
-        paid=Share(cash_minor=cash, card_minor=card, stated_minor=stated),
+        paid=Share(cash_minor=cash, card_minor=card, stated_minor=stated, voucher_minor=voucher),
         left=Share(
             cash_minor=cash - cash_back,
             card_minor=card - card_back if is_complete else 0,
             stated_minor=stated - stated_back,
+            voucher_minor=voucher - voucher_back,
         ),
+        vouchers_minor=vouchers,
         is_complete=is_complete,
         held_minor=held,
         capture_before_ms=capture_before,

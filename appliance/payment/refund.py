@@ -76,6 +76,7 @@ class Refund:
             cash=share.cash_minor,
             card=share.card_minor,
             stated=share.stated_minor,
+            voucher=share.voucher_minor,
             left=standing.left.total_minor - share.total_minor,
             lines=body.lines,
             taxes=taxes,

@@ -59,7 +59,8 @@ def finish(connection: sqlite3.Connection, seq: int, body: entries.UndoEntry, st
 
 def _insert(connection: sqlite3.Connection, key: bytes, payment: bytes, amount: int, seq: int) -> None:
     connection.execute(
-        "INSERT INTO refunds SELECT ?, key, ?, cash_back + card_back + stated_back, 'being_checked', ?, ?, NULL"
+        "INSERT INTO refunds SELECT ?, key, ?, cash_back + card_back + stated_back + voucher_back,"
+        " 'being_checked', ?, ?, NULL"
         " FROM payments WHERE key = ?",
         (key, amount, seq, seq, payment),
     )

@@ -78,7 +78,9 @@ def _tender(paid: Share) -> str:
     """The tender that has the most to tell: the one that may take time, then the one that nothing proves."""
     if paid.card_minor:
         return "card"
-    return "card stated by cashier" if paid.stated_minor else "cash"
+    if paid.stated_minor:
+        return "card stated by cashier"
+    return "voucher" if paid.voucher_minor else "cash"
 
 
 def _event(connection: Connection, entry: RecordedEntry) -> Event:

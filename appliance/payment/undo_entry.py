@@ -14,7 +14,13 @@ from appliance.wire.entries import RefundFacts, UndoEntry
 def all_left(standing: StandingPayment, reason: str) -> RefundFacts:
     """What giving back everything that is left consists of."""
     left = standing.left
-    return RefundFacts(cash=left.cash_minor, card=left.card_minor, stated=left.stated_minor, reason=reason)
+    return RefundFacts(
+        cash=left.cash_minor,
+        card=left.card_minor,
+        stated=left.stated_minor,
+        voucher=left.voucher_minor,
+        reason=reason,
+    )
 
 
 def undo_entry(
@@ -29,6 +35,7 @@ def undo_entry(
         cash=facts.cash,
         card=facts.card,
         stated=facts.stated,
+        voucher=facts.voucher,
         left=facts.left,
         lines=facts.lines,
         taxes=facts.taxes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Rejected
@@ -10,9 +10,10 @@ from appliance.model.ids import request_key
 from appliance.model.limits import DAY_MS, KEY_AGE_MAX_MS
 from appliance.model.money import exponent
 from appliance.model.payment import AuthenticatedRequest, ValidPayment
-from appliance.model.sale import TAX_UNSTATED, Line, Prices, Sale, check_cash_rounding
+from appliance.model.sale import TAX_UNSTATED, Line, Prices, Sale, Tender, TenderKind, check_cash_rounding
+from appliance.model.voucher import voucher_of
 from appliance.payment.sale_facts import line_of, tax_of, tender_of
-from appliance.wire.requests import PaymentBody
+from appliance.wire.requests import PaymentBody, TenderBody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ def validate(request: AuthenticatedRequest[PaymentBody], rules: ShopRules) -> Va
         prices=Prices(body.prices),
         lines=_lines(body),
         taxes=tuple(tax_of(tax) for tax in body.taxes),
-        tenders=tuple(tender_of(tender) for tender in body.tenders),
+        tenders=tuple(_tender(tender) for tender in body.tenders),
         total_minor=_total_minor(body),
         tip_minor=body.tip_minor,
         rounding_minor=body.rounding_minor,
@@ -80,6 +81,14 @@ def _lines(body: PaymentBody) -> tuple[Line, ...]:
     return tuple(line_of(line) for line in body.lines)
 
 
+def _tender(body: TenderBody) -> Tender:
+    """From here on a voucher goes by its id: its code is money, and stays at the door."""
+    tender = tender_of(body)
+    if tender.kind is TenderKind.VOUCHER:
+        return replace(tender, source=voucher_of(body.source or "").hex())
+    return tender
+
+
 def _total_minor(body: PaymentBody) -> int:
     stated = body.amount_minor if body.total_minor is None else body.total_minor
     if stated is None:
@@ -100,7 +109,8 @@ def _texts(body: PaymentBody) -> tuple[str, ...]:
         body.reference,
         body.cashier or "",
         body.customer or "",
-        *(tender.source or "" for tender in body.tenders),
+        # A voucher's code has a checksum of its own, and may hold any run of digits.
+        *(tender.source or "" for tender in body.tenders if tender.kind != "voucher"),
         *(line.sku for line in body.lines),
         *(line.tax_code for line in body.lines),
         *(tax.tax_code for tax in body.taxes),

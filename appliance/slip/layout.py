@@ -44,7 +44,7 @@ WORDS: Final[dict[Standing, tuple[str, str]]] = {
 _SETTLED: Final = frozenset(
     {Standing.PAID, Standing.PARTLY_REFUNDED, Standing.REFUNDED, Standing.REVERSED, Standing.NOT_GIVEN_BACK}
 )
-_TENDERS: Final = {"cash": "Cash", "card": "Card", "card_stated": "Card, stated by cashier"}
+_TENDERS: Final = {"cash": "Cash", "card": "Card", "card_stated": "Card, stated by cashier", "voucher": "Voucher"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +137,7 @@ class _Layout:
                 (_TENDERS["cash"], back.cash_minor),
                 (_TENDERS["card"], back.card_minor),
                 (_TENDERS["card_stated"], back.stated_minor),
+                (_TENDERS["voucher"], back.voucher_minor),
             ):
                 if minor:
                     yield from _rows(_indented(name, amount(minor, back.currency), self.width))

@@ -87,6 +87,7 @@ class GivenBack:
     cash_minor: int
     card_minor: int
     stated_minor: int = 0
+    voucher_minor: int = 0
     left_minor: int = 0
 
 
@@ -202,6 +203,7 @@ def _given_back(newest: Entry) -> GivenBack | None:
         cash_minor=undo.cash,
         card_minor=undo.card,
         stated_minor=undo.stated,
+        voucher_minor=undo.voucher,
         left_minor=undo.left,
     )
 

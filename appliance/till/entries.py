@@ -10,7 +10,19 @@ import msgspec
 from appliance.crypto import cbor
 from appliance.ledger.entry import decode
 from appliance.model.errors import Rejected
-from appliance.wire.till_entries import DayClosedEntry, DrawerEntry, PeriodClosedEntry
+from appliance.model.voucher import VoucherId
+from appliance.wire.till_entries import (
+    DayClosedEntry,
+    DrawerEntry,
+    PeriodClosedEntry,
+)
+
+
+class _VoucherEntry(msgspec.Struct):
+    """What both kinds of a voucher's entry hold."""
+
+    voucher: bytes
+
 
 _ShapeT = TypeVar("_ShapeT", bound=msgspec.Struct)
 
@@ -23,6 +35,11 @@ def read_act(connection: sqlite3.Connection, seq: int) -> tuple[str, DrawerEntry
 def read_closed(connection: sqlite3.Connection, seq: int) -> PeriodClosedEntry:
     """A closed period of a drawer or terminal."""
     return _read(connection, seq, PeriodClosedEntry)[1]
+
+
+def read_voucher(connection: sqlite3.Connection, seq: int) -> VoucherId:
+    """The voucher that was issued or taken back."""
+    return VoucherId(_read(connection, seq, _VoucherEntry)[1].voucher)
 
 
 def read_day(connection: sqlite3.Connection, seq: int) -> DayClosedEntry:

@@ -15,6 +15,8 @@ from appliance.model.errors import Rejected
 from appliance.model.ids import DrawerId, TerminalId
 from appliance.model.limits import DRAWERS_MAX
 from appliance.model.till import DrawerAct, Scope
+from appliance.model.voucher import VoucherId
+from appliance.payment.voucher_rows import require_voucher
 from appliance.till.projection import drawer_holds, drawer_of
 from appliance.till.records import closing_of, day_entry, last_change, open_day
 
@@ -43,6 +45,22 @@ class DrawerActAllowed:
             raise Rejected(
                 "drawer_short", f"drawer {self.drawer} holds {held} minor units by the log, saw {self.amount_minor}"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoucherUntouched:
+    """The key is fresh, and all of the voucher is there: it may be taken back."""
+
+    fresh: KeysUnused
+    voucher: VoucherId
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        self.fresh.check(connection)
+        standing = require_voucher(connection, self.voucher)
+        if standing.is_void:
+            raise Rejected("voucher_void", "the voucher was taken back before")
+        if standing.left_minor != standing.amount_minor:
+            raise Rejected("voucher_spent", "a part of the voucher was spent: it is not taken back")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

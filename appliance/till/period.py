@@ -34,6 +34,7 @@ _TOTALS_OF: Final = {
     "reversals": What.REVERSALS,
     "reversed": What.REVERSED,
     "no_sales": What.NO_SALES,
+    "vouchers": What.VOUCHERS,
 }
 
 
@@ -47,6 +48,7 @@ def period_facts(
     after: int,
     until: int,
     currency: str,
+    owed: int = 0,
 ) -> PeriodFacts:
     """The report of a period. `Bug` when it does not add up."""
     period = PeriodFacts(
@@ -60,6 +62,7 @@ def period_facts(
         tenders=_tender_facts(sums),
         taxes=_tax_facts(sums),
         cash=cash,
+        owed=owed,
     )
     require_adds_up(period)
     return period
@@ -93,6 +96,7 @@ def require_adds_up(period: PeriodFacts) -> None:
     returned = sum(tender.returned for tender in period.tenders)
     ensure(returned == totals.refunded + totals.reversed, "what was returned is what was refunded and reversed")
     ensure(sum(tax.gross for tax in period.taxes) == totals.total, "lines by tax come to what was sold")
+    ensure(period.owed >= 0, "no more is spent of vouchers than was issued")
     if cash is not None:
         in_cash = next((tender for tender in period.tenders if tender.kind == "cash"), TenderFacts(kind="cash"))
         ensure((in_cash.taken, in_cash.returned) == (cash.sales, cash.refunds), "cash tenders are the drawers' cash")

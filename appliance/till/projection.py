@@ -18,7 +18,7 @@ from appliance.ledger.draft import RecordedEntry
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.till import Scope, Sums, Tally, What, held_minor
 from appliance.payment.entry_body import body_of
-from appliance.till.tally import act_sums, captured_sums, decode_sums, encode_sums, sale_sums, undo_sums
+from appliance.till.tally import act_sums, captured_sums, decode_sums, encode_sums, sale_sums, undo_sums, voucher_sums
 from appliance.wire import entries, till_entries
 
 _CLOSES: Final = {
@@ -26,6 +26,7 @@ _CLOSES: Final = {
     till_entries.TERMINAL_CLOSED: Scope.TERMINAL,
     till_entries.DAY_CLOSED: Scope.SHOP,
 }
+_VOUCHERS: Final = frozenset({till_entries.VOUCHER_ISSUED, till_entries.VOUCHER_VOIDED})
 _COLUMN: Final = {Scope.DRAWER: "drawer", Scope.TERMINAL: "terminal"}
 
 
@@ -74,7 +75,16 @@ class TillProjection:
         "CREATE TABLE till_news (one INTEGER PRIMARY KEY CHECK (one = 1), first_ms INTEGER, last INTEGER NOT NULL)",
     )
     kinds: Final = frozenset(
-        {entries.SALE, entries.INTENT, entries.OUTCOME, entries.REFUND, entries.REVERSAL, *till_entries.ACTS, *_CLOSES}
+        {
+            entries.SALE,
+            entries.INTENT,
+            entries.OUTCOME,
+            entries.REFUND,
+            entries.REVERSAL,
+            *till_entries.ACTS,
+            *_VOUCHERS,
+            *_CLOSES,
+        }
     )
 
     def apply(self, connection: sqlite3.Connection, recorded: Sequence[RecordedEntry]) -> None:
@@ -111,6 +121,8 @@ class _Folding:
             self._outcome(entry, terminal)
         elif entry.kind in till_entries.ACTS:
             self._act(entry, terminal)
+        elif entry.kind in _VOUCHERS:
+            self._count(terminal, voucher_sums(entry))
         else:
             undo = body_of(entry, entries.UndoEntry)
             self._count(terminal, undo_sums(undo, is_refund=entry.kind == entries.REFUND))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.model.limits import LATE_LISTED_MAX, OPEN_LISTED_MAX
-from appliance.model.till import Scope, Sums, added, held_minor, minus
+from appliance.model.till import Scope, Sums, added, held_minor, minus, owed_minor
 from appliance.till.period import cash_facts, has_cash, period_facts
 from appliance.till.projection import within
 from appliance.till.tally import decode_sums
@@ -71,14 +71,23 @@ def read_period(connection: sqlite3.Connection, scope: Scope, name: str, currenc
     """What the open period came to. It adds up, or `Bug`: what a report says was summed up on different ways."""
     number, after = closing_of(connection, scope, name)
     before = added(_marks(connection, scope, name).values())
-    sums = minus(added(_totals(connection, scope, name).values()), before)
+    now = added(_totals(connection, scope, name).values())
+    sums = minus(now, before)
     cash = None
     if scope is not Scope.TERMINAL:
         counted = _counted(connection, name, after) if scope is Scope.DRAWER else None
         cash = cash_facts(sums, held_minor(before), counted, is_counted=_is_counted(connection, scope, name, after))
     (until,) = connection.execute("SELECT max(seq) FROM entries").fetchone()
     return period_facts(
-        sums, cash, scope=scope, name=name, number=number + 1, after=after, until=int(until), currency=currency
+        sums,
+        cash,
+        scope=scope,
+        name=name,
+        number=number + 1,
+        after=after,
+        until=int(until),
+        currency=currency,
+        owed=owed_minor(now) if scope is Scope.SHOP else 0,
     )
 
 

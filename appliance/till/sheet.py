@@ -85,6 +85,9 @@ def _period_rows(period: PeriodFacts) -> Iterator[Row]:
             yield Row(section="Sales by tax", label=f"{name}: net", amount_minor=tax.net)
             yield Row(section="Sales by tax", label=f"{name}: tax", amount_minor=tax.tax)
     yield from _returned_rows(period)
+    for label, minor in (("issued", period.totals.vouchers), ("still to be spent, in all", period.owed)):
+        if minor:
+            yield Row(section="Vouchers", label=label, amount_minor=minor)
     if period.cash is not None:
         yield from _cash_rows("Cash", period.cash)
 

@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 
+from appliance.ledger.draft import RecordedEntry
 from appliance.model.till import Key, Sums, What, added, labelled
-from appliance.payment.entry_body import given_minor
+from appliance.payment.entry_body import body_of, given_minor
 from appliance.wire import till_entries
 from appliance.wire.entries import SaleFacts, UndoEntry
 
@@ -17,6 +18,7 @@ _SUMS: Final = msgspec.json.Decoder(dict[str, int])
 _CASH: Final = "cash"
 _CARD: Final = "card"
 _STATED: Final = "card_stated"
+_VOUCHER: Final = "voucher"
 _OF_ACT: Final[Mapping[str, What]] = {
     till_entries.DRAWER_FLOAT: What.FLOATS,
     till_entries.DRAWER_PAID_IN: What.PAID_IN,
@@ -64,15 +66,21 @@ def undo_sums(undo: UndoEntry, *, is_refund: bool) -> Sums:
     if undo.cash:
         sums[labelled(What.RETURNED, _CASH)] = undo.cash
         sums[What.CASH_REFUNDS] = undo.cash
-    if undo.card:
-        sums[labelled(What.RETURNED, _CARD)] = undo.card
-    if undo.stated:
-        sums[labelled(What.RETURNED, _STATED)] = undo.stated
+    for kind, minor in ((_CARD, undo.card), (_STATED, undo.stated), (_VOUCHER, undo.voucher)):
+        if minor:
+            sums[labelled(What.RETURNED, kind)] = minor
     for tax in undo.taxes:
         rate = (tax.tax_code, tax.rate_basis_points)
         _add(sums, labelled(What.GROSS_BACK, *rate), tax.gross)
         _add(sums, labelled(What.TAX_BACK, *rate), tax.tax)
     return sums
+
+
+def voucher_sums(entry: RecordedEntry) -> Sums:
+    """A voucher that was issued, or taken back."""
+    if entry.kind == till_entries.VOUCHER_ISSUED:
+        return {What.VOUCHERS: body_of(entry, till_entries.VoucherIssuedEntry).amount}
+    return {What.VOUCHERS: -body_of(entry, till_entries.VoucherVoidedEntry).amount}
 
 
 def act_sums(kind: str, act: till_entries.DrawerEntry) -> Sums:

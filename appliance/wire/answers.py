@@ -22,6 +22,9 @@ State = Literal[
 ]
 
 
+VoucherState = Literal["open", "spent", "expired", "voided"]
+
+
 class PaymentAnswer(Wire, frozen=True, kw_only=True):
     """The durable result of one key.
 
@@ -111,6 +114,30 @@ class DrawerAnswer(Wire, frozen=True, kw_only=True):
     difference_minor: int | None = None
 
 
+class VoucherAnswer(Wire, frozen=True, kw_only=True):
+    """A voucher as it stands now. `seq` and `receipt` are of the entry that issued it or took it back.
+
+    Attributes:
+        code: of an issue alone: whoever holds it may spend the voucher. Absent once it was erased.
+        voucher: SHA-256 behind the code, hexadecimal: what entries say in its place.
+        amount_minor, left_minor: as issued, and still to be spent.
+    """
+
+    act: str
+    key: str
+    seq: int | None = None
+    code: str | None = None
+    state: VoucherState
+    now_ms: int
+    pending: bool = False
+    receipt: bytes | None = None
+    voucher: str
+    currency: str
+    expires_ms: int | None = None
+    left_minor: int
+    amount_minor: int
+
+
 class ReportAnswer(Wire, frozen=True, kw_only=True):
     """A period. `seq` is the entry of a `z` and `receipt` proves it; an `x` is neither recorded nor signed."""
 
@@ -184,4 +211,4 @@ class Problem(Wire, frozen=True, kw_only=True):
     event_id: str | None = None
 
 
-Answer = PaymentAnswer | BatchAnswer | DrawerAnswer | ReportAnswer | PairAnswer | HeadAnswer | Problem
+Answer = PaymentAnswer | BatchAnswer | DrawerAnswer | VoucherAnswer | ReportAnswer | PairAnswer | HeadAnswer | Problem

@@ -80,7 +80,7 @@ class ScreenFacts(Wire, frozen=True, kw_only=True):
 
 
 class SaleEntry(Wire, frozen=True, kw_only=True):
-    """kind `sale`: all tenders hold by themselves: cash, a card stated by the cashier; `retry` as below."""
+    """kind `sale`: all tenders hold by themselves: cash, vouchers, a card stated by the cashier; `retry` as below."""
 
     sale: SaleFacts
     asked: Asked
@@ -120,6 +120,7 @@ class RefundFacts(Wire, frozen=True, kw_only=True):
     taxes: tuple[ReturnedTax, ...] = ()
     reason: str = ""
     stated: int = 0
+    voucher: int = 0
 
 
 class IntentEntry(Wire, frozen=True, kw_only=True):
@@ -169,7 +170,7 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
     """kinds `refund` and `reversal`: so much of a payment was given back; a reversal leaves nothing.
 
     `cash` is handed out by the till; `card` (if any) was confirmed by the outcome of `operation`; `stated` is what the
-    cashier says to have given back at a stand-alone card terminal.
+    cashier says to have given back at a stand-alone card terminal; `voucher` is spendable again.
 
     Attributes:
         left: of the payment, after this.
@@ -188,6 +189,7 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
     stated: int = 0
     payment: bytes
     request: bytes | None = None
+    voucher: int = 0
     currency: str
     operation: str | None = None
 

@@ -64,11 +64,11 @@ class TaxBody(Wire, frozen=True, kw_only=True):
 
 
 class TenderBody(Wire, frozen=True, kw_only=True):
-    """One way a sale is paid; `source` names where a card is read (a reader or a provider's payment method), or of a
-    `card_stated` what the stand-alone terminal's slip is called.
+    """One way a sale is paid; `source` names where a card is read (a reader or a provider's payment method), of a
+    `card_stated` what the stand-alone terminal's slip is called, of a `voucher` its code (in an entry: its id).
     """
 
-    kind: Literal["cash", "card", "card_stated"]
+    kind: Literal["cash", "card", "voucher", "card_stated"]
     source: Name | None = None
     amount_minor: Amount
 
@@ -176,6 +176,18 @@ class ReportBody(Wire, frozen=True, kw_only=True):
     cashier: Text | None = None
 
 
+class VoucherBody(Wire, frozen=True, kw_only=True):
+    """`issue` a voucher, sold with the payment `of` or given for a `reason`; `show` or `void` the one of `code`."""
+
+    of: KeyText | None = None
+    act: Literal["issue", "show", "void"]
+    code: Name | None = None
+    reason: Text = ""
+    cashier: Text | None = None
+    expires_ms: Milliseconds | None = None
+    amount_minor: Amount = 0
+
+
 class PairBody(Wire, frozen=True, kw_only=True):
     """A new terminal's key, and proof that it knows the one-time code.
 
@@ -207,7 +219,19 @@ class HeadBody(Wire, frozen=True, kw_only=True):
 
 
 Verb = Literal[
-    "payment", "status", "reversal", "abort", "capture", "refund", "batch", "drawer", "report", "events", "pair", "head"
+    "payment",
+    "status",
+    "reversal",
+    "abort",
+    "capture",
+    "refund",
+    "batch",
+    "drawer",
+    "report",
+    "voucher",
+    "events",
+    "pair",
+    "head",
 ]
 
 
@@ -242,6 +266,7 @@ BODIES: dict[str, type[Wire]] = {
     "batch": BatchBody,
     "drawer": DrawerBody,
     "report": ReportBody,
+    "voucher": VoucherBody,
     "events": EventsBody,
     "pair": PairBody,
     "head": HeadBody,

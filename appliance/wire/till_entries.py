@@ -5,7 +5,7 @@ Source: docs/formats/entry-kinds.md.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from appliance.wire.entries import Asked
 from appliance.wire.requests import Wire
@@ -18,6 +18,8 @@ DRAWER_COUNT: Final = "drawer_count"
 DRAWER_CLOSED: Final = "drawer_closed"
 TERMINAL_CLOSED: Final = "terminal_closed"
 DAY_CLOSED: Final = "day_closed"
+VOUCHER_ISSUED: Final = "voucher_issued"
+VOUCHER_VOIDED: Final = "voucher_voided"
 
 ACTS: Final = frozenset({DRAWER_FLOAT, DRAWER_PAID_IN, DRAWER_PAID_OUT, DRAWER_NO_SALE, DRAWER_COUNT})
 """Kinds of what somebody does to a drawer."""
@@ -30,6 +32,33 @@ class DrawerEntry(Wire, frozen=True, kw_only=True):
     amount: int = 0
     drawer: str
     reason: str = ""
+    currency: str
+
+
+class VoucherIssuedEntry(Wire, frozen=True, kw_only=True):
+    """kind `voucher_issued`: the shop owes `amount` to whoever holds the code behind the hash `voucher`.
+
+    Attributes:
+        payment: key of the sale that it was sold with; None when it was given, for `reason`.
+    """
+
+    asked: Asked
+    amount: int
+    reason: str = ""
+    expires: int | None = None
+    payment: bytes | None = None
+    voucher: bytes
+    currency: str
+
+
+class VoucherVoidedEntry(Wire, frozen=True, kw_only=True):
+    """kind `voucher_voided`: a voucher of which nothing was spent was taken back."""
+
+    asked: Asked
+    amount: int
+    reason: str = ""
+    payment: bytes | None = None
+    voucher: bytes
     currency: str
 
 
@@ -56,7 +85,10 @@ class CashFacts(Wire, frozen=True, kw_only=True):
 
 
 class TotalsFacts(Wire, frozen=True, kw_only=True):
-    """Counts and amounts of a period: `sales`, `refunds`, `reversals` and `no_sales` are counts."""
+    """Counts and amounts of a period: `sales`, `refunds`, `reversals` and `no_sales` are counts.
+
+    `vouchers` is what was issued, less what was taken back unspent.
+    """
 
     tips: int = 0
     sales: int = 0
@@ -66,6 +98,7 @@ class TotalsFacts(Wire, frozen=True, kw_only=True):
     refunded: int = 0
     reversed: int = 0
     rounding: int = 0
+    vouchers: int = 0
     reversals: int = 0
 
 
@@ -100,10 +133,12 @@ class PeriodFacts(Wire, frozen=True, kw_only=True):
         name: of the drawer or terminal; empty for the shop.
         number: counts the periods of this drawer, terminal or shop from 1.
         cash: absent for a terminal, whose drawer may be another terminal's too.
+        owed: of the shop alone: what all vouchers out there are worth at the end of it, expired ones too.
     """
 
     cash: CashFacts | None = None
     name: str = ""
+    owed: int = 0
     after: int
     scope: str
     taxes: tuple[TaxFacts, ...] = ()
@@ -172,9 +207,14 @@ class DayClosedEntry(Wire, frozen=True, kw_only=True):
     drawer_count: int = 0
 
 
-ASKED: Final[dict[str, tuple[type[DrawerEntry] | type[PeriodClosedEntry], str]]] = {
+_AskedEntry: TypeAlias = (
+    type[DrawerEntry] | type[PeriodClosedEntry] | type[VoucherIssuedEntry] | type[VoucherVoidedEntry]
+)
+ASKED: Final[dict[str, tuple[_AskedEntry, str]]] = {
     **dict.fromkeys(ACTS, (DrawerEntry, "drawer")),
     DRAWER_CLOSED: (PeriodClosedEntry, "report"),
     TERMINAL_CLOSED: (PeriodClosedEntry, "report"),
+    VOUCHER_ISSUED: (VoucherIssuedEntry, "voucher"),
+    VOUCHER_VOIDED: (VoucherVoidedEntry, "voucher"),
 }
 """Kinds that answer a terminal's request: their body, and the request's verb."""

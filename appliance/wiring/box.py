@@ -357,6 +357,7 @@ class Box:
             ),
             batch=batch,
             drawers=self._till.drawers,
+            vouchers=self._till.vouchers,
             reports=self._till.reports,
             pairing=pairing,
             authenticate=self._authenticate,
@@ -378,8 +379,7 @@ class Box:
         )
         try:
             announcer = await Announcer.open(announcement)
-        except OSError as cause:
-            # No multicast here (a container, a laptop without a network): tills use the address instead.
+        except OSError as cause:  # no multicast here (a container, no network): tills use the address instead
             self._log.warning("announcement.refused", error=cause)
             return
         self._supervisor.start("announcement", announcer.run, restart=Restart.ON_CRASH, tier=Tier.DOOR)

@@ -11,6 +11,7 @@ from appliance.payment.history import HistoryProjection
 from appliance.payment.projection import PaymentProjection
 from appliance.payment.reconcile_projection import ReconcileProjection
 from appliance.payment.screening.records import ScreeningProjection
+from appliance.payment.voucher_rows import VoucherProjection
 from appliance.till.projection import TillProjection
 
 
@@ -18,6 +19,7 @@ def projections() -> tuple[Projection, ...]:
     """All of them; one that is added is built from the log at the next start."""
     return (
         PaymentProjection(),
+        VoucherProjection(),
         HistoryProjection(),
         ScreeningProjection(),
         TillProjection(),

@@ -1,4 +1,4 @@
-"""Builds the till: drawers and reports behind the terminals' door, the shop's days behind the local one."""
+"""Builds the till: drawers, vouchers and reports behind the terminals' door, the shop's days behind the local one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from appliance.runtime.supervise import Restart, Supervisor
 from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
+from appliance.till.vouchers import Vouchers
 from appliance.wiring.reconciling import ReconcileParts
 
 
@@ -54,6 +55,9 @@ class TillParts:
             authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency=shop.currency
         )
         self.reports = Reports(
+            authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency=shop.currency
+        )
+        self.vouchers = Vouchers(
             authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency=shop.currency
         )
         self.days = ShopDays(

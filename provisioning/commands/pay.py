@@ -21,10 +21,11 @@ from provisioning.commands.outcome import DONE, NO, CannotDo
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
 
-TENDERS: Final[dict[str, Literal["cash", "card", "card_stated"]]] = {
+TENDERS: Final[dict[str, Literal["cash", "card", "voucher", "card_stated"]]] = {
     "cash": "cash",
     "card": "card",
     "reader": "card",
+    "voucher": "voucher",
     "card_stated": "card_stated",
 }
 """What the door calls each."""
@@ -52,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--source",
-        help="of --card Stripe's payment method, such as pm_card_visa_chargeDeclined; of card_stated its slip's number",
+        help="a voucher's code, the number on the slip of card_stated, or Stripe's name for the card (pm_card_visa)",
     )
     parser.add_argument(
         "--later",
@@ -76,7 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sell at the running sandbox, or at one that is opened for this sale alone."""
-    if arguments.source is not None and arguments.tender not in ("card", "card_stated"):
+    if arguments.source is not None and arguments.tender in ("cash", "reader"):
         raise CannotDo(f"--source names a card, and this is a sale by {arguments.tender}", "add --card")
     if arguments.capture == "later" and arguments.tender not in ("card", "reader"):
         raise CannotDo("only a card's money is captured later", "add --card")

@@ -36,6 +36,7 @@ TABLES: Final[dict[str, tuple[dict[str, type], str | tuple[str, ...]]]] = {
             "cash_minor": int,
             "card_minor": int,
             "card_stated_minor": int,
+            "voucher_minor": int,
             "prices": str,
             "state": str,
             "approved": int,
@@ -110,6 +111,7 @@ TABLES: Final[dict[str, tuple[dict[str, type], str | tuple[str, ...]]]] = {
             "cash_minor": int,
             "card_minor": int,
             "card_stated_minor": int,
+            "voucher_minor": int,
             "left_minor": int,
             "currency": str,
             "operation": str,
@@ -133,20 +135,23 @@ _INDEXED: Final = {
     "refunds": ("payment", "time"),
     "drawer_acts": ("drawer", "time"),
     "closings": ("scope", "day"),
+    "vouchers": ("voucher",),
 }
 # Indexes that the updates need while the tables are filled; the others are cheaper to build at the end.
 _INDEXED_EARLY: Final = {"sales": ("payment",), "operations": ("id",)}
 
 _DAYS: Final = """
 SELECT day, currency, sum(sales) AS sales, sum(total_minor) AS total_minor, sum(cash_minor) AS cash_minor,
-       sum(card_minor) AS card_minor, sum(card_stated_minor) AS card_stated_minor, sum(refunds) AS refunds,
+       sum(card_minor) AS card_minor, sum(card_stated_minor) AS card_stated_minor,
+       sum(voucher_minor) AS voucher_minor, sum(refunds) AS refunds,
        sum(refunded_minor) AS refunded_minor
 FROM (
     SELECT substr(time, 1, 10) AS day, currency, 1 AS sales, total_minor, cash_minor, card_minor,
-           card_stated_minor, 0 AS refunds, 0 AS refunded_minor
+           card_stated_minor, voucher_minor, 0 AS refunds, 0 AS refunded_minor
     FROM sales WHERE approved = 1
     UNION ALL
-    SELECT substr(time, 1, 10), currency, 0, 0, 0, 0, 0, 1, cash_minor + card_minor + card_stated_minor FROM refunds
+    SELECT substr(time, 1, 10), currency, 0, 0, 0, 0, 0, 0, 1,
+           cash_minor + card_minor + card_stated_minor + voucher_minor FROM refunds
 )
 GROUP BY day, currency ORDER BY day, currency
 """

@@ -7,8 +7,15 @@ from typing import Final, TypeAlias
 from appliance.ledger.entry import Entry
 from appliance.wire import entries
 from appliance.wire.requests import Wire
-from appliance.wire.till_entries import DayClosedEntry, DrawerEntry, PeriodClosedEntry, PeriodFacts
-from provisioning.verify.wording import time_text
+from appliance.wire.till_entries import (
+    DayClosedEntry,
+    DrawerEntry,
+    PeriodClosedEntry,
+    PeriodFacts,
+    VoucherIssuedEntry,
+    VoucherVoidedEntry,
+)
+from provisioning.verify.wording import key_text, time_text
 
 Cells: TypeAlias = dict[str, str | int | None]
 Table: TypeAlias = tuple[dict[str, type], str]
@@ -52,6 +59,23 @@ TABLES: Final[dict[str, Table]] = {
             "left_minor": int,
             "open": int,
             "late": int,
+            "vouchers_minor": int,
+            "owed_minor": int,
+        },
+        "seq",
+    ),
+    "vouchers": (
+        {
+            "seq": int,
+            "time": str,
+            "act": str,
+            "terminal": str,
+            "voucher": str,
+            "amount_minor": int,
+            "currency": str,
+            "expires": str,
+            "payment": str,
+            "reason": str,
         },
         "seq",
     ),
@@ -70,6 +94,19 @@ def till_cells(entry: Entry, body: Wire) -> tuple[str, Cells] | None:
                 "drawer": body.drawer,
                 "amount_minor": body.amount,
                 "currency": body.currency,
+                "reason": body.reason,
+            }
+        case VoucherIssuedEntry() | VoucherVoidedEntry():
+            expires = body.expires if isinstance(body, VoucherIssuedEntry) else None
+            return "vouchers", {
+                **place,
+                "act": entry.kind.removeprefix("voucher_"),
+                "terminal": entry.actor.removeprefix("terminal:"),
+                "voucher": body.voucher.hex(),
+                "amount_minor": body.amount,
+                "currency": body.currency,
+                "expires": None if expires is None else time_text(expires),
+                "payment": None if body.payment is None else key_text(body.payment),
                 "reason": body.reason,
             }
         case PeriodClosedEntry():
@@ -98,6 +135,8 @@ def _period_cells(period: PeriodFacts) -> Cells:
         "refunded_minor": totals.refunded,
         "reversals": totals.reversals,
         "reversed_minor": totals.reversed,
+        "vouchers_minor": totals.vouchers,
+        "owed_minor": period.owed,
     }
     if period.cash is not None:
         cells["opening_minor"] = period.cash.opening

@@ -22,10 +22,11 @@ import msgspec
 from appliance.crypto.signing_key import TerminalKey
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey
+from appliance.model.voucher import voucher_of
 from appliance.ports.clock import Clock
 from appliance.runtime.deadline import Deadline
 from appliance.wire import requests
-from appliance.wire.answers import BatchAnswer, DrawerAnswer, Event, PaymentAnswer, Problem, ReportAnswer
+from appliance.wire.answers import BatchAnswer, DrawerAnswer, Event, PaymentAnswer, Problem, ReportAnswer, VoucherAnswer
 from appliance.wire.requests import Verb, Wire
 from provisioning.terminal import key_file, till_claims, verdict
 from provisioning.terminal.asking import ATTEMPT_MS_MAX, Asker, Said
@@ -157,6 +158,23 @@ class TerminalClient:
         if answer.receipt is None:
             return msgspec.structs.replace(answer, pending=True)
         state = till_claims.act_state(answer.act, answer.drawer, answer.amount_minor)
+        await self._prove(answer.receipt, [Claimed(keys=frozenset({answer.key}), state=state)], said.seen)
+        return answer
+
+    async def voucher(self, body: requests.VoucherBody, *, key: RequestKey, deadline: Deadline) -> VoucherAnswer:
+        """Issue, show or void one; what changes it is `pending` without a receipt. Raises like `payment`."""
+        said = await self._asker.ask("voucher", key, body, VoucherAnswer, deadline)
+        answer = said.answer
+        known = answer.code if body.act == "issue" else body.code
+        if (answer.key, answer.act) != (str(key), body.act) or answer.voucher != _voucher_text(known, answer.voucher):
+            raise NotBelieved("answer_of_another_request", f"asked about {key}, answered about {answer.key}")
+        if body.act == "issue" and (answer.amount_minor, answer.expires_ms) != (body.amount_minor, body.expires_ms):
+            raise NotBelieved("answer_of_another_request", f"asked about {key}, answered about another voucher")
+        if body.act == "show":
+            return answer
+        if answer.receipt is None:
+            return msgspec.structs.replace(answer, pending=True)
+        state = till_claims.voucher_state(answer.act, answer.amount_minor, answer.voucher, answer.expires_ms)
         await self._prove(answer.receipt, [Claimed(keys=frozenset({answer.key}), state=state)], said.seen)
         return answer
 
@@ -300,3 +318,8 @@ async def open_terminal(
 
 def _is_unfinished(answer: PaymentAnswer) -> bool:
     return answer.state == "being_checked" or answer.pending
+
+
+def _voucher_text(code: str | None, said: str) -> str:
+    """The voucher that the code opens; what was said where there is no code."""
+    return said if code is None else voucher_of(code).hex()

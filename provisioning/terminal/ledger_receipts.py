@@ -94,6 +94,13 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
             case kind if kind in till_claims.ACT_OF:
                 act = msgspec.convert(body, till_entries.DrawerEntry)
                 yield act.asked.key, till_claims.act_state(till_claims.ACT_OF[kind], act.drawer, act.amount)
+            case till_entries.VOUCHER_ISSUED:
+                issued = msgspec.convert(body, till_entries.VoucherIssuedEntry)
+                named = (issued.amount, issued.voucher.hex(), issued.expires)
+                yield issued.asked.key, till_claims.voucher_state("issue", *named)
+            case till_entries.VOUCHER_VOIDED:
+                voided = msgspec.convert(body, till_entries.VoucherVoidedEntry)
+                yield voided.asked.key, till_claims.voucher_state("void", voided.amount, voided.voucher.hex(), None)
             case till_entries.DRAWER_CLOSED | till_entries.TERMINAL_CLOSED:
                 closed = msgspec.convert(body, till_entries.PeriodClosedEntry)
                 yield closed.asked.key, till_claims.period_state(closed.period)

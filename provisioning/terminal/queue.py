@@ -69,8 +69,11 @@ class SaleQueue:
         Raises:
             Rejected: `key_reused` (another sale has the key), `only_cash_is_stored`.
         """
-        if any(tender.kind == "card" for tender in payment.tenders):
-            raise Rejected("only_cash_is_stored", "a card cannot be charged later: only what holds by itself is stored")
+        if any(tender.kind in ("card", "voucher") for tender in payment.tenders):
+            raise Rejected(
+                "only_cash_is_stored",
+                "a card or voucher cannot be charged later: only what holds by itself is stored",
+            )
         encoded = msgspec.json.encode(payment)
         with self._database() as database:
             database.execute("insert or ignore into sales (key, payment) values (?, ?)", (str(key), encoded))

@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True, help="folder of a paired terminal")
     parser.add_argument("--amount-minor", type=int, required=True)
     parser.add_argument("--deadline-ms", type=int, default=15_000)
-    parser.add_argument("--tender", choices=("cash", "card", "card_stated"), default="cash")
+    parser.add_argument("--tender", choices=("cash", "card", "voucher", "card_stated"), default="cash")
     parser.add_argument("--source", help="where the card is")
     parser.add_argument("--key", help="the key of a sale that is to be tried again")
     parser.add_argument("--encoding", choices=sorted(ENCODINGS), default="cose")

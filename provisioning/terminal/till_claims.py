@@ -24,6 +24,11 @@ def act_state(act: str, drawer: str, amount_minor: int) -> str:
     return f"{act} {amount_minor} {drawer}"
 
 
+def voucher_state(act: str, amount_minor: int, voucher: str, expires_ms: int | None) -> str:
+    """A voucher that was issued, or taken back (its end is no part of that)."""
+    return f"voucher {act} {amount_minor} {voucher} {expires_ms if act == 'issue' else None}"
+
+
 def period_state(period: till_entries.PeriodFacts) -> str:
     """A closed period with every figure of its report."""
     return f"closed {hashlib.sha256(cbor.encode_ordered(msgspec.to_builtins(period))).hexdigest()}"

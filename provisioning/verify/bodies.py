@@ -50,6 +50,8 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     reconcile_entries.RECONCILED: reconcile_entries.ReconciledEntry,
     reconcile_entries.RECONCILED_MORE: reconcile_entries.ReconciledMoreEntry,
     reconcile_entries.BREAK_ACCEPTED: reconcile_entries.BreakAcceptedEntry,
+    till_entries.VOUCHER_ISSUED: till_entries.VoucherIssuedEntry,
+    till_entries.VOUCHER_VOIDED: till_entries.VoucherVoidedEntry,
 }
 
 

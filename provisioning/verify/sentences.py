@@ -9,6 +9,7 @@ from appliance.ledger.pruned import PrunedBody
 from appliance.ledger.snapshot import Snapshot
 from appliance.ledger.succession import RotationStatement
 from appliance.model.operation import OperationKind, OperationState
+from appliance.payment.entry_body import given_minor
 from appliance.wire import entries, till_entries
 from appliance.wire.requests import Wire
 from provisioning.verify.bodies import Body, EpochBody, ErasedBody
@@ -42,13 +43,15 @@ def sentence(entry: Entry, body: Body) -> str:
             return _outcome(body)
         case entries.UndoEntry():
             word = "refund" if entry.kind == entries.REFUND else "reversal"
-            given = money_text(body.cash + body.card + body.stated, body.currency)
+            given = money_text(given_minor(body), body.currency)
             parts = f"{money_text(body.cash, body.currency)} cash, {money_text(body.card, body.currency)} card"
-            if body.stated:
-                parts += f", {money_text(body.stated, body.currency)} {_TENDERS['card_stated']}"
+            for minor, kind in ((body.stated, _TENDERS["card_stated"]), (body.voucher, "voucher")):
+                parts += f", {money_text(minor, body.currency)} {kind}" if minor else ""
             left = f", {money_text(body.left, body.currency)} left" if body.left else ""
             lines = f", lines {', '.join(str(line.index) for line in body.lines)}" if body.lines else ""
             return f"{word} of {given} ({parts}){lines}{left}, by {_who(entry)}, {_paid(body.payment)}"
+        case till_entries.VoucherIssuedEntry() | till_entries.VoucherVoidedEntry():
+            return _voucher(entry, body)
         case GenesisStatement():
             return f"the log begins: {printable(body.origin)}, named by its owner at {time_text(body.created_ms)}"
         case till_entries.DrawerEntry() | till_entries.PeriodClosedEntry() | till_entries.DayClosedEntry():
@@ -63,6 +66,16 @@ _ACTS = {
     till_entries.DRAWER_PAID_OUT: "{} paid out of",
     till_entries.DRAWER_COUNT: "{} counted in",
 }
+
+
+def _voucher(entry: Entry, body: till_entries.VoucherIssuedEntry | till_entries.VoucherVoidedEntry) -> str:
+    named = f"voucher {short(body.voucher)} of {money_text(body.amount, body.currency)}"
+    sold = "given" if body.payment is None else f"sold with {_paid(body.payment)}"
+    reason = f": {printable(body.reason)}" if body.reason else ""
+    if isinstance(body, till_entries.VoucherVoidedEntry):
+        return f"{named} taken back unspent, by {_who(entry)}, it was {sold}{reason}"
+    ends = "without end" if body.expires is None else f"good until {time_text(body.expires)}"
+    return f"{named} issued, {ends}, by {_who(entry)}, {sold}{reason}"
 
 
 def _about_the_till(entry: Entry, body: Wire) -> str:

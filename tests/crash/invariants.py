@@ -127,8 +127,22 @@ def check_money(payments: dict[str, Standing], charges: list[dict[str, Any]]) ->
 
 
 def _standing(connection: sqlite3.Connection) -> dict[str, Standing]:
-    over = connection.execute("SELECT count(*) FROM payments WHERE cash_back > cash OR card_back > card").fetchone()[0]
+    over = connection.execute(
+        "SELECT count(*) FROM payments"
+        " WHERE cash_back > cash OR card_back > card OR stated_back > stated OR voucher_back > voucher"
+    ).fetchone()[0]
     assert over == 0, "more was given back than was paid"
+    wrong = connection.execute(
+        "SELECT count(*) FROM vouchers WHERE remaining <> CASE WHEN is_void THEN 0 ELSE amount END"
+        " - (SELECT coalesce(sum(amount - back), 0) FROM voucher_uses WHERE voucher = vouchers.id)"
+    ).fetchone()[0]
+    assert wrong == 0, "a voucher is worth what it was issued for, less what payments keep of it"
+    kept = connection.execute(
+        "SELECT count(*) FROM payments WHERE (CASE WHEN state IN ('declined', 'not_charged') THEN 0"
+        " ELSE voucher - voucher_back END)"
+        " <> (SELECT coalesce(sum(amount - back), 0) FROM voucher_uses WHERE payment = payments.key)"
+    ).fetchone()[0]
+    assert kept == 0, "a payment that took no money keeps nothing of a voucher, any other what it says"
     rows = connection.execute("SELECT key, state, card, card - card_back FROM payments").fetchall()
     return {
         str(uuid.UUID(bytes=key)): Standing(state=state, card=card, card_left=left) for key, state, card, left in rows

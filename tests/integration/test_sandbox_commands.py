@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.config.load import load
+from provisioning.cli import main
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.control import Control
 from provisioning.sandbox.layout import SandboxFolder
@@ -69,6 +70,27 @@ def test_a_card_taken_beside_the_till_is_written_down_as_stated_by_the_cashier(r
     sold = json.loads(tillstone(running, *words).stdout)
     assert sold["state"] == "approved"
     assert "Card, stated by cashier" in tillstone(running, "receipt", sold["key"]).stdout
+
+
+def test_a_voucher_is_issued_shown_spent_and_checked_at_the_command_line(
+    running: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    until = ("--until", "2099-12-31")
+    issued = json.loads(tillstone(running, "voucher", "issue", "20.00", "--reason", "sorry", *until, "--json").stdout)
+    code = issued["code"]
+    build = running.parent / "build"
+    assert main(["verify", "receipt", str(build / "voucher.cbor"), "--trust", str(build / "trust.json")]) == 0
+    verified = capsys.readouterr().out
+    assert "of 20.00 EUR issued, good until 2100-01-01" in verified
+    assert code not in verified
+    sold = json.loads(tillstone(running, "pay", "--tender", "voucher", "--source", code, "--json").stdout)
+    assert sold["state"] == "approved"
+    assert "open, 7.50 of 20.00 EUR left" in tillstone(running, "voucher", "show", code).stdout
+    twice = tillstone(running, "pay", "--tender", "voucher", "--source", code)
+    assert "expected at most 7.50 EUR" in twice.stderr
+    refused = tillstone(running, "voucher", "void", code)
+    assert "voucher_spent" in refused.stderr
+    assert code not in (running / "appliance.log").read_text()
 
 
 def test_keys_are_not_made_anew_beside_a_running_sandbox(running: Path) -> None:

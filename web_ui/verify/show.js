@@ -14,7 +14,7 @@ const ADVICE = {
   false: "Do not rely on it. Scan it once more; if the answer stays, show it to the shop.",
   unknown: "That says nothing about the slip. Try another browser, or ask the shop for the receipt as a file.",
 };
-const TENDERS = { cash: "Cash", card: "Card", card_stated: "Card, stated by cashier" };
+const TENDERS = { cash: "Cash", card: "Card", card_stated: "Card, stated by cashier", voucher: "Voucher" };
 
 function element(name, attributes, ...children) {
   const made = document.createElement(name);
@@ -42,7 +42,7 @@ function when(time, zone) {
 
 function givenBack(newest, plain, log) {
   if (!["refund", "reversal"].includes(newest.kind)) return [];
-  const parts = [["Given back in cash", "cash"], ["Given back to the card", "card"], ["Given back to the card, stated by cashier", "stated"]].filter(([, key]) => newest.body.get(key));
+  const parts = [["Given back in cash", "cash"], ["Given back to the card", "card"], ["Given back to the card, stated by cashier", "stated"], ["Given back to the voucher", "voucher"]].filter(([, key]) => newest.body.get(key));
   return [
     ...parts.map(([name, key]) => row(name, plain(newest.body.get(key)))),
     ...(newest.body.get("left") ? [row("Still paid", plain(newest.body.get("left")))] : []),

@@ -25,7 +25,16 @@ from appliance.payment.pipeline import PaymentPipeline
 from appliance.ports.clock import Clock
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
-from appliance.wire.answers import BatchAnswer, DrawerAnswer, HeadAnswer, PairAnswer, PaymentAnswer, ReportAnswer
+from appliance.till.vouchers import Vouchers
+from appliance.wire.answers import (
+    BatchAnswer,
+    DrawerAnswer,
+    HeadAnswer,
+    PairAnswer,
+    PaymentAnswer,
+    ReportAnswer,
+    VoucherAnswer,
+)
 
 AnswerT = TypeVar("AnswerT")
 
@@ -43,6 +52,7 @@ class PosDoor:
         pipeline: PaymentPipeline,
         batch: Batch,
         drawers: Drawers,
+        vouchers: Vouchers,
         reports: Reports,
         pairing: Pairing,
         authenticate: Authenticate,
@@ -57,6 +67,7 @@ class PosDoor:
         self._pipeline = pipeline
         self._batch = batch
         self._drawers = drawers
+        self._vouchers = vouchers
         self._reports = reports
         self._pairing = pairing
         self._authenticate = authenticate
@@ -81,6 +92,7 @@ class PosDoor:
             application.router.add_post(f"/v1/{verb}", self._payment_handler(serve), name=verb)
         application.router.add_post("/v1/batch", self._serve_batch, name="batch")
         application.router.add_post("/v1/drawer", self._serve_drawer, name="drawer")
+        application.router.add_post("/v1/voucher", self._serve_voucher, name="voucher")
         application.router.add_post("/v1/report", self._serve_report, name="report")
         application.router.add_post("/v1/pair", self._serve_pair, name="pair")
         application.router.add_post("/v1/head", self._serve_head, name="head")
@@ -117,6 +129,11 @@ class PosDoor:
     async def _serve_drawer(self, request: web.Request) -> web.Response:
         signed = await read_signed(request, REQUEST_BYTES_MAX)
         result: DrawerAnswer = await self._counted(signed, self._drawers.act)
+        return answer(result, signed.encoding)
+
+    async def _serve_voucher(self, request: web.Request) -> web.Response:
+        signed = await read_signed(request, REQUEST_BYTES_MAX)
+        result: VoucherAnswer = await self._counted(signed, self._vouchers.act)
         return answer(result, signed.encoding)
 
     async def _serve_report(self, request: web.Request) -> web.Response:

@@ -16,6 +16,7 @@ from appliance.wire.answers import (
     PaymentAnswer,
     Problem,
     ReportAnswer,
+    VoucherAnswer,
 )
 from appliance.wire.requests import BODIES, Claims
 
@@ -28,6 +29,7 @@ _SUMMARY: Final = {
     "refund": "Give a payment back: an amount, or lines of the sale; without either, all that is left.",
     "batch": "Cash sales stored while the box was out of reach.",
     "drawer": "Float, paid in, paid out, no sale or count: what was done to the drawer beside selling.",
+    "voucher": "Issue a voucher, look at one, or take back one of which nothing was spent.",
     "report": "X: what the period of the drawer or terminal came to so far. Z: the same, and it ends there.",
     "head": "Show the signed head behind `seen`, when the box says 428: the box may have lost the end of its log.",
     "pair": "Bring a new terminal's key, with proof of the one-time code.",
@@ -37,13 +39,15 @@ _REFUSALS: Final = ("400", "401", "403", "404", "409", "413", "415", "422", "428
 
 def openapi_document(version: str) -> dict[str, Any]:
     """The document as builtins, ready for JSON."""
-    answers = (PaymentAnswer, BatchAnswer, DrawerAnswer, ReportAnswer, PairAnswer, HeadAnswer, Event, Problem)
+    till = (DrawerAnswer, VoucherAnswer, ReportAnswer)
+    answers = (PaymentAnswer, BatchAnswer, *till, PairAnswer, HeadAnswer, Event, Problem)
     _, components = msgspec.json.schema_components(
         (Claims, *BODIES.values(), *answers), ref_template="#/components/schemas/{name}"
     )
     answer_of = {
         "batch": "BatchAnswer",
         "drawer": "DrawerAnswer",
+        "voucher": "VoucherAnswer",
         "report": "ReportAnswer",
         "pair": "PairAnswer",
         "head": "HeadAnswer",
@@ -78,7 +82,7 @@ def _operation(verb: str, answer: str) -> dict[str, Any]:
         for encoding in Encoding
     }
     responses = {"200": _content("The result", "application/json", answer)}
-    if verb not in ("batch", "drawer", "report", "pair", "head", "status"):
+    if verb not in ("batch", "drawer", "voucher", "report", "pair", "head", "status"):
         responses["202"] = _content("Durable, not final: follow events or ask status", "application/json", answer)
     for status in _REFUSALS:
         responses[status] = _content("Refused", "application/problem+json", "Problem")

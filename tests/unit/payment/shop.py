@@ -48,6 +48,7 @@ from appliance.runtime.tracing import open_tracer
 from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
+from appliance.till.vouchers import Vouchers
 from appliance.wire.requests import Claims, HeadBody
 from appliance.wiring.payments import make_give_back, payment_pipeline
 from appliance.wiring.projections import projections
@@ -92,6 +93,7 @@ class Shop:
     resolver: Resolver
     quarantine: Quarantine
     drawers: Drawers
+    vouchers: Vouchers
     reports: Reports
     days: ShopDays
     audience: str
@@ -295,6 +297,7 @@ def _authenticate(terminals: Terminals, clock: FakeClock, audience: str, ledger:
 
 class _Till(TypedDict):
     drawers: Drawers
+    vouchers: Vouchers
     reports: Reports
     days: ShopDays
 
@@ -304,6 +307,7 @@ def _till(
 ) -> _Till:
     return _Till(
         drawers=Drawers(authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency="EUR"),
+        vouchers=Vouchers(authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency="EUR"),
         reports=Reports(authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency="EUR"),
         days=ShopDays(
             ledger=ledger,

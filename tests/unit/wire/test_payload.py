@@ -44,6 +44,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "LineBody": SPELT_OUT["lines"][0],
     "RefundBody": {"of": "0" * 36, "lines": [], "reason": ""},
     "DrawerBody": {"act": "no_sale", "amount_minor": 0, "reason": ""},
+    "VoucherBody": {"act": "show", "amount_minor": 0, "reason": ""},
     "ReportBody": {"kind": "x", "scope": "drawer"},
 }
 
