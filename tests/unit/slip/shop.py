@@ -105,9 +105,21 @@ def slip(standing: Standing, sale: SaleFacts | None = CARD, given_back: GivenBac
 STATED: Final = replace_struct(CARD, tenders=(TenderBody(kind="card_stated", amount_minor=990, source="slip 0042"),))
 
 
+VOUCHER: Final = replace_struct(
+    CARD,
+    tenders=(TenderBody(kind="voucher", amount_minor=600, source="e8" * 32), TenderBody(kind="cash", amount_minor=390)),
+)
+
+
 SLIPS: Final[dict[str, Slip]] = {
     "paid_cash": replace(slip(Standing.PAID, EUROS), personal=(("cashier", "Ada"), ("customer", "C-1001"))),
     "paid_stated": slip(Standing.PAID, STATED),
+    "paid_voucher": slip(Standing.PAID, VOUCHER),
+    "partly_refunded_voucher": slip(
+        Standing.PARTLY_REFUNDED,
+        VOUCHER,
+        GivenBack(currency="EUR", cash_minor=50, card_minor=0, voucher_minor=600, left_minor=340),
+    ),
     "refunded_stated": slip(
         Standing.REFUNDED, STATED, GivenBack(currency="EUR", cash_minor=0, card_minor=0, stated_minor=990)
     ),

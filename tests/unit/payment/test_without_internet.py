@@ -1,0 +1,39 @@
+"""Owns the promise that the terminal protocol tells the truth about each tender while the provider is out of reach."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from appliance.wire.requests import TenderBody
+from tests.architecture.sources import text
+from tests.fakes.provider import Switch
+from tests.unit.payment.shop import open_shop
+
+PAGE = text("appliance/docs/formats/terminal-protocol.md").split("## 8. Store and forward")[1].split("## 9.")[0]
+TOLD = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", PAGE, re.MULTILINE))
+KINDS = get_args(get_type_hints(TenderBody)["kind"])
+
+
+def test_the_table_names_every_tender() -> None:
+    assert sorted(TOLD) == sorted(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_tender_is_taken_without_the_provider_exactly_when_the_page_says_so(tmp_path: Path, kind: str) -> None:
+    async with open_shop(tmp_path) as shop:
+        issued = await shop.vouchers.act(
+            shop.request("voucher", {"act": "issue", "amount_minor": 990, "reason": "a test"})
+        )
+        shop.provider.strike(Switch.NOT_SENT, 1_000)
+        tender = {"kind": kind, "amount_minor": 990} | ({"source": issued.code} if kind == "voucher" else {})
+        key = shop.new_key()
+        await shop.pipeline.pay(
+            shop.request("payment", {"currency": "EUR", "amount_minor": 990, "tenders": [tender]}, key)
+        )
+        await shop.works_done()
+        state = (await shop.pipeline.status(shop.request("status", {"of": key}))).state
+        assert state == ("not_charged" if TOLD[kind] == "no" else "approved")
