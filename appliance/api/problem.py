@@ -27,6 +27,7 @@ _STATUS: Final[dict[str, int]] = {
     "voucher_spent": 409,
     "voucher_short": 409,
     "voucher_expired": 409,
+    "voucher_currency": 409,
     "voucher_void": 409,
     "voucher_not_paid": 409,
     "vouchers_sold": 409,

@@ -17,6 +17,7 @@ from appliance.ports.clock import Clock
 from appliance.runtime.clock import StepDetector
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
+from appliance.till.records import read_owed
 from appliance.wire import entries
 
 EVERY_MS: Final = 2_000
@@ -77,4 +78,5 @@ class Upkeep:
         self._metrics.ledger_queue_depth.set(self._ledger.queue_depth)
         for state, count in (await self._ledger.read(open_counts)).items():
             self._metrics.operations_open(state, count)
+        self._metrics.vouchers_owed.set(await self._ledger.read(read_owed))
         self._metrics.terminals.set(self._terminal_count())

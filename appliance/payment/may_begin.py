@@ -18,4 +18,4 @@ def may_begin(valid: ValidPayment, now_ms: int) -> KeysUnused | VouchersCover:
         for tender in valid.sale.tenders
         if tender.kind is TenderKind.VOUCHER
     )
-    return VouchersCover(fresh=fresh, uses=uses, now_ms=now_ms) if uses else fresh
+    return VouchersCover(fresh=fresh, uses=uses, currency=valid.sale.currency, now_ms=now_ms) if uses else fresh

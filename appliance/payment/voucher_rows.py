@@ -102,6 +102,7 @@ class VouchersCover:
 
     fresh: KeysUnused
     uses: tuple[tuple[VoucherId, int], ...]
+    currency: str
     now_ms: int
 
     def check(self, connection: sqlite3.Connection) -> None:
@@ -110,7 +111,7 @@ class VouchersCover:
         for voucher, amount in self.uses:
             taken[voucher] = taken.get(voucher, 0) + amount
         for voucher, amount in taken.items():
-            _require_worth(require_voucher(connection, voucher), amount, self.now_ms)
+            _require_worth(require_voucher(connection, voucher), Money(amount, self.currency), self.now_ms)
 
 
 def require_voucher(connection: sqlite3.Connection, voucher: VoucherId) -> StandingVoucher:
@@ -129,15 +130,17 @@ def require_voucher(connection: sqlite3.Connection, voucher: VoucherId) -> Stand
     )
 
 
-def _require_worth(standing: StandingVoucher, amount_minor: int, now_ms: int) -> None:
+def _require_worth(standing: StandingVoucher, taken: Money, now_ms: int) -> None:
     left = Money(standing.left_minor, standing.currency)
+    if taken.currency != left.currency:  # the shop changed its currency: there is no rate at which this would be right
+        raise Rejected("voucher_currency", f"the voucher is worth {left}, the sale is in {taken.currency}")
     if standing.is_void:
         raise Rejected("voucher_void", "the voucher was taken back by the shop")
     if standing.has_expired(now_ms):
         raise Rejected("voucher_expired", f"the voucher was good until {standing.expires_ms}, now it is {now_ms}")
     if not standing.left_minor:
         raise Rejected("voucher_spent", "the voucher was spent before, nothing is left of it: it is not spent twice")
-    if amount_minor > standing.left_minor:
+    if taken.amount_minor > left.amount_minor:
         raise Rejected("voucher_short", f"expected at most {left}, which is what is left of the voucher")
 
 

@@ -87,6 +87,7 @@ class Metrics:
         self.free_bytes = Gauge("tillstone_free_bytes", "Free space where the log lives.", registry=registry)
         self.clock_steps = Counter("tillstone_clock_steps", "Steps of the wall clock.", registry=registry)
         self.terminals = Gauge("tillstone_terminals", "Terminals that may sell.", registry=registry)
+        self.vouchers_owed = Gauge("tillstone_vouchers_owed_minor", "Worth of vouchers not spent.", registry=registry)
         self.connections_displaced = Counter(
             "tillstone_connections_displaced", "Idle connections closed to make room.", registry=registry
         )

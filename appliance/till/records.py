@@ -91,6 +91,11 @@ def read_period(connection: sqlite3.Connection, scope: Scope, name: str, currenc
     )
 
 
+def read_owed(connection: sqlite3.Connection) -> int:
+    """What all vouchers out there are worth now."""
+    return owed_minor(added(_totals(connection, Scope.SHOP, "").values()))
+
+
 def read_drawers(connection: sqlite3.Connection) -> tuple[DrawerStand, ...]:
     """Each drawer's cash within the shop's open day, those without money or movement left out."""
     _, after = closing_of(connection, Scope.SHOP, "")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,9 +13,15 @@ import pytest
 
 from appliance.crypto import cbor
 from appliance.device.admission import BoxAdmission
+from appliance.device.upkeep import Upkeep
 from appliance.ledger.entry import decode
 from appliance.model.errors import Rejected, Unavailable
+from appliance.model.ids import request_key
 from appliance.model.voucher import SECRET_SIZE, code_of, voucher_of
+from appliance.payment.guards import unused
+from appliance.payment.voucher_rows import VouchersCover
+from appliance.runtime.log import Log
+from appliance.runtime.metrics import Metrics
 from appliance.wire.answers import PaymentAnswer, VoucherAnswer
 from appliance.wire.entries import SaleEntry
 from appliance.wire.till_entries import TenderFacts
@@ -214,6 +222,16 @@ async def test_it_ends_when_it_says(tmp_path: Path) -> None:
         assert (await left(shop, code), await owed(shop)) == (("expired", 1_000), 1_000)
 
 
+async def test_a_voucher_of_another_currency_is_worth_nothing_here(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        code = await issue(shop, 1_000)
+        cover = VouchersCover(
+            fresh=unused(request_key(shop.new_key())), uses=((voucher_of(code), 1),), currency="CHF", now_ms=0
+        )
+        with pytest.raises(Rejected, match=r"voucher_currency: the voucher is worth 10\.00 EUR"):
+            await shop.ledger.read(cover.check)
+
+
 async def test_a_lost_answer_is_told_again_with_the_same_code(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         key = shop.new_key()
@@ -221,6 +239,8 @@ async def test_a_lost_answer_is_told_again_with_the_same_code(tmp_path: Path) ->
         again = await voucher(shop, "issue", key=key, amount_minor=1_000, reason="sorry")
         assert (first.code, first.seq) == (again.code, again.seq)
         assert first.receipt is not None
+        assert first.code is not None
+        assert first.code.encode() not in first.receipt
         with pytest.raises(Rejected, match="key_reused"):
             await voucher(shop, "issue", key=key, amount_minor=1_001, reason="sorry")
         assert await shop.rows("SELECT count(*) FROM vouchers") == [(1,)]
@@ -321,3 +341,25 @@ async def test_a_sale_tried_again_with_cash_gets_the_voucher_of_the_first_try_ba
         assert ((await status(shop, key)).state, await left(shop, code)) == ("reversed", ("open", 1_000))
         assert shop.provider.charged_minor() == 0
         await rebuilt_equal(shop)
+
+
+async def test_the_owner_sees_at_any_moment_what_is_owed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It blocks the loop for a moment, which a test may not.
+    monkeypatch.setattr(os, "statvfs", lambda _folder: SimpleNamespace(f_bavail=1, f_frsize=1))
+    async with open_shop(tmp_path) as shop:
+        metrics = Metrics()
+        upkeep = Upkeep(
+            ledger=shop.ledger,
+            clock=shop.clock,
+            metrics=metrics,
+            log=Log(sink=lambda _line: None, clock=shop.clock),
+            folder=tmp_path,
+            probes={},
+            terminal_count=lambda: 1,
+        )
+        await pay(shop, sale(await issue(shop, 1_000), 400))
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(upkeep.run())
+            while b"tillstone_vouchers_owed_minor 600.0" not in metrics.render():  # noqa: ASYNC110 - no event says it
+                await asyncio.sleep(0)
+            running.cancel()
