@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ async def test_a_new_log_begins_with_two_entries_and_ends_where_it_was_after_a_r
         assert ledger.log_id == genesis().log_id
         page = await ledger.entries(-1, 10)
         assert [entry.kind for entry in page.entries] == ["genesis", "epoch", "sale", "sale"]
+
+
+async def test_a_receipt_of_what_was_committed_before_the_loop_was_told_waits_to_be_told(tmp_path: Path) -> None:
+    async with running(await open_ledger(tmp_path)) as ledger:
+        appended = asyncio.ensure_future(ledger.append([sale("a")], purpose=OUTCOME))
+        while not ledger.queue_depth:  # noqa: ASYNC110 - a count, without an event
+            await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 - the writer commits meanwhile, and this loop does not hear it
+        assert ledger.head.size == 2
+        assert await ledger.receipts([2], wait_ms=10_000) is not None
+        await appended
 
 
 async def test_a_receipt_convinces_who_trusts_only_the_owner(tmp_path: Path) -> None:
