@@ -30,16 +30,17 @@ _IN_DOUBT: Final = f"{PROGRAM} report x says what was issued; a voucher whose co
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`voucher issue AMOUNT (--sold-with KEY | --reason TEXT) [--until DATE]`, `voucher show|void CODE`."""
     parser = subparsers.add_parser("voucher", description="Issue a voucher, see what is left of it, take it back.")
-    acts = parser.add_subparsers(metavar="ACT", required=True)
-    issue = acts.add_parser("issue", description="Issue a voucher; its code is shown, its receipt kept.")
+    acts = parser.add_subparsers(metavar="ACTION", required=True)
+    issued = "issue a voucher; its code is shown, its receipt kept"
+    issue = acts.add_parser("issue", help=issued, description=f"{issued[0].upper()}{issued[1:]}.")
     issue.add_argument("amount", metavar="AMOUNT", help="in the shop's currency, such as 50.00")
     paid = issue.add_mutually_exclusive_group(required=True)
     paid.add_argument("--sold-with", metavar="KEY", help="the key of the approved sale that paid for it")
     paid.add_argument("--reason", default="", help="why it is given; goes into the log, for ever; no names")
     issue.add_argument("--until", metavar="DATE", help="the last day it is good for, as 2029-12-31 (default: for ever)")
     issue.set_defaults(act="issue", code=None)
-    for name, meaning in (("show", "See what is left of a voucher."), ("void", "Take an untouched voucher back.")):
-        act = acts.add_parser(name, description=meaning)
+    for name, meaning in (("show", "see what is left of a voucher"), ("void", "take an untouched voucher back")):
+        act = acts.add_parser(name, help=meaning, description=f"{meaning[0].upper()}{meaning[1:]}.")
         act.add_argument("code", metavar="CODE", help="as it was shown when the voucher was issued")
         act.set_defaults(act=name, amount=None, sold_with=None, until=None, reason="")
     for act in acts.choices.values():
