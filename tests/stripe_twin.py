@@ -1,4 +1,4 @@
-"""The Stripe twin as its own process, and its control door."""
+"""A twin as its own process, Stripe's unless told otherwise, and its control door."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ KEY: Final = "sk_test_ofATest1"
 class TwinProcess:
     """Start, kill and steer one twin. Its clock starts at the fake clock's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, module: str = "provisioning.sandbox.stripe_twin") -> None:
+        self._module = module
         self._state = folder / "twin.db"
         self._process: subprocess.Popen[str] | None = None
         self._http: aiohttp.ClientSession | None = None
@@ -48,7 +49,7 @@ class TwinProcess:
     def start(self) -> None:
         token = self._state.with_name("control-token")
         token.write_text(CONTROL)
-        command = [sys.executable, "-m", "provisioning.sandbox.stripe_twin", "--port", "0"]
+        command = [sys.executable, "-m", self._module, "--port", "0"]
         command += ["--state", str(self._state), "--control", str(token)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None

@@ -1,4 +1,4 @@
-"""The door of the relay that brings the card provider's webhooks: raw body and headers in, yes or no out.
+"""The door of the relay that brings a provider's webhooks: raw body and headers in, yes or no out.
 
 Plain HTTP, loopback by default: what counts is the provider's signature over the bytes, checked here again. Must never
 read more than `WEBHOOK_BYTES_MAX`, wait for a slow sender, or say why anything about money is so.
@@ -14,6 +14,7 @@ from aiohttp.typedefs import Middleware
 
 from appliance.api.rate_limit import TokenBucket
 from appliance.model.errors import Rejected
+from appliance.model.ids import ProviderName
 from appliance.model.limits import WEBHOOK_BYTES_MAX
 from appliance.payment.webhooks import Webhooks
 from appliance.ports.clock import Clock
@@ -24,16 +25,17 @@ BURST: Final = 500
 
 
 class WebhookDoor:
-    """POST /v1/webhooks/stripe."""
+    """POST /v1/webhooks/PROVIDER."""
 
-    def __init__(self, *, webhooks: Webhooks, clock: Clock) -> None:
+    def __init__(self, *, provider: ProviderName, webhooks: Webhooks, clock: Clock) -> None:
+        self._provider = provider
         self._webhooks = webhooks
         self._bucket = TokenBucket(per_second=PER_SECOND, burst=BURST, clock=clock)
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of this door."""
         application = web.Application(middlewares=[middleware], client_max_size=WEBHOOK_BYTES_MAX)
-        application.router.add_post("/v1/webhooks/stripe", self._take, name="webhook")
+        application.router.add_post(f"/v1/webhooks/{self._provider}", self._take, name="webhook")
         return application
 
     async def _take(self, request: web.Request) -> web.Response:

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from appliance.config.card_provider import Stripe
 from appliance.config.paper import Printer, Slips
+from appliance.config.paypal import PayPal
 from appliance.config.publication import Publication
 from appliance.config.screening import Screening
 from appliance.config.section import IN_EXAMPLE, SECRET_FILE, Section, Url
@@ -238,9 +239,10 @@ class Tpm(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Provider(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who moves card money; without one, card tenders are refused."""
+    """Who moves money that is not cash; a tender whose provider has no section is refused."""
 
     stripe: Annotated[Stripe | None, Meta(description="Cards through Stripe.")] = None
+    paypal: Annotated[PayPal | None, Meta(description="The tender paypal, through PayPal.")] = None
 
 
 class Reconciliation(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,6 +21,8 @@ OperationId = NewType("OperationId", str)
 """The caller's key and the tender's index: `<uuid>/<index>`."""
 ProviderKey = NewType("ProviderKey", str)
 """Our idempotency key at a provider; the same key always carries the same bytes."""
+ProviderName = NewType("ProviderName", str)
+"""Which provider, as the settings name its section."""
 ProviderReference = NewType("ProviderReference", str)
 
 _NAME = re.compile(r"\A[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\Z")

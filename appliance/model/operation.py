@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from appliance.model.ids import OperationId, ProviderKey, RequestKey
+from appliance.model.ids import OperationId, ProviderKey, ProviderName, RequestKey
 from appliance.model.invariants import ensure
 from appliance.model.money import Money
 
@@ -18,6 +18,7 @@ from appliance.model.money import Money
 class OperationKind(StrEnum):
     """What the provider is asked to do."""
 
+    OFFER = "offer"  # let the customer agree at the provider; takes and holds nothing
     AUTHORISE = "authorise"  # take the money at once
     RESERVE = "reserve"  # have the card's bank hold it
     CAPTURE = "capture"  # take what is held
@@ -47,8 +48,11 @@ NEXT: Final[dict[OperationState, frozenset[OperationState]]] = {
 }
 """SENT of the architecture is not a durable state: after a crash a prepared operation counts as sent."""
 
-SALES: Final = frozenset({OperationKind.AUTHORISE, OperationKind.RESERVE})
-"""Kinds that begin a payment: their intent holds the sale, and proven absent they close it."""
+FIRST_PROVIDER: Final = ProviderName("stripe")
+"""Whom intents mean that name no provider: they were written when there was one only."""
+
+SALES: Final = frozenset({OperationKind.OFFER, OperationKind.AUTHORISE, OperationKind.RESERVE})
+"""Kinds that begin a payment: proven absent they close it. The first one's intent holds the sale."""
 
 OPEN: Final = frozenset(state for state, following in NEXT.items() if following)
 
@@ -67,11 +71,12 @@ class Operation:
         operation_id: `<payment key>/<n>`, n counts the operations of one payment from 0.
         provider_key: idempotency key at the provider; used for one request only, never sent again.
         prepared_ms: when the intent was made; listings start a little before it.
-        target: the provider's name of the charge that a refund or reversal undoes.
+        target: the provider's name of the charge that a refund or reversal undoes, or of what the customer agreed to.
         source: where the card is, for what begins a payment.
         request: the capture, refund or reversal that it serves; None for what begins a payment, and where the box acts
             by itself.
         held_minor: what the card's bank holds of the target, for capture and cancel.
+        provider: who is asked.
     """
 
     operation_id: OperationId
@@ -85,6 +90,11 @@ class Operation:
     source: str | None
     request: RequestKey | None = None
     held_minor: int = 0
+    provider: ProviderName = FIRST_PROVIDER
+
+    def agreed(self, ordinal: int, now_ms: int, target: str) -> Operation:
+        """Take the money of this offer: the customer agreed to `target`."""
+        return replace(self.again(ordinal, now_ms), kind=OperationKind.AUTHORISE, target=target)
 
     def again(self, ordinal: int, now_ms: int) -> Operation:
         """The same once more, under a name and a provider key never used before."""

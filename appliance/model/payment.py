@@ -112,6 +112,10 @@ class PaymentState(StrEnum):
 
 
 STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState | None]] = {
+    (OperationKind.OFFER, OperationState.CONFIRMED): PaymentState.CHECKING,  # the taking follows in the same commit
+    (OperationKind.OFFER, OperationState.REJECTED): PaymentState.DECLINED,
+    (OperationKind.OFFER, OperationState.ABSENT): PaymentState.NOT_CHARGED,
+    (OperationKind.OFFER, OperationState.UNKNOWN): PaymentState.CHECKING,
     (OperationKind.AUTHORISE, OperationState.CONFIRMED): PaymentState.APPROVED,
     (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
     (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,

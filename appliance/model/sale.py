@@ -31,8 +31,12 @@ class TenderKind(StrEnum):
 
     CASH = "cash"
     CARD = "card"  # a provider takes it
+    PAYPAL = "paypal"  # a provider takes it, once the customer agreed there
     VOUCHER = "voucher"  # the shop owes it already
     CARD_STATED = "card_stated"  # at a terminal that the box does not drive: the cashier says so, nothing proves it
+
+
+MOVED_BY_PROVIDERS: Final = frozenset({TenderKind.CARD, TenderKind.PAYPAL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +109,7 @@ class Sale:
     @property
     def card_tender(self) -> Tender | None:
         """The tender that a provider must authorise, if there is one."""
-        return next((tender for tender in self.tenders if tender.kind is TenderKind.CARD), None)
+        return next((tender for tender in self.tenders if tender.kind in MOVED_BY_PROVIDERS), None)
 
 
 def check_cash_rounding(sale: Sale, step_minor: int) -> None:
@@ -160,8 +164,8 @@ def _check_taxes(sale: Sale) -> None:
 def _check_tenders(sale: Sale) -> None:
     if not sale.tenders or any(tender.amount_minor <= 0 for tender in sale.tenders):
         raise Rejected("tender_not_positive", "a sale needs tenders, each above zero")
-    if sum(tender.kind is TenderKind.CARD for tender in sale.tenders) > CARD_TENDERS_MAX:
-        raise Rejected("too_many_cards", f"at most {CARD_TENDERS_MAX} card tender in one sale; link a second sale")
+    if sum(tender.kind in MOVED_BY_PROVIDERS for tender in sale.tenders) > CARD_TENDERS_MAX:
+        raise Rejected("too_many_cards", f"at most {CARD_TENDERS_MAX} tender that a provider takes; link a second sale")
     if sale.is_captured_later and [tender.kind for tender in sale.tenders] != [TenderKind.CARD]:
         raise Rejected("later_needs_one_card", "a sale that is captured later is paid by one card and nothing else")
     cash_minor = sum(tender.amount_minor for tender in sale.tenders if tender.kind is TenderKind.CASH)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance.ledger.ledger import Ledger
-from appliance.model.ids import ProviderKey
+from appliance.model.ids import ProviderKey, ProviderName
 from appliance.model.money import Money
 from appliance.model.operation import Operation, OperationKind, operation_id
 from appliance.model.payment import ClearedPayment, PreparedPayment
@@ -12,13 +12,16 @@ from appliance.payment.drafts import authorisation_draft
 from appliance.payment.linked import begin
 
 
-async def prepare(cleared: ClearedPayment, card: Tender, ledger: Ledger, now_ms: int) -> PreparedPayment:
+async def prepare(
+    cleared: ClearedPayment, card: Tender, provider: ProviderName, kind: OperationKind, ledger: Ledger, now_ms: int
+) -> PreparedPayment:
     """Make the intent of a card payment durable; only then may the provider be asked. Raises as `linked.begin`."""
     identity = cleared.valid.identity
     name = operation_id(identity.key, 0)
     operation = Operation(
         operation_id=name,
-        kind=OperationKind.RESERVE if cleared.valid.sale.is_captured_later else OperationKind.AUTHORISE,
+        kind=kind,
+        provider=provider,
         payment_key=identity.key,
         provider_key=ProviderKey(name),
         money=Money(card.amount_minor, cleared.valid.sale.currency),

@@ -18,7 +18,7 @@ from appliance.crypto.disclosure import SALT_SIZE, commit
 from appliance.crypto.random import random_piece
 from appliance.ledger.draft import Disclosure, Draft
 from appliance.model.ids import RequestKey
-from appliance.model.operation import Operation, OperationKind, OperationState
+from appliance.model.operation import FIRST_PROVIDER, Operation, OperationKind, OperationState
 from appliance.model.payment import ClearedPayment, Identity, ValidPayment
 from appliance.model.screening import Verdict
 from appliance.payment.sale_facts import facts_of
@@ -226,4 +226,5 @@ def _operation_facts(operation: Operation) -> entries.OperationFacts:
         target=operation.target,
         source=operation.source,
         held=operation.held_minor,
+        provider=None if operation.provider == FIRST_PROVIDER else operation.provider,
     )

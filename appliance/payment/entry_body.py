@@ -18,6 +18,7 @@ from appliance.wire import entries
 WireT = TypeVar("WireT", bound=msgspec.Struct)
 
 VERBS: Final = {
+    OperationKind.OFFER: "payment",
     OperationKind.AUTHORISE: "payment",
     OperationKind.RESERVE: "payment",
     OperationKind.CAPTURE: "capture",

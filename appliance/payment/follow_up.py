@@ -51,6 +51,7 @@ class FollowUp:
         if self._operations is None:
             raise Unavailable("cards_not_taken", "no card provider is set up on this box")
         standing = guard.standing
+        self._operations.require(standing.provider)
         payment = standing.recorded.key
         ordinal = await self._ledger.read(lambda connection: operation_count(connection, payment))
         operation = operation_on(standing, kind, amount_minor, ordinal, self._clock.now_ms(), asked_by=asked_by)
@@ -82,4 +83,5 @@ def operation_on(
         source=None,
         request=standing.reversal if asked_by is None else asked_by.key,
         held_minor=standing.held_minor,
+        provider=standing.provider,
     )

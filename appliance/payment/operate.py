@@ -10,23 +10,28 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import assert_never
+from sqlite3 import Connection
+from typing import Final, assert_never
 
 from appliance.ledger.attempts import look_again
-from appliance.ledger.draft import Draft, Purpose
+from appliance.ledger.draft import Draft, Purpose, Recorded
 from appliance.ledger.guard import AllOf
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
-from appliance.model.ids import OperationId, ProviderReference, RequestKey, TerminalId
+from appliance.model.ids import OperationId, ProviderName, ProviderReference, RequestKey, TerminalId
+from appliance.model.invariants import present
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.model.money import Money
 from appliance.model.operation import SALES, Operation, OperationKind, OperationState
-from appliance.payment.drafts import outcome_draft, undone_draft
-from appliance.payment.guards import PAYMENT_CHANGED, OperationOpen
+from appliance.payment.drafts import follow_up_draft, outcome_draft, undone_draft
+from appliance.payment.guards import PAYMENT_CHANGED, OperationOpen, Unchanged, require_payment
 from appliance.payment.linked import Outlived, outlived_by
+from appliance.payment.providers import Providers
 from appliance.payment.readers import Readers
+from appliance.payment.records import StandingPayment, operation_count
+from appliance.payment.shown import CUSTOMER_ASKED, Shown
 from appliance.payment.undo_entry import confirmed_entry
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
@@ -53,19 +58,28 @@ class Settled:
     done_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taking:
+    """What takes an offer up. Attributes: `guard`, nobody gave the payment up since it was looked at."""
+
+    operation: Operation
+    guard: Unchanged
+
+
 class Operations:
     """Operations that are being asked right now, and the way to start one.
 
     Attributes:
+        providers: who can be asked.
         readers: which card reader is whose, and in use.
-        admit: raises Unavailable when the provider is known to refuse this box: no new card payment is begun.
+        shown: what customers who are waited for must see.
     """
 
     def __init__(
         self,
         *,
         ledger: Ledger,
-        provider: port.Provider,
+        providers: Providers,
         supervisor: Supervisor,
         clock: Clock,
         log: Log,
@@ -73,11 +87,11 @@ class Operations:
         log_origin: str,
         source_default: str,
         readers: Readers,
-        admit: Callable[[], None],
         capture_window_ms: int,
     ) -> None:
         self._ledger = ledger
-        self._provider = provider
+        self.providers = providers
+        self.shown = Shown()
         self._supervisor = supervisor
         self._clock = clock
         self._log = log
@@ -85,7 +99,6 @@ class Operations:
         self._log_origin = log_origin
         self._source_default = source_default
         self.readers = readers
-        self.admit = admit
         self._running: dict[OperationId, Operation] = {}
         self._capture_window_ms = capture_window_ms
 
@@ -95,12 +108,13 @@ class Operations:
 
     def start(self, operation: Operation, intent_hash: bytes) -> None:
         """Ask the provider in the background. Raises Unavailable when stopping: the resolver finds the intent later."""
+        patience_ms = self._patience_ms(operation)
         self._running[operation.operation_id] = operation
         try:
             _ = self._supervisor.begin(
                 f"operation {operation.operation_id}",
                 lambda: self._run(operation, intent_hash),
-                bound_ms=self._provider.patience_ms(self._question(operation)) + RECORD_MS_MAX,
+                bound_ms=patience_ms + RECORD_MS_MAX,
             )
         except BaseException:
             del self._running[operation.operation_id]
@@ -110,16 +124,16 @@ class Operations:
         """Wait no longer for the customer of `payment`, if one is waited for."""
         for operation in self._running.values():
             if operation.payment_key == payment and operation.kind in SALES:
-                self._provider.give_up(operation.provider_key)
+                self.providers.give_up(operation)
 
-    def hurry(self, reference: ProviderReference) -> bool:
-        """Look at once at what a provider's webhook speaks of; False when nobody awaits an answer about it."""
-        return self._provider.hurry(reference)
+    def require(self, provider: ProviderName) -> None:
+        """Raises Unavailable `provider_not_configured`: the settings no longer name who was asked."""
+        self.providers.require(provider)
 
     def stop_waiting(self) -> None:
         """The process ends: no customer is waited for any longer."""
         for operation in self._running.values():
-            self._provider.give_up(operation.provider_key)
+            self.providers.give_up(operation)
 
     async def find(
         self, operation: Operation, *, since_ms: int, known: ProviderReference | None
@@ -127,13 +141,32 @@ class Operations:
         """Read back what became of `operation`; never moves money."""
         try:
             async with asyncio.timeout(PROVIDER_DEADLINE_MS / 1_000):
-                return await self._provider.find(self._question(operation), since_ms=since_ms, known=known)
+                if operation.kind is OperationKind.OFFER:
+                    return await self._find_offer(operation, known)
+                provider = self.providers.require(operation.provider)
+                return await provider.find(self._question(operation), since_ms=since_ms, known=known)
+        except Unavailable as trouble:
+            return port.Unknown(reason=trouble.code)
         except TimeoutError:
             return port.Unknown(reason="deadline_passed")
+
+    async def _find_offer(self, operation: Operation, known: ProviderReference | None) -> port.Found | port.Unknown:
+        """Whether a customer agreed whom nobody waits for any more, as after a power cut."""
+        offers = self.providers.offers(operation.provider)
+        if known is None:
+            # Its name is recorded before it is shown: no customer ever saw it. That we never took it up is certain
+            # too, because taking has an intent of its own.
+            return port.Found(answer=port.Declined(code="offer_not_shown", message="The customer was not asked."))
+        answer = await offers.look_at_offer(self._offer_of(operation), known)
+        return answer if isinstance(answer, port.Unknown) else port.Found(answer=answer)
 
     async def record(self, operation: Operation, settled: Settled, intent_hash: bytes) -> None:
         """Write the outcome, once; with a confirmed refund or reversal goes the entry that says what was given."""
         now_ms = self._clock.now_ms()
+        taking: Taking | None = None
+        if operation.kind is OperationKind.OFFER and settled.state is OperationState.CONFIRMED:
+            taking = await self._taking(operation, settled)
+            settled = settled if taking is not None else _ABORTED
         is_confirmed = settled.state is OperationState.CONFIRMED
         is_held = is_confirmed and operation.kind is OperationKind.RESERVE
         # By the provider's clock, which is what the bank goes by: ours may have been wrong at the intent, and an answer
@@ -154,14 +187,19 @@ class Operations:
         if is_confirmed and _takes_back(operation):
             body = await self._ledger.read(lambda connection: confirmed_entry(connection, operation))
             drafts.append(undone_draft(operation.kind, operation.terminal, body, None, now_ms))
+        if taking is not None:
+            # One commit: the customer agreed, and the money is to be taken under this name and no other.
+            drafts.append(follow_up_draft(taking.operation, None))
         guard = OperationOpen(
             operation_id=operation.operation_id, may_be_unknown=settled.state is not OperationState.UNKNOWN
         )
         try:
-            if is_confirmed and operation.kind in SALES:
+            if is_confirmed and operation.kind in SALES and taking is None:
                 await self._record_sold(operation, drafts[0], guard)
+                written: tuple[Recorded, ...] = ()
             else:
-                await self._ledger.append(drafts, guard, purpose=Purpose.OUTCOME)
+                guards = (guard,) if taking is None else (guard, taking.guard)
+                written = await self._ledger.append(drafts, AllOf(guards=guards), purpose=Purpose.OUTCOME)
         except Rejected as refusal:
             # The resolver was faster: its outcome rests on the same provider, so there is nothing to add.
             self._log.info("outcome.superseded", operation=operation.operation_id, code=refusal.code)
@@ -169,6 +207,25 @@ class Operations:
         self._log.info(
             "operation.settled", operation=operation.operation_id, state=settled.state.value, code=settled.code or ""
         )
+        if taking is not None:
+            try:
+                self.start(taking.operation, written[-1].entry_hash)
+            except Unavailable as stopping:
+                self._log.info("taking.postponed", operation=taking.operation.operation_id, code=stopping.code)
+
+    async def _taking(self, offer: Operation, settled: Settled) -> Taking | None:
+        """How to take what the customer agreed to; None: the till gave the payment up meanwhile."""
+        payment = offer.payment_key
+
+        def look(connection: Connection) -> tuple[StandingPayment, int]:
+            return require_payment(connection, payment), operation_count(connection, payment)
+
+        standing, ordinal = await self._ledger.read(look)
+        if standing.reversal is not None:
+            return None
+        target = present(settled.reference, "a customer agreed to something that has a name")
+        operation = offer.agreed(ordinal, self._clock.now_ms(), target)
+        return Taking(operation=operation, guard=Unchanged(standing=standing, fresh=None))
 
     async def _record_sold(self, operation: Operation, outcome: Draft, guard: OperationOpen) -> None:
         """One commit: the payment stands exactly when the earlier tries of its sale must not."""
@@ -186,46 +243,88 @@ class Operations:
     async def _run(self, operation: Operation, intent_hash: bytes) -> None:
         try:
             with self._stages(operation.kind.value, operation.payment_key):
-                answer = await self._ask(operation)
+                answer = await self._answer(operation, intent_hash)
             await self.record(operation, settle(operation.kind, answer), intent_hash)
         finally:
             del self._running[operation.operation_id]
+            self.shown.forget(operation.payment_key)
             self.readers.release(operation.payment_key)
 
-    async def _ask(self, operation: Operation) -> port.Answer:
-        question = self._question(operation)
+    async def _answer(self, operation: Operation, intent_hash: bytes) -> port.Answer:
+        if operation.kind is OperationKind.OFFER:
+            return await self._offer(operation, intent_hash)
+        return await self._ask(operation)
+
+    async def _offer(self, operation: Operation, intent_hash: bytes) -> port.Answer:
+        """Let the customer agree. Its name is durable before the customer sees it, so that a restart looks at it."""
+        offers, question = self.providers.offers(operation.provider), self._offer_of(operation)
+        made: port.Offered | port.Answer = port.Unknown(reason="deadline_passed")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PROVIDER_DEADLINE_MS / 1_000):
+                made = await offers.offer(question)
+        if isinstance(made, port.Unknown):
+            # Nobody saw it and nothing takes it up: whether it was made does not matter.
+            return port.NotSent(reason=made.reason)
+        if not isinstance(made, port.Offered):
+            return made
+        reference = made.provider_reference
+        self.shown.put(operation.payment_key, made.show)
+        asked = Settled(state=OperationState.UNKNOWN, reference=reference, code=CUSTOMER_ASKED)
+        await self.record(operation, asked, intent_hash)
         try:
-            async with asyncio.timeout(self._provider.patience_ms(question) / 1_000):
+            async with asyncio.timeout((offers.customer_ms + PROVIDER_DEADLINE_MS) / 1_000):
+                return await offers.await_customer(question, reference)
+        except TimeoutError:
+            return port.Unknown(reason="deadline_passed", provider_reference=reference)
+
+    def _patience_ms(self, operation: Operation) -> int:
+        if operation.kind is OperationKind.OFFER:
+            return self.providers.offers(operation.provider).customer_ms + 2 * PROVIDER_DEADLINE_MS + RECORD_MS_MAX
+        return self.providers.require(operation.provider).patience_ms(self._question(operation))
+
+    async def _ask(self, operation: Operation) -> port.Answer:
+        question, provider = self._question(operation), self.providers.require(operation.provider)
+        try:
+            async with asyncio.timeout(provider.patience_ms(question) / 1_000):
                 match question:
                     case port.Authorise():
-                        return await self._provider.authorise(question)
+                        return await provider.authorise(question)
                     case port.Capture():
-                        return await self._provider.capture(question)
+                        return await provider.capture(question)
                     case port.Refund():
-                        return await self._provider.refund(question)
+                        return await provider.refund(question)
                     case port.Cancel():
-                        return await self._provider.cancel(question)
+                        return await provider.cancel(question)
                     case _:
                         assert_never(question)
         except TimeoutError:
             return port.Unknown(reason="deadline_passed")
 
-    def _question(self, operation: Operation) -> port.Operation:
-        reference = port.Reference(
+    def _reference(self, operation: Operation) -> port.Reference:
+        return port.Reference(
             log_origin=self._log_origin,
             payment_key=operation.payment_key,
             operation_id=operation.operation_id,
             terminal_id=TerminalId(operation.terminal),
         )
+
+    def _offer_of(self, operation: Operation) -> port.Offer:
+        return port.Offer(
+            provider_key=operation.provider_key, reference=self._reference(operation), amount=operation.money
+        )
+
+    def _question(self, operation: Operation) -> port.Operation:
+        reference = self._reference(operation)
         key, amount, of = operation.provider_key, operation.money, ProviderReference(operation.target or "")
         match operation.kind:
-            case OperationKind.AUTHORISE | OperationKind.RESERVE:
+            case OperationKind.AUTHORISE | OperationKind.RESERVE | OperationKind.OFFER:
                 return port.Authorise(
                     provider_key=key,
                     reference=reference,
                     amount=amount,
                     source=port.CardSource(operation.source or self._source_default),
                     is_captured_later=operation.kind is OperationKind.RESERVE,
+                    of=None if operation.target is None else ProviderReference(operation.target),
                 )
             case OperationKind.CAPTURE:
                 held = Money(operation.held_minor, amount.currency)
@@ -237,6 +336,9 @@ class Operations:
                 return port.Refund(provider_key=key, reference=reference, amount=amount, of=of)
             case _:
                 assert_never(operation.kind)
+
+
+_ABORTED: Final = Settled(state=OperationState.REJECTED, reference=None, code="payment_aborted")
 
 
 def _takes_back(operation: Operation) -> bool:

@@ -21,7 +21,9 @@ from appliance.identity.signed import SignedRequest
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
+from appliance.model.invariants import present
 from appliance.model.payment import ClearedPayment, Identity, RecordedPayment
+from appliance.model.sale import TenderKind
 from appliance.model.screening import ScreeningRefused
 from appliance.payment.authorise import prepare
 from appliance.payment.capture import Capture
@@ -86,7 +88,7 @@ class PaymentPipeline:
                 cleared = screen(
                     valid,
                     admission=self._admission,
-                    takes_cards=self._operations is not None,
+                    takes=self._takes,
                     screener=self._screener,
                 )
             with self._screener.counting_sale(cleared):
@@ -128,6 +130,9 @@ class PaymentPipeline:
         verb, recorded = await self._known(request.body.of)
         return await self._respond.final(recorded, verb, request.body.of)
 
+    def _takes(self, tender: TenderKind) -> bool:
+        return self._operations is not None and self._operations.providers.of_tender(tender) is not None
+
     async def _take(self, cleared: ClearedPayment) -> RecordedPayment:
         card = cleared.valid.sale.card_tender
         key = cleared.valid.identity.key
@@ -136,10 +141,13 @@ class PaymentPipeline:
                 recorded, begun = await record_sale(cleared, self._ledger, self._clock.now_ms())
             self._wait_no_longer(begun.outlived)
             return recorded
-        self._operations.admit()
+        providers = self._operations.providers
+        name = present(providers.of_tender(card.kind), "screening lets through what a provider takes")
+        providers.admit(name)
+        kind = providers.beginning(name, is_captured_later=cleared.valid.sale.is_captured_later)
         with self._operations.readers.held(card, cleared.valid.identity) as placed:
             with self._stages("authorise", key):
-                prepared = await prepare(cleared, placed, self._ledger, self._clock.now_ms())
+                prepared = await prepare(cleared, placed, name, kind, self._ledger, self._clock.now_ms())
             self._operations.start(prepared.spend(), prepared.intent_hash)
         self._wait_no_longer(prepared.outlived)
         return being_checked(prepared)

@@ -14,8 +14,9 @@ from typing import Final
 from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.rows import insert_rows
 from appliance.model.invariants import ensure
-from appliance.model.operation import SALES, OperationKind, OperationState, advance
+from appliance.model.operation import FIRST_PROVIDER, SALES, OperationKind, OperationState, advance
 from appliance.model.payment import STATE_AFTER, PaymentState
+from appliance.model.sale import MOVED_BY_PROVIDERS
 from appliance.payment import refund_rows
 from appliance.payment.entry_body import VERBS, body_of, state_after_refund
 from appliance.wire import entries, till_entries
@@ -44,7 +45,7 @@ class PaymentProjection:
         # payment that the request is about; for a payment, its own; null for what is done at the till.
         "CREATE TABLE requests (key BLOB PRIMARY KEY, verb TEXT NOT NULL, terminal TEXT NOT NULL,"
         " payload BLOB NOT NULL, payment BLOB, seq INTEGER NOT NULL) WITHOUT ROWID",
-        # cash, card, stated, voucher: as tendered, or captured; *_back: given back of it. first, last: entries that a
+        # cash, card (what a provider moves), stated, voucher: as tendered, or captured; *_back: given back of it. first, last: entries that a
         # receipt proves. is_charged: the card was. held: what its bank holds instead, until capture_before (Unix ms).
         # reversal: key of the request after which the payment must not stand, its own where a later try (`retry_of`
         # there) outlived it. vouchers: what was sold with it as such.
@@ -61,7 +62,7 @@ class PaymentProjection:
         "CREATE TABLE operations (id TEXT PRIMARY KEY, payment BLOB NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,"
         " provider_key TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, terminal TEXT NOT NULL,"
         " prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL, target TEXT, source TEXT, reference TEXT, code TEXT,"
-        " request BLOB, held INTEGER NOT NULL) WITHOUT ROWID",
+        " request BLOB, held INTEGER NOT NULL, provider TEXT NOT NULL) WITHOUT ROWID",
         "CREATE INDEX operations_open ON operations (prepared_ms) WHERE state IN ('prepared', 'unknown')",
         "CREATE INDEX operations_by_reference ON operations (reference) WHERE reference IS NOT NULL",
         "CREATE INDEX payments_being_undone ON payments (first) WHERE state = 'being_checked' AND reversal IS NOT NULL",
@@ -129,7 +130,7 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
             (PaymentState.CHECKING, entry.seq, body.payment),
         )
     connection.execute(
-        "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)",
+        "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?)",
         (
             operation.id,
             body.payment,
@@ -145,6 +146,7 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
             operation.source,
             request,
             operation.held,
+            operation.provider or FIRST_PROVIDER,
         ),
     )
 
@@ -287,7 +289,7 @@ def _payment_row(
     entry: RecordedEntry, asked: entries.Asked, sale: entries.SaleFacts, state: PaymentState, retry: bytes | None
 ) -> tuple[bytes, str, str, str, int, int, int, int, int, int, bytes | None, int, int]:
     cash = _tendered(sale.tenders, "cash") - sale.change
-    card = _tendered(sale.tenders, "card")
+    card = sum(_tendered(sale.tenders, kind.value) for kind in MOVED_BY_PROVIDERS)
     ensure(cash >= 0, "change never exceeds the cash of a recorded sale")
     return (
         asked.key,

@@ -14,7 +14,7 @@ from typing import Final
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import RequestKey, TerminalId
 from appliance.model.payment import Identity
-from appliance.model.sale import Tender
+from appliance.model.sale import Tender, TenderKind
 from appliance.ports.provider import CardSource
 
 OWN: Final = "reader"
@@ -66,6 +66,8 @@ class Readers:
 
     def _reader_of(self, card: Tender, terminal: TerminalId) -> CardSource | None:
         own = self._bound.get(terminal)
+        if card.kind is not TenderKind.CARD:
+            return None
         if card.source is None:
             return own if self._is_default else None
         if card.source != OWN and not self._is_reader(card.source):

@@ -79,7 +79,7 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     if sign is not None:
         connection.execute(
             "INSERT INTO reconcile_asked VALUES (?, ?, ?, ?)",
-            (operation.id, FIRST_PROVIDER, sign * operation.amount, operation.currency),
+            (operation.id, operation.provider or FIRST_PROVIDER, sign * operation.amount, operation.currency),
         )
 
 

@@ -13,11 +13,11 @@ import msgspec
 
 from appliance.crypto import cbor
 from appliance.ledger.entry import Entry, decode
-from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId
+from appliance.model.ids import OperationId, ProviderKey, ProviderName, ProviderReference, RequestKey, TerminalId
 from appliance.model.invariants import present
 from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.money import Money
-from appliance.model.operation import OPEN, Operation, OperationKind, OperationState
+from appliance.model.operation import FIRST_PROVIDER, OPEN, Operation, OperationKind, OperationState, operation_id
 from appliance.model.payment import PaymentState, RecordedPayment
 from appliance.model.refund import Share
 from appliance.payment.entry_body import body_at
@@ -26,7 +26,7 @@ from appliance.wire import entries
 
 _OPERATIONS: Final = (
     "SELECT id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
-    " reference, request, held FROM operations"
+    " reference, request, held, provider FROM operations"
 )
 _COUNTED: Final = "SELECT state, count(*) FROM operations"
 _OPEN_STATES: Final = ", ".join(f"'{state}'" for state in sorted(OPEN))
@@ -65,6 +65,7 @@ class StandingPayment:
         held_minor: what the card's bank holds, neither charged nor given up.
         reversal: the request after which the payment must not stand, if there is one.
         sold_seq: the entry that holds the sale.
+        provider: who moves the part that is not cash.
     """
 
     recorded: RecordedPayment
@@ -78,6 +79,12 @@ class StandingPayment:
     reversal: RequestKey | None
     provider_reference: ProviderReference | None
     sold_seq: int
+    provider: ProviderName = FIRST_PROVIDER
+
+    @property
+    def tender(self) -> str | None:
+        """The tender that is not cash, where it is no card; providers are named like what they take."""
+        return None if self.provider == FIRST_PROVIDER else self.provider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +165,7 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
         reversal=None if reversal is None else _key(reversal),
         provider_reference=None if reference is None else ProviderReference(reference),
         sold_seq=first,
+        provider=_provider_of(connection, key) if card else FIRST_PROVIDER,
     )
 
 
@@ -210,9 +218,9 @@ def sold_by(connection: sqlite3.Connection, terminal: TerminalId, keys: Sequence
     return frozenset(key for key in keys if connection.execute(asked, (uuid.UUID(key).bytes, terminal)).fetchone())
 
 
-def find_operation(connection: sqlite3.Connection, operation_id: str) -> OpenOperation | None:
+def find_operation(connection: sqlite3.Connection, name: str) -> OpenOperation | None:
     """The operation of this name, whether its end is known or not."""
-    row = connection.execute(f"{_OPERATIONS} WHERE id = ?", (operation_id,)).fetchone()
+    row = connection.execute(f"{_OPERATIONS} WHERE id = ?", (name,)).fetchone()
     return None if row is None else _open(*row)
 
 
@@ -307,6 +315,7 @@ def _open(
     reference: str | None,
     request: bytes | None,
     held: int,
+    provider: str,
 ) -> OpenOperation:
     return OpenOperation(
         operation=Operation(
@@ -321,11 +330,19 @@ def _open(
             source=source,
             request=None if request is None else _key(request),
             held_minor=held,
+            provider=ProviderName(provider),
         ),
         state=OperationState(state),
         intent_seq=intent,
         known=None if reference is None else ProviderReference(reference),
     )
+
+
+def _provider_of(connection: sqlite3.Connection, payment: RequestKey) -> ProviderName:
+    """Who was asked when the payment began; every later operation goes there too."""
+    asked = "SELECT provider FROM operations WHERE id = ?"
+    (provider,) = connection.execute(asked, (operation_id(payment, 0),)).fetchone()
+    return ProviderName(provider)
 
 
 def _key(octets: bytes) -> RequestKey:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections import Counter
 from typing import Final
 
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
-from appliance.model.ids import OperationId, RequestKey
+from appliance.model.ids import OperationId, ProviderName, RequestKey
 from appliance.model.limits import DAY_MS, HOUR_MS, PROVIDER_DEADLINE_MS
 from appliance.model.operation import SALES, OperationKind, OperationState
 from appliance.payment.drafts import follow_up_draft, outcome_draft
@@ -53,7 +54,11 @@ _MARGIN_MS: Final = DAY_MS
 
 
 class Resolver:
-    """One service; it owns every operation that nobody is asking about right now."""
+    """One service; it owns every operation that nobody is asking about right now.
+
+    Attributes:
+        strangers: how many operations wait at a provider that the settings no longer name.
+    """
 
     def __init__(
         self,
@@ -80,6 +85,7 @@ class Resolver:
         self._pause_ms: dict[OperationId, int] = {}
         self._warned: frozenset[RequestKey] = frozenset()
         self._expiry_rests_until_ms = 0
+        self.strangers: dict[ProviderName, int] = {}
 
     async def run(self) -> None:
         """Look again and again; the first look comes at once, because a start is a recovery."""
@@ -94,6 +100,8 @@ class Resolver:
         await self._expire()
         await self._warn()
         waiting = await self._ledger.read(lambda connection: open_operations(connection, BATCH))
+        asked = Counter(each.operation.provider for each in waiting)
+        self.strangers = {name: count for name, count in asked.items() if name not in self._operations.providers}
         names = {each.operation.operation_id for each in waiting}
         for known in (
             self._absent_since_ms,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from appliance.ledger.ledger import Ledger
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import PaymentState, RecordedPayment
+from appliance.payment.shown import Shown
 from appliance.ports.clock import Clock
 from appliance.wire.answers import PaymentAnswer
 
@@ -12,8 +13,9 @@ from appliance.wire.answers import PaymentAnswer
 class Respond:
     """The last stage; it changes nothing."""
 
-    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, *, ledger: Ledger, clock: Clock, shown: Shown) -> None:
         self._ledger = ledger
+        self._shown = shown
         self._clock = clock
 
     async def final(self, recorded: RecordedPayment, verb: str, key: str) -> PaymentAnswer:
@@ -46,6 +48,7 @@ class Respond:
             receipt=receipt,
             pending=is_pending,
             code=recorded.code,
+            show=self._shown.of(recorded.key) if recorded.state is PaymentState.CHECKING else None,
             refunded_minor=recorded.refunded_minor,
             given_minor=recorded.given_minor,
             capture_before_ms=recorded.capture_before_ms,

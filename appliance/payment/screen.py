@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from appliance.model.errors import Rejected
 from appliance.model.payment import ClearedPayment, ValidPayment
+from appliance.model.sale import TenderKind
 from appliance.payment.screening.judge import Screener
 from appliance.ports.admission import Admission
 
 
-def screen(valid: ValidPayment, *, admission: Admission, takes_cards: bool, screener: Screener) -> ClearedPayment:
+def screen(
+    valid: ValidPayment, *, admission: Admission, takes: Callable[[TenderKind], bool], screener: Screener
+) -> ClearedPayment:
     """Ask the box whether it may sell, whether it can take this tender, and the rules whether they let it through.
 
     Raises:
@@ -17,8 +22,9 @@ def screen(valid: ValidPayment, *, admission: Admission, takes_cards: bool, scre
         Rejected: `cards_not_taken`: no provider is set up.
     """
     admission.admit()
-    if valid.sale.card_tender is not None and not takes_cards:
-        raise Rejected("cards_not_taken", "no card provider is set up on this box; use another tender")
+    tender = valid.sale.card_tender
+    if tender is not None and not takes(tender.kind):
+        raise Rejected("cards_not_taken", f"no provider for {tender.kind} is set up on this box; use another tender")
     return ClearedPayment(valid=valid, verdict=screener.sale(valid))
 
 

@@ -66,7 +66,7 @@ async def news(ledger: Ledger, after: int, limit: int) -> list[dict[str, Any]]:
                         "terminal": standing.terminal,
                         "currency": recorded.currency,
                         "total_minor": recorded.total_minor,
-                        "tender": _tender(standing.paid),
+                        "tender": standing.tender or _tender(standing.paid),
                     }
                 )
         return told

@@ -41,6 +41,7 @@ def undo_entry(
         taxes=facts.taxes,
         operation=None if operation is None else operation.operation_id,
         reason=facts.reason,
+        tender=standing.tender if facts.card else None,
     )
 
 

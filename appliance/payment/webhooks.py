@@ -15,7 +15,7 @@ from typing import Final
 
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
-from appliance.model.ids import ProviderReference
+from appliance.model.ids import ProviderName, ProviderReference
 from appliance.model.limits import HOUR_MS, WEBHOOK_IDS_MAX, WEBHOOKS_WAITING_MAX
 from appliance.model.operation import OPEN, Operation, OperationState
 from appliance.payment.records import OpenOperation, find_operation
@@ -50,6 +50,7 @@ class Webhooks:
         *,
         reader: HintReader,
         log_origin: str,
+        provider: ProviderName,
         hurry: Callable[[ProviderReference], bool],
         find: Find,
         resolver: Resolver,
@@ -60,6 +61,7 @@ class Webhooks:
     ) -> None:
         self._reader = reader
         self._log_origin = log_origin
+        self._provider = provider
         self._hurry = hurry
         self._find = find
         self._resolver = resolver
@@ -121,7 +123,7 @@ class Webhooks:
             return "foreign"
         name = hint.operation
         known = await self._ledger.read(lambda connection: find_operation(connection, name))
-        if known is None:
+        if known is None or known.operation.provider != self._provider:
             return "foreign"
         if known.state in OPEN:
             self._resolver.hurry(name)

@@ -38,14 +38,31 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Ask the customer to agree to `amount` at the provider. Takes and holds nothing, whatever the customer does."""
+
+    provider_key: ProviderKey
+    reference: Reference
+    amount: Money
+
+    def __post_init__(self) -> None:
+        ensure(self.amount.amount_minor > 0, "a customer agrees to a positive amount")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Authorise:
-    """Take `amount` from a card; or have its bank hold it, to be captured later."""
+    """Take `amount` from a card; or have its bank hold it, to be captured later.
+
+    Attributes:
+        of: what the customer agreed to before (`Offers`); then `source` says nothing.
+    """
 
     provider_key: ProviderKey
     reference: Reference
     amount: Money
     source: CardSource
     is_captured_later: bool = False
+    of: ProviderReference | None = None
 
     def __post_init__(self) -> None:
         ensure(self.amount.amount_minor > 0, "a card payment takes a positive amount")
@@ -144,6 +161,14 @@ class Unknown:
     provider_reference: ProviderReference | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """The customer may agree now. Attributes: `show`, the address that the customer must open."""
+
+    provider_reference: ProviderReference
+    show: str
+
+
 Answer = Confirmed | Declined | Refused | NotSent | Unknown
 
 
@@ -164,6 +189,28 @@ class Absent:
     """
 
     as_of_ms: int
+
+
+class Offers(Protocol):
+    """A provider at which the customer agrees first. Only an `Authorise` of the offer takes money, and only we send it:
+    an offer that nobody takes up after a crash is harmless."""
+
+    @property
+    def customer_ms(self) -> int:
+        """How long a customer may take to agree."""
+        ...
+
+    async def offer(self, operation: Offer) -> Offered | Refused | NotSent | Unknown:
+        """Make what the customer agrees to."""
+        ...
+
+    async def await_customer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
+        """Wait until the customer agreed (`Confirmed`), or until the time is over or `give_up` is called."""
+        ...
+
+    async def look_at_offer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
+        """Whether the customer agreed, without waiting; `Declined` once the customer's time is over."""
+        ...
 
 
 class Provider(Protocol):

@@ -44,7 +44,13 @@ WORDS: Final[dict[Standing, tuple[str, str]]] = {
 _SETTLED: Final = frozenset(
     {Standing.PAID, Standing.PARTLY_REFUNDED, Standing.REFUNDED, Standing.REVERSED, Standing.NOT_GIVEN_BACK}
 )
-_TENDERS: Final = {"cash": "Cash", "card": "Card", "card_stated": "Card, stated by cashier", "voucher": "Voucher"}
+_TENDERS: Final = {
+    "cash": "Cash",
+    "card": "Card",
+    "paypal": "PayPal",
+    "card_stated": "Card, stated by cashier",
+    "voucher": "Voucher",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +141,7 @@ class _Layout:
             yield from _rows(both_ends("Given back", back.currency, self.width))
             for name, minor in (
                 (_TENDERS["cash"], back.cash_minor),
-                (_TENDERS["card"], back.card_minor),
+                (_TENDERS[self._moved()], back.card_minor),
                 (_TENDERS["card_stated"], back.stated_minor),
                 (_TENDERS["voucher"], back.voucher_minor),
             ):
@@ -144,6 +150,11 @@ class _Layout:
             if back.left_minor:
                 yield from _rows(both_ends("Still paid", amount(back.left_minor, back.currency), self.width))
             yield from _rows(both_ends("On", local_time(self.slip.time_ms, self.shop.zone), self.width))
+
+    def _moved(self) -> str:
+        """The tender that a provider took."""
+        kinds = [] if self.slip.sale is None else [tender.kind for tender in self.slip.sale.tenders]
+        return "paypal" if "paypal" in kinds else "card"
 
     def _proof(self) -> Iterator[Row | Code]:
         yield from _rows(wrapped(f"Entry {self.slip.entry_seq} of the log", self.width))

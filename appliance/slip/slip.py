@@ -153,7 +153,11 @@ def is_told_by_two(slip: Slip, newest: Entry) -> bool:
     if slip.proven is not slip.standing:
         return False
     # The page reads the outcome of a sale only: what came of a capture or a refusal hangs on entries between.
-    return newest.kind != entries.OUTCOME or _body(newest, entries.OutcomeEntry).kind == OperationKind.AUTHORISE
+    if newest.kind != entries.OUTCOME:
+        return True
+    outcome = _body(newest, entries.OutcomeEntry)
+    # Of an offer that was taken up, the outcome names a later intent than the sale's, which has no room either.
+    return outcome.kind == OperationKind.AUTHORISE and outcome.operation.endswith("/0")
 
 
 def _told_by(found: Sequence[Entry]) -> Standing:

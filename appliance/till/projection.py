@@ -162,7 +162,7 @@ class _Folding:
 
     def _intent(self, entry: RecordedEntry, terminal: str) -> None:
         body = body_of(entry, entries.IntentEntry)
-        sums = None if body.sale is None else encode_sums(sale_sums(body.sale))
+        sums = self._agreed(body) if body.sale is None else encode_sums(sale_sums(body.sale))
         self._connection.execute(
             "INSERT INTO till_open VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -176,6 +176,14 @@ class _Folding:
                 sums,
             ),
         )
+
+    def _agreed(self, body: entries.IntentEntry) -> bytes | None:
+        """What the offer sold whose money is taken now; its confirmation stands before this in the same commit."""
+        if body.operation.kind != OperationKind.AUTHORISE:
+            return None
+        (sums,) = self._connection.execute("SELECT sums FROM till_held WHERE payment = ?", (body.payment,)).fetchone()
+        self._connection.execute("DELETE FROM till_held WHERE payment = ?", (body.payment,))
+        return bytes(sums)
 
     def _outcome(self, entry: RecordedEntry, terminal: str) -> None:
         body = body_of(entry, entries.OutcomeEntry)
@@ -202,7 +210,7 @@ class _Folding:
         match OperationKind(body.kind):
             case OperationKind.AUTHORISE if sums is not None:
                 self._count(terminal, decode_sums(sums))
-            case OperationKind.RESERVE:
+            case OperationKind.RESERVE | OperationKind.OFFER:
                 self._connection.execute("INSERT INTO till_held VALUES (?, ?, ?)", (body.payment, amount, sums))
             case OperationKind.CAPTURE | OperationKind.CANCEL as kind:
                 held, what = self._connection.execute(

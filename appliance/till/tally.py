@@ -66,7 +66,7 @@ def undo_sums(undo: UndoEntry, *, is_refund: bool) -> Sums:
     if undo.cash:
         sums[labelled(What.RETURNED, _CASH)] = undo.cash
         sums[What.CASH_REFUNDS] = undo.cash
-    for kind, minor in ((_CARD, undo.card), (_STATED, undo.stated), (_VOUCHER, undo.voucher)):
+    for kind, minor in ((undo.tender or _CARD, undo.card), (_STATED, undo.stated), (_VOUCHER, undo.voucher)):
         if minor:
             sums[labelled(What.RETURNED, kind)] = minor
     for tax in undo.taxes:

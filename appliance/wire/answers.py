@@ -34,6 +34,7 @@ class PaymentAnswer(Wire, frozen=True, kw_only=True):
         receipt: receipt file (docs/formats/receipt.md), absent while `pending`.
         pending: the result is durable, its signature is still to come: ask `status`.
         code: the provider's decline code, or why the answer is not final yet; of a refund: why it gave nothing.
+        show: while `being_checked`: an address that the customer must open to agree; show it as a QR code.
         given_minor: what this refund gave; 0 while it is being checked, and when it gave nothing.
         capture_before_ms: while `authorised`: until when it may be captured.
         refunded_minor: given back of the payment in all, as far as `seq`.
@@ -42,6 +43,7 @@ class PaymentAnswer(Wire, frozen=True, kw_only=True):
     key: str
     seq: int
     code: str | None = None
+    show: str | None = None
     verb: str
     state: State
     now_ms: int
@@ -195,6 +197,7 @@ class Event(Wire, frozen=True, kw_only=True):
     key: str
     seq: int
     code: str | None = None
+    show: str | None = None
     verb: str
     state: State
 

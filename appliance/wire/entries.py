@@ -89,7 +89,7 @@ class SaleEntry(Wire, frozen=True, kw_only=True):
 
 
 class OperationFacts(Wire, frozen=True, kw_only=True):
-    """An operation as its intent fixes it (model/operation.py)."""
+    """An operation as its intent fixes it (model/operation.py); without `provider` the first that there was."""
 
     id: str
     held: int = 0
@@ -98,6 +98,7 @@ class OperationFacts(Wire, frozen=True, kw_only=True):
     source: str | None = None
     target: str | None = None
     currency: str
+    provider: str | None = None
     provider_key: str
 
 
@@ -175,6 +176,7 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
     Attributes:
         left: of the payment, after this.
         screen: of a refund without a card; else its intent has it.
+        tender: what `card` was paid by, where it was not a card.
         request: key of the request behind it, where `asked` is absent because another entry has it.
     """
 
@@ -187,6 +189,7 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
     reason: str = ""
     screen: ScreenFacts | None = None
     stated: int = 0
+    tender: str | None = None
     payment: bytes
     request: bytes | None = None
     voucher: int = 0

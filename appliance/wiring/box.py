@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Final
 
-from appliance.adapters.dns_sd import Announcement, Announcer
 from appliance.api.failures import Failures
 from appliance.api.local.door import LocalDoor
 from appliance.api.middleware import make_middleware
@@ -19,7 +19,7 @@ from appliance.config.schema import Settings
 from appliance.device.admission import BoxAdmission, LogWatermark, Quarantine
 from appliance.device.boot import begin_epoch, record_boot, renew_epochs, self_test
 from appliance.device.harden import harden
-from appliance.device.health import Health, examine
+from appliance.device.health import Check, Finding, Health, examine
 from appliance.device.statements import record_statements
 from appliance.device.upkeep import Upkeep
 from appliance.identity.authenticate import Authenticate
@@ -29,24 +29,25 @@ from appliance.identity.terminals import Terminals
 from appliance.ledger.archive import Archive
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Corrupt, Unavailable
+from appliance.model.ids import ProviderName
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
 from appliance.ports.clock import Clock
-from appliance.ports.provider import Provider
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import Restart, Supervisor, Tier, supervised
 from appliance.runtime.tracing import Tracer
 from appliance.runtime.watchdog import ServiceManager, Watchdog
-from appliance.wiring.cards import CardParts
+from appliance.wiring.cards import CardParts, stranger_finding
 from appliance.wiring.checks import checks
-from appliance.wiring.doors import Doors, authority_pem, certificate_sha256, tell_doors, tls_context
+from appliance.wiring.doors import Doors, announce, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.followers import Outside, open_outside
-from appliance.wiring.opening import open_ledger, open_provider, readers_of
-from appliance.wiring.payments import make_give_back, payment_pipeline, shop_rules
+from appliance.wiring.opening import Opened, open_ledger, open_providers
+from appliance.wiring.payments import make_give_back, make_operations, payment_pipeline, shop_rules
+from appliance.wiring.paypal import PayPalParts
 from appliance.wiring.public import PublicParts
 from appliance.wiring.screening import ScreeningParts
 from appliance.wiring.till import TillParts
@@ -72,9 +73,9 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
         stack.push_async_callback(ledger.close)
         archive = await Archive.open(settings.storage.path, lambda: ledger.tail)
         stack.push_async_callback(archive.close)
-        provider = await open_provider(settings, clock)
-        if provider is not None:
-            stack.push_async_callback(provider.close)
+        opened = await open_providers(settings, clock)
+        for each in opened.values():
+            stack.push_async_callback(each.provider.close)
         outside = await stack.enter_async_context(open_outside(settings))
         async with supervised(log=log, clock=clock) as supervisor:
             supervisor.stop_on_signals()
@@ -86,7 +87,7 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
                 ledger=ledger,
                 archive=archive,
                 outside=outside,
-                provider=provider,
+                opened=opened,
                 supervisor=supervisor,
                 log=log,
                 clock=clock,
@@ -109,7 +110,7 @@ class Box:
         ledger: Ledger,
         archive: Archive,
         outside: Outside,
-        provider: Provider | None,
+        opened: Mapping[ProviderName, Opened],
         supervisor: Supervisor,
         log: Log,
         clock: Clock,
@@ -118,7 +119,7 @@ class Box:
         self._settings = settings
         self._trust = trust
         self._ledger = ledger
-        self._provider = provider
+        self._opened = opened
         self._supervisor = supervisor
         self._log = log
         self._clock = clock
@@ -130,7 +131,9 @@ class Box:
         self._refusals = Refusals(ledger=ledger, clock=clock)
         self._audience = trust.statement.origin
         self._cards = CardParts(settings=settings, clock=clock, log=log, metrics=self._metrics)
+        self._paypal = PayPalParts(settings=settings, clock=clock, log=log, metrics=self._metrics)
         self._operations = self._make_operations()
+        self._resolver = self._make_resolver()
         self._authenticate = Authenticate(
             terminals=self._terminals,
             watermark=LogWatermark(ledger=ledger, quarantine=self._quarantine),
@@ -165,7 +168,7 @@ class Box:
             folder=settings.storage.path,
             room_bytes_min=settings.storage.room_bytes_min,
             is_test_token="softhsm" in str(settings.hsm.module_path).lower(),
-            followers=(*self._cards.checks, *self._till.reconciling.checks, self._screen.check, *self._public.checks),
+            followers=self._findings(),
         )
 
     async def begin(self, self_tests: int) -> None:
@@ -197,8 +200,7 @@ class Box:
 
     async def end(self) -> None:
         """An orderly stop, while the services still run."""
-        if self._operations is not None:
-            self._operations.stop_waiting()
+        self._operations.stop_waiting()
         await self._public.end()
 
     def _start_services(self) -> None:
@@ -230,18 +232,9 @@ class Box:
             )
         watchdog = Watchdog(manager=self._manager, clock=self._clock, metrics=self._metrics, log=self._log)
         self._supervisor.start("watchdog", watchdog.run)
-        if self._operations is not None:
-            resolver = Resolver(
-                ledger=self._ledger,
-                operations=self._operations,
-                give_back=make_give_back(self._ledger, self._operations, self._clock),
-                clock=self._clock,
-                log=self._log,
-                settle_ms=self._settings.limits.settle_ms,
-                jitter=random.SystemRandom(),
-            )
-            self._supervisor.start("resolver", resolver.run, restart=Restart.ON_CRASH)
-            self._cards.listen(self._supervisor, self._operations, resolver, self._ledger, self._audience)
+        self._supervisor.start("resolver", self._resolver.run, restart=Restart.ON_CRASH)
+        for parts in (self._cards, self._paypal):
+            parts.listen(self._supervisor, self._operations, self._resolver, self._ledger, self._audience)
 
     async def open_doors(self) -> None:
         """Listen, tell where, say READY."""
@@ -288,12 +281,14 @@ class Box:
             screening=self._screen.routes(),
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
-        opened = {"pos": pos, "public": public, "local": local, **await self._cards.open_door(doors, middleware)}
+        opened = {"pos": pos, "public": public, "local": local}
+        for parts in (self._cards, self._paypal):
+            opened |= await parts.open_door(doors, middleware)
         for name, door in opened.items():
             self._supervisor.start(f"{name} door", door.run, tier=Tier.DOOR)
         tell_doors(settings.storage.path, {name: door.port for name, door in opened.items()})
         if settings.pos.is_announced:
-            await self._announce(pos.port)
+            await announce(settings, self._audience, pos.port, self._supervisor, self._log)
         self._manager.ready()
         self._log.info("box.ready", pos=pos.port, public=public.port, entries=self._ledger.head.size)
 
@@ -301,22 +296,36 @@ class Box:
         """All findings of this moment."""
         return examine(self._checks)
 
-    def _make_operations(self) -> Operations | None:
-        if self._provider is None:
-            return None
-        stripe = self._settings.provider.stripe
-        return Operations(
-            ledger=self._ledger,
-            provider=self._provider,
+    def _findings(self) -> tuple[Check, ...]:
+        """What health says beside the log, the token and the disk."""
+        providers = (*self._cards.checks, *self._paypal.checks, self._stranger_finding)
+        return (*providers, *self._till.reconciling.checks, self._screen.check, *self._public.checks)
+
+    def _stranger_finding(self) -> Finding:
+        return stranger_finding(self._resolver.strangers)
+
+    def _make_operations(self) -> Operations:
+        return make_operations(
+            settings=self._settings,
+            opened=self._opened,
+            admit_cards=self._cards.admit,
             supervisor=self._supervisor,
+            ledger=self._ledger,
             clock=self._clock,
             log=self._log,
             stages=self._stages,
             log_origin=self._audience,
-            source_default="" if stripe is None else stripe.payment_source_default,
-            capture_window_ms=self._settings.limits.capture_window_ms,
-            readers=readers_of(stripe),
-            admit=self._cards.admit,
+        )
+
+    def _make_resolver(self) -> Resolver:
+        return Resolver(
+            ledger=self._ledger,
+            operations=self._operations,
+            give_back=make_give_back(self._ledger, self._operations, self._clock),
+            clock=self._clock,
+            log=self._log,
+            settle_ms=self._settings.limits.settle_ms,
+            jitter=random.SystemRandom(),
         )
 
     def _make_till(self, outside: Outside) -> TillParts:
@@ -362,7 +371,11 @@ class Box:
             pairing=pairing,
             authenticate=self._authenticate,
             events=EventDoor(
-                ledger=self._ledger, authenticate=self._authenticate, terminals=self._terminals, metrics=self._metrics
+                ledger=self._ledger,
+                authenticate=self._authenticate,
+                terminals=self._terminals,
+                metrics=self._metrics,
+                shown=self._operations.shown,
             ),
             refusals=self._refusals,
             clock=self._clock,
@@ -371,18 +384,6 @@ class Box:
             shop=self._settings.shop.name,
             version=VERSION,
         )
-
-    async def _announce(self, port: int) -> None:
-        shop = self._settings.shop
-        announcement = Announcement(
-            serial=shop.serial, shop=shop.name, audience=self._audience, host=self._settings.pos.host, port=port
-        )
-        try:
-            announcer = await Announcer.open(announcement)
-        except OSError as cause:  # no multicast here (a container, no network): tills use the address instead
-            self._log.warning("announcement.refused", error=cause)
-            return
-        self._supervisor.start("announcement", announcer.run, restart=Restart.ON_CRASH, tier=Tier.DOOR)
 
     async def _probe_hsm(self) -> bool:
         return (await self._trust.link.probe()).kind == "ok"

@@ -17,6 +17,8 @@ from appliance.config.schema import Settings
 from appliance.device.health import Check, Finding, Level
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Unavailable
+from appliance.model.ids import ProviderName
+from appliance.model.operation import FIRST_PROVIDER
 from appliance.payment.operate import Operations
 from appliance.payment.resolve import Resolver
 from appliance.payment.webhooks import Webhooks
@@ -59,7 +61,8 @@ class CardParts:
                 clock=self._clock,
             ),
             log_origin=log_origin,
-            hurry=operations.hurry,
+            provider=FIRST_PROVIDER,
+            hurry=lambda reference: operations.providers.hurry(FIRST_PROVIDER, reference),
             find=lambda operation, known: operations.find(operation, since_ms=operation.prepared_ms, known=known),
             resolver=resolver,
             ledger=ledger,
@@ -74,7 +77,7 @@ class CardParts:
         stripe = self._stripe
         if stripe is None or stripe.webhooks is None or self._webhooks is None:
             return {}
-        door = WebhookDoor(webhooks=self._webhooks, clock=self._clock)
+        door = WebhookDoor(provider=FIRST_PROVIDER, webhooks=self._webhooks, clock=self._clock)
         host, port = stripe.webhooks.host, stripe.webhooks.port
         return {"webhook": await doors.open_tcp("webhook", door.application(middleware), host=host, port=port)}
 
@@ -120,14 +123,25 @@ def account_finding(state: AccountState) -> Finding:
     return Finding(check="cards", level=level, sentence=state.sentence, next_step=steps.get(state.kind, ""))
 
 
-def webhook_finding(alarms: Mapping[str, int]) -> Finding:
+def stranger_finding(strangers: Mapping[ProviderName, int]) -> Finding:
+    """Payments that only a provider can tell about whom the settings no longer name."""
+    if not strangers:
+        return Finding(check="providers", level=Level.OK, sentence="Every open payment's provider is set up.")
+    told = ", ".join(f"{name}: {count}" for name, count in strangers.items())
+    return Finding(
+        check="providers",
+        level=Level.COPING,
+        sentence=f"Payments stay being checked, because the settings no longer name their provider ({told}).",
+        next_step="Put the provider's section back into the settings and restart, until these payments have an end.",
+    )
+
+
+def webhook_finding(alarms: Mapping[str, int], *, check: str = "webhooks", provider: str = "Stripe") -> Finding:
     """What came to the relay's door within an hour and was not an ordinary hint; none of it changed anything."""
     if not alarms:
-        return Finding(check="webhooks", level=Level.OK, sentence="Webhooks are as they should be.")
+        return Finding(check=check, level=Level.OK, sentence="Webhooks are as they should be.")
     told = ", ".join(f"{outcome.replace('_', ' ')} {times}" for outcome, times in alarms.items())
-    step = (
-        "Reconcile with Stripe's list of payments." if "contradicts" in alarms else "Look at the relay: who sends them?"
-    )
-    return Finding(
-        check="webhooks", level=Level.COPING, sentence=f"Webhooks that changed nothing: {told}.", next_step=step
-    )
+    step = "Look at the relay: who sends them?"
+    if "contradicts" in alarms:
+        step = f"Reconcile with {provider}'s list of payments."
+    return Finding(check=check, level=Level.COPING, sentence=f"Webhooks that changed nothing: {told}.", next_step=step)

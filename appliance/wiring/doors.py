@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from appliance.adapters.dns_sd import Announcement, Announcer
 from appliance.api.crowd import Crowd
 from appliance.api.failures import Failures
 from appliance.api.open_door import OpenDoor
@@ -23,6 +24,7 @@ from appliance.model.limits import CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
+from appliance.runtime.supervise import Restart, Supervisor, Tier
 
 LOCAL_SOCKET: Final = "local.sock"
 DOORS_FILE: Final = "doors.json"
@@ -127,3 +129,18 @@ async def _listen_tcp(host: str, port: int) -> list[socket.socket]:
 def _connections_max() -> int:
     """Well below the limit of open files: the log, the token and the TPM need descriptors too, and doors are three."""
     return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+
+
+async def announce(settings: Settings, audience: str, port: int, supervisor: Supervisor, log: Log) -> None:
+    """Say on the network where terminals find the box, for as long as it runs."""
+    shop = settings.shop
+    announcement = Announcement(
+        serial=shop.serial, shop=shop.name, audience=audience, host=settings.pos.host, port=port
+    )
+    try:
+        announcer = await Announcer.open(announcement)
+    except OSError as cause:
+        # No multicast here (a container, a laptop without a network): tills use the address instead.
+        log.warning("announcement.refused", error=cause)
+        return
+    supervisor.start("announcement", announcer.run, restart=Restart.ON_CRASH, tier=Tier.DOOR)

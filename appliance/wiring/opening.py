@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
+from appliance.adapters.paypal import PayPalProvider
+from appliance.adapters.paypal_session import PayPalSession, PayPalSettings
 from appliance.adapters.stripe import StripeProvider
 from appliance.adapters.stripe_reader import is_reader
 from appliance.adapters.stripe_session import StripeSettings
 from appliance.config.card_provider import Stripe
 from appliance.config.load import read_secret
+from appliance.config.paypal import PayPal
 from appliance.config.schema import Settings
 from appliance.device.epochs import epoch_draft
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.opening import Beginning
 from appliance.ledger.room import Room
-from appliance.model.ids import TerminalId
+from appliance.model.ids import ProviderName, TerminalId
+from appliance.model.operation import FIRST_PROVIDER
+from appliance.model.sale import TenderKind
 from appliance.payment.readers import Readers
 from appliance.ports.clock import Clock
-from appliance.ports.provider import CardSource, Provider
+from appliance.ports.provider import CardSource, Offers, Provider
 from appliance.wiring.projections import projections
 from appliance.wiring.trust import Trust
 
@@ -37,12 +43,43 @@ async def open_ledger(settings: Settings, trust: Trust, clock: Clock) -> Ledger:
     )
 
 
-async def open_provider(settings: Settings, clock: Clock) -> Provider | None:
-    """Who moves card money; None where nobody is set up."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A provider that can be asked. Attributes: `offers`, the same one where customers agree there first."""
+
+    tender: TenderKind
+    provider: Provider
+    offers: Offers | None = None
+
+
+async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName, Opened]:
+    """Who moves money for which tender, by the name of the settings' section; intents keep the name."""
+    opened: dict[ProviderName, Opened] = {}
     stripe = settings.provider.stripe
-    if stripe is None:
-        return None
-    return await StripeProvider.open(settings=stripe_settings(stripe), clock=clock, jitter=random.SystemRandom())
+    if stripe is not None:
+        cards = await StripeProvider.open(settings=stripe_settings(stripe), clock=clock, jitter=random.SystemRandom())
+        opened[FIRST_PROVIDER] = Opened(tender=TenderKind.CARD, provider=cards)
+    paypal = settings.provider.paypal
+    if paypal is not None:
+        offers = open_paypal(paypal, clock)
+        opened[ProviderName("paypal")] = Opened(tender=TenderKind.PAYPAL, provider=offers, offers=offers)
+    return opened
+
+
+def open_paypal(paypal: PayPal, clock: Clock) -> PayPalProvider:
+    """Make ready to ask PayPal; nothing is asked yet."""
+    settings = PayPalSettings(
+        api_base=paypal.api_base,
+        client_id=paypal.client_id,
+        client_secret=read_secret(paypal.client_secret_path),
+        customer_wait_ms=paypal.customer_wait_ms,
+    )
+    return PayPalProvider(
+        session=PayPalSession(settings=settings, clock=clock),
+        clock=clock,
+        jitter=random.SystemRandom(),
+        customer_wait_ms=paypal.customer_wait_ms,
+    )
 
 
 def stripe_settings(stripe: Stripe) -> StripeSettings:

@@ -2,22 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from appliance.config.schema import Settings
 from appliance.identity.authenticate import Authenticate
 from appliance.ledger.ledger import Ledger
+from appliance.model.ids import ProviderName
+from appliance.model.sale import TenderKind
 from appliance.payment.capture import Capture
 from appliance.payment.follow_up import FollowUp
 from appliance.payment.give_back import GiveBack
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
+from appliance.payment.providers import Providers, SetUp
 from appliance.payment.refund import Refund
 from appliance.payment.respond import Respond
 from appliance.payment.screening.judge import Screener
+from appliance.payment.shown import Shown
 from appliance.payment.undo import Undo
 from appliance.payment.validate import ShopRules
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
+from appliance.runtime.log import Log
 from appliance.runtime.stages import Stages
+from appliance.runtime.supervise import Supervisor
+from appliance.wiring.opening import Opened, readers_of
+
+
+def make_operations(
+    *,
+    settings: Settings,
+    opened: Mapping[ProviderName, Opened],
+    admit_cards: Callable[[], None],
+    supervisor: Supervisor,
+    ledger: Ledger,
+    clock: Clock,
+    log: Log,
+    stages: Stages,
+    log_origin: str,
+) -> Operations:
+    """Everything that is asked of a provider, of whichever."""
+    stripe = settings.provider.stripe
+    return Operations(
+        ledger=ledger,
+        providers=Providers(
+            {
+                name: SetUp(
+                    tender=each.tender,
+                    provider=each.provider,
+                    offers=each.offers,
+                    admit=admit_cards if each.tender is TenderKind.CARD else _admit_always,
+                )
+                for name, each in opened.items()
+            }
+        ),
+        supervisor=supervisor,
+        clock=clock,
+        log=log,
+        stages=stages,
+        log_origin=log_origin,
+        source_default="" if stripe is None else stripe.payment_source_default,
+        capture_window_ms=settings.limits.capture_window_ms,
+        readers=readers_of(stripe),
+    )
+
+
+def _admit_always() -> None:
+    """Nobody asks this provider whose account it is."""
 
 
 def shop_rules(settings: Settings) -> ShopRules:
@@ -58,7 +109,7 @@ def payment_pipeline(
         capture=Capture(ledger=ledger, follow_up=follow_up, clock=clock),
         refund=Refund(ledger=ledger, give_back=give_back, screener=screener, cash_step_minor=rules.cash_rounding_minor),
         screener=screener,
-        respond=Respond(ledger=ledger, clock=clock),
+        respond=Respond(ledger=ledger, clock=clock, shown=Shown() if operations is None else operations.shown),
         ledger=ledger,
         clock=clock,
         stages=stages,

@@ -14,6 +14,7 @@ from appliance.ledger.entry import Entry, entry_hash
 from appliance.model.errors import Rejected
 from appliance.model.operation import OperationState
 from appliance.model.payment import STATE_AFTER, PaymentState
+from appliance.model.sale import MOVED_BY_PROVIDERS
 from appliance.wire import entries
 from appliance.wire.requests import Wire
 from provisioning.exports.reconcile_rows import closed_cells, opened_cells
@@ -122,7 +123,7 @@ def _sale(entry: Entry, payment: str, sale: entries.SaleFacts, state: PaymentSta
             "rounding_minor": sale.rounding,
             "change_minor": sale.change,
             "cash_minor": tendered["cash"] - sale.change,
-            "card_minor": tendered["card"],
+            "card_minor": sum(tendered[kind.value] for kind in MOVED_BY_PROVIDERS),
             "card_stated_minor": tendered["card_stated"],
             "voucher_minor": tendered["voucher"],
             "prices": sale.prices,

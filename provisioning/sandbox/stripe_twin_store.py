@@ -1,4 +1,4 @@
-"""What the Stripe twin remembers: objects, idempotency keys, its clock and what is due, in one SQLite file.
+"""What a twin remembers: objects, idempotency keys, its clock and what is due, in one SQLite file.
 
 Every change is durable before it is answered, so the twin can be killed at any instruction and still be asked what was
 charged. Must never hold state that a restart would lose. Time and randomness are given, so that a test may own them.
@@ -85,9 +85,11 @@ class TwinStore:
         *,
         now_ms: Callable[[], int] = machine_ms,
         random_hex: Callable[[int], str] = secrets.token_hex,
+        key_age_max_ms: int = KEY_AGE_MAX_MS,
     ) -> None:
         self._now_ms = now_ms
         self._random_hex = random_hex
+        self._key_age_max_ms = key_age_max_ms
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
@@ -183,7 +185,7 @@ class TwinStore:
         """The answer given under `key`, unless the key is too old to be remembered."""
         rows = self._run(
             "SELECT digest, status, body FROM keys WHERE key = ? AND created_ms > ?",
-            (key, self.now_ms() - KEY_AGE_MAX_MS),
+            (key, self.now_ms() - self._key_age_max_ms),
         )
         if not rows:
             return None

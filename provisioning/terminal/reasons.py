@@ -40,7 +40,12 @@ REASONS: Final = {
     "reader_unreached": "the card reader did not hear of it",
     "reader_taken": "another payment took the card reader over",
     "connection_error": "the card reader lost its connection",
-    "customer_timeout": "no card was shown in time",
+    "customer_timeout": "the customer did not pay in time",
+    "customer_asked": "the customer has to agree",
+    "offer_not_shown": "the customer was not asked",
+    "instrument_declined": "the customer's bank or card said no",
+    "capture_pending": "PayPal looks into it",
+    "provider_not_configured": "the box is not set up for its provider any more",
     "customer_canceled": "the customer cancelled on the card reader",
     "payment_aborted": "the till stopped waiting",
     # The provider did not take our question.

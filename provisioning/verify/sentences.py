@@ -19,6 +19,7 @@ _OUTCOMES = {
     (OperationKind.AUTHORISE, OperationState.CONFIRMED): "the provider charged the card: approved",
     (OperationKind.AUTHORISE, OperationState.REJECTED): "the provider said no: declined",
     (OperationKind.AUTHORISE, OperationState.ABSENT): "the provider never made the charge: nothing was paid",
+    (OperationKind.OFFER, OperationState.CONFIRMED): "the customer agreed; the money is taken next",
     (OperationKind.RESERVE, OperationState.CONFIRMED): "the card's bank holds the money: authorised, not charged",
     (OperationKind.RESERVE, OperationState.REJECTED): "the provider said no: declined",
     (OperationKind.RESERVE, OperationState.ABSENT): "the provider never asked the card's bank: nothing was paid",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from appliance.identity.signed import SignedRequest
 from appliance.ledger.ledger import Ledger
-from appliance.model.operation import Operation
+from appliance.model.operation import FIRST_PROVIDER, Operation, OperationKind
 from appliance.model.payment import AuthenticatedRequest, ClearedPayment, PreparedPayment, ValidPayment
 from appliance.model.sale import Tender
 from appliance.payment.authorise import prepare
@@ -29,7 +29,7 @@ def validate_what_nobody_signed(signed: SignedRequest, rules: ShopRules) -> Vali
 def screen_what_was_not_validated(
     request: AuthenticatedRequest[PaymentBody], admission: Admission, screener: Screener
 ) -> ClearedPayment:
-    return screen(request, admission=admission, takes_cards=True, screener=screener)  # type: ignore[arg-type] # not validated
+    return screen(request, admission=admission, takes=lambda _: True, screener=screener)  # type: ignore[arg-type] # not validated
 
 
 async def record_what_was_not_cleared(valid: ValidPayment, ledger: Ledger) -> None:
@@ -37,7 +37,8 @@ async def record_what_was_not_cleared(valid: ValidPayment, ledger: Ledger) -> No
 
 
 async def prepare_what_was_not_cleared(valid: ValidPayment, card: Tender, ledger: Ledger) -> PreparedPayment:
-    return await prepare(valid, card, ledger, 0)  # type: ignore[arg-type] # not cleared
+    kind = OperationKind.AUTHORISE
+    return await prepare(valid, card, FIRST_PROVIDER, kind, ledger, 0)  # type: ignore[arg-type] # not cleared
 
 
 def ask_before_there_is_an_intent(cleared: ClearedPayment, operations: Operations) -> None:

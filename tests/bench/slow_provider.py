@@ -13,10 +13,13 @@ from typing import Final
 
 from appliance.__main__ import main
 from appliance.config.schema import Settings
-from appliance.model.ids import ProviderKey, ProviderReference
+from appliance.model.ids import ProviderKey, ProviderName, ProviderReference
+from appliance.model.operation import FIRST_PROVIDER
+from appliance.model.sale import TenderKind
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.wiring import box
+from appliance.wiring.opening import Opened
 
 ANSWER_S: Final = 0.05
 LOST: Final = "lost"
@@ -61,12 +64,12 @@ class SlowProvider:
         return
 
 
-async def open_slow_provider(settings: Settings, clock: Clock) -> port.Provider:
-    """In place of the one that the settings name."""
-    return SlowProvider()
+async def open_slow_providers(settings: Settings, clock: Clock) -> dict[ProviderName, Opened]:
+    """In place of those that the settings name."""
+    return {FIRST_PROVIDER: Opened(tender=TenderKind.CARD, provider=SlowProvider())}
 
 
 if __name__ == "__main__":
-    # The one seam of the composition root: it calls `open_provider` by this name.
-    vars(box)["open_provider"] = open_slow_provider
+    # The one seam of the composition root: it calls `open_providers` by this name.
+    vars(box)["open_providers"] = open_slow_providers
     sys.exit(main())

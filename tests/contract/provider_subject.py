@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from appliance.model.limits import DAY_MS
-from appliance.ports.provider import Provider
+from appliance.ports.provider import Authorise, Provider
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import FakeProvider, Switch
 from tests.stripe_twin import TwinProcess
@@ -24,6 +24,16 @@ class Subject(Protocol):
     """A provider, a way to break it, and the money oracle."""
 
     provider: Provider
+    holds: bool
+    remembers_declines: bool
+
+    async def ready(self, operation: Authorise) -> Authorise:
+        """`operation` as it can be asked: where customers agree first, one did."""
+        ...
+
+    def code_of(self, code: str) -> str:
+        """What the provider calls a decline."""
+        ...
 
     async def strike(self, switch: Switch) -> None: ...
     async def kept_minor(self) -> int: ...
@@ -31,7 +41,20 @@ class Subject(Protocol):
     async def lapse(self) -> None: ...
 
 
-class FakeSubject:
+class Direct:
+    """Takes money without asking anybody first."""
+
+    holds = True
+    remembers_declines = True
+
+    async def ready(self, operation: Authorise) -> Authorise:
+        return operation
+
+    def code_of(self, code: str) -> str:
+        return code
+
+
+class FakeSubject(Direct):
     def __init__(self) -> None:
         self.fake = FakeProvider(clock=FakeClock())
         self.provider: Provider = self.fake
@@ -49,7 +72,7 @@ class FakeSubject:
         self.fake.lapse()
 
 
-class StripeSubject:
+class StripeSubject(Direct):
     def __init__(self, twin: TwinProcess, provider: Provider) -> None:
         self.twin = twin
         self.provider = provider

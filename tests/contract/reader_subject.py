@@ -24,6 +24,7 @@ from appliance.ports.provider import (
 from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
 from provisioning.sandbox.stripe_twin_readers import CARDS
 from provisioning.sandbox.stripe_twin_routes import run_due
+from tests.contract.provider_subject import Direct
 from tests.fakes.provider import Switch
 from tests.stripe_twin_here import TwinHere
 
@@ -40,7 +41,7 @@ FAULTS: Final[dict[Switch, list[tuple[FaultName, str, str, int]]]] = {
 }
 
 
-class ReaderSubject:
+class ReaderSubject(Direct):
     """The card that an operation names is the card that the customer shows."""
 
     def __init__(self, twin: TwinHere, inner: StripeProvider, reader: str) -> None:

@@ -1,5 +1,5 @@
-"""What every provider promises, held against the fake and against the real SDK with the Stripe twin: a card that the
-provider knows, and a card that a customer shows to a reader.
+"""What every provider promises, held against the fake, against the real SDK with the Stripe twin (a card that the
+provider knows, and a card that a customer shows to a reader), and against the PayPal twin.
 
 The oracle is what the other side really charged, never what our side was told.
 """
@@ -31,17 +31,19 @@ from appliance.ports.provider import (
     Refused,
     Unknown,
 )
+from tests.contract.paypal_subject import PayPalSubject
 from tests.contract.provider_subject import FakeSubject, StripeSubject, Subject
 from tests.contract.reader_subject import ReaderSubject
-from tests.fakes.clock import START_MS, SkippingClock
+from tests.fakes.clock import START_MS, FakeClock, SkippingClock
 from tests.fakes.provider import Switch
+from tests.paypal_twin_here import PayPalHere
 from tests.stripe_twin import TwinProcess
 from tests.stripe_twin_here import TwinHere
 
 SINCE_MS = START_MS - 3_600_000
 
 
-@pytest.fixture(params=["fake", "stripe", "reader"])
+@pytest.fixture(params=["fake", "stripe", "reader", "paypal"])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     if request.param == "fake":
         yield FakeSubject()
@@ -50,10 +52,22 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         async with TwinHere(SkippingClock()) as here:
             yield ReaderSubject(here, await here.provider(), await here.reader())
         return
+    if request.param == "paypal":
+        async with PayPalHere(FakeClock()) as there:
+            yield PayPalSubject(there, there.provider())
+        return
     async with TwinProcess(tmp_path) as twin:
         provider = await twin.provider()
         yield StripeSubject(twin, provider)
         await provider.close()
+
+
+@pytest.fixture
+def holding(subject: Subject) -> Subject:
+    """A provider that can have money held."""
+    if not subject.holds:
+        pytest.skip("this provider takes money at once or not at all")
+    return subject
 
 
 _numbers = itertools.count(1)
@@ -120,7 +134,7 @@ async def charge(subject: Subject, operation: Authorise) -> ProviderReference:
 
 
 async def test_a_good_card_is_charged_once_with_the_amount_asked(subject: Subject) -> None:
-    operation = authorisation(1250)
+    operation = await subject.ready(authorisation(1250))
     answer = await subject.provider.authorise(operation)
     assert isinstance(answer, Confirmed)
     assert answer.amount == operation.amount
@@ -136,34 +150,32 @@ async def test_a_good_card_is_charged_once_with_the_amount_asked(subject: Subjec
     ],
 )
 async def test_a_typed_decline_is_declined_and_charges_nothing(subject: Subject, source: str, code: str) -> None:
-    operation = authorisation(source=source)
+    operation = await subject.ready(authorisation(source=source))
     answer = await subject.provider.authorise(operation)
     assert isinstance(answer, Declined)
-    assert answer.code == code
+    assert answer.code == subject.code_of(code)
     assert await subject.provider.authorise(operation) == answer
     assert await subject.kept_minor() == 0
     found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    if not subject.remembers_declines:
+        assert isinstance(found, Absent)
+        return
     assert isinstance(found, Found)
     assert isinstance(found.answer, Declined)
     assert found.answer.code == code
 
 
 async def test_the_same_key_with_the_same_bytes_is_one_charge(subject: Subject) -> None:
-    operation = authorisation()
+    operation = await subject.ready(authorisation())
     first = await subject.provider.authorise(operation)
     assert await subject.provider.authorise(operation) == first
     assert await subject.kept_minor() == 1250
 
 
 async def test_the_same_key_with_other_bytes_charges_nothing_more_and_is_never_called_failed(subject: Subject) -> None:
-    operation = authorisation(1250)
+    operation = await subject.ready(authorisation(1250))
     await charge(subject, operation)
-    other = Authorise(
-        provider_key=operation.provider_key,
-        reference=operation.reference,
-        amount=Money(9900, "EUR"),
-        source=operation.source,
-    )
+    other = await subject.ready(replace(operation, amount=Money(9900, "EUR")))
     assert await subject.provider.authorise(other) == Unknown(reason="key_reused")
     assert await subject.kept_minor() == 1250
 
@@ -172,7 +184,7 @@ async def test_the_same_key_with_other_bytes_charges_nothing_more_and_is_never_c
 async def test_a_lost_answer_is_unknown_and_reading_tells_the_truth(
     subject: Subject, switch: Switch, kept_minor: int
 ) -> None:
-    operation = authorisation()
+    operation = await subject.ready(authorisation())
     await subject.strike(switch)
     assert isinstance(await subject.provider.authorise(operation), Unknown)
     assert await subject.kept_minor() == kept_minor
@@ -189,7 +201,7 @@ async def test_a_lost_answer_is_unknown_and_reading_tells_the_truth(
 async def test_the_callers_deadline_ends_a_hang_and_reading_tells_the_truth(
     subject: Subject, switch: Switch, kept_minor: int
 ) -> None:
-    operation = authorisation()
+    operation = await subject.ready(authorisation())
     await subject.strike(switch)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
@@ -200,16 +212,17 @@ async def test_the_callers_deadline_ends_a_hang_and_reading_tells_the_truth(
 
 
 async def test_cancellation_is_passed_on_at_once(subject: Subject) -> None:
+    operation = await subject.ready(authorisation())
     await subject.strike(Switch.HANG_BEFORE)
     async with asyncio.TaskGroup() as group:
-        asking = group.create_task(subject.provider.authorise(authorisation()))
+        asking = group.create_task(subject.provider.authorise(operation))
         await asyncio.sleep(0)
         asking.cancel()
     assert asking.cancelled()
 
 
 async def test_an_answer_about_another_amount_is_unknown(subject: Subject) -> None:
-    operation = authorisation()
+    operation = await subject.ready(authorisation())
     await subject.strike(Switch.LIE)
     answer = await subject.provider.authorise(operation)
     assert answer == Unknown(reason="amount_differs")
@@ -218,7 +231,7 @@ async def test_an_answer_about_another_amount_is_unknown(subject: Subject) -> No
 
 
 async def test_refunds_never_exceed_what_is_left(subject: Subject) -> None:
-    of = await charge(subject, authorisation(1000))
+    of = await charge(subject, await subject.ready(authorisation(1000)))
     first = refund_of(of, 700)
     answer = await subject.provider.refund(first)
     assert isinstance(answer, Confirmed)
@@ -235,7 +248,7 @@ async def test_refunds_never_exceed_what_is_left(subject: Subject) -> None:
 async def test_a_lost_refund_is_unknown_and_reading_tells_the_truth(
     subject: Subject, switch: Switch, kept_minor: int
 ) -> None:
-    operation = refund_of(await charge(subject, authorisation(1000)), 1000)
+    operation = refund_of(await charge(subject, await subject.ready(authorisation(1000))), 1000)
     await subject.strike(switch)
     assert isinstance(await subject.provider.refund(operation), Unknown)
     assert await subject.kept_minor() == kept_minor
@@ -248,107 +261,108 @@ async def test_a_refund_of_an_unknown_payment_is_refused(subject: Subject) -> No
     assert isinstance(answer, Refused)
 
 
-async def test_a_captured_payment_is_not_cancelled(subject: Subject) -> None:
-    paid = authorisation()
-    of = await charge(subject, paid)
+async def test_a_captured_payment_is_not_cancelled(holding: Subject) -> None:
+    paid = await holding.ready(authorisation())
+    of = await charge(holding, paid)
     operation = cancel_of(paid, of)
-    answer = await subject.provider.cancel(operation)
+    answer = await holding.provider.cancel(operation)
     assert isinstance(answer, Refused)
     assert answer.code == "payment_already_captured"
-    assert await subject.kept_minor() == 1250
-    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    assert await holding.kept_minor() == 1250
+    found = await holding.provider.find(operation, since_ms=SINCE_MS)
     assert isinstance(found, Found)
     assert isinstance(found.answer, Declined)
 
 
-async def test_what_is_held_is_found_and_takes_no_money_until_it_is_captured(subject: Subject) -> None:
+async def test_what_is_held_is_found_and_takes_no_money_until_it_is_captured(holding: Subject) -> None:
     operation = reservation()
-    of = await charge(subject, operation)
-    assert await subject.kept_minor() == 0
-    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    of = await charge(holding, operation)
+    assert await holding.kept_minor() == 0
+    found = await holding.provider.find(operation, since_ms=SINCE_MS)
     assert isinstance(found, Found)
     assert isinstance(found.answer, Confirmed)
-    assert isinstance(await subject.provider.refund(refund_of(of, 1)), Refused)
+    assert isinstance(await holding.provider.refund(refund_of(of, 1)), Refused)
     captured = capture_of(operation, of, 800)
-    assert isinstance(await subject.provider.find(captured, since_ms=SINCE_MS), Absent)
-    answer = await subject.provider.capture(captured)
+    assert isinstance(await holding.provider.find(captured, since_ms=SINCE_MS), Absent)
+    answer = await holding.provider.capture(captured)
     assert isinstance(answer, Confirmed)
     assert answer.amount == captured.amount
-    assert await subject.kept_minor() == 800
-    assert isinstance(await subject.provider.refund(refund_of(of, 801)), Refused)
+    assert await holding.kept_minor() == 800
+    assert isinstance(await holding.provider.refund(refund_of(of, 801)), Refused)
 
 
-async def test_a_second_capture_finds_the_first_one_and_never_takes_more(subject: Subject) -> None:
+async def test_a_second_capture_finds_the_first_one_and_never_takes_more(holding: Subject) -> None:
     held = reservation()
-    of = await charge(subject, held)
-    await subject.provider.capture(capture_of(held, of, 800))
-    assert isinstance(await subject.provider.capture(capture_of(held, of, 800)), Confirmed)
-    assert not isinstance(await subject.provider.capture(capture_of(held, of, 900)), Confirmed | Declined)
-    assert await subject.kept_minor() == 800
+    of = await charge(holding, held)
+    await holding.provider.capture(capture_of(held, of, 800))
+    assert isinstance(await holding.provider.capture(capture_of(held, of, 800)), Confirmed)
+    assert not isinstance(await holding.provider.capture(capture_of(held, of, 900)), Confirmed | Declined)
+    assert await holding.kept_minor() == 800
 
 
 @pytest.mark.parametrize(("switch", "kept_minor"), [(Switch.FAIL_BEFORE, 0), (Switch.FAIL_AFTER, 800)])
 async def test_a_lost_capture_is_unknown_and_reading_tells_the_truth(
-    subject: Subject, switch: Switch, kept_minor: int
+    holding: Subject, switch: Switch, kept_minor: int
 ) -> None:
     held = reservation()
-    operation = capture_of(held, await charge(subject, held), 800)
-    await subject.strike(switch)
-    assert isinstance(await subject.provider.capture(operation), Unknown)
-    assert await subject.kept_minor() == kept_minor
-    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    operation = capture_of(held, await charge(holding, held), 800)
+    await holding.strike(switch)
+    assert isinstance(await holding.provider.capture(operation), Unknown)
+    assert await holding.kept_minor() == kept_minor
+    found = await holding.provider.find(operation, since_ms=SINCE_MS)
     assert isinstance(found, Found if kept_minor else Absent)
 
 
 @pytest.mark.parametrize("switch", [Switch.FAIL_BEFORE, Switch.FAIL_AFTER])
-async def test_what_is_held_is_given_up_once_and_cannot_be_captured_then(subject: Subject, switch: Switch) -> None:
+async def test_what_is_held_is_given_up_once_and_cannot_be_captured_then(holding: Subject, switch: Switch) -> None:
     held = reservation()
-    of = await charge(subject, held)
+    of = await charge(holding, held)
     operation = cancel_of(held, of)
-    assert isinstance(await subject.provider.find(operation, since_ms=SINCE_MS), Absent)
-    await subject.strike(switch)
-    assert isinstance(await subject.provider.cancel(operation), Unknown)
-    found = await subject.provider.find(operation, since_ms=SINCE_MS)
+    assert isinstance(await holding.provider.find(operation, since_ms=SINCE_MS), Absent)
+    await holding.strike(switch)
+    assert isinstance(await holding.provider.cancel(operation), Unknown)
+    found = await holding.provider.find(operation, since_ms=SINCE_MS)
     assert isinstance(found, Absent if switch is Switch.FAIL_BEFORE else Found)
-    assert isinstance(await subject.provider.cancel(cancel_of(held, of)), Confirmed)
-    late = await subject.provider.capture(capture_of(held, of, 1000))
+    assert isinstance(await holding.provider.cancel(cancel_of(held, of)), Confirmed)
+    late = await holding.provider.capture(capture_of(held, of, 1000))
     assert isinstance(late, Declined)
     assert late.code == "payment_canceled"
-    assert await subject.kept_minor() == 0
+    assert await holding.kept_minor() == 0
 
 
 async def test_an_authorisation_that_expired_is_declined_to_a_capture_and_confirmed_to_a_cancel(
-    subject: Subject,
+    holding: Subject,
 ) -> None:
     held = reservation()
-    of = await charge(subject, held)
-    await subject.lapse()
-    assert isinstance(await subject.provider.capture(capture_of(held, of, 1000)), Declined)
-    assert isinstance(await subject.provider.cancel(cancel_of(held, of)), Confirmed)
-    assert await subject.kept_minor() == 0
+    of = await charge(holding, held)
+    await holding.lapse()
+    assert isinstance(await holding.provider.capture(capture_of(held, of, 1000)), Declined)
+    assert isinstance(await holding.provider.cancel(cancel_of(held, of)), Confirmed)
+    assert await holding.kept_minor() == 0
 
 
 @pytest.mark.parametrize(("switch", "why"), [(Switch.LIE, "amount_differs"), (Switch.OTHER, "payment_differs")])
 @pytest.mark.parametrize("kind", ["capture", "cancel"])
 async def test_a_capture_or_cancel_is_believed_only_of_its_own_payment_and_amount(
-    subject: Subject, kind: str, switch: Switch, why: str
+    holding: Subject, kind: str, switch: Switch, why: str
 ) -> None:
     held = reservation()
-    of = await charge(subject, held)
+    of = await charge(holding, held)
     capture, cancel = capture_of(held, of, 1000), cancel_of(held, of)
-    await subject.strike(switch)
-    asked = subject.provider.capture(capture) if kind == "capture" else subject.provider.cancel(cancel)
+    await holding.strike(switch)
+    asked = holding.provider.capture(capture) if kind == "capture" else holding.provider.cancel(cancel)
     assert await asked == Unknown(reason=why)
-    found = await subject.provider.find(capture if kind == "capture" else cancel, since_ms=SINCE_MS)
+    found = await holding.provider.find(capture if kind == "capture" else cancel, since_ms=SINCE_MS)
     assert isinstance(found, Found)
     assert isinstance(found.answer, Confirmed)
 
 
 async def test_what_was_never_asked_is_absent(subject: Subject) -> None:
-    await charge(subject, authorisation())
-    assert isinstance(await subject.provider.find(authorisation(), since_ms=SINCE_MS), Absent)
+    await charge(subject, await subject.ready(authorisation()))
+    assert isinstance(await subject.provider.find(await subject.ready(authorisation()), since_ms=SINCE_MS), Absent)
 
 
 async def test_no_connection_is_known_not_to_have_been_sent(subject: Subject) -> None:
+    operation = await subject.ready(authorisation())
     await subject.cut_line()
-    assert await subject.provider.authorise(authorisation()) == NotSent(reason="connection_failed")
+    assert await subject.provider.authorise(operation) == NotSent(reason="connection_failed")

@@ -7,7 +7,8 @@ it forks runs `appliance.__main__.main` on the real wiring. Production code has 
 ledger, provider and middleware below.
 
 Points are `before KIND` and `after KIND` (the append of an entry of that kind), `before ask` and `after ask` (the
-provider), `signed` (a receipt's head) and `answer VERB` (a request is done, its answer not sent).
+provider), `before offer` and `after offer`, `signed` (a receipt's head) and `answer VERB` (a request is done, its
+answer not sent).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +31,7 @@ from aiohttp.typedefs import Handler, Middleware
 from appliance import __main__ as process
 from appliance.adapters.hsm_link import HsmLink, HsmState
 from appliance.adapters.hsm_signer import EnvelopedSigner
+from appliance.adapters.paypal import PayPalProvider
 from appliance.api.middleware import make_middleware
 from appliance.config.schema import Settings
 from appliance.crypto.signing_key import SigningKey, ed25519_from_seed, ml_dsa_87_from_seed
@@ -38,7 +42,7 @@ from appliance.ledger.head import LogSigners
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.receipt import ReceiptBundle
 from appliance.model.errors import Rejected
-from appliance.model.ids import ProviderKey, ProviderReference
+from appliance.model.ids import ProviderKey, ProviderName, ProviderReference
 from appliance.payment.resolve import Resolver
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
@@ -51,9 +55,13 @@ SETTLE_MS = 1_000
 PR_SET_PDEATHSIG = 1
 
 
+_passed: Counter[str] = Counter()
+
+
 def die_at(point: str) -> None:
-    """The power goes here, if this is the place that the environment names."""
-    if os.environ.get("DIE_AT") == point:
+    """The power goes here, if this is the place that the environment names, the first time or the Nth: `PLACE N`."""
+    _passed[point] += 1
+    if os.environ.get("DIE_AT") in ((point, f"{point} 1") if _passed[point] == 1 else (f"{point} {_passed[point]}",)):
         Path(os.environ["DIED_FILE"]).write_text(point)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -118,6 +126,31 @@ class DyingProvider:
     async def close(self) -> None:
         await self._inner.close()
 
+    @property
+    def customer_ms(self) -> int:
+        return self._offers.customer_ms
+
+    async def offer(self, operation: port.Offer) -> port.Offered | port.Refused | port.NotSent | port.Unknown:
+        die_at("before offer")
+        made = await self._offers.offer(operation)
+        die_at("after offer")
+        return made
+
+    async def await_customer(
+        self, operation: port.Offer, of: ProviderReference
+    ) -> port.Confirmed | port.Declined | port.Unknown:
+        return await self._offers.await_customer(operation, of)
+
+    async def look_at_offer(
+        self, operation: port.Offer, of: ProviderReference
+    ) -> port.Confirmed | port.Declined | port.Unknown:
+        return await self._offers.look_at_offer(operation, of)
+
+    @property
+    def _offers(self) -> port.Offers:
+        assert isinstance(self._inner, PayPalProvider)
+        return self._inner
+
     async def _ask(self, ask: Callable[[], Awaitable[port.Answer]]) -> port.Answer:
         die_at("before ask")
         answer = await ask()
@@ -181,21 +214,27 @@ def dying_middleware(**parts: Any) -> Middleware:
 
 def install() -> None:
     """Put the wrapped parts into the composition root."""
-    open_provider: Callable[[Settings, Clock], Awaitable[port.Provider | None]] = vars(wiring)["open_provider"]
+    open_providers: Callable[[Settings, Clock], Awaitable[dict[ProviderName, opening.Opened]]]
+    open_providers = vars(wiring)["open_providers"]
 
-    async def open_dying_provider(settings: Settings, clock: Clock) -> port.Provider | None:
-        inner = await open_provider(settings, clock)
-        return None if inner is None else DyingProvider(inner)
+    async def open_dying_providers(settings: Settings, clock: Clock) -> dict[ProviderName, opening.Opened]:
+        opened = await open_providers(settings, clock)
+        return {name: _dying(each) for name, each in opened.items()}
 
     parts = {
         "Resolver": QuickResolver,
-        "open_provider": open_dying_provider,
+        "open_providers": open_dying_providers,
         "make_middleware": dying_middleware,
     }
     if os.environ.get("DEVICES") != "real":
         parts["open_trust"] = software_trust
     vars(wiring).update(parts)
     vars(opening)["Ledger"] = DyingLedger
+
+
+def _dying(opened: opening.Opened) -> opening.Opened:
+    provider = DyingProvider(opened.provider)
+    return replace(opened, provider=provider, offers=None if opened.offers is None else provider)
 
 
 def nursery() -> None:

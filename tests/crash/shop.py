@@ -78,10 +78,10 @@ class Nursery:
 
 
 class Twin:
-    """The Stripe twin in real time, and what it knows about money."""
+    """A twin in real time, and what it knows about money."""
 
-    def __init__(self, folder: Path) -> None:
-        self._process = TwinProcess(folder)
+    def __init__(self, folder: Path, module: str = "provisioning.sandbox.stripe_twin") -> None:
+        self._process = TwinProcess(folder, module)
         self._process.start()
 
     @property

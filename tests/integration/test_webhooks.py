@@ -28,7 +28,7 @@ from appliance.model.errors import Unavailable
 from appliance.model.ids import ProviderReference
 from appliance.model.limits import HOUR_MS, WEBHOOK_BYTES_MAX, WEBHOOKS_WAITING_MAX
 from appliance.model.money import Money
-from appliance.model.operation import Operation
+from appliance.model.operation import FIRST_PROVIDER, Operation
 from appliance.payment.webhooks import Webhooks
 from appliance.ports.provider import Absent, Confirmed, Declined, Found, Unknown
 from appliance.runtime.log import Log
@@ -112,6 +112,7 @@ async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
         webhooks = Webhooks(
             reader=StripeWebhooks(secret=Secret(SECRET.encode()), is_live=False, clock=shop.clock),
             log_origin=shop.audience,
+            provider=FIRST_PROVIDER,
             hurry=hurry,
             find=find,
             resolver=shop.resolver,
@@ -121,7 +122,7 @@ async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
             count=counted.append,
         )
         failures = Failures(clock=shop.clock, log=log, metrics=metrics, on_corrupt=lambda _why: None)
-        door = WebhookDoor(webhooks=webhooks, clock=shop.clock)
+        door = WebhookDoor(provider=FIRST_PROVIDER, webhooks=webhooks, clock=shop.clock)
         runner = web.AppRunner(door.application(make_middleware(failures=failures, metrics=metrics)))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -40,8 +40,11 @@ from appliance.ledger.wal import WalKeeper
 from appliance.ledger.writer import Settled, Writer
 from appliance.model.errors import TillstoneError, Unavailable
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
+from appliance.model.operation import FIRST_PROVIDER
+from appliance.model.sale import TenderKind
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
+from appliance.payment.providers import Providers, SetUp
 from appliance.payment.readers import Readers
 from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
@@ -280,7 +283,7 @@ class WorldBox:
         rules = ShopRules(currency=CURRENCY, cash_rounding_minor=CASH_ROUNDING_MINOR, amount_minor_max=10**9)
         operations = Operations(
             ledger=ledger,
-            provider=self.provider,
+            providers=Providers({FIRST_PROVIDER: _cards(self.provider)}),
             supervisor=supervisor,
             clock=clock,
             log=self.log,
@@ -288,7 +291,6 @@ class WorldBox:
             log_origin=AUDIENCE,
             source_default="pm_card_visa",
             readers=Readers(bound={}, is_reader=lambda _: False, is_default=False),
-            admit=lambda: None,
             capture_window_ms=CAPTURE_WINDOW_MS,
         )
         screener = await _screener(ledger, clock)
@@ -362,3 +364,7 @@ async def _screener(ledger: Ledger, clock: WorldClock) -> Screener:
     )
     await screener.load(MODEL)
     return screener
+
+
+def _cards(provider: Provider) -> SetUp:
+    return SetUp(tender=TenderKind.CARD, provider=provider, admit=lambda: None)

@@ -20,9 +20,10 @@ from appliance.identity.signed import Encoding, decode_signed
 from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
-from appliance.model.ids import KeyId, TerminalId
+from appliance.model.ids import KeyId, TerminalId, request_key
 from appliance.model.invariants import present
 from appliance.model.limits import EVENT_STREAMS_MAX, REQUEST_BYTES_MAX
+from appliance.payment.shown import CUSTOMER_ASKED, Shown
 from appliance.payment.story import events_after
 from appliance.runtime.metrics import Metrics
 from appliance.wire.answers import Event
@@ -37,11 +38,14 @@ _AFTER: Final = re.compile(r"\A(?:-1|[0-9]{1,18})\Z")
 class EventDoor:
     """Open streams, counted and bounded."""
 
-    def __init__(self, *, ledger: Ledger, authenticate: Authenticate, terminals: Terminals, metrics: Metrics) -> None:
+    def __init__(
+        self, *, ledger: Ledger, authenticate: Authenticate, terminals: Terminals, metrics: Metrics, shown: Shown
+    ) -> None:
         self._ledger = ledger
         self._authenticate = authenticate
         self._terminals = terminals
         self._metrics = metrics
+        self._shown = shown
         self._streams: dict[asyncio.Task[object], KeyId] = {}
         terminals.watch(self._end_revoked)
 
@@ -92,13 +96,19 @@ class EventDoor:
         while True:
             events, after = await events_after(self._ledger, terminal, after)
             if events:
-                await response.write(_lines(events))
+                await response.write(_lines([self._with_address(event) for event in events]))
                 continue
             try:
                 async with asyncio.timeout(KEEP_ALIVE_S):
                     await self._ledger.wait_beyond(after + 1)
             except TimeoutError:
                 await response.write(b": still here\n\n")
+
+    def _with_address(self, event: Event) -> Event:
+        """What the customer must see rides along as long as somebody waits for it."""
+        if event.code != CUSTOMER_ASKED:
+            return event
+        return msgspec.structs.replace(event, show=self._shown.of(request_key(event.key)))
 
 
 def _lines(events: Sequence[Event]) -> bytes:

@@ -11,7 +11,15 @@ from appliance.config.describe import describe
 from appliance.config.load import SettingsInvalid, load, read_secret
 from appliance.model.errors import Unavailable
 
-SECRET_NAMES = ("pos-key.pem", "hsm-pin", "stripe-key", "bitcoin-credential", "anchor.key", "stripe-webhook-secret")
+SECRET_NAMES = (
+    "pos-key.pem",
+    "hsm-pin",
+    "stripe-key",
+    "bitcoin-credential",
+    "anchor.key",
+    "stripe-webhook-secret",
+    "paypal-secret",
+)
 
 
 def write(folder: Path, text: str) -> Path:

@@ -27,12 +27,15 @@ from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.projection import tables_digest
 from appliance.ledger.rebuild import rebuild
-from appliance.model.ids import TerminalId, new_request_key
+from appliance.model.ids import ProviderName, TerminalId, new_request_key
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
+from appliance.model.operation import FIRST_PROVIDER
+from appliance.model.sale import TenderKind
 from appliance.model.shop_day import ShopCalendar
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
+from appliance.payment.providers import Providers, SetUp
 from appliance.payment.readers import Readers
 from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
@@ -54,6 +57,7 @@ from appliance.wiring.payments import make_give_back, payment_pipeline
 from appliance.wiring.projections import projections
 from provisioning.terminal.signing import sign_cose
 from tests.fakes.clock import FakeClock
+from tests.fakes.offers import FakeOffers
 from tests.fakes.provider import FakeProvider
 from tests.unit.ledger.shop import genesis, open_ledger, running
 
@@ -75,6 +79,9 @@ class BlindWatermark:
     async def show(self, head: HeadBody) -> int:
         """Nobody is asked to."""
         raise AssertionError(head)
+
+
+PAYPAL: Final = ProviderName("paypal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +149,13 @@ class Shop:
         return await self.ledger.read(lambda connection: connection.execute(statement).fetchall())
 
 
+def _providers(cards: Provider, admit: Callable[[], None], offers: FakeOffers | None) -> Providers:
+    set_up = {FIRST_PROVIDER: SetUp(tender=TenderKind.CARD, provider=cards, admit=admit)}
+    if offers is not None:
+        set_up[PAYPAL] = SetUp(tender=TenderKind.PAYPAL, provider=offers, offers=offers, admit=lambda: None)
+    return Providers(set_up)
+
+
 @asynccontextmanager
 async def open_shop(
     folder: Path,
@@ -150,8 +164,9 @@ async def open_shop(
     cash_step_minor: int = 1,
     asked: Provider | None = None,
     screening: Screening | None = None,
+    offers: FakeOffers | None = None,
 ) -> AsyncIterator[Shop]:
-    """A box with one paired terminal, `till-1`; `asked` is a provider in the place of the fake."""
+    """A box with one paired terminal, `till-1`; `asked` stands in the place of the fake, `offers` takes PayPal."""
     clock = clock or FakeClock()
     log = _quiet(clock)
     provider = FakeProvider(clock=clock)
@@ -161,7 +176,8 @@ async def open_shop(
         stages = Stages(tracer=open_tracer(None, service="test"), metrics=Metrics())
         terminals = Terminals(ledger=ledger, clock=clock)
         authenticate = _authenticate(terminals, clock, audience, ledger)
-        operations = _operations(ledger, provider, asked, supervisor, clock, stages)
+        providers = _providers(provider if asked is None else asked, provider.admit, offers)
+        operations = _operations(ledger, providers, supervisor, clock, stages)
         rules = ShopRules(currency="EUR", cash_rounding_minor=cash_step_minor, amount_minor_max=10**9)
         quarantine = Quarantine()
         admission = _admission(quarantine, ledger)
@@ -236,15 +252,14 @@ async def _screener(ledger: Ledger, clock: FakeClock, settings: Screening | None
 
 def _operations(
     ledger: Ledger,
-    provider: FakeProvider,
-    asked: Provider | None,
+    providers: Providers,
     supervisor: Supervisor,
     clock: FakeClock,
     stages: Stages,
 ) -> Operations:
     return Operations(
         ledger=ledger,
-        provider=provider if asked is None else asked,
+        providers=providers,
         supervisor=supervisor,
         clock=clock,
         log=_quiet(clock),
@@ -252,7 +267,6 @@ def _operations(
         log_origin=genesis().read().origin,
         source_default="pm_card_visa",
         readers=_readers(),
-        admit=provider.admit,
         capture_window_ms=CAPTURE_WINDOW_MS,
     )
 

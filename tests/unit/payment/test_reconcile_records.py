@@ -52,6 +52,7 @@ def attempt(connection: sqlite3.Connection, name: str, kind: str, state: str) ->
         "prepared_ms": 1,
         "intent": 1,
         "held": 0,
+        "provider": "stripe",
     }
     names, marks = ", ".join(row), ", ".join("?" * len(row))
     connection.execute(f"INSERT INTO operations ({names}) VALUES ({marks})", tuple(row.values()))

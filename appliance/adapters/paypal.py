@@ -1,0 +1,349 @@
+"""PayPal, Orders v2, in our own words: the customer agrees to an order, then its money is taken, once.
+
+What an answer means is `paypal_reply`'s, how it travels `paypal_session`'s. Must never retry, never send what moves
+money without our own key, and never raise for what a network or PayPal did.
+
+An order takes and holds nothing; only our capture of it takes money, and PayPal captures an order once. Orders cannot
+be listed, and the transaction search is late by hours; the order's own name, durable before the capture is
+sent, is what an answer that was lost is looked up by. The order also lists its refunds.
+
+Source: developer.paypal.com/sdk/orders/v2/orders-capture, developer.paypal.com/api/rest/reference/idempotency,
+developer.paypal.com/api/orders/v2/definitions/order_status, developer.paypal.com/checkout/manage-payment (refunds).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from appliance.adapters.paypal_money import value_for_paypal
+from appliance.adapters.paypal_reply import (
+    Expected,
+    Order,
+    Refunded,
+    Reply,
+    failure_answer,
+    order_of,
+    read,
+    refunded_answer,
+    taken_answer,
+    time_ms,
+)
+from appliance.adapters.paypal_session import PayPalSession
+from appliance.model.ids import ProviderKey, ProviderReference
+from appliance.model.limits import PROVIDER_DEADLINE_MS
+from appliance.ports.clock import Clock
+from appliance.ports.provider import (
+    Absent,
+    Answer,
+    Authorise,
+    Cancel,
+    Capture,
+    Confirmed,
+    Declined,
+    Found,
+    NotSent,
+    Offer,
+    Offered,
+    Operation,
+    Reference,
+    Refund,
+    Refused,
+    Unknown,
+)
+from appliance.runtime.nap import nap
+
+_ORDERS: Final = "/v2/checkout/orders"
+_CUSTOM_ID_MAX: Final = 127  # api/orders/v2: purchase_units[].custom_id
+_REFERENCE: Final = re.compile(r"\A[0-9A-Z]{1,36}\Z")  # it becomes part of a path
+_ASK_S_MAX: Final = 10.0
+_PAUSE_FIRST_MS: Final = 1_000
+_PAUSE_MAX_MS: Final = 4_000
+_HOLDS_NOTHING: Final = Refused(code="holds_nothing", detail="money at PayPal is taken at once or not at all")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Waiting:
+    reference: ProviderReference
+    is_given_up: bool = False
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class PayPalProvider:
+    """Satisfies both protocols of `ports/provider.py` on one PayPal account."""
+
+    def __init__(self, *, session: PayPalSession, clock: Clock, jitter: random.Random, customer_wait_ms: int) -> None:
+        self._session = session
+        self._clock = clock
+        self._jitter = jitter
+        self._wait_ms = customer_wait_ms
+        self._waiting: dict[ProviderKey, _Waiting] = {}
+
+    @property
+    def customer_ms(self) -> int:
+        return self._wait_ms
+
+    def patience_ms(self, operation: Operation) -> int:  # noqa: ARG002 - the port's, here always the same
+        return PROVIDER_DEADLINE_MS
+
+    def give_up(self, provider_key: ProviderKey) -> None:
+        waiting = self._waiting.get(provider_key)
+        if waiting is not None:
+            waiting.is_given_up = True
+            waiting.bell.set()
+
+    def hurry(self, reference: ProviderReference) -> bool:
+        waiting = next((each for each in self._waiting.values() if each.reference == reference), None)
+        if waiting is not None:
+            waiting.bell.set()
+        return waiting is not None
+
+    async def offer(self, operation: Offer) -> Offered | Refused | NotSent | Unknown:
+        custom_id, value = _custom_id(operation.reference), value_for_paypal(operation.amount)
+        if isinstance(value, Refused):
+            return value
+        if len(custom_id) > _CUSTOM_ID_MAX:
+            return Refused(code="reference_too_long", detail="the log's name is too long for PayPal's custom_id")
+        unit = {
+            "custom_id": custom_id,
+            # PayPal refuses a second capture under one invoice_id, so this is one more guard against charging twice.
+            "invoice_id": operation.reference.operation_id,
+            "amount": {"currency_code": operation.amount.currency, "value": value},
+        }
+        context = {"user_action": "PAY_NOW", "shipping_preference": "NO_SHIPPING"}
+        body = {
+            "intent": "CAPTURE",
+            "purchase_units": [unit],
+            "payment_source": {"paypal": {"experience_context": context}},
+        }
+        reply = await self._session.ask("POST", _ORDERS, key=operation.provider_key, body=body)
+        if not isinstance(reply, Reply):
+            return reply
+        order = order_of(reply, _expected(operation))
+        if isinstance(order, Order):
+            if not self._is_trusted(order.approval):
+                return Refused(code="approval_missing", detail="the order has no address of PayPal to agree at")
+            return Offered(provider_reference=ProviderReference(order.id), show=order.approval)
+        if isinstance(order, Declined | Confirmed):
+            return Refused(code="offer_declined", detail="PayPal declined the order")
+        return order
+
+    async def await_customer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
+        waiting = self._waiting[operation.provider_key] = _Waiting(reference=of)
+        ends_ms, pause_ms = self._clock.monotonic_ms() + self._wait_ms, _PAUSE_FIRST_MS
+        try:
+            while True:
+                answer = await self._agreed(operation, of)
+                if isinstance(answer, Confirmed | Declined):
+                    return answer
+                if waiting.is_given_up:
+                    return _declined("payment_aborted", of)
+                left_ms = ends_ms - self._clock.monotonic_ms()
+                if left_ms <= 0:
+                    return _declined("customer_timeout", of)
+                pause = self._jitter.randint(pause_ms // 2, pause_ms)
+                await nap(self._clock, min(pause, left_ms), waiting.bell)
+                pause_ms = min(pause_ms * 3 // 2, _PAUSE_MAX_MS)
+        finally:
+            del self._waiting[operation.provider_key]
+
+    async def look_at_offer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
+        return await self._agreed(operation, of, is_left=True)
+
+    async def authorise(self, operation: Authorise) -> Answer:
+        if operation.is_captured_later:
+            return _HOLDS_NOTHING
+        of = operation.of or ""
+        if not _REFERENCE.match(of):
+            return Refused(code="reference_malformed", detail="nothing that the customer agreed to at PayPal")
+        reply = await self._session.ask("POST", f"{_ORDERS}/{of}/capture", key=operation.provider_key, body={})
+        if not isinstance(reply, Reply):
+            return reply
+        expected = _expected(operation)
+        order = order_of(reply, expected)
+        return taken_answer(order, expected) if isinstance(order, Order) else order
+
+    async def capture(self, operation: Capture) -> Answer:  # noqa: ARG002 - nothing is ever held
+        return _HOLDS_NOTHING
+
+    async def cancel(self, operation: Cancel) -> Answer:  # noqa: ARG002 - nothing is ever held
+        return _HOLDS_NOTHING
+
+    async def refund(self, operation: Refund) -> Answer:
+        value = value_for_paypal(operation.amount)
+        if isinstance(value, Refused):
+            return value
+        order = await self._order(operation.of)
+        if not isinstance(order, _Read):
+            # Only reading went wrong: the refund itself was not sent.
+            return NotSent(reason=order.reason) if isinstance(order, Unknown) else order
+        captures = order.order.unit.payments.captures
+        if not captures:
+            return Refused(code="payment_not_captured", detail="the order took no money")
+        body: dict[str, Any] = {
+            "amount": {"currency_code": operation.amount.currency, "value": value},
+            "custom_id": _custom_id(operation.reference),
+            "invoice_id": operation.reference.operation_id,
+        }
+        path = f"/v2/payments/captures/{captures[0].id}/refund"
+        reply = await self._session.ask("POST", path, key=operation.provider_key, body=body)
+        return _refund_answer(reply, operation) if isinstance(reply, Reply) else reply
+
+    async def find(
+        self,
+        operation: Operation,
+        *,
+        since_ms: int,  # noqa: ARG002 - an order has a name, no window in time is listed
+        known: ProviderReference | None = None,
+    ) -> Found | Absent | Unknown:
+        match operation:
+            case Authorise():
+                return await self._find_taken(operation)
+            case Refund() if known is not None:
+                return await self._find_refund(operation, known)
+            case Refund():
+                return await self._find_listed(operation)
+            case _:
+                return Unknown(reason=_HOLDS_NOTHING.code)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _agreed(
+        self, operation: Offer, of: ProviderReference, *, is_left: bool = False
+    ) -> Confirmed | Declined | Unknown:
+        read_order = await self._order(of)
+        if not isinstance(read_order, _Read):
+            return Unknown(reason=_why(read_order), provider_reference=of)
+        order, date_ms = read_order.order, read_order.date_ms
+        unit, made_ms = order.unit, time_ms(order.create_time)
+        if not unit.custom_id.startswith(_expected(operation).custom_prefix):
+            return Unknown(reason="reference_differs", provider_reference=of)
+        if not unit.amount.is_exactly(operation.amount):
+            return Unknown(reason="amount_differs", provider_reference=of)
+        if is_left and made_ms is not None and date_ms > made_ms + self._wait_ms:
+            # Both times are PayPal's. Whoever agreed so long ago has left, and is not charged now.
+            return _declined("customer_timeout", of)
+        match order.status:
+            case "APPROVED":
+                return Confirmed(provider_reference=of, amount=operation.amount, confirmed_ms=date_ms)
+            case "VOIDED":
+                return _declined("offer_voided", of)
+            case "COMPLETED":
+                return Unknown(reason="captured_by_somebody_else", provider_reference=of)
+            case _:
+                return Unknown(reason="customer_asked", provider_reference=of)
+
+    async def _find_taken(self, operation: Authorise) -> Found | Absent | Unknown:
+        if operation.of is None:
+            return Unknown(reason="reference_malformed")
+        read_order = await self._order(operation.of)
+        if not isinstance(read_order, _Read):
+            return Unknown(reason=_why(read_order), provider_reference=operation.of)
+        expected = _expected(operation)
+        order = order_of(read_order.reply, expected)
+        answer = taken_answer(order, expected) if isinstance(order, Order) else order
+        if isinstance(answer, Confirmed | Declined):
+            return Found(answer=answer)
+        if isinstance(answer, Unknown) and answer.reason == "still_untaken":
+            return Absent(as_of_ms=read_order.date_ms)
+        return Unknown(reason=_why(answer), provider_reference=operation.of)
+
+    async def _find_refund(self, operation: Refund, known: ProviderReference) -> Found | Unknown:
+        if not _REFERENCE.match(known):
+            return Unknown(reason="reference_malformed")
+        reply = await self._ask("GET", f"/v2/payments/refunds/{known}")
+        answer = _refund_answer(reply, operation) if isinstance(reply, Reply) else reply
+        if isinstance(answer, Confirmed) or (isinstance(answer, Declined) and answer.provider_reference is not None):
+            return Found(answer=answer)
+        return Unknown(reason=_why(answer), provider_reference=known)
+
+    async def _find_listed(self, operation: Refund) -> Found | Absent | Unknown:
+        read_order = await self._order(operation.of)
+        if not isinstance(read_order, _Read):
+            return Unknown(reason=_why(read_order))
+        custom_id, refunds = _custom_id(operation.reference), read_order.order.unit.payments.refunds
+        ours = [refund for refund in refunds if refund.custom_id == custom_id]
+        if len(ours) > 1:
+            return Unknown(reason="found_more_than_once")
+        if not ours:
+            return Absent(as_of_ms=read_order.date_ms)
+        answer = refunded_answer(ours[0], operation.amount, custom_id)
+        return answer if isinstance(answer, Unknown) else Found(answer=answer)
+
+    async def _order(self, of: ProviderReference) -> _Read | NotSent | Refused | Unknown:
+        """The order `of` as it is now, whatever it says."""
+        if not _REFERENCE.match(of):
+            return Refused(code="reference_malformed", detail="the payment's name is not one that PayPal gives")
+        reply = await self._ask("GET", f"{_ORDERS}/{of}")
+        if not isinstance(reply, Reply):
+            return reply
+        order: Order | None = read(reply.body, Order) if reply.is_success else None
+        if order is not None and reply.date_ms is not None and order.id == of:
+            return _Read(order=order, date_ms=reply.date_ms, reply=reply)
+        answer = Unknown(reason="answer_unreadable") if reply.is_success else failure_answer(reply)
+        return Unknown(reason=answer.code) if isinstance(answer, Declined) else answer
+
+    async def _ask(self, method: str, path: str) -> Reply | NotSent | Refused | Unknown:
+        """One question with a bound of its own: one that hangs must not eat the customer's time."""
+        try:
+            async with asyncio.timeout(_ASK_S_MAX):
+                return await self._session.ask(method, path)
+        except TimeoutError:
+            return Unknown(reason="deadline_passed")
+
+    def _is_trusted(self, address: str) -> bool:
+        """Whether customers may be sent there: to PayPal itself, or to where the twin of a sandbox answers."""
+        parts = urlsplit(address)
+        is_paypal = parts.scheme == "https" and f".{parts.hostname or ''}".endswith(".paypal.com")
+        return is_paypal or address.startswith(f"{self._session.base}/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    order: Order
+    date_ms: int
+    reply: Reply
+
+
+def _expected(operation: Offer | Authorise) -> Expected:
+    reference = operation.reference
+    prefix = f"{reference.log_origin} {reference.payment_key}/"
+    return Expected(money=operation.amount, custom_prefix=prefix)
+
+
+def _custom_id(reference: Reference) -> str:
+    return f"{reference.log_origin} {reference.operation_id}"
+
+
+def _refund_answer(reply: Reply, operation: Refund) -> Answer:
+    if not reply.is_success:
+        return failure_answer(reply)
+    refund: Refunded | None = read(reply.body, Refunded)
+    if refund is None:
+        return Unknown(reason="answer_unreadable")
+    return refunded_answer(refund, operation.amount, _custom_id(operation.reference))
+
+
+def _declined(code: str, of: ProviderReference) -> Declined:
+    messages = {
+        "customer_timeout": "The customer did not agree in time.",
+        "payment_aborted": "The till stopped waiting.",
+        "offer_voided": "PayPal withdrew the order.",
+    }
+    return Declined(code=code, message=messages[code], provider_reference=of)
+
+
+def _why(answer: Answer) -> str:
+    """The stable word for an answer that settles nothing when it was only read."""
+    match answer:
+        case Unknown() | NotSent():
+            return answer.reason
+        case Refused() | Declined():
+            return answer.code
+        case Confirmed():
+            return "confirmed"

@@ -1,0 +1,40 @@
+"""Amounts as PayPal writes them: decimal text with the currency's own number of digits; must never touch a float.
+
+Source: developer.paypal.com/api/rest/reference/currency-codes (which currencies, and which take no decimals).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from appliance.model.money import Money, exponent
+from appliance.ports.provider import Refused
+
+DIGITS: Final = {
+    **dict.fromkeys(("AUD", "BRL", "CAD", "CNY", "CZK", "DKK", "EUR", "HKD", "ILS", "MYR", "MXN", "NZD"), 2),
+    **dict.fromkeys(("NOK", "PHP", "PLN", "GBP", "SGD", "SEK", "CHF", "THB", "USD"), 2),
+    **dict.fromkeys(("HUF", "JPY", "TWD"), 0),
+}
+"""Every currency that PayPal takes, with its digits there; ISO 4217 gives HUF and TWD two."""
+_VALUE: Final = re.compile(r"\A(0|[1-9][0-9]{0,9})(?:\.([0-9]{1,3}))?\Z")
+
+
+def value_for_paypal(money: Money) -> str | Refused:
+    """`money` as PayPal writes it, exactly, or why it cannot."""
+    digits = DIGITS.get(money.currency)
+    if digits is None:
+        return Refused(code="currency_unsupported", detail=f"PayPal does not take {money.currency}")
+    whole, rest = divmod(money.amount_minor, int(10 ** exponent(money.currency)))
+    if digits == 0 and rest:
+        return Refused(code="amount_not_representable", detail=f"PayPal takes {money.currency} without decimals")
+    return f"{whole}.{rest:0{digits}d}" if digits else str(whole)
+
+
+def is_value_of(value: str, money: Money) -> bool:
+    """Whether PayPal's `value` is exactly `money`, however many zeros it has."""
+    parts = _VALUE.match(value)
+    digits = exponent(money.currency)
+    if parts is None or len((parts[2] or "").rstrip("0")) > digits:
+        return False
+    return int(parts[1] + (parts[2] or "").ljust(digits, "0")[:digits]) == money.amount_minor

@@ -1,0 +1,149 @@
+"""How a question travels to PayPal: plain REST with a bearer token, one request at a time, each sent once.
+
+Must never retry, never follow a redirect, and never let aiohttp decide how long to wait.
+
+Rules:
+- The token is fetched before a request leaves, and early enough that it does not expire under way; a request whose
+  token could not be had was provably not sent.
+- Time is the caller's (`asyncio.timeout`); cancellation passes through and leaves the outcome open.
+
+Source: developer.paypal.com/api/rest/authentication, developer.paypal.com/api/rest/requests,
+developer.paypal.com/api/rest/reference/idempotency.
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from appliance.adapters.paypal_reply import Reply, read
+from appliance.config.secret import Secret
+from appliance.model.errors import Rejected
+from appliance.model.limits import MINUTE_MS
+from appliance.ports.clock import Clock
+from appliance.ports.provider import NotSent, Refused, Unknown
+
+CONNECTIONS_MAX: Final = 32
+ANSWER_BYTES_MAX: Final = 1 << 20  # an order with a hundred refunds is about 100 kB
+_EARLY_MS: Final = MINUTE_MS
+_ID: Final = re.compile(r"\A[0-9A-Za-z_-]{8,200}\Z")
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class _Token(msgspec.Struct, frozen=True, kw_only=True):
+    access_token: str
+    expires_in: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayPalSettings:
+    """Where PayPal answers and who we are to it. Attributes: `customer_wait_ms`, how long a customer may take."""
+
+    api_base: str
+    client_id: str
+    client_secret: Secret
+    customer_wait_ms: int
+
+
+class PayPalSession:
+    """One account's connection pool."""
+
+    def __init__(self, *, settings: PayPalSettings, clock: Clock) -> None:
+        """Raises Rejected for a client id that is none, or an address that is neither HTTPS nor this machine."""
+        check_address(settings.api_base)
+        if not _ID.match(settings.client_id):
+            raise Rejected("provider_key_invalid", "PayPal's client id is letters, digits, - and _")
+        self.base = settings.api_base.rstrip("/")
+        self._settings = settings
+        self._clock = clock
+        self._token = ""
+        self._token_ends_ms = 0
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+
+    async def ask(
+        self, method: str, path: str, *, key: str | None = None, body: dict[str, Any] | None = None
+    ) -> Reply | NotSent | Refused | Unknown:
+        """One request, once: a Reply of any status, or what is known when none arrived whole."""
+        refused = await self._renew_token()
+        if refused is not None:
+            return refused
+        headers = {"Authorization": f"Bearer {self._token}", "Prefer": "return=representation"}
+        if key is not None:
+            headers["PayPal-Request-Id"] = key
+        reply = await self._send(method, path, headers, None if body is None else msgspec.json.encode(body))
+        if isinstance(reply, Reply) and reply.status == 401:
+            self._token_ends_ms = 0  # revoked early; the next question fetches a new one
+        return reply
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def _renew_token(self) -> NotSent | Refused | None:
+        if self._clock.monotonic_ms() < self._token_ends_ms:
+            return None
+        pair = f"{self._settings.client_id}:{self._settings.client_secret.reveal_text()}".encode()
+        headers = {
+            "Authorization": f"Basic {base64.b64encode(pair).decode()}",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        asked_ms = self._clock.monotonic_ms()
+        reply = await self._send("POST", "/v1/oauth2/token", headers, b"grant_type=client_credentials")
+        if not isinstance(reply, Reply):
+            return NotSent(reason=reply.reason)
+        if reply.status in (400, 401, 403):
+            return Refused(code="credentials_refused", detail="PayPal refuses this box's client id and secret")
+        token: _Token | None = read(reply.body, _Token) if reply.is_success else None
+        if token is None:
+            return NotSent(reason="token_unavailable")
+        self._token = token.access_token
+        self._token_ends_ms = asked_ms + token.expires_in * 1000 - _EARLY_MS
+        return None
+
+    async def _send(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None
+    ) -> Reply | NotSent | Unknown:
+        if body is not None:
+            headers = {"Content-Type": "application/json", **headers}
+        try:
+            async with self._http.request(
+                method, self.base + path, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                octets = bytearray()
+                async for chunk in answer.content.iter_any():
+                    octets += chunk
+                    if len(octets) > ANSWER_BYTES_MAX:
+                        return Unknown(reason="answer_too_large")
+                return Reply(status=answer.status, body=bytes(octets), date_ms=_date_ms(answer.headers.get("Date")))
+        except aiohttp.ClientConnectorError:
+            return NotSent(reason="connection_failed")  # raised only while connecting: nothing was written
+        except aiohttp.ClientPayloadError:
+            return Unknown(reason="answer_cut_short")
+        except aiohttp.ClientError:
+            return Unknown(reason="connection_lost")
+
+
+def check_address(address: str) -> None:
+    """Raises Rejected `provider_address_insecure`."""
+    parts = urlsplit(address)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise Rejected("provider_address_insecure", "the provider's address must be https, or http on this machine")
+
+
+def _date_ms(header: str | None) -> int | None:
+    if header is None:
+        return None
+    try:
+        return int(email.utils.parsedate_to_datetime(header).timestamp()) * 1000
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,339 @@
+"""A faithful stand-in for PayPal's Orders v2 in its own process, with faults on demand.
+
+    python -m provisioning.sandbox.paypal_twin --port 0 --state FILE --control FILE
+
+It prints one JSON line with the port it took. The state file survives `kill -9`.
+
+Faithful, each line pinned by `tests/integration/test_paypal_twin.py`, which names the page:
+- A bearer token for client id and secret, which expires; a client id that ends in `stranger` opens another account.
+- `PayPal-Request-Id`: a repeated request gets the first result, other parameters are refused, also while the first
+  runs; after 6 hours of the twin's time a key is new again.
+- An order takes nothing until the payer approved it and it is captured, and is captured once; one invoice_id likewise.
+- INSTRUMENT_DECLINED leaves the order approved. Refunds never exceed what is left.
+- Webhooks: a certificate chain, and a signature over a CRC32 of the body only (`paypal_twin_events.py`).
+
+Unfaithful, on purpose: no cards, authorisations, disputes, fees or payer data; orders do not expire; no transaction
+search; refunds succeed at once.
+
+Customers: GET /checkoutnow?token=ORDER is a page with two buttons. What customers do by themselves, and the rest of the
+control door, with `Authorization: Bearer TOKEN`:
+
+    GET  /_twin/charges                 the money oracle
+    POST /_twin/clock                   {"advance_ms"} or {"now_ms"}
+    POST /_twin/faults, /_twin/outage   as at the Stripe twin; DELETE /_twin/faults forgets all
+    POST /_twin/customer                one `Customer`: what payers do from now on
+    POST /_twin/orders/ORDER/agree      {"funding"}: this payer approves now
+    POST /_twin/webhooks                one `Hook`; GET /_twin/root the certificate to trust
+
+Must never listen on anything but 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import email.utils
+import hashlib
+import hmac
+import html
+import json
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from provisioning.sandbox.paypal_twin_api import Answered, PayPalRefusal, agree, charges, route
+from provisioning.sandbox.paypal_twin_events import (
+    CERTIFICATE_PATH,
+    Hook,
+    certificate_pem,
+    deliver_due,
+    root_pem,
+    set_hook,
+)
+from provisioning.sandbox.stripe_twin import poster
+from provisioning.sandbox.stripe_twin_control import ClockMove
+from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript, Outage
+from provisioning.sandbox.stripe_twin_store import Due, SavedAnswer, TwinStore
+
+KEY_AGE_MAX_MS: Final = 6 * 3_600_000
+"""developer.paypal.com/sdk/orders/v2/orders-capture: "The server stores keys for 6 hours"."""
+TOKEN_S: Final = 32_400
+TICK_S: Final = 0.05
+_AGREE: Final = "agree"
+Shape = TypeVar("Shape")
+
+
+class Customer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a payer does by himself with an order, so much later."""
+
+    does: Literal["agree", "wait"] = "wait"
+    funding: Literal["good", "declined", "pending"] = "good"
+    after_ms: int = 0
+
+
+class PayPalTwin:
+    """The HTTP face. Requests are executed one at a time, so money needs no further lock."""
+
+    def __init__(self, *, store: TwinStore, control_token: str) -> None:
+        self._store = store
+        self._stranger = TwinStore(Path(":memory:"), key_age_max_ms=KEY_AGE_MAX_MS)
+        self._control_token = control_token
+        self._keys_in_use: set[tuple[TwinStore, str]] = set()
+        self.faults = FaultScript()
+        self.base = ""
+
+    def application(self) -> web.Application:
+        application = web.Application(middlewares=[self._guard])
+        router = application.router
+        router.add_post("/v1/oauth2/token", self._token)
+        router.add_get(CERTIFICATE_PATH, self._certificate)
+        router.add_get("/checkoutnow", self._page)
+        router.add_post("/checkoutnow", self._button)
+        router.add_get("/_twin/charges", self._charges)
+        router.add_get("/_twin/root", self._root)
+        router.add_post("/_twin/clock", self._clock)
+        router.add_post("/_twin/faults", self._fault)
+        router.add_delete("/_twin/faults", self._heal)
+        router.add_post("/_twin/outage", self._outage)
+        router.add_post("/_twin/customer", self._customer)
+        router.add_post("/_twin/orders/{order}/agree", self._agree)
+        router.add_post("/_twin/webhooks", self._hook)
+        router.add_route("*", "/v2/{rest:.*}", self._serve)
+        return application
+
+    def happen(self) -> None:
+        """Let payers do what they would have done by now."""
+        with self._store.transaction():
+            for due in self._store.take_due(_AGREE):
+                order, funding = due.subject.split()
+                with suppress(PayPalRefusal):
+                    agree(self._store, order, funding)
+
+    def close(self) -> None:
+        self._stranger.close()
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if request.path.startswith("/_twin/") and not hmac.compare_digest(given, self._control_token):
+            return self._respond(401, {"name": "control token expected"})
+        try:
+            return await handler(request)
+        except PayPalRefusal as refusal:
+            return self._respond(refusal.answer.status, refusal.answer.body)
+
+    async def _token(self, request: web.Request) -> web.StreamResponse:
+        fault = self.faults.take(request.method, request.path, self._store.now_ms())
+        if fault is not None:
+            return await self._fail_before(request, fault)
+        basic = request.headers.get("Authorization", "").removeprefix("Basic ")
+        client, _, secret = base64.b64decode(basic).decode().partition(":")
+        if not client or secret.endswith("revoked"):
+            return self._respond(401, {"error": "invalid_client", "error_description": "Client Authentication failed"})
+        token = self._store.new_id("A21")
+        ends_ms = self._store.now_ms() + TOKEN_S * 1000
+        self._store.keep_note(f"token:{token}", {"ends_ms": ends_ms, "is_stranger": client.endswith("stranger")})
+        return self._respond(200, {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_S})
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        self.happen()
+        fault = self.faults.take(request.method, request.path, self._store.now_ms())
+        if fault is not None and fault.fault in BEFORE:
+            return await self._fail_before(request, fault)
+        token = self._store.note(f"token:{request.headers.get('Authorization', '').removeprefix('Bearer ')}")
+        if token is None or token["ends_ms"] <= self._store.now_ms():
+            return self._respond(401, {"name": "AUTHENTICATION_FAILURE", "message": "no valid token"})
+        octets = await request.read()
+        store = self._stranger if token["is_stranger"] else self._store
+        key = request.headers.get("PayPal-Request-Id", "") if request.method == "POST" else ""
+        if key and (store, key) in self._keys_in_use:
+            raise PayPalRefusal("PREVIOUS_REQUEST_IN_PROGRESS")
+        self._keys_in_use.add((store, key))
+        try:
+            if fault is not None and fault.fault == "delay":
+                await asyncio.sleep(fault.delay_ms / 1000)
+            if fault is not None and fault.fault == "hold":
+                await self.faults.hang()
+            answer = self._execute(store, request, octets, key)
+        finally:
+            self._keys_in_use.discard((store, key))
+        return await self._reply(request, answer, fault)
+
+    def _execute(self, store: TwinStore, request: web.Request, octets: bytes, key: str) -> Answered:
+        """Do it, and remember what was done under `key` in the same transaction. A refusal is not remembered."""
+        digest = hashlib.sha256(request.path.encode() + b"\0" + octets).hexdigest()
+        saved = store.saved_answer(key) if key else None
+        if saved is not None and saved.digest != digest:
+            raise PayPalRefusal("DUPLICATE_REQUEST_ID")
+        if saved is not None:
+            return Answered(status=200, body=json.loads(saved.body))
+        with store.transaction():
+            answer = route(store, request.method, request.path, json.loads(octets or b"{}"), self.base)
+            if key:
+                store.save_answer(key, SavedAnswer(digest=digest, status=200, body=json.dumps(answer.body)))
+            if request.method == "POST" and request.path == "/v2/checkout/orders":
+                self._let_customer_act(store, answer.body["id"])
+        return answer
+
+    def _let_customer_act(self, store: TwinStore, order: str) -> None:
+        customer = msgspec.convert(store.note("customer") or {}, Customer)
+        if customer.does == "agree":
+            at_ms = store.now_ms() + customer.after_ms
+            store.schedule(Due(at_ms=at_ms, what=_AGREE, subject=f"{order} {customer.funding}"))
+
+    async def _fail_before(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+        match fault.fault:
+            case "error_then_success":
+                return self._respond(500, {"name": "INTERNAL_SERVER_ERROR"})
+            case "rate_limited":
+                return self._respond(429, {"name": "RATE_LIMIT_REACHED"})
+            case "hang":
+                await self.faults.hang()
+            case _:
+                pass
+        return self._drop(request)
+
+    async def _reply(self, request: web.Request, answer: Answered, fault: Fault | None) -> web.StreamResponse:
+        text = json.dumps(answer.body)
+        match fault.fault if fault is not None else "":
+            case "drop_reply":
+                return self._drop(request)
+            case "hang_after_processing":
+                await self.faults.hang()
+                return self._drop(request)
+            case "error_after_processing":
+                return self._respond(500, {"name": "INTERNAL_SERVER_ERROR"})
+            case "truncated_json":
+                half = text[: len(text) // 2]
+                return web.Response(text=half, headers=self._headers(), content_type="application/json")
+            case "wrong_amount":
+                return self._respond(answer.status, json.loads(text.replace('"value": "', '"value": "1')))
+            case "wrong_account":
+                return self._respond(answer.status, json.loads(text.replace('"custom_id": "', '"custom_id": "other-')))
+            case _:
+                return self._respond(answer.status, answer.body)
+
+    def _respond(self, status: int, body: dict[str, Any]) -> web.Response:
+        return web.json_response(body, status=status, headers=self._headers())
+
+    def _headers(self) -> dict[str, str]:
+        return {"Date": email.utils.formatdate(self._store.now_ms() / 1000, usegmt=True)}
+
+    def _drop(self, request: web.Request) -> web.StreamResponse:
+        """Close the connection; the answer below is never written."""
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=500)
+
+    async def _page(self, request: web.Request) -> web.Response:
+        order = self._store.get("order", request.query.get("token", "")) or {}
+        if not order:
+            return web.Response(status=404, text="There is no such order.")
+        amount = order["purchase_units"][0]["amount"]
+        said = html.escape(f"{amount['value']} {amount['currency_code']}, {order['status'].lower().replace('_', ' ')}")
+        form = "<form method=post><button name=funding value=good>Agree and pay</button>"
+        form += "<button name=funding value=declined>Agree, with an empty account</button></form>"
+        text = f"<!doctype html><title>PayPal twin</title><h1>{said}</h1>{form}<p>No money moves anywhere."
+        return web.Response(text=text, content_type="text/html")
+
+    async def _button(self, request: web.Request) -> web.Response:
+        funding = str((await request.post()).get("funding", "good"))
+        with self._store.transaction():
+            agree(self._store, request.query.get("token", ""), funding)
+        return web.Response(text="Thank you. The till goes on by itself.")
+
+    async def _certificate(self, _request: web.Request) -> web.Response:
+        return web.Response(text=certificate_pem(self._store), content_type="application/x-pem-file")
+
+    async def _root(self, _request: web.Request) -> web.Response:
+        return self._respond(200, {"root": root_pem(self._store)})
+
+    async def _charges(self, _request: web.Request) -> web.Response:
+        self.happen()
+        return self._respond(200, {"charges": charges(self._store)})
+
+    async def _clock(self, request: web.Request) -> web.Response:
+        move = await _read(request, ClockMove)
+        self._store.move_clock(move.advance_ms if move.now_ms is None else move.now_ms - self._store.now_ms())
+        return self._respond(200, {"now_ms": self._store.now_ms()})
+
+    async def _fault(self, request: web.Request) -> web.Response:
+        self.faults.add(await _read(request, Fault))
+        return self._respond(200, {})
+
+    async def _heal(self, _request: web.Request) -> web.Response:
+        self.faults.clear()
+        return self._respond(200, {})
+
+    async def _outage(self, request: web.Request) -> web.Response:
+        self.faults.set_outage(await _read(request, Outage), self._store.now_ms())
+        return self._respond(200, {})
+
+    async def _customer(self, request: web.Request) -> web.Response:
+        self._store.keep_note("customer", msgspec.to_builtins(await _read(request, Customer)))
+        return self._respond(200, {})
+
+    async def _agree(self, request: web.Request) -> web.Response:
+        customer = await _read(request, Customer)
+        with self._store.transaction():
+            agree(self._store, request.match_info["order"], customer.funding)
+        return self._respond(200, {})
+
+    async def _hook(self, request: web.Request) -> web.Response:
+        set_hook(self._store, await _read(request, Hook))
+        return self._respond(200, {})
+
+
+async def _read(request: web.Request, shape: type[Shape]) -> Shape:
+    return msgspec.json.decode(await request.read(), type=shape)
+
+
+async def serve(*, port: int, state: Path, control_token: str) -> None:
+    """Run until SIGTERM or SIGINT."""
+    store = TwinStore(state, key_age_max_ms=KEY_AGE_MAX_MS)
+    twin = PayPalTwin(store=store, control_token=control_token)
+    runner = web.AppRunner(twin.application(), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        twin.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10.0)) as http:
+            while not stop.is_set():
+                twin.happen()
+                await deliver_due(store, poster(http), twin.base)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), TICK_S)
+    finally:
+        twin.faults.clear()
+        await runner.cleanup()
+        twin.close()
+        store.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A stand-in for PayPal with faults on demand")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--state", type=Path, required=True, help="SQLite file, made when missing")
+    # A file, not the token: everybody on the machine can read a process list.
+    parser.add_argument("--control", type=Path, required=True, help="file with the token for /_twin/")
+    arguments = parser.parse_args()
+    token = arguments.control.read_text().strip()
+    asyncio.run(serve(port=arguments.port, state=arguments.state, control_token=token))
+
+
+if __name__ == "__main__":
+    main()
