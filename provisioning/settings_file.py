@@ -39,6 +39,18 @@ class CardProvider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PayPalAccount:
+    """Where PayPal answers, and the relay's door for its webhooks."""
+
+    api_base: str
+    client_secret: Path
+    webhook_id: str
+    webhook_port: int
+    certificate_name: str
+    roots: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """TCP ports of the doors; 0 takes any free one."""
 
@@ -53,6 +65,7 @@ def write_settings(
     ports: Ports,
     door: DoorFiles,
     cards: CardProvider | None,
+    paypal: PayPalAccount | None = None,
     room_bytes_min: int,
     further: Sections | None = None,
 ) -> Path:
@@ -101,6 +114,8 @@ def write_settings(
         sections["note"] = {"envelope_path": box.folder / NOTE_ENVELOPE}
     if cards is not None:
         sections.update(_card_sections(cards))
+    if paypal is not None:
+        sections.update(_paypal_sections(paypal))
     sections.update(further or {})
     merged = with_extra(sections, box.folder)
     write_durably(box.settings, _toml(merged).encode())
@@ -111,6 +126,23 @@ def write_settings(
             raise
         raise SettingsInvalid(box.folder / EXTRA, refusal.faults) from refusal
     return box.settings
+
+
+def _paypal_sections(paypal: PayPalAccount) -> Sections:
+    return {
+        "provider.paypal": {
+            "api_base": paypal.api_base,
+            "client_id": "client-of-the-sandbox",
+            "client_secret_path": paypal.client_secret,
+        },
+        "provider.paypal.webhooks": {
+            "webhook_id": paypal.webhook_id,
+            "port": paypal.webhook_port,
+            "certificate_base": paypal.api_base,
+            "certificate_name": paypal.certificate_name,
+            "roots_path": paypal.roots,
+        },
+    }
 
 
 def _card_sections(cards: CardProvider) -> Sections:

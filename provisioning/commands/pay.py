@@ -7,9 +7,11 @@ approved nor authorised.
 from __future__ import annotations
 
 import argparse
+import sys
 from decimal import Decimal, InvalidOperation
 from typing import Final, Literal
 
+from appliance.model.errors import OutcomeUnknown, Unavailable
 from appliance.model.ids import RequestKey
 from appliance.model.limits import AMOUNT_MINOR_MAX
 from appliance.model.money import exponent
@@ -21,22 +23,24 @@ from provisioning.commands.outcome import DONE, NO, CannotDo
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
 
-TENDERS: Final[dict[str, Literal["cash", "card", "voucher", "card_stated"]]] = {
+TENDERS: Final[dict[str, Literal["cash", "card", "paypal", "voucher", "card_stated"]]] = {
     "cash": "cash",
     "card": "card",
     "reader": "card",
+    "paypal": "paypal",
     "voucher": "voucher",
     "card_stated": "card_stated",
 }
 """What the door calls each."""
 READER_MS_MAX: Final = 120_000
 """A customer may take a minute, and withdrawing takes a while."""
+SHOW_MS_MAX: Final = 3_000
+"""How long until the till looks whether there is something to show."""
 _IN_DOUBT: Final = f"do not sell again: {PROGRAM} status says how the box is, and the log has the key"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pay [--cash | --card | --reader] [--later] [--amount] [--tip] [--customer] [--cashier] [--retry-of KEY] [--home]
-    [--dir]`."""
+    """`pay [--cash|--card|--reader|--paypal] [--later] [--amount] [--tip] [--customer] [--cashier] [--retry-of]`."""
     parser = subparsers.add_parser("pay", description="Sell once and keep the receipt; from till-1 of the sandbox.")
     tender = parser.add_mutually_exclusive_group()
     tender.add_argument("--cash", dest="tender", action="store_const", const="cash", help="the default")
@@ -47,6 +51,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_const",
         const="reader",
         help="a card at the till's reader; in the sandbox a customer taps by himself (tillstone sandbox reader --help)",
+    )
+    tender.add_argument(
+        "--paypal",
+        dest="tender",
+        action="store_const",
+        const="paypal",
+        help="the customer agrees at PayPal; in the sandbox by himself (tillstone sandbox payer --help)",
     )
     tender.add_argument(
         "--tender", choices=TENDERS, help="the same by name; card_stated: paid at a card terminal beside the till"
@@ -77,7 +88,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sell at the running sandbox, or at one that is opened for this sale alone."""
-    if arguments.source is not None and arguments.tender in ("cash", "reader"):
+    if arguments.source is not None and arguments.tender in ("cash", "reader", "paypal"):
         raise CannotDo(f"--source names a card, and this is a sale by {arguments.tender}", "add --card")
     if arguments.capture == "later" and arguments.tender not in ("card", "reader"):
         raise CannotDo("only a card's money is captured later", "add --card")
@@ -98,7 +109,9 @@ def run(arguments: argparse.Namespace) -> int:
             tip_minor=tip_minor,
             capture=arguments.capture,
         )
-        return await client.payment(body, key=key, deadline=deadline)
+        if kind != "paypal":
+            return await client.payment(body, key=key, deadline=deadline)
+        return await sell_and_show(client, body, key, deadline)
 
     with till_of(arguments) as home:
         answered = ask(
@@ -106,10 +119,30 @@ def run(arguments: argparse.Namespace) -> int:
             sell,
             receipt_file=BUILD / "receipt.cbor",
             when_in_doubt=_IN_DOUBT,
-            ask_ms_max=READER_MS_MAX if arguments.tender == "reader" else ASK_MS_MAX,
+            ask_ms_max=READER_MS_MAX if arguments.tender in ("reader", "paypal") else ASK_MS_MAX,
         )
     show(answered, arguments)
     return DONE if answered.answer.state in ("approved", "authorised") else NO
+
+
+async def sell_and_show(
+    client: TerminalClient, body: PaymentBody, key: RequestKey, deadline: Deadline
+) -> PaymentAnswer:
+    """Sell, and say in between where the customer has to agree, as a till shows its QR code."""
+    is_shown = False
+    while True:
+        patience = deadline if is_shown else deadline.at_most(SHOW_MS_MAX)
+        try:
+            answer = await client.payment(body, key=key, deadline=patience)  # the same key again is the same sale
+        except (OutcomeUnknown, Unavailable):
+            if deadline.has_passed:
+                raise
+            continue
+        if answer.state != "being_checked" or deadline.has_passed:
+            return answer
+        if answer.show is not None and not is_shown:
+            print(f"The customer agrees at  {answer.show}", file=sys.stderr, flush=True)
+            is_shown = True
 
 
 def minor_units(amount: str, currency: str) -> int:

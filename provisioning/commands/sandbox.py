@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from provisioning.sandbox.shop import RunningShop
 
 BREAKS: Final = ("hsm", "tpm", "network", "power", "disk", "byte")
+PAYERS: Final = ("agree", "decline", "wait")
 CUSTOMERS: Final = ("approve", "decline", "timeout", "cancel", "offline", "silent")
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`sandbox [--quiet] [--ports-from]`, `sandbox break WHAT`, `sandbox reader WHAT`, `sandbox printer [--port]`."""
+    """`sandbox [--quiet] [--ports-from]`, `sandbox break WHAT`, `sandbox reader|payer WHAT`, `sandbox printer`."""
     parser = subparsers.add_parser(
         "sandbox",
         help="run a whole simulated shop, or break one thing in it",
@@ -44,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--currency", default="EUR", help="of a new shop (default: %(default)s)")
     parser.set_defaults(run=run)
-    actions = parser.add_subparsers(metavar="break|reader|printer", title="beside a running sandbox")
+    actions = parser.add_subparsers(metavar="break|reader|payer|printer", title="beside a running sandbox")
     breaking = actions.add_parser(
         "break",
         help="break one thing, show what the shop says, and heal it",
@@ -63,6 +64,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     reader.add_argument("what", choices=CUSTOMERS, metavar="|".join(CUSTOMERS))
     reader.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
     reader.set_defaults(run=run_reader)
+    payer = actions.add_parser(
+        "payer",
+        help="what PayPal's customers do from now on",
+        description="Let customers of PayPal agree by themselves, have no money, or wait for whoever opens their page.",
+    )
+    payer.add_argument("what", choices=PAYERS, metavar="|".join(PAYERS))
+    payer.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
+    payer.set_defaults(run=run_payer)
     printer = actions.add_parser(
         "printer",
         help="a receipt printer that is not there",
@@ -124,6 +133,7 @@ def keep_open(folder: SandboxFolder, screen: Screen, shop: ShopFacts, ports_from
             pos_url=running.pos_url,
             public_url=running.public_url,
             stripe_url=running.stripe_url,
+            paypal_url=running.paypal_url,
         )
         Supervisor(shop=running, screen=screen).run()
     except SettingsInvalid as trouble:
@@ -168,6 +178,20 @@ def run_reader(arguments: argparse.Namespace) -> int:
         raise CannotDo("the sandbox has just ended", "tillstone sandbox")
     set_customers(TwinDoor(base=run.stripe_url, folder=folder.stripe), arguments.what)
     print(f"From now on: {arguments.what}. Sell with: tillstone pay --reader")
+    return DONE
+
+
+def run_payer(arguments: argparse.Namespace) -> int:
+    """Change what payers do at the PayPal twin of the running sandbox."""
+    from provisioning.sandbox.paypal_side import set_payers
+    from provisioning.sandbox.twin_door import TwinDoor
+
+    folder = running_sandbox(arguments.dir)
+    run = folder.read_run()
+    if run is None:
+        raise CannotDo("the sandbox has just ended", "tillstone sandbox")
+    set_payers(TwinDoor(base=run.paypal_url, folder=folder.paypal), folder.paypal, arguments.what)
+    print(f"From now on: {arguments.what}. Sell with: tillstone pay --paypal")
     return DONE
 
 

@@ -30,7 +30,7 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         is_ready: both tills are paired and the box sells.
-        children: pid by name: tpm, stripe, relay, appliance; absent while it is down.
+        children: pid by name: tpm, stripe, paypal, relay, appliance; absent while it is down.
     """
 
     version: int
@@ -40,6 +40,7 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pos_url: str
     public_url: str
     stripe_url: str
+    paypal_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,10 @@ class SandboxFolder:
     @property
     def stripe(self) -> Path:
         return self.path / "stripe"
+
+    @property
+    def paypal(self) -> Path:
+        return self.path / "paypal"
 
     @property
     def appliance_log(self) -> Path:

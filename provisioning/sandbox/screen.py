@@ -65,7 +65,9 @@ class Screen:
     def note(self, sentence: str) -> None:
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {escape(sentence)}")
 
-    def opened(self, folder: SandboxFolder, *, shop: str, pos_url: str, public_url: str, stripe_url: str) -> None:
+    def opened(
+        self, folder: SandboxFolder, *, shop: str, pos_url: str, public_url: str, stripe_url: str, paypal_url: str
+    ) -> None:
         """Every door, and what to try next."""
         where = "" if folder.path == Path.cwd() / FOLDER_DEFAULT else f" --dir {folder.path}"
         public = f"{public_url}/checkpoint"
@@ -73,6 +75,7 @@ class Screen:
             ("terminals", pos_url, f"curl --cacert {folder.box}/tls/authority.pem {pos_url}/v1/info"),
             ("public", public_url, f"curl {public}"),
             ("cards", stripe_url, "a stand-in for Stripe; no money moves anywhere"),
+            ("paypal", paypal_url, "a stand-in for PayPal, likewise"),
             ("this box", str(folder.data / "local.sock"), f"{PROGRAM} status{where}"),
         )
         self._console.print(f"\n[bold]{escape(shop)} is open.[/] Everything lies in {escape(str(folder.path))}\n")
@@ -84,6 +87,10 @@ class Screen:
             ("sell for cash", f"{PROGRAM} pay --cash --amount 12.50{where}"),
             ("sell by card", f"{PROGRAM} pay --card --amount 40.00{where}"),
             ("at a reader", f"{PROGRAM} pay --reader{where}    (tillstone sandbox reader decline: another customer)"),
+            (
+                "through PayPal",
+                f"{PROGRAM} pay --paypal{where}    (tillstone sandbox payer wait: agree yourself)",
+            ),
             ("give it back", f"{PROGRAM} refund KEY{where}    (a sale prints its key)"),
             ("believe nobody", f"{PROGRAM} verify receipt build/receipt.cbor --trust build/trust.json"),
             ("break something", f"{PROGRAM} sandbox break hsm{where}    (or tpm, network, power, disk, byte)"),
@@ -96,8 +103,7 @@ class Screen:
     def sale(self, sale: dict[str, Any]) -> None:
         """One line of the local door's list of sales."""
         state = _STATES.get(str(sale.get("state")), escape(str(sale.get("state"))))
-        # A payment that was cancelled before it came has no sale.
-        amount = str(Money(int(sale["total_minor"]), str(sale["currency"]))) if sale["currency"] else "never came"
+        amount = str(Money(int(sale["total_minor"]), str(sale["currency"])))
         who, tender = str(sale["terminal"]), str(sale["tender"])
         seq = int(sale["seq"])
         what = f"{amount:>14}  {escape(tender):<4}  {escape(str(sale['verb'])):<8}  {state}"

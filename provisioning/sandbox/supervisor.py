@@ -31,6 +31,7 @@ SALES_SHOWN_MAX: Final = 100
 NAMES: Final[dict[ChildName, str]] = {
     "tpm": "the TPM",
     "stripe": "the Stripe twin",
+    "paypal": "the PayPal twin",
     "relay": "the webhook relay",
     "appliance": "the box",
 }

@@ -1,4 +1,4 @@
-"""The Stripe twin of a running sandbox, as other commands reach it: its control door, and the API with the shop's key.
+"""A provider's twin in a running sandbox, as other commands reach it: its control door, and Stripe's API with the key.
 
 Must never be pointed at anything but the twin on 127.0.0.1.
 """

@@ -1,9 +1,10 @@
-"""A relay of webhooks, as a shop has one where Stripe can reach it: bytes and signature go on to the box unchanged.
+"""A relay of webhooks, as a shop has one where providers reach it: bytes and signature go on to the box unchanged.
 
     python -m provisioning.sandbox.webhook_relay --port 0 --to http://127.0.0.1:9081/v1/webhooks/stripe
 
 It prints one JSON line with the port it took. It knows no secret, reads nothing, and answers what the box answered, so
-that Stripe sends again what the box did not take. A real one listens with TLS on the internet; this one on 127.0.0.1.
+that the provider sends again what the box did not take. A real one listens with TLS on the internet; this one on
+127.0.0.1.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from aiohttp import web
 
 BYTES_MAX: Final = 1 << 20
 SECONDS_MAX: Final = 5.0
-PASSED_ON: Final = ("Stripe-Signature", "Content-Type")
+PASSED_ON: Final = (
+    "Stripe-Signature",
+    "PayPal-Transmission-Id",
+    "PayPal-Transmission-Time",
+    "PayPal-Transmission-Sig",
+    "PayPal-Cert-Url",
+    "PayPal-Auth-Algo",
+    "Content-Type",
+)
 
 
 class Relay:
@@ -39,7 +48,7 @@ class Relay:
             return web.Response(status=502)
 
 
-async def serve(*, port: int, to: str) -> None:
+async def serve(*, port: int, to: str, paypal_to: str) -> None:
     """Run until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -48,6 +57,8 @@ async def serve(*, port: int, to: str) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS_MAX)) as http:
         application = web.Application(client_max_size=BYTES_MAX)
         application.router.add_post("/stripe", Relay(to=to, http=http).pass_on)
+        if paypal_to:
+            application.router.add_post("/paypal", Relay(to=paypal_to, http=http).pass_on)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -62,8 +73,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Passes webhooks on to a box, unchanged")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--to", required=True, help="the box's webhook door")
+    parser.add_argument("--paypal-to", default="", help="the box's door for PayPal's webhooks")
     arguments = parser.parse_args()
-    asyncio.run(serve(port=arguments.port, to=arguments.to))
+    asyncio.run(serve(port=arguments.port, to=arguments.to, paypal_to=arguments.paypal_to))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import re
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ from provisioning.box import make_box
 from provisioning.cli import main
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.layout import SandboxFolder
-from tests.integration.sandbox import stopped_sandbox, tillstone
+from tests.integration.sandbox import PROJECT, SECONDS_MAX, stopped_sandbox, tillstone
 
 BREAK_SAYS = {
     "byte": "verification names the first bad entry",
@@ -99,6 +101,33 @@ def test_customers_at_the_reader_tap_decline_and_walk_away_as_told_and_webhooks_
     assert 'outcome="forged"' not in told
     status = json.loads(tillstone(running, "status", "--json").stdout)
     assert "The key opens Stripe's account acct_" in json.dumps(status)
+
+
+def test_a_payer_agrees_or_has_no_money_or_presses_the_button_on_the_page(running: Path) -> None:
+    def sell(payer: str) -> tuple[str, str | None]:
+        assert tillstone(running, "sandbox", "payer", payer).returncode == 0
+        sold = tillstone(running, "pay", "--paypal", "--json")
+        assert "The customer agrees at  http://127.0.0.1:" in sold.stderr
+        answer = json.loads(sold.stdout)
+        return answer["state"], answer.get("code")
+
+    assert sell("agree") == ("approved", None)
+    assert sell("decline") == ("declined", "instrument_declined")
+    assert tillstone(running, "sandbox", "payer", "wait").returncode == 0
+    command = [sys.executable, "-m", "provisioning.cli", "pay", "--paypal", "--json", "--dir", str(running)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    selling = subprocess.Popen(command, cwd=running.parent, env=environment, stdout=-1, stderr=-1, text=True)
+    assert selling.stderr is not None
+    page = selling.stderr.readline().split()[-1]
+    urllib.request.urlopen(page, data=b"funding=good", timeout=10).close()
+    told, _ = selling.communicate(timeout=SECONDS_MAX)
+    assert json.loads(told)["state"] == "approved"
+    run = SandboxFolder.at(running).read_run()
+    assert run is not None
+    with urllib.request.urlopen(f"{run.public_url}/metrics", timeout=10) as metrics:
+        counted = metrics.read().decode()
+    assert 'provider="paypal"' in counted
+    assert 'outcome="forged"' not in counted
 
 
 def test_pay_opens_a_sandbox_for_itself_and_leaves_no_process(made: Path) -> None:
@@ -247,7 +276,7 @@ def test_no_process_outlives_the_sandbox(made: Path, number: signal.Signals) -> 
         left = wait_gone(pids)
 
     assert left == []
-    assert len(pids) == 5  # supervisor, TPM, twin, relay, appliance
+    assert len(pids) == 6  # supervisor, TPM, two twins, relay, appliance
 
 
 def test_a_killed_appliance_is_started_again(running: Path) -> None:
@@ -283,7 +312,8 @@ def test_the_pin_is_in_no_file_and_no_secret_in_a_process_list(running: Path) ->
     assert "hsm-pin" not in names
     assert b"pin" not in command_lines.lower()
     for name in ("control-token", "api-key"):
-        assert (running / "stripe" / name).read_bytes().strip() not in command_lines
+        for provider in ("stripe", "paypal"):
+            assert (running / provider / name).read_bytes().strip() not in command_lines
 
 
 @pytest.mark.parametrize("what", ["byte", "hsm", "tpm", "power", "network", "disk"])

@@ -1,0 +1,48 @@
+"""The PayPal side of a sandbox: its account, its webhook, and payers who agree by themselves.
+
+Owns what the box's settings say of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from provisioning.sandbox.paypal_twin_events import CERTIFICATE_NAME
+from provisioning.sandbox.twin_door import TwinDoor
+from provisioning.settings_file import PayPalAccount
+from provisioning.terminal.durable import write_durably
+
+WEBHOOK_ID: Final = "1SANDBOX23456789W"
+AFTER_MS: Final = 5_000
+PAYERS: Final[dict[str, dict[str, Any]]] = {
+    "agree": {"does": "agree", "after_ms": AFTER_MS},
+    "decline": {"does": "agree", "funding": "declined", "after_ms": AFTER_MS},
+    "wait": {"does": "wait"},
+}
+"""What `tillstone sandbox payer` takes: `wait` leaves it to whoever opens the page."""
+
+
+def make_paypal_side(
+    twin: TwinDoor, folder: Path, *, api_base: str, relay_url: str, webhook_port: int
+) -> PayPalAccount:
+    """Point webhooks at the relay; payers agree by themselves, unless somebody said otherwise before."""
+    if not (folder / "payer").exists():
+        set_payers(twin, folder, "agree")
+    twin.control("POST", "webhooks", {"url": relay_url, "webhook_id": WEBHOOK_ID})
+    roots = folder / "roots.pem"
+    write_durably(roots, str(twin.control("GET", "root")["root"]).encode())
+    return PayPalAccount(
+        api_base=api_base,
+        client_secret=folder / "api-key",
+        webhook_id=WEBHOOK_ID,
+        webhook_port=webhook_port,
+        certificate_name=CERTIFICATE_NAME,
+        roots=roots,
+    )
+
+
+def set_payers(twin: TwinDoor, folder: Path, what: str) -> None:
+    """Let payers do this from now on."""
+    twin.control("POST", "customer", PAYERS[what])
+    write_durably(folder / "payer", what.encode() + b"\n")
