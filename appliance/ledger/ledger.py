@@ -227,7 +227,6 @@ class Ledger:
         Old entries are proven under the newest signed head: nothing about receipts is stored.
         """
         size = max(seqs) + 1
-        ensure(min(seqs) >= 0, "a receipt is asked for durable entries")
         try:
             async with asyncio.timeout(wait_ms / 1000):
                 # Whoever read the tables may know of a commit before this loop was told of it.

@@ -45,7 +45,7 @@ class PaymentProjection:
         # payment that the request is about; for a payment, its own; null for what is done at the till.
         "CREATE TABLE requests (key BLOB PRIMARY KEY, verb TEXT NOT NULL, terminal TEXT NOT NULL,"
         " payload BLOB NOT NULL, payment BLOB, seq INTEGER NOT NULL) WITHOUT ROWID",
-        # cash, card (what a provider moves), stated, voucher: as tendered, or captured; *_back: given back of it. first,
+        # cash, card (what a provider moves), stated, voucher: as tendered, or captured; *_back: given back. first,
         # last: entries that a receipt proves. is_charged: the card was. held: what its bank holds instead, until
         # capture_before (Unix ms). reversal: key of the request after which the payment must not stand, its own where
         # a later try (`retry_of` there) outlived it. vouchers: what was sold with it as such.

@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
             tip_minor=tip_minor,
             capture=arguments.capture,
         )
-        if kind != "paypal":
+        if arguments.tender != "paypal":
             return await client.payment(body, key=key, deadline=deadline)
         return await sell_and_show(client, body, key, deadline)
 

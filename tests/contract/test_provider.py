@@ -66,7 +66,7 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 def holding(subject: Subject) -> Subject:
     """A provider that can have money held."""
     if not subject.holds:
-        pytest.skip("this provider takes money at once or not at all")
+        pytest.skip("optional: this provider takes money at once or not at all")
     return subject
 
 

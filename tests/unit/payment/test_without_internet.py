@@ -8,8 +8,11 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from appliance.ports.provider import NotSent
 from appliance.wire.requests import TenderBody
 from tests.architecture.sources import text
+from tests.fakes.clock import FakeClock
+from tests.fakes.offers import FakeOffers
 from tests.fakes.provider import Switch
 from tests.unit.payment.shop import open_shop
 
@@ -24,7 +27,10 @@ def test_the_table_names_every_tender() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_tender_is_taken_without_the_provider_exactly_when_the_page_says_so(tmp_path: Path, kind: str) -> None:
-    async with open_shop(tmp_path) as shop:
+    clock = FakeClock()
+    offers = FakeOffers(clock=clock)
+    offers.made = NotSent(reason="no_connection")
+    async with open_shop(tmp_path, clock=clock, offers=offers) as shop:
         issued = await shop.vouchers.act(
             shop.request("voucher", {"act": "issue", "amount_minor": 990, "reason": "a test"})
         )
