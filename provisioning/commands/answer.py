@@ -172,9 +172,10 @@ def show(answered: Answered, arguments: argparse.Namespace) -> None:
         return
     answer = answered.answer
     because = f": {reason(answer.state, answer.code)} ({answer.code})" if answer.code else ""
+    sold = Money(answer.total_minor, answer.currency) if answer.currency else "A payment that never came"
     given = f"{Money(answer.given_minor, answer.currency)} given back of " if answer.given_minor else ""
     print(
-        f"\n{given}{Money(answer.total_minor, answer.currency)}: {answer.state.replace('_', ' ')}{because}."
+        f"\n{given}{sold}: {answer.state.replace('_', ' ')}{because}."
         f" {answered.took_ms:.0f} ms from till to receipt and back.\n"
     )
     if answer.receipt is None or answered.receipt_file is None:

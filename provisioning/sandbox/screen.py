@@ -103,7 +103,8 @@ class Screen:
     def sale(self, sale: dict[str, Any]) -> None:
         """One line of the local door's list of sales."""
         state = _STATES.get(str(sale.get("state")), escape(str(sale.get("state"))))
-        amount = str(Money(int(sale["total_minor"]), str(sale["currency"])))
+        # A payment that was cancelled before it came has no sale.
+        amount = str(Money(int(sale["total_minor"]), str(sale["currency"]))) if sale["currency"] else "never came"
         who, tender = str(sale["terminal"]), str(sale["tender"])
         seq = int(sale["seq"])
         what = f"{amount:>14}  {escape(tender):<4}  {escape(str(sale['verb'])):<8}  {state}"
