@@ -154,8 +154,8 @@ class Operations:
         """Whether a customer agreed whom nobody waits for any more, as after a power cut."""
         offers = self.providers.offers(operation.provider)
         if known is None:
-            # Its name is recorded before it is shown: no customer ever saw it. That we never took it up is certain
-            # too, because taking has an intent of its own.
+            # Its name is recorded with its address: at most it was seen for a moment. That we never took it up is
+            # certain too, because taking has an intent of its own.
             return port.Found(answer=port.Declined(code="offer_not_shown", message="The customer was not asked."))
         answer = await offers.look_at_offer(self._offer_of(operation), known)
         return answer if isinstance(answer, port.Unknown) else port.Found(answer=answer)
@@ -256,7 +256,7 @@ class Operations:
         return await self._ask(operation)
 
     async def _offer(self, operation: Operation, intent_hash: bytes) -> port.Answer:
-        """Let the customer agree. Its name is durable before the customer sees it, so that a restart looks at it."""
+        """Let the customer agree. Its name is recorded with its address, so that a restart looks at it."""
         offers, question = self.providers.offers(operation.provider), self._offer_of(operation)
         made: port.Offered | port.Answer = port.Unknown(reason="deadline_passed")
         with suppress(TimeoutError):
