@@ -145,10 +145,16 @@ class PaymentPipeline:
         name = present(providers.of_tender(card.kind), "screening lets through what a provider takes")
         providers.admit(name)
         kind = providers.beginning(name, is_captured_later=cleared.valid.sale.is_captured_later)
-        with self._operations.readers.held(card, cleared.valid.identity) as placed:
-            with self._stages("authorise", key):
-                prepared = await prepare(cleared, placed, name, kind, self._ledger, self._clock.now_ms())
-            self._operations.start(prepared.spend(), prepared.intent_hash)
+        try:
+            with self._operations.readers.held(card, cleared.valid.identity) as placed:
+                with self._stages("authorise", key):
+                    prepared = await prepare(cleared, placed, name, kind, self._ledger, self._clock.now_ms())
+                self._operations.start(prepared.spend(), prepared.intent_hash)
+        except Unavailable as busy:
+            if busy.code == "reader_busy" and cleared.valid.retry_of is not None:
+                # Another card for the reader that still waits for the first: the till asks again and finds it free.
+                self._wait_no_longer((cleared.valid.retry_of,))
+            raise
         self._wait_no_longer(prepared.outlived)
         return being_checked(prepared)
 

@@ -114,3 +114,23 @@ async def test_a_key_of_another_account_begins_no_card_payment_and_cash_sells(sh
     assert (await shop.pipeline.pay(again)).state == "approved"
     cash = {"currency": "EUR", "amount_minor": 500, "tenders": [{"kind": "cash", "amount_minor": 500}]}
     assert (await shop.pipeline.pay(shop.request("payment", cash))).state == "approved"
+
+
+async def test_another_card_for_the_reader_that_waits_frees_it_and_comes_again(shop: Shop) -> None:
+    shop.provider.strike(Switch.HANG_BEFORE)
+    first = shop.request("payment", card("reader"))
+    await shop.pipeline.pay(first)
+    again = {**card("reader"), "retry_of": str(first.claims.key)}
+    with pytest.raises(Unavailable, match="reader_busy"):
+        await shop.pipeline.pay(shop.request("payment", card("reader")))
+    assert shop.provider.given_up == []
+    key = shop.new_key()
+    with pytest.raises(Unavailable, match="reader_busy"):
+        await shop.pipeline.pay(shop.request("payment", again, key))
+    assert shop.provider.given_up == [f"{first.claims.key}/0"]
+    shop.provider.let_go()
+    await shop.works_done()
+    await shop.pipeline.pay(shop.request("payment", again, key))
+    await shop.settle()
+    status = await shop.pipeline.status(shop.request("status", {"of": key}))
+    assert status.state == "approved"
