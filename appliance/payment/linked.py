@@ -4,7 +4,7 @@
     it is being checked           its reversal is wanted with the commit that lets a later try stand
     it stands already             the later try is refused before money moves: the customer has paid
 
-A try may itself be tried again, in a line. Two retries of one try are refused while the earlier of them may stand.
+A try may itself be tried again, in a line. Another line, from any try of the sale, is refused while one may stand.
 What decides is held by guards, in the writer's transaction.
 """
 
@@ -24,7 +24,7 @@ from appliance.model.payment import Identity, PaymentState, ValidPayment
 from appliance.payment.drafts import outlived_draft, unseen_draft
 from appliance.payment.guards import PAYMENT_CHANGED, Unchanged, Unseen, require_payment, unused
 from appliance.payment.may_begin import may_begin
-from appliance.payment.records import StandingPayment, find_payment, find_request, first_try, retries_of
+from appliance.payment.records import StandingPayment, find_payment, find_request, first_try, rivals_of
 from appliance.payment.repeats import judge, judge_used
 
 TRIES_MAX: Final = 8
@@ -55,12 +55,15 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OnlyRetry:
-    """No other payment that tries `first` again may still stand."""
+    """No other try of the sale may still stand but `first` and those before it.
+
+    So those that may keep money are always one line, and each reverses all before it.
+    """
 
     first: RequestKey
 
     def check(self, connection: sqlite3.Connection) -> None:
-        for key, state in retries_of(connection, self.first):
+        for key, state in rivals_of(connection, self.first):
             if state not in _KEEPS_NOTHING:
                 raise Rejected("retry_exists", f"payment {key} tries it again already; ask for that one's status")
 

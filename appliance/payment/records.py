@@ -285,9 +285,16 @@ def first_try(connection: sqlite3.Connection, key: RequestKey) -> RequestKey | N
     return None if row is None or row[0] is None else _key(row[0])
 
 
-def retries_of(connection: sqlite3.Connection, key: RequestKey) -> tuple[tuple[RequestKey, PaymentState], ...]:
-    """The payments that try the payment `key` again, and how they stand."""
-    rows = connection.execute("SELECT key, state FROM payments WHERE retry_of = ?", (key.octets,)).fetchall()
+def rivals_of(connection: sqlite3.Connection, key: RequestKey) -> tuple[tuple[RequestKey, PaymentState], ...]:
+    """All tries of the sale of the payment `key` but itself and those that it tried again, and how they stand."""
+    rows = connection.execute(
+        "WITH RECURSIVE line(key) AS (SELECT ? UNION"
+        " SELECT retry_of FROM payments JOIN line USING (key) WHERE retry_of IS NOT NULL),"
+        " tries(key) AS (SELECT key FROM line UNION"
+        " SELECT payments.key FROM payments JOIN tries ON payments.retry_of = tries.key)"
+        " SELECT key, state FROM payments JOIN tries USING (key) WHERE key NOT IN (SELECT key FROM line)",
+        (key.octets,),
+    ).fetchall()
     return tuple((_key(retry), PaymentState(state)) for retry, state in rows)
 
 

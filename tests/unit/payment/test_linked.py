@@ -130,6 +130,16 @@ async def test_after_a_declined_retry_comes_another(tmp_path: Path) -> None:
         assert await states(shop, first, third) == ["not_charged", "approved"]
 
 
+async def test_a_retry_of_a_declined_try_is_refused_while_a_try_beside_it_may_stand(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        first = await lost(shop, Switch.FAIL_BEFORE)
+        declined = await pay(shop, of=first, source="pm_card_visa_chargeDeclinedInsufficientFunds")
+        beside = await pay(shop, of=first, tender="cash")
+        assert await refused(shop, of=declined, tender="cash") == "retry_exists"
+        await shop.settle()
+        assert await states(shop, first, declined, beside) == ["not_charged", "declined", "approved"]
+
+
 async def test_the_same_retry_again_gets_the_same_answer(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         first = await lost(shop)
