@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.money import round_to
 from appliance.wire.requests import BatchBody, BatchItem, PaymentBody, TenderBody
@@ -48,15 +50,7 @@ def sell_by_card(world: World) -> None:
 
 
 def sell_mixed(world: World) -> None:
-    total = world.plan.choice(AMOUNTS)
-    card = world.plan.randrange(1, total - 50)
-    payable, change = _in_cash(world, total - card)
-    tenders = (
-        TenderBody(kind="card", amount_minor=card),
-        TenderBody(kind="cash", amount_minor=payable + change),
-    )
-    rounding = payable - (total - card)
-    _sell(world, _body(total, tenders, change, rounding))
+    _sell(world, mixed_sale(world, world.plan.choice(AMOUNTS)))
 
 
 def sell_and_give_up(world: World) -> None:
@@ -68,6 +62,21 @@ def sell_and_give_up(world: World) -> None:
         world.plan.uniform(0.0, 2.0),
         lambda: till.ask(Question(key=till.new_key(), of=payment, verb="reversal")),
     )
+
+
+def sell_and_try_another_tender(world: World) -> None:
+    """A till waits no longer for a card and sells the same again, linked, with what the customer has in hand."""
+    till = world.any_till()
+    first = _sell(world, card_sale(world, None), till=till, patience_ms=300)
+    world.tries.append([first])
+    pause_s = world.plan.choice((0.0, world.plan.uniform(0.0, 2.0), world.plan.uniform(0.0, 60.0)))
+    _try_again(world, till, world.tries[-1], pause_s)
+
+
+def try_again(world: World) -> None:
+    """What was tried is tried once more, at any till: in a line, or beside another retry."""
+    if world.tries:
+        _try_again(world, world.any_till(), world.plan.choice(world.tries[-RECENT:]), 0.0)
 
 
 def cancel_in_advance(world: World) -> None:
@@ -231,6 +240,8 @@ ACTS: Final = (
     Act(name="sell by card", weight=30, do=sell_by_card),
     Act(name="sell mixed", weight=6, do=sell_mixed),
     Act(name="sell and give up", weight=7, do=sell_and_give_up),
+    Act(name="sell and try another tender", weight=8, do=sell_and_try_another_tender),
+    Act(name="try again", weight=6, do=try_again),
     Act(name="cancel in advance", weight=4, do=cancel_in_advance),
     Act(name="refund", weight=9, do=refund),
     Act(name="refund twice at once", weight=6, do=refund_twice_at_once),
@@ -257,15 +268,25 @@ ACTS: Final = (
 )
 
 
-def cash_sale(world: World) -> PaymentBody:
-    total = world.plan.choice(AMOUNTS)
+def cash_sale(world: World, total: int | None = None) -> PaymentBody:
+    total = world.plan.choice(AMOUNTS) if total is None else total
     payable, change = _in_cash(world, total)
     return _body(total, (TenderBody(kind="cash", amount_minor=payable + change),), change, payable - total)
 
 
-def card_sale(world: World, source: str | None) -> PaymentBody:
-    total = world.plan.choice(AMOUNTS)
+def card_sale(world: World, source: str | None, total: int | None = None) -> PaymentBody:
+    total = world.plan.choice(AMOUNTS) if total is None else total
     return _body(total, (TenderBody(kind="card", amount_minor=total, source=source),), 0, 0)
+
+
+def mixed_sale(world: World, total: int) -> PaymentBody:
+    card = world.plan.randrange(1, total - 50)
+    payable, change = _in_cash(world, total - card)
+    tenders = (
+        TenderBody(kind="card", amount_minor=card),
+        TenderBody(kind="cash", amount_minor=payable + change),
+    )
+    return _body(total, tenders, change, payable - (total - card))
 
 
 def _in_cash(world: World, left_minor: int) -> tuple[int, int]:
@@ -286,6 +307,29 @@ def _sell(world: World, body: PaymentBody, *, till: Till | None = None, patience
     world.asked.append((till, question))
     till.ask(question, patience_ms)
     return key
+
+
+def _try_again(world: World, till: Till, tries: list[RequestKey], pause_s: float) -> None:
+    """The first try may be named always, a later one only once the box answered for it, as the protocol says."""
+    of = str(world.plan.choice([tries[0], *[key for key in tries[1:] if str(key) in world.books.taken]]))
+    body, key = _other_tender(world, world.books.sales[of].amount_minor or 0), till.new_key()
+    question = Question(key=key, of=key, verb="payment", body=structs.replace(body, retry_of=of))
+
+    def ask() -> None:
+        tries.append(key)
+        world.asked.append((till, question))
+        till.ask(question)
+
+    till.loop.on(till.machine, pause_s, ask)
+
+
+def _other_tender(world: World, total: int) -> PaymentBody:
+    draw = world.plan.random()
+    if draw < 0.4:
+        return cash_sale(world, total)
+    if draw < 0.55:
+        return mixed_sale(world, total)
+    return card_sale(world, DECLINED_CARD if draw > 0.8 else None, total)
 
 
 def _undo(world: World, verb: str) -> None:

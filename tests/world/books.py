@@ -74,6 +74,7 @@ class Books:
         sales: each payment ever asked for, with what it was to be.
         told: final answers that were believed; `heads` the signed heads they hung on.
         undone: payments whose refund, reversal or abort was asked for by somebody.
+        taken: payments that the box answered for, be it that they are being checked.
         refused: keys under which nothing may have happened.
         live_minor: what the provider keeps of a payment now.
     """
@@ -84,6 +85,7 @@ class Books:
     told: list[Told] = field(default_factory=list)
     undone: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     heads: dict[int, str] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)

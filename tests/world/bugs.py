@@ -23,7 +23,7 @@ from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderReference, RequestKey
 from appliance.model.limits import DAY_MS
 from appliance.model.operation import Operation, OperationKind, OperationState
-from appliance.payment import authorise, batch, operate, projection, record, records, repeats, resolve
+from appliance.payment import batch, linked, may_begin, operate, projection, records, repeats, resolve
 from appliance.payment.entry_body import body_of
 from appliance.payment.follow_up import FollowUp
 from appliance.payment.guards import Unchanged
@@ -271,7 +271,7 @@ def ignore_a_tombstone() -> None:
     def unless_tombstone(key: RequestKey) -> Any:
         return _FreshOrTombstone(key=key)
 
-    for module in (authorise, record, batch):
+    for module in (may_begin, batch):
         _put(module, unused=unless_tombstone)
     _insert_over()
 
@@ -285,6 +285,24 @@ def lose_the_mark_of_a_wanted_reversal() -> None:
             connection.execute(projection._INSERT_REQUEST, row)
 
     projection._APPLY[entries.REVERSAL_WANTED] = only_the_request
+
+
+@_bug("The cashier will reverse the card that came too late.", seed=3)
+def let_the_outlived_try_stand() -> None:
+    _put(linked, _kept=lambda _: ())
+
+
+@_bug("A try that is looked at stands as it was looked at.", seed=2)
+def let_any_retry_begin() -> None:
+    _put(linked._OnlyRetry, check=lambda *_: None)
+
+
+@_bug("Only what tries the same payment again is another retry.", seed=6)
+def look_at_direct_retries_alone() -> None:
+    def direct(connection: sqlite3.Connection, key: RequestKey) -> list[tuple[bytes, str]]:
+        return connection.execute("SELECT key, state FROM payments WHERE retry_of = ?", (key.octets,)).fetchall()
+
+    _put(linked, rivals_of=direct)
 
 
 @_bug("What is in the drawer is tendered minus change, and the rounding.", seed=1)

@@ -67,6 +67,7 @@ async def judge(books: Books, box: WorldBox, twin: WorldTwin, *, rebuilds: bool)
     _check_sales(books, held)
     _check_told(books, held)
     _check_cash(books, held)
+    _check_tries(books, held)
     _check_cards(books, held, twin.charges())
     if rebuilds:
         await _check_rebuild(books, box)
@@ -130,6 +131,8 @@ def _check_sales(books: Books, held: Ledgered) -> None:
 
 def _check_told(books: Books, held: Ledgered) -> None:
     """What a till was told is there, and changed only because somebody asked for it."""
+    stood = [key for key, standing in held.payments.items() if standing.state not in FAILED]
+    outlived = {earlier for key in stood for earlier in _line(books, key)[1:]}
     by_payment: dict[str, list[Told]] = {}
     for told in books.told:
         by_payment.setdefault(told.payment, []).append(told)
@@ -141,7 +144,7 @@ def _check_told(books: Books, held: Ledgered) -> None:
         answers.sort(key=lambda told: told.seq)
         states = [told.state for told in answers] + [standing.state]
         for before, after in pairwise(states):
-            is_asked = before == after or payment in books.undone
+            is_asked = before == after or payment in books.undone | outlived
             if after not in AFTER[before] or not is_asked:
                 harm: Harm = "falsely failed" if {before, after} & FAILED else "lost"
                 books.violate(harm, f"{name} was told {before}, and then it is {after}")
@@ -167,6 +170,25 @@ def _check_cash(books: Books, held: Ledgered) -> None:
     for payment, standing in held.payments.items():
         if (standing.state in GIVEN_BACK) != (given[payment] > 0):
             books.violate("lost", f"{books.name(payment)} is {standing.state}, and given back {given[payment]} times")
+
+
+def _check_tries(books: Books, held: Ledgered) -> None:
+    """Of all tries of one sale, at most one keeps money."""
+    keepers: dict[str, list[str]] = {}
+    for key, standing in held.payments.items():
+        if standing.state in KEPT:
+            keepers.setdefault(_line(books, key)[-1], []).append(key)
+    for tries in keepers.values():
+        if len(tries) > 1:
+            books.violate("doubled", f"of one sale {', '.join(map(books.name, tries))} keep money")
+
+
+def _line(books: Books, key: str) -> list[str]:
+    """A try and those before it, as far as the first."""
+    line = [key]
+    while (sale := books.sales.get(line[-1])) is not None and sale.retry_of is not None:
+        line.append(sale.retry_of)
+    return line
 
 
 def _check_cards(books: Books, held: Ledgered, charges: list[dict[str, Any]]) -> None:

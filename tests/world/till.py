@@ -30,14 +30,14 @@ FINAL: Final = frozenset({"approved", "declined", "not_charged", "refunded", "re
 _AGES: Final = frozenset({"key_from_the_future", "key_too_old"})
 """A key that was made while the box's clock was days off, and that the box never heard of before it was set right."""
 HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
-    "payment": _AGES | {"payment_cancelled"},
+    "payment": _AGES | {"payment_cancelled", "retry_exists", "retry_not_needed", "retry_chain_too_long"},
     "batch": _AGES,
     "refund": _AGES | {"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"},
     "reversal": _AGES | {"already_undone"},
     "abort": _AGES | {"already_undone", "payment_complete"},
 }
 """What a till may be refused although it did nothing wrong, by verb."""
-NOT_NOW: Final = frozenset({"payment_open", "payment_unknown"})
+NOT_NOW: Final = frozenset({"payment_open", "payment_unknown", "retry_exists", "retry_not_needed"})
 """Refusals that may turn into a yes: a copy of the question that is still on its way finds another payment."""
 PATIENCE_MS: Final = (300, 1_500, 4_000)
 ASK_AGAIN_S: Final = 8.0
@@ -133,6 +133,8 @@ class Till:
         if question.verb in ("refund", "reversal", "abort"):
             books.undone.add(str(question.of))
         about = "" if question.of == question.key else f" of {books.name(str(question.of))}"
+        if isinstance(question.body, PaymentBody) and question.body.retry_of is not None:
+            about = f" in place of {books.name(question.body.retry_of)}"
         books.history.add(self.name, f"asks {question.verb} {books.name(str(question.key))}{about}{_what(question)}")
         self.spawn(question, patience_ms)
 
@@ -218,6 +220,8 @@ class Till:
 
     def _hear_answer(self, question: Question, answer: PaymentAnswer) -> None:
         key = str(question.key)
+        if question.verb == "payment":
+            self.books.taken.add(key)
         if answer.state not in FINAL or answer.receipt is None:
             self.books.history.add(
                 self.name, f"hears {question.verb} {self.books.name(key)}: {answer.state}, not final"

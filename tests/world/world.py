@@ -86,6 +86,7 @@ class World:
         self.tills = [self._till(name, template, verifier) for name in TILLS]
         self.batches: list[tuple[Till, BatchBody]] = []
         self.asked: list[tuple[Till, Question]] = []
+        self.tries: list[list[RequestKey]] = []
         self._machine = Machine(name="world")
         self._box: WorldBox | None = None
         self._down_s = 0.0
