@@ -55,6 +55,7 @@ def test_status_is_in_plain_words(box: RunningBox) -> None:
         "tpm",
         "disk",
         "screening",
+        "providers",
     }
     assert any("SoftHSM" in finding["sentence"] for finding in status["findings"])
 
