@@ -130,7 +130,9 @@ class Reconciliation:
                 is_new = await self._record(asked)
             return await self._told(asked, is_new=is_new)
         if following is None or str(asked) != str(following) or self._clock.now_ms() < asked.begins_ms:
-            raise Rejected("day_unknown", f"expected a day up to {following or 'today'}, saw {asked}")
+            raise Rejected(
+                "day_unknown", f"{asked} cannot be compared; the next day to look at is {following or 'not yet known'}"
+            )
         _, entry = await self._look_at(asked)
         return ReconcileAnswer(day=entry, breaks=entry.opened[:BREAKS_SHOWN_MAX], open_count=entry.open_count)
 

@@ -174,6 +174,7 @@ class ReconcileAnswer(Wire, frozen=True, kw_only=True):
     Attributes:
         breaks: the first of the `open_count` that are open now; of a day that was only looked at, those it would open.
         is_new: this very request wrote the entry.
+        not_compared: providers of the settings whose statement the box cannot read: nothing is said of their money.
     """
 
     day: ReconciledEntry
@@ -181,6 +182,7 @@ class ReconcileAnswer(Wire, frozen=True, kw_only=True):
     breaks: tuple[BreakFacts, ...] = ()
     is_new: bool = False
     open_count: int
+    not_compared: tuple[str, ...] = ()
 
 
 class HeadAnswer(Wire, frozen=True, kw_only=True):

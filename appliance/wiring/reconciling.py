@@ -28,6 +28,7 @@ from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
 from appliance.wiring.followers import finding_of
 from appliance.wiring.opening import stripe_settings
+from appliance.wiring.paypal import PAYPAL
 
 NAME: Final = "reconcile"
 SCHEDULE: Final = Schedule(every_ms=10 * MINUTE_MS, step_ms_max=10 * MINUTE_MS)
@@ -77,14 +78,18 @@ class ReconcileParts:
 
     def routes(self) -> ReconcileRoutes:
         """For the local door."""
-        return ReconcileRoutes(self._reconciliation)
+        return ReconcileRoutes(self._reconciliation, not_compared=self._not_compared)
 
     @property
     def checks(self) -> Sequence[Check]:
         """How the look is, and what it found."""
         if self._settings.provider.stripe is None:
             return ()
-        return (lambda: reconcile_finding(self._follower.standing, self._open),)
+        return (lambda: reconcile_finding(self._follower.standing, self._open, self._not_compared),)
+
+    @property
+    def _not_compared(self) -> tuple[str, ...]:
+        return () if self._settings.provider.paypal is None else (PAYPAL,)
 
     def _reconciliation(self) -> Reconciliation:
         reason = self._quarantine.reason
@@ -134,17 +139,18 @@ class ReconcileParts:
             self._metrics.breaks_open(FIRST_PROVIDER, kind, self._open.get(kind, 0))
 
 
-def reconcile_finding(standing: Standing, open_by_type: dict[str, int]) -> Finding:
+def reconcile_finding(standing: Standing, open_by_type: dict[str, int], not_compared: tuple[str, ...] = ()) -> Finding:
     """In plain words; no break stops a sale."""
+    but = f" Not compared: {', '.join(not_compared)}." if not_compared else ""
     if standing.failures:
         return finding_of(standing)
     count = sum(open_by_type.values())
     if not count:
-        return Finding(check=NAME, level=Level.OK, sentence="Card money: nothing is open beside the statement.")
+        return Finding(check=NAME, level=Level.OK, sentence=f"Card money: nothing is open beside the statement.{but}")
     told = ", ".join(f"{kind.replace('_', ' ')} {number}" for kind, number in sorted(open_by_type.items()))
     return Finding(
         check=NAME,
         level=Level.COPING,
-        sentence=f"Card money differs from the provider's statement: {told}; we sell on.",
+        sentence=f"Card money differs from the provider's statement: {told}; we sell on.{but}",
         next_step="tillstone reconcile says what to do about each.",
     )

@@ -51,15 +51,21 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(answer)
     else:
         print(report_text(sheet, width=SCREEN_WIDTH, heading=shop))
-        _explain(answer)
+        explain(answer)
         if arguments.output is not None:
             print(f"Kept: {arguments.output}")
     return NO if answer.open_count else DONE
 
 
-def _explain(answer: ReconcileAnswer) -> None:
+def explain(answer: ReconcileAnswer) -> None:
+    """What is open, what to do about it, and what nobody looked at."""
     if not answer.open_count:
         print("Nothing is open.")
+    if answer.not_compared:
+        names = ", ".join(answer.not_compared)
+        print(
+            f"Not compared: {names}. This box cannot read such a statement yet; the tenders of close-day have the sum."
+        )
     for facts in answer.breaks:
         print(f"* {break_words(facts, answer.day.day)}\n  {advice(facts)}")
     if answer.open_count:

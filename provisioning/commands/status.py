@@ -57,8 +57,9 @@ def show(health: dict[str, Any]) -> None:
     from rich.markup import escape
 
     console = Console(highlight=False)
+    width = max(14, *(len(finding["check"]) for finding in health["findings"]))
     console.print(f"{_MARKS[health['level']]} [bold]{escape(health['sentence'])}[/]")
     for finding in health["findings"]:
-        console.print(f"  {_MARKS[finding['level']]} {finding['check']:<14} {escape(finding['sentence'])}")
+        console.print(f"  {_MARKS[finding['level']]} {finding['check']:<{width}} {escape(finding['sentence'])}")
         if finding["next"]:
-            console.print(f"    {'':<14} next: {escape(finding['next'])}")
+            console.print(f"    {'':<{width}} next: {escape(finding['next'])}")

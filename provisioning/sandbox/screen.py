@@ -108,4 +108,6 @@ class Screen:
         who, tender = str(sale["terminal"]), str(sale["tender"])
         seq = int(sale["seq"])
         what = f"{amount:>14}  {escape(tender):<4}  {escape(str(sale['verb'])):<8}  {state}"
-        self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] entry {seq:<6} {escape(who):<8} {what}")
+        self._console.print(
+            f"[dim]{time.strftime('%H:%M:%S')}[/] entry {seq:<6} {escape(who):<8} {what}", soft_wrap=True
+        )

@@ -24,10 +24,11 @@ class _Accept(Wire, frozen=True, kw_only=True):
 
 
 class ReconcileRoutes:
-    """`/reconcile...`; `working` raises Unavailable while there is none."""
+    """`/reconcile...`; `working` raises Unavailable while there is none, `not_compared` as in the answer."""
 
-    def __init__(self, working: Callable[[], Reconciliation]) -> None:
+    def __init__(self, working: Callable[[], Reconciliation], *, not_compared: tuple[str, ...]) -> None:
         self._working = working
+        self._not_compared = not_compared
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Register the routes."""
@@ -36,7 +37,8 @@ class ReconcileRoutes:
 
     async def _reconcile(self, request: web.Request) -> web.Response:
         asked = await read_body(request, _Day)
-        return json_answer(await self._working().reconcile(asked.day))
+        answer = await self._working().reconcile(asked.day)
+        return json_answer(msgspec.structs.replace(answer, not_compared=self._not_compared))
 
     async def _accept(self, request: web.Request) -> web.Response:
         accept = await read_body(request, _Accept)

@@ -1,0 +1,27 @@
+"""Owns the promise that nobody reads "nothing is open" as a word about money that was not looked at."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from appliance.anchor.follower import Standing
+from appliance.wiring.reconciling import reconcile_finding
+from provisioning.commands.reconcile import explain
+from tests.unit.till.test_statement_sheet import ANSWER
+
+PAYPAL = ("paypal",)
+FINE = Standing(name="reconcile", lag_entries=0, silent_ms=0, failures=0, reason="", next_ms=1, is_late=False)
+
+
+def test_health_names_who_was_not_compared() -> None:
+    assert reconcile_finding(FINE, {}, PAYPAL).sentence.endswith("Not compared: paypal.")
+    assert reconcile_finding(FINE, {"amount": 1}, PAYPAL).sentence.endswith("Not compared: paypal.")
+    assert "compared" not in reconcile_finding(FINE, {}).sentence
+
+
+def test_the_command_names_who_was_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    explain(msgspec.structs.replace(ANSWER, breaks=(), open_count=0))
+    assert capsys.readouterr().out == "Nothing is open.\n"
+    explain(msgspec.structs.replace(ANSWER, breaks=(), open_count=0, not_compared=PAYPAL))
+    assert "Not compared: paypal." in capsys.readouterr().out
