@@ -14,12 +14,12 @@ from appliance.model.invariants import ensure
 
 
 class Purpose(Enum):
-    """Why something is appended: decides who gets the last 256 MB of the disk."""
+    """Why something is appended or read: decides who gets the last 256 MB of the disk."""
 
     INTENT = "intent"
     """Starts something new: refused while room is short or signing lags."""
     OUTCOME = "outcome"
-    """Ends or repairs something begun: may use all of the disk."""
+    """Ends or repairs something begun: may use all of the disk, and no read for it is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -246,13 +246,13 @@ class Ledger:
 
     # --- reading ---
 
-    async def read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def read(self, query: Callable[[sqlite3.Connection], _T], *, purpose: Purpose = Purpose.INTENT) -> _T:
         """Run `query` in a short read transaction on the reader thread; it must not keep the connection.
 
         Raises:
-            Unavailable: `ledger_busy`: too many reads wait.
+            Unavailable: `ledger_busy`: too many reads wait; not where something begun is ended.
         """
-        return await self._reader.read(query)
+        return await self._reader.read(query, may_refuse=purpose is Purpose.INTENT)
 
     async def entries(self, after: int, limit: int, kinds: frozenset[str] | None = None) -> Page:
         """Entries with seq > `after`, in order; `after` is -1 for the beginning.

@@ -32,14 +32,14 @@ class Reader:
         self._waiting = 0
         self._calls = 0
 
-    async def read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def read(self, query: Callable[[sqlite3.Connection], _T], *, may_refuse: bool = True) -> _T:
         """Run `query` in its own read transaction.
 
         Raises:
-            Unavailable: `ledger_busy`, too many reads wait.
+            Unavailable: `ledger_busy`, too many reads wait; never without `may_refuse`.
             Bug: `read_too_long`.
         """
-        if self._waiting >= self._waiting_max:
+        if may_refuse and self._waiting >= self._waiting_max:
             raise Unavailable("ledger_busy", f"expected at most {self._waiting_max} reads waiting")
         self._waiting += 1
         try:

@@ -185,7 +185,9 @@ class Operations:
             )
         ]
         if is_confirmed and _takes_back(operation):
-            body = await self._ledger.read(lambda connection: confirmed_entry(connection, operation))
+            body = await self._ledger.read(
+                lambda connection: confirmed_entry(connection, operation), purpose=Purpose.OUTCOME
+            )
             drafts.append(undone_draft(operation.kind, operation.terminal, body, None, now_ms))
         if taking is not None:
             # One commit: the customer agreed, and the money is to be taken under this name and no other.
@@ -220,7 +222,7 @@ class Operations:
         def look(connection: Connection) -> tuple[StandingPayment, int]:
             return require_payment(connection, payment), operation_count(connection, payment)
 
-        standing, ordinal = await self._ledger.read(look)
+        standing, ordinal = await self._ledger.read(look, purpose=Purpose.OUTCOME)
         if standing.reversal is not None:
             return None
         target = present(settled.reference, "a customer agreed to something that has a name")
@@ -231,7 +233,9 @@ class Operations:
         """One commit: the payment stands exactly when the earlier tries of its sale must not."""
 
         async def attempt() -> Outlived:
-            outlived = await self._ledger.read(lambda found: outlived_by(found, operation.payment_key, outcome))
+            outlived = await self._ledger.read(
+                lambda found: outlived_by(found, operation.payment_key, outcome), purpose=Purpose.OUTCOME
+            )
             drafts = [outcome, *outlived.drafts]
             await self._ledger.append(drafts, AllOf(guards=(guard, outlived.guard)), purpose=Purpose.OUTCOME)
             return outlived

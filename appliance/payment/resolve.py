@@ -16,7 +16,8 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import Counter
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
@@ -44,6 +45,7 @@ from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 
+_T = TypeVar("_T")
 BATCH: Final = 256
 _EXPIRIES_MAX: Final = 16  # each is a question to the provider, and others wait for the round to end
 _IDLE_MS: Final = 1_000
@@ -95,11 +97,11 @@ class Resolver:
 
     async def look(self) -> None:
         """One round over reversals that are due and operations that are open."""
-        for standing in await self._ledger.read(_due):
+        for standing in await self._read(_due):
             await self._take_back(standing)
         await self._expire()
         await self._warn()
-        waiting = await self._ledger.read(lambda connection: open_operations(connection, BATCH))
+        waiting = await self._read(lambda connection: open_operations(connection, BATCH))
         asked = Counter(each.operation.provider for each in waiting)
         self.strangers = {name: count for name, count in asked.items() if name not in self._operations.providers}
         names = {each.operation.operation_id for each in waiting}
@@ -148,9 +150,9 @@ class Resolver:
             return since_ms
         if operation.kind not in SALES or waiting.known is not None:
             return operation.prepared_ms  # nothing is listed by time: it is looked for on its payment, or by its name
-        earlier = await self._ledger.read(lambda connection: charge_before(connection, waiting.intent_seq))
+        earlier = await self._read(lambda connection: charge_before(connection, waiting.intent_seq))
         if earlier is None:
-            earlier_ms = await self._ledger.read(first_entry_ms)
+            earlier_ms = await self._read(first_entry_ms)
         else:
             found = await self._operations.find(earlier.operation, since_ms=0, known=earlier.known)
             if not isinstance(found, port.Found) or not isinstance(found.answer, port.Confirmed):
@@ -182,7 +184,7 @@ class Resolver:
             await self._close(waiting, Settled(state=OperationState.ABSENT, reference=None, code="never_charged"))
             return
         payment = operation.payment_key
-        ordinal = await self._ledger.read(lambda connection: operation_count(connection, payment))
+        ordinal = await self._read(lambda connection: operation_count(connection, payment))
         now_ms = self._clock.now_ms()
         again = operation.again(ordinal, now_ms)
         absent = outcome_draft(
@@ -203,7 +205,7 @@ class Resolver:
         if self._clock.monotonic_ms() < self._expiry_rests_until_ms:
             return
         now_ms = self._clock.now_ms()
-        for standing in await self._ledger.read(lambda connection: _held_too_long(connection, now_ms)):
+        for standing in await self._read(lambda connection: _held_too_long(connection, now_ms)):
             if not await self._is_over(standing):
                 self._expiry_rests_until_ms = self._clock.monotonic_ms() + _PAUSE_MS_MAX
                 return
@@ -212,7 +214,7 @@ class Resolver:
     async def _is_over(self, standing: StandingPayment) -> bool:
         """By the provider's clock too: ours may have been stepped, and what is given up is given up for good."""
         payment = standing.recorded.key
-        ordinal = await self._ledger.read(lambda connection: operation_count(connection, payment))
+        ordinal = await self._read(lambda connection: operation_count(connection, payment))
         question = operation_on(
             standing, OperationKind.CANCEL, standing.held_minor, ordinal, self._clock.now_ms(), asked_by=None
         )
@@ -237,7 +239,7 @@ class Resolver:
     async def _warn(self) -> None:
         """Say once of each authorised payment that its time to be captured runs out."""
         now_ms = self._clock.now_ms()
-        soon = await self._ledger.read(lambda connection: held_until(connection, now_ms + _WARN_BEFORE_MS, BATCH))
+        soon = await self._read(lambda connection: held_until(connection, now_ms + _WARN_BEFORE_MS, BATCH))
         for payment, capture_before_ms in soon:
             if payment not in self._warned:
                 left_ms = capture_before_ms - now_ms
@@ -251,8 +253,11 @@ class Resolver:
         if isinstance(found, port.Unknown):
             self._log.warning("operation.unresolved", operation=name, reason=found.reason)
 
+    async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        return await self._ledger.read(query, purpose=Purpose.OUTCOME)
+
     async def _intent_hash(self, waiting: OpenOperation) -> bytes:
-        return await self._ledger.read(lambda connection: entry_hash_at(connection, waiting.intent_seq))
+        return await self._read(lambda connection: entry_hash_at(connection, waiting.intent_seq))
 
 
 def _due(connection: sqlite3.Connection) -> list[StandingPayment]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from appliance.config.schema import Limits
-from appliance.model.errors import Rejected
+from appliance.ledger.reader import READS_WAITING_MAX
+from appliance.model.errors import Rejected, Unavailable
 from appliance.model.limits import DAY_MS, HOUR_MS, PROVIDER_DEADLINE_MS
-from tests.fakes.provider import Switch
+from appliance.ports.provider import Answer, Authorise
+from tests.fakes.clock import FakeClock
+from tests.fakes.provider import FakeProvider, Switch
 from tests.unit.payment.shop import SETTLE_MS, open_shop
 
 
@@ -65,3 +70,34 @@ async def test_a_key_that_was_used_under_a_wrong_clock_gets_its_result_when_the_
         looked = await shop.pipeline.status(shop.request("status", {"of": key}, unused))
         assert looked.state == "approved"  # a look begins nothing: its key may be of any age
         assert shop.provider.charged_minor() == 700
+
+
+class GatedProvider(FakeProvider):
+    """Answers when the gate is open."""
+
+    def __init__(self, *, clock: FakeClock) -> None:
+        super().__init__(clock=clock)
+        self.gate = asyncio.Event()
+
+    async def authorise(self, operation: Authorise) -> Answer:
+        await self.gate.wait()
+        return await super().authorise(operation)
+
+
+async def test_an_outcome_is_recorded_however_many_ask_for_a_status(tmp_path: Path) -> None:
+    """Seen with 500 tills: the outcome's own look at the ledger was one read too many, and the answer was lost."""
+    clock = FakeClock()
+    provider, held = GatedProvider(clock=clock), threading.Event()
+    async with open_shop(tmp_path / "ledger", clock=clock, asked=provider) as shop:
+        sale = {"currency": "EUR", "amount_minor": 700, "tenders": [{"kind": "card", "amount_minor": 700}]}
+        await shop.pipeline.pay(shop.request("payment", sale))
+        crowd = [asyncio.ensure_future(shop.ledger.read(lambda _: held.wait(30))) for _ in range(READS_WAITING_MAX)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="ledger_busy"):
+            await shop.ledger.read(lambda _: None)
+        provider.gate.set()
+        await asyncio.sleep(0.05)
+        held.set()
+        await asyncio.gather(*crowd)
+        await shop.works_done()
+        assert await shop.rows("SELECT state FROM payments") == [("approved",)]
