@@ -77,6 +77,7 @@ class Operation:
             by itself.
         held_minor: what the card's bank holds of the target, for capture and cancel.
         provider: who is asked.
+        is_retry: it begins a payment that tries another one again: when it stands, the other must not.
     """
 
     operation_id: OperationId
@@ -91,6 +92,7 @@ class Operation:
     request: RequestKey | None = None
     held_minor: int = 0
     provider: ProviderName = FIRST_PROVIDER
+    is_retry: bool = False
 
     def agreed(self, ordinal: int, now_ms: int, target: str) -> Operation:
         """Take the money of this offer: the customer agreed to `target`."""

@@ -29,6 +29,7 @@ async def prepare(
         terminal=identity.terminal,
         target=None,
         source=card.source,
+        is_retry=cleared.valid.retry_of is not None,
     )
     begun = await begin(ledger, cleared.valid, authorisation_draft(cleared, operation), stands=False)
     return PreparedPayment(

@@ -196,7 +196,7 @@ class Operations:
             operation_id=operation.operation_id, may_be_unknown=settled.state is not OperationState.UNKNOWN
         )
         try:
-            if is_confirmed and operation.kind in SALES and taking is None:
+            if is_confirmed and operation.kind in SALES and operation.is_retry and taking is None:
                 await self._record_sold(operation, drafts[0], guard)
                 written: tuple[Recorded, ...] = ()
             else:

@@ -26,7 +26,8 @@ from appliance.wire import entries
 
 _OPERATIONS: Final = (
     "SELECT id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
-    " reference, request, held, provider FROM operations"
+    " reference, request, held, provider,"
+    " EXISTS (SELECT 1 FROM payments WHERE key = payment AND retry_of IS NOT NULL) FROM operations"
 )
 _COUNTED: Final = "SELECT state, count(*) FROM operations"
 _OPEN_STATES: Final = ", ".join(f"'{state}'" for state in sorted(OPEN))
@@ -323,6 +324,7 @@ def _open(
     request: bytes | None,
     held: int,
     provider: str,
+    is_retry: int,
 ) -> OpenOperation:
     return OpenOperation(
         operation=Operation(
@@ -338,6 +340,7 @@ def _open(
             request=None if request is None else _key(request),
             held_minor=held,
             provider=ProviderName(provider),
+            is_retry=bool(is_retry),
         ),
         state=OperationState(state),
         intent_seq=intent,

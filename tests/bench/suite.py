@@ -121,8 +121,7 @@ class Suite:
                 yield from self._payments(bench, machine)
             if self._wants("with_100ms"):
                 yield from self._slow_hsm(bench, machine)
-            # Only when asked for: it stood still three times out of seven, which is not understood (performance.md).
-            if self._only and self._wants("card", "checked"):
+            if self._wants("card", "checked"):
                 yield from self._cards(bench)
 
     def _wants(self, *beginnings: str) -> bool:
