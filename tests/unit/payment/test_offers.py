@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,59 +21,67 @@ from tests.fakes.provider import Switch
 from tests.unit.payment.shop import Shop, open_shop
 
 
-def sale(kind: str = "paypal", **more: Any) -> dict[str, Any]:
-    return {"currency": "EUR", "amount_minor": 500, "tenders": [{"kind": kind, "amount_minor": 500}], **more}
+def sale(kind: str = "paypal") -> dict[str, Any]:
+    return {"currency": "EUR", "amount_minor": 500, "tenders": [{"kind": kind, "amount_minor": 500}]}
 
 
-async def begun(shop: Shop, key: str, **more: Any) -> None:
-    """A sale whose customer is asked."""
-    answer = await shop.pipeline.pay(shop.request("payment", sale(**more), key))
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def offers(clock: FakeClock) -> FakeOffers:
+    return FakeOffers(clock=clock)
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, clock: FakeClock, offers: FakeOffers) -> AsyncIterator[Shop]:
+    async with open_shop(tmp_path, clock=clock, offers=offers) as opened:
+        yield opened
+
+
+async def begun(shop: Shop) -> str:
+    """The key of a sale whose customer is asked."""
+    key = shop.new_key()
+    answer = await shop.pipeline.pay(shop.request("payment", sale(), key))
     assert answer.state == "being_checked"
     asked = f"SELECT 1 FROM operations WHERE id = '{key}/0' AND code = '{CUSTOMER_ASKED}'"
     while not await shop.rows(asked):  # noqa: ASYNC110 - production code has no event for tests
         await asyncio.sleep(0)
     await shop.ledger.wait_beyond((await shop.rows("SELECT max(seq) FROM entries"))[0][0])
+    return key
 
 
 async def status(shop: Shop, key: str) -> Any:
     return await shop.pipeline.status(shop.request("status", {"of": key}))
 
 
-async def test_the_customer_agrees_and_the_money_is_taken_once(tmp_path: Path) -> None:
-    clock = FakeClock()
-    offers = FakeOffers(clock=clock)
-    async with open_shop(tmp_path, clock=clock, offers=offers) as shop:
-        await shop.pair("till-1")
-        key = shop.new_key()
-        await begun(shop, key)
-        assert (await status(shop, key)).show == "https://pay.test/order_1"
-        assert offers.charged_minor() == 0
-        offers.agree("order_1")
-        await shop.works_done()
-        done = await status(shop, key)
-        assert (done.state, done.show, offers.charged_minor()) == ("approved", None, 500)
-        kinds = await shop.rows("SELECT kind, state, provider, target FROM operations ORDER BY id")
-        assert kinds == [("offer", "confirmed", "paypal", None), ("authorise", "confirmed", "paypal", "order_1")]
-        assert shop.provider.asked == []
+async def test_the_customer_agrees_and_the_money_is_taken_once(shop: Shop, offers: FakeOffers) -> None:
+    key = await begun(shop)
+    assert (await status(shop, key)).show == "https://pay.test/order_1"
+    assert offers.charged_minor() == 0
+    offers.agree("order_1")
+    await shop.works_done()
+    done = await status(shop, key)
+    assert (done.state, done.show, offers.charged_minor()) == ("approved", None, 500)
+    kinds = await shop.rows("SELECT kind, state, provider, target FROM operations ORDER BY id")
+    assert kinds == [("offer", "confirmed", "paypal", None), ("authorise", "confirmed", "paypal", "order_1")]
+    assert shop.provider.asked == []
 
 
-async def test_a_refund_goes_to_who_took_the_money(tmp_path: Path) -> None:
-    clock = FakeClock()
-    offers = FakeOffers(clock=clock)
-    async with open_shop(tmp_path, clock=clock, offers=offers) as shop:
-        await shop.pair("till-1")
-        key = shop.new_key()
-        await begun(shop, key)
-        offers.agree("order_1")
-        await shop.works_done()
-        await shop.pipeline.refund(shop.request("refund", {"of": key, "amount_minor": 200}))
-        await shop.works_done()
-        assert isinstance(offers.asked[-1], Refund)
-        assert offers.charged_minor() == 300
-        assert shop.provider.asked == []
-        (sums,) = (await shop.rows("SELECT sums FROM till_totals"))[0]
-        assert b"paypal" in sums
-        assert b"card" not in sums
+async def test_a_refund_goes_to_who_took_the_money(shop: Shop, offers: FakeOffers) -> None:
+    key = await begun(shop)
+    offers.agree("order_1")
+    await shop.works_done()
+    await shop.pipeline.refund(shop.request("refund", {"of": key, "amount_minor": 200}))
+    await shop.works_done()
+    assert isinstance(offers.asked[-1], Refund)
+    assert offers.charged_minor() == 300
+    assert shop.provider.asked == []
+    (sums,) = (await shop.rows("SELECT sums FROM till_totals"))[0]
+    assert b"paypal" in sums
+    assert b"card" not in sums
 
 
 @pytest.mark.parametrize(
@@ -84,91 +93,70 @@ async def test_a_refund_goes_to_who_took_the_money(tmp_path: Path) -> None:
     ],
 )
 async def test_an_offer_that_nobody_saw_ends_at_once(
-    tmp_path: Path, made: Refused | NotSent | Unknown, state: str, code: str
+    shop: Shop, offers: FakeOffers, made: Refused | NotSent | Unknown, state: str, code: str
 ) -> None:
-    clock = FakeClock()
-    offers = FakeOffers(clock=clock)
     offers.made = made
+    key = shop.new_key()
+    await shop.pipeline.pay(shop.request("payment", sale(), key))
+    await shop.works_done()
+    answer = await status(shop, key)
+    assert (answer.state, answer.code) == (state, code)
+    assert offers.asked == []
+
+
+async def test_an_abort_ends_the_waiting_and_takes_nothing(shop: Shop, offers: FakeOffers) -> None:
+    key = await begun(shop)
+    await shop.pipeline.abort(shop.request("abort", {"of": key}))
+    await shop.works_done()
+    answer = await status(shop, key)
+    assert (answer.state, answer.code) == ("declined", "payment_aborted")
+    offers.agree("order_1")
+    await shop.resolver.look()
+    assert offers.charged_minor() == 0
+
+
+async def test_a_customer_who_agrees_while_the_till_gives_up_is_not_charged(shop: Shop, offers: FakeOffers) -> None:
+    key = await begun(shop)
+    offers.is_deaf = True  # the provider hears of it too late
+    await shop.pipeline.abort(shop.request("abort", {"of": key}))
+    offers.agree("order_1")
+    await shop.works_done()
+    assert (await status(shop, key)).state == "declined"
+    assert offers.asked == []
+
+
+@pytest.mark.parametrize(
+    ("switch", "state", "charged_minor"),
+    [(Switch.FAIL_BEFORE, "not_charged", 0), (Switch.FAIL_AFTER, "approved", 500)],
+)
+async def test_a_lost_taking_is_found_out_by_reading(
+    shop: Shop, offers: FakeOffers, switch: Switch, state: str, charged_minor: int
+) -> None:
+    key = await begun(shop)
+    offers.strike(switch)
+    offers.agree("order_1")
+    await shop.works_done()
+    await shop.settle()
+    assert (await status(shop, key)).state == state
+    assert len(offers.asked) == 1
+    assert offers.charged_minor() == charged_minor
+
+
+async def test_the_event_says_that_the_customer_is_asked(shop: Shop, offers: FakeOffers) -> None:
+    key = await begun(shop)
+    offers.agree("order_1")
+    events, _ = await events_after(shop.ledger, TerminalId("till-1"), -1)
+    assert (events[1].key, events[1].code, events[1].state) == (key, CUSTOMER_ASKED, "being_checked")
+
+
+async def test_a_box_without_the_provider_refuses_the_tender_and_leaves_its_payments_open(
+    tmp_path: Path, clock: FakeClock, offers: FakeOffers
+) -> None:
     async with open_shop(tmp_path, clock=clock, offers=offers) as shop:
-        await shop.pair("till-1")
-        key = shop.new_key()
-        await shop.pipeline.pay(shop.request("payment", sale(), key))
-        await shop.works_done()
-        answer = await status(shop, key)
-        assert (answer.state, answer.code) == (state, code)
-        assert offers.asked == []
-
-
-async def test_an_abort_ends_the_waiting_and_takes_nothing(tmp_path: Path) -> None:
-    clock = FakeClock()
-    offers = FakeOffers(clock=clock)
-    async with open_shop(tmp_path, clock=clock, offers=offers) as shop:
-        await shop.pair("till-1")
-        key = shop.new_key()
-        await begun(shop, key)
-        await shop.pipeline.abort(shop.request("abort", {"of": key}))
-        await shop.works_done()
-        answer = await status(shop, key)
-        assert (answer.state, answer.code) == ("declined", "payment_aborted")
-        offers.agree("order_1")
-        await shop.resolver.look()
-        assert offers.charged_minor() == 0
-
-
-async def test_a_customer_who_agrees_while_the_till_gives_up_is_not_charged(tmp_path: Path) -> None:
-    clock = FakeClock()
-    offers = FakeOffers(clock=clock)
-    async with open_shop(tmp_path, clock=clock, offers=offers) as shop:
-        await shop.pair("till-1")
-        key = shop.new_key()
-        await begun(shop, key)
-        offers.is_deaf = True  # the provider hears of it too late
-        await shop.pipeline.abort(shop.request("abort", {"of": key}))
-        offers.agree("order_1")
-        await shop.works_done()
-        assert (await status(shop, key)).state == "declined"
-        assert offers.asked == []
-
-
-async def test_a_lost_taking_is_found_out_by_reading(tmp_path: Path) -> None:
-    for switch, state in ((Switch.FAIL_BEFORE, "not_charged"), (Switch.FAIL_AFTER, "approved")):
-        clock = FakeClock()
-        offers = FakeOffers(clock=clock)
-        async with open_shop(tmp_path / state, clock=clock, offers=offers) as shop:
-            await shop.pair("till-1")
-            key = shop.new_key()
-            await begun(shop, key)
-            offers.strike(switch)
-            offers.agree("order_1")
-            await shop.works_done()
-            await shop.settle()
-            assert (await status(shop, key)).state == state
-            assert len(offers.asked) == 1
-            assert offers.charged_minor() == (500 if state == "approved" else 0)
-
-
-async def test_the_event_says_that_the_customer_is_asked(tmp_path: Path) -> None:
-    clock = FakeClock()
-    offers = FakeOffers(clock=clock)
-    async with open_shop(tmp_path, clock=clock, offers=offers) as shop:
-        await shop.pair("till-1")
-        key = shop.new_key()
-        await begun(shop, key)
-        offers.agree("order_1")
-        events, _ = await events_after(shop.ledger, TerminalId("till-1"), -1)
-        assert (events[1].key, events[1].code, events[1].state) == (key, CUSTOMER_ASKED, "being_checked")
-
-
-async def test_a_box_without_the_provider_refuses_the_tender_and_leaves_its_payments_open(tmp_path: Path) -> None:
-    clock = FakeClock()
-    offers = FakeOffers(clock=clock)
-    async with open_shop(tmp_path, clock=clock, offers=offers) as shop:
-        await shop.pair("till-1")
-        approved, key = shop.new_key(), shop.new_key()
-        await begun(shop, approved)
+        approved = await begun(shop)
         offers.agree("order_1")
         await shop.works_done()
-        await begun(shop, key)
+        key = await begun(shop)
         offers.strike(Switch.FAIL_AFTER)
         offers.agree("order_2")
         await shop.works_done()
@@ -195,31 +183,24 @@ async def test_a_box_without_the_provider_refuses_the_tender_and_leaves_its_paym
     ("customer", "end"), [("agreed", ("approved", 500)), ("left", ("declined", 0)), ("thinks", ("being_checked", 0))]
 )
 async def test_a_customer_whom_nobody_waits_for_any_more_has_one_end(
-    tmp_path: Path, customer: str, end: tuple[str, int]
+    shop: Shop, offers: FakeOffers, customer: str, end: tuple[str, int]
 ) -> None:
-    clock = FakeClock()
-    offers = FakeOffers(clock=clock)
-    async with open_shop(tmp_path, clock=clock, offers=offers) as shop:
-        await shop.pair("till-1")
-        key = shop.new_key()
-        await begun(shop, key)
-        offers.is_waiting_lost = True  # as after a power cut: the log holds the offer's name, and nobody waits
-        offers.wake()
-        await shop.works_done()
-        assert await shop.rows("SELECT state, reference FROM operations") == [("unknown", "order_1")]
-        offers.is_time_over = customer == "left"
-        if customer == "agreed":
-            offers.agree("order_1")
-        await shop.resolver.look()
-        await shop.works_done()
-        assert ((await status(shop, key)).state, offers.charged_minor()) == end
+    key = await begun(shop)
+    offers.is_waiting_lost = True  # as after a power cut: the log holds the offer's name, and nobody waits
+    offers.wake()
+    await shop.works_done()
+    assert await shop.rows("SELECT state, reference FROM operations") == [("unknown", "order_1")]
+    offers.is_time_over = customer == "left"
+    if customer == "agreed":
+        offers.agree("order_1")
+    await shop.resolver.look()
+    await shop.works_done()
+    assert ((await status(shop, key)).state, offers.charged_minor()) == end
 
 
-async def test_cards_name_no_provider_in_their_entries(tmp_path: Path) -> None:
-    async with open_shop(tmp_path, offers=FakeOffers(clock=FakeClock())) as shop:
-        await shop.pair("till-1")
-        await shop.pipeline.pay(shop.request("payment", sale("card")))
-        await shop.works_done()
-        assert await shop.rows("SELECT provider FROM operations") == [(FIRST_PROVIDER,)]
-        page = await shop.ledger.entries(after=-1, limit=50, kinds=frozenset({"intent"}))
-        assert b"hprovider" not in page.entries[0].body
+async def test_cards_name_no_provider_in_their_entries(shop: Shop) -> None:
+    await shop.pipeline.pay(shop.request("payment", sale("card")))
+    await shop.works_done()
+    assert await shop.rows("SELECT provider FROM operations") == [(FIRST_PROVIDER,)]
+    page = await shop.ledger.entries(after=-1, limit=50, kinds=frozenset({"intent"}))
+    assert b"hprovider" not in page.entries[0].body
