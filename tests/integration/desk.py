@@ -68,6 +68,7 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(folder: Path) -> AsyncIterator[Desk]:
+    """A desk for one test; behind the test, a rebuild of its log has to give the tables that stand."""
     clock = FakeClock()
     async with TwinHere(clock) as twin:
         settings = StripeSettings(api_base=twin.base, api_key=Secret(KEY.encode()))
@@ -86,11 +87,12 @@ async def open_desk(folder: Path) -> AsyncIterator[Desk]:
                     fee=FEE,
                 )
                 yield Desk(shop=shop, twin=twin, clock=clock, reconciliation=reconciliation)
+                await _rebuild_is_equal(shop)
         finally:
             await statement.close()
 
 
-async def rebuild_is_equal(shop: Shop) -> None:
+async def _rebuild_is_equal(shop: Shop) -> None:
     """The tables are a function of the entries."""
     reconcile = [each for each in PROJECTIONS if each.name in ("payment", "reconcile")]
     kept = await shop.ledger.read(lambda connection: tables_digest(connection, reconcile))

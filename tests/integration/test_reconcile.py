@@ -16,7 +16,7 @@ from appliance.till.sheet import sheet_of_day
 from appliance.till.statement_sheet import with_statement
 from provisioning.sandbox.stripe_twin_balance import fee_of
 from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
-from tests.integration.desk import Desk, open_desk, rebuild_is_equal
+from tests.integration.desk import Desk, open_desk
 from tests.unit.till.acts import card, pay
 
 
@@ -24,7 +24,6 @@ from tests.unit.till.acts import card, pay
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with open_desk(tmp_path) as opened:
         yield opened
-        await rebuild_is_equal(opened.shop)
 
 
 async def test_a_day_without_a_difference_adds_up_to_the_cent_with_fees_and_net(desk: Desk) -> None:

@@ -15,14 +15,13 @@ from appliance.model.limits import DAY_MS
 from appliance.wire.reconcile_entries import BreakFacts
 from provisioning.exports.rows import Row, rows_of
 from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
-from tests.integration.desk import Desk, open_desk, rebuild_is_equal
+from tests.integration.desk import Desk, open_desk
 
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with open_desk(tmp_path) as opened:
         yield opened
-        await rebuild_is_equal(opened.shop)
 
 
 async def test_looking_twice_writes_once(desk: Desk) -> None:
