@@ -13,7 +13,7 @@ import pytest
 from appliance.model.limits import CONNECTIONS_MAX
 from appliance.runtime.process import raise_descriptor_limit
 from tests.integration.box import RunningBox, running_box
-from tests.integration.till import CASH, Till, paired_till
+from tests.integration.till import CASH, Till
 
 FLOOD = 2_000
 
@@ -26,11 +26,6 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
     with running_box(tmp_path_factory.mktemp("shop")) as running:
         yield running
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
-
-@pytest.fixture(scope="module")
-def till(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Till:
-    return paired_till(box, tmp_path_factory.mktemp("tills"), "till-1")
 
 
 @contextmanager

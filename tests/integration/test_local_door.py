@@ -5,27 +5,14 @@ from __future__ import annotations
 import http.client
 import os
 import stat
-from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from appliance.model.errors import Rejected, Unavailable
 from provisioning.local_door import SOCKET_NAME, TIMEOUT_S, connect_unix
-from tests.integration.box import RunningBox, running_box
-from tests.integration.till import CASH, Till, new_key, paired_till
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
-    with running_box(tmp_path_factory.mktemp("shop")) as running:
-        yield running
-        assert running.events("request.crashed") == []
-
-
-@pytest.fixture(scope="module")
-def till(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Till:
-    return paired_till(box, tmp_path_factory.mktemp("tills"), "till-1")
+from tests.integration.box import RunningBox
+from tests.integration.till import CASH, Till, new_key
 
 
 def ask(box: RunningBox, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:

@@ -7,23 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.box import RunningBox, running_box
-from tests.integration.till import CARD, CASH, Till, new_key, paired_till, read_event, verified
+from tests.integration.till import CARD, CASH, Till, new_key, read_event, verified
 
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
     with running_box(tmp_path_factory.mktemp("shop"), has_cards=True) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def till(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Till:
-    return paired_till(box, tmp_path_factory.mktemp("tills"), "till-1")
-
-
-@pytest.fixture(scope="module")
-def other_till(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Till:
-    return paired_till(box, tmp_path_factory.mktemp("tills"), "till-2")
 
 
 def test_events_resume_and_show_only_the_own_terminal(till: Till, other_till: Till) -> None:

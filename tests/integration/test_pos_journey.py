@@ -52,16 +52,6 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def till(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Till:
-    return paired_till(box, tmp_path_factory.mktemp("tills"), "till-1")
-
-
-@pytest.fixture(scope="module")
-def other_till(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Till:
-    return paired_till(box, tmp_path_factory.mktemp("tills"), "till-2")
-
-
 @BOTH
 def test_cash_sale_with_lines_taxes_and_change_is_proven_offline(
     box: RunningBox, till: Till, encoding: Encoding

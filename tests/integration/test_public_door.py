@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,21 +11,10 @@ from appliance.crypto import cose
 from appliance.crypto.hybrid import PinnedKey
 from appliance.ledger.checkpoint import verify_checkpoint
 from appliance.ledger.trust import load_trust
-from tests.integration.box import RunningBox, running_box
-from tests.integration.till import CASH, Till, paired_till, verified
+from tests.integration.box import RunningBox
+from tests.integration.till import CASH, Till, verified
 
 _SAMPLE = re.compile(r"\A[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{(?:[a-zA-Z_]\w*=\"(?:[^\"\\\n]|\\.)*\",?)*\})? \S+(?: -?\d+)?\Z")
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
-    with running_box(tmp_path_factory.mktemp("shop")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def till(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Till:
-    return paired_till(box, tmp_path_factory.mktemp("tills"), "till-1")
 
 
 def test_checkpoint_verifies_with_the_trust_file_alone(box: RunningBox, till: Till) -> None:

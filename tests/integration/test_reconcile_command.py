@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,13 @@ import pytest
 
 from provisioning.cli import main
 from tests.integration.box import RunningBox, running_box
-from tests.integration.till import CARD, Till, new_key, paired_till
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[RunningBox]:
-    with running_box(tmp_path / "shop", has_cards=True) as running:
-        yield running
-        assert running.events("request.crashed") == []
-
-
-@pytest.fixture
-def till(box: RunningBox, tmp_path: Path) -> Till:
-    return paired_till(box, tmp_path, "till-1")
+from tests.integration.till import CARD, Till, new_key
 
 
 def test_the_running_day_is_compared_and_says_what_to_do_about_each_break(
-    box: RunningBox, till: Till, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    card_box: RunningBox, card_till: Till, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = ("--dir", str(box.box.data))
+    here = ("--dir", str(card_box.box.data))
 
     def told(*words: str) -> tuple[int, str]:
         capsys.readouterr()
@@ -40,17 +27,17 @@ def test_the_running_day_is_compared_and_says_what_to_do_about_each_break(
 
     assert told()[0] == 2, "nobody paid by card yet: there is nothing to compare"
     key = new_key()
-    assert till.ask("payment", CARD, key).status in (200, 202)
-    assert till.until_final(key, seconds_max=30).body["state"] == "approved"
+    assert card_till.ask("payment", CARD, key).status in (200, 202)
+    assert card_till.until_final(key, seconds_max=30).body["state"] == "approved"
 
     code, text = told()
     assert code == 0
     assert "Nothing is open." in text
     assert " ".join(text.split()).count("gross 9.90 fees -0.40 net 9.50") == 1
 
-    assert box.twin is not None
-    (charge,) = box.twin.control("GET", "charges")["charges"]
-    box.twin.control("POST", "balance", {"payment": charge["payment_intent"], "what": "disputed"})
+    assert card_box.twin is not None
+    (charge,) = card_box.twin.control("GET", "charges")["charges"]
+    card_box.twin.control("POST", "balance", {"payment": charge["payment_intent"], "what": "disputed"})
     code, text = told("-o", str(tmp_path / "day.csv"))
     assert code == 1
     assert "missing_here dispute" in text
@@ -73,10 +60,10 @@ def test_a_box_without_cards_has_nothing_to_compare(tmp_path: Path, capsys: pyte
         assert "statement_missing" in capsys.readouterr().err
 
 
-def test_health_and_metrics_know_the_daily_look(box: RunningBox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_health_and_metrics_know_the_daily_look(card_box: RunningBox, capsys: pytest.CaptureFixture[str]) -> None:
     ends = time.monotonic() + 20
     while True:
-        assert main(["status", "--dir", str(box.box.data), "--json"]) == 0
+        assert main(["status", "--dir", str(card_box.box.data), "--json"]) == 0
         findings = {each["check"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
         if "nothing is open" in findings["reconcile"]["sentence"]:
             break

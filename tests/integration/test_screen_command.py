@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,6 @@ from appliance.payment.screening.trees import load_model
 from provisioning.cli import main
 from tests.integration.box import RunningBox, running_box
 from tests.integration.till import CASH, Till, new_key, paired_till
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
-    with running_box(tmp_path_factory.mktemp("shop")) as running:
-        yield running
-        assert running.events("request.crashed") == []
-
-
-@pytest.fixture(scope="module")
-def till(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Till:
-    return paired_till(box, tmp_path_factory.mktemp("tills"), "till-1")
 
 
 def test_the_owner_sees_changes_and_is_told_why(

@@ -7,7 +7,6 @@ import json
 import shutil
 import sqlite3
 import stat
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -25,24 +24,12 @@ from appliance.wire.requests import PaymentBody
 from appliance.wiring.projections import projections
 from provisioning.cli import main
 from provisioning.terminal.signing import Encoding
-from tests.integration.box import RunningBox, running_box
-from tests.integration.till import CASH, Till, new_key, paired_till, verified
+from tests.integration.box import RunningBox
+from tests.integration.till import CASH, Till, new_key, verified
 
 CUSTOMER: Final = "Quirinella Zyxmoor"
 CASHIER: Final = "Wolfhardt Vexlbaum"
 BOTH: Final[dict[str, Any]] = CASH | {"customer": CUSTOMER, "cashier": CASHIER}
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
-    with running_box(tmp_path_factory.mktemp("shop")) as running:
-        yield running
-        assert running.events("request.crashed") == []
-
-
-@pytest.fixture(scope="module")
-def till(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Till:
-    return paired_till(box, tmp_path_factory.mktemp("tills"), "till-1")
 
 
 def subject(box: RunningBox, *words: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,12 @@ import pytest
 
 from provisioning.cli import main
 from provisioning.terminal.signing import Encoding
-from tests.integration.box import RunningBox, running_box
-from tests.integration.till import CARD, CASH, Till, new_key, paired_till, verified
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[RunningBox]:
-    with running_box(tmp_path / "shop", has_cards=True) as running:
-        yield running
-        assert running.events("request.crashed") == []
-
-
-@pytest.fixture
-def till(box: RunningBox, tmp_path: Path) -> Till:
-    return paired_till(box, tmp_path, "till-1")
+from tests.integration.box import RunningBox
+from tests.integration.till import CARD, CASH, Till, new_key, verified
 
 
 def test_a_day_from_float_to_close_adds_up_and_verifies(
-    box: RunningBox, till: Till, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    card_box: RunningBox, card_till: Till, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def told(*words: str) -> dict[str, Any]:
         capsys.readouterr()
@@ -38,16 +25,16 @@ def test_a_day_from_float_to_close_adds_up_and_verifies(
         found: dict[str, Any] = json.loads(capsys.readouterr().out)
         return found
 
-    home = ("--home", str(till.home.folder))
-    here = ("--dir", str(box.box.data))
+    home = ("--home", str(card_till.home.folder))
+    here = ("--dir", str(card_box.box.data))
     assert told("drawer", "float", "100.00", *home)["held_minor"] == 10_000
     kept, refunded, lost = new_key(), new_key(), new_key()
     for key in (kept, refunded):
-        assert till.ask("payment", CASH, key).body["state"] == "approved"
-    assert till.ask("refund", {"of": refunded}).body["state"] == "refunded"
+        assert card_till.ask("payment", CASH, key).body["state"] == "approved"
+    assert card_till.ask("refund", {"of": refunded}).body["state"] == "refunded"
     assert told("drawer", "paid-out", "5.00", "--reason", "milk", *home)["held_minor"] == 10_750
-    hide_the_next_charge(box)
-    assert till.ask("payment", CARD, lost).status == 202
+    hide_the_next_charge(card_box)
+    assert card_till.ask("payment", CARD, lost).status == 202
     assert told("drawer", "count", "107.40", *home)["difference_minor"] == -10
     cash = {
         "floats": 10_000,
@@ -73,16 +60,16 @@ def test_a_day_from_float_to_close_adds_up_and_verifies(
     assert files[0].read_bytes().startswith(b"%PDF-1.7")
     assert "Cash,left,,107.40,EUR" in files[1].read_text()
 
-    assert box.twin is not None
-    box.twin.clear()
-    assert till.until_final(lost, seconds_max=90).body["state"] == "approved"
+    assert card_box.twin is not None
+    card_box.twin.clear()
+    assert card_till.until_final(lost, seconds_max=90).body["state"] == "approved"
     standing = told("close-day", "--dry-run", *here)["day"]
     assert [(late["day"], late["amount"], late["state"]) for late in standing["late"]] == [
         (closed["day"]["day"], 990, "confirmed")
     ]
     assert standing["period"]["totals"] == {"sales": 1, "total": 990}
     assert standing["period"]["cash"]["opening"] == 10_740
-    verify_as_a_stranger(box, tmp_path, closed["seq"])
+    verify_as_a_stranger(card_box, tmp_path, closed["seq"])
 
 
 def hide_the_next_charge(box: RunningBox) -> None:
@@ -107,21 +94,24 @@ def verify_as_a_stranger(box: RunningBox, folder: Path, closing_entry: int) -> N
         assert problems == (0,)
 
 
-def test_receipt_of_an_act_and_of_a_close_verifies_offline_in_both_encodings(box: RunningBox, till: Till) -> None:
+def test_receipt_of_an_act_and_of_a_close_verifies_offline_in_both_encodings(
+    card_box: RunningBox, card_till: Till
+) -> None:
     for encoding in Encoding:
-        act = till.ask("drawer", {"act": "float", "amount_minor": 500}, encoding=encoding)
-        assert [entry.kind for entry in verified(box, act).entries] == ["drawer_float"]
-        close = till.ask("report", {"kind": "z", "scope": "terminal"}, encoding=encoding)
-        assert [entry.kind for entry in verified(box, close).entries] == ["terminal_closed"]
-    refused = till.ask("drawer", {"act": "paid_out", "amount_minor": 1_001, "reason": "milk"})
+        act = card_till.ask("drawer", {"act": "float", "amount_minor": 500}, encoding=encoding)
+        assert [entry.kind for entry in verified(card_box, act).entries] == ["drawer_float"]
+        close = card_till.ask("report", {"kind": "z", "scope": "terminal"}, encoding=encoding)
+        assert [entry.kind for entry in verified(card_box, close).entries] == ["terminal_closed"]
+    refused = card_till.ask("drawer", {"act": "paid_out", "amount_minor": 1_001, "reason": "milk"})
     assert (refused.status, refused.code) == (409, "drawer_short")
-    assert (till.ask("report", {"kind": "z"}).status, till.ask("report", {"kind": "z"}).code) == (200, "period_empty")
+    closed, again = card_till.ask("report", {"kind": "z"}), card_till.ask("report", {"kind": "z"})
+    assert (closed.status, again.code) == (200, "period_empty")
 
 
-def test_power_cut_behind_a_close_does_not_close_the_day_again(box: RunningBox, till: Till) -> None:
-    till.ask("payment", CASH)
-    closed = box.local.close_day()
-    box.kill()
-    box.start()
-    again = box.local.close_day()
+def test_power_cut_behind_a_close_does_not_close_the_day_again(card_box: RunningBox, card_till: Till) -> None:
+    card_till.ask("payment", CASH)
+    closed = card_box.local.close_day()
+    card_box.kill()
+    card_box.start()
+    again = card_box.local.close_day()
     assert (again.is_new, again.seq, again.day) == (False, closed.seq, closed.day)
