@@ -34,26 +34,33 @@ class Example:
 def simulate(seed: int, *, terminals: int = TERMINALS, days: int = DAYS) -> Iterator[Example]:
     """Every example, terminal by terminal, in the order of time."""
     for terminal in range(terminals):
-        chance = random.Random(f"{seed}/{terminal}")  # noqa: S311 - a simulation is to be repeatable
-        yield from _Terminal(chance).examples(terminal, days)
+        yield from _Terminal(_Chance(f"{seed}/{terminal}")).examples(terminal, days)
+
+
+class _Chance(random.Random):
+    """The luck of one till: the same for the same seed. No secret is ever drawn from it."""
+
+    def happens(self, share: float) -> bool:
+        """Whether this is one of the times of which `share` go so."""
+        return self.random() < share
 
 
 class _Terminal:
     """One till with its own basket, hours and pace."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: _Chance) -> None:
         self._chance = chance
         self._mean = chance.lognormvariate(7.6, 0.7)  # about 20 major units, in minor ones
         self._opens = chance.choice((6, 7, 8, 9, 10, 16))
         self._closes = min(self._opens + chance.choice((8, 10, 12)), 24)
         self._pace = chance.uniform(3, 22)  # sales an hour
-        self._sells_by_amount = chance.random() < 0.25
+        self._sells_by_amount = chance.happens(0.25)
 
     def examples(self, terminal: int, days: int) -> Iterator[Example]:
         activity = TerminalActivity()
         for day in range(days):
             events = [(asked, False) for asked in self._honest_day(day)]
-            if self._chance.random() < _FRAUD_A_DAY:
+            if self._chance.happens(_FRAUD_A_DAY):
                 events += [(asked, True) for asked in self._fraud(day)]
             for asked, is_fraud in sorted(events, key=lambda event: event[0].at_ms):
                 yield Example(terminal=terminal, features=features_of(asked, activity), is_fraud=is_fraud)
@@ -61,7 +68,7 @@ class _Terminal:
 
     def _honest_day(self, day: int) -> Iterator[Asked]:
         chance = self._chance
-        discount_day = chance.random() < 0.08
+        discount_day = chance.happens(0.08)
         hour = float(self._opens)
         while True:
             rush = 2.5 if 11.5 < hour < 13.5 or 17 < hour < 18.5 else 1.0
@@ -69,16 +76,16 @@ class _Terminal:
             if hour >= self._closes:
                 break
             sale = self._sale(day, hour)
-            if chance.random() < (0.5 if discount_day else 0.03):
+            if chance.happens(0.5 if discount_day else 0.03):
                 sale = replace(sale, discount_share=chance.choice((0.1, 0.2, 0.3, 0.5)))
-            if chance.random() < 0.006:
+            if chance.happens(0.006):
                 sale = replace(sale, amount_minor=int(sale.amount_minor * chance.uniform(4, 12)))
             yield sale
-            if chance.random() < 0.012:
+            if chance.happens(0.012):
                 yield self._refund(
                     sale, age_ms=int(chance.expovariate(1 / (60 * HOUR_MS))), share=chance.choice((1, 1, 0.5, 0.3))
                 )
-            if chance.random() < 0.004:  # a mistyped sale, put right at once
+            if chance.happens(0.004):  # a mistyped sale, put right at once
                 yield self._refund(sale, age_ms=int(chance.uniform(0.2, 3) * MINUTE_MS), share=1)
 
     def _fraud(self, day: int) -> Iterator[Asked]:
@@ -89,7 +96,7 @@ class _Terminal:
         """Staff refund old sales in cash that no customer asked for, at quiet times or after closing."""
         chance = self._chance
         for _ in range(chance.randint(1, 5)):
-            late = chance.random() < 0.5
+            late = chance.happens(0.5)
             hour = self._closes + chance.uniform(-0.2, 0.6) if late else chance.uniform(self._opens, self._closes)
             sale = self._sale(day, min(hour, 23.9))
             refund = self._refund(sale, age_ms=int(chance.uniform(0.3, 30) * HOUR_MS), share=1)
@@ -97,7 +104,7 @@ class _Terminal:
                 refund,
                 is_card=False,
                 amount_minor=int(refund.amount_minor * chance.uniform(1, 3)),
-                is_of_another_till=chance.random() < 0.4,
+                is_of_another_till=chance.happens(0.4),
             )
 
     def _friends(self, day: int) -> Iterator[Asked]:
@@ -126,14 +133,14 @@ class _Terminal:
         chance = self._chance
         lines = 1 if self._sells_by_amount else 1 + min(int(chance.expovariate(0.5)), 20)
         amount = max(int(self._mean * chance.lognormvariate(-0.2, 0.65)), 1)
-        if chance.random() < 0.06:
+        if chance.happens(0.06):
             amount = max(amount // 500, 1) * 500
         return Asked(
             at_ms=_BEGIN_MS + day * DAY_MS + int(hour * HOUR_MS),
             minute=int(hour * 60) % 1440,
             amount_minor=amount,
             currency="EUR",
-            is_card=chance.random() < 0.6,
+            is_card=chance.happens(0.6),
             line_count=lines,
             is_amount_only=self._sells_by_amount,
         )
@@ -149,5 +156,5 @@ class _Terminal:
             is_amount_only=False,
             refund_share=float(share),
             refund_age_ms=age_ms,
-            is_of_another_till=self._chance.random() < 0.15,
+            is_of_another_till=self._chance.happens(0.15),
         )
