@@ -9,6 +9,7 @@ import argparse
 import os
 import secrets
 import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -51,27 +52,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="break one thing, show what the shop says, and heal it",
         description="Break one thing and heal it.",
     )
-    breaking.add_argument("what", choices=BREAKS, metavar="|".join(BREAKS))
-    # Also behind the word; without a default, which would hide the one given before it.
-    breaking.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
-    breaking.set_defaults(run=run_break)
+    _add_what(breaking, BREAKS, run_break)
     reader = actions.add_parser(
         "reader",
         help="who stands at the card readers from now on",
         description="Put a customer at the card readers: one who taps a good card or one without money, walks away, or "
         "presses cancel; or a reader that is offline, or that charges and then says nothing.",
     )
-    reader.add_argument("what", choices=CUSTOMERS, metavar="|".join(CUSTOMERS))
-    reader.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
-    reader.set_defaults(run=run_reader)
+    _add_what(reader, CUSTOMERS, run_reader)
     payer = actions.add_parser(
         "payer",
         help="what PayPal's customers do from now on",
         description="Let customers of PayPal agree by themselves, have no money, or wait for whoever opens their page.",
     )
-    payer.add_argument("what", choices=PAYERS, metavar="|".join(PAYERS))
-    payer.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
-    payer.set_defaults(run=run_payer)
+    _add_what(payer, PAYERS, run_payer)
     printer = actions.add_parser(
         "printer",
         help="a receipt printer that is not there",
@@ -79,6 +73,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     printer.add_argument("--port", type=_port, default=9100, metavar="N", help="TCP port (default: %(default)s)")
     printer.set_defaults(run=run_printer)
+
+
+def _add_what(
+    parser: argparse.ArgumentParser, choices: Sequence[str], act: Callable[[argparse.Namespace], int]
+) -> None:
+    """One word of `choices`, and the sandbox to which it is done."""
+    parser.add_argument("what", choices=choices, metavar="|".join(choices))
+    # Also behind the word; without a default, which would hide the one given before it.
+    parser.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
+    parser.set_defaults(run=act)
 
 
 def run(arguments: argparse.Namespace) -> int:
