@@ -20,7 +20,7 @@ from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
 from appliance.model.errors import Rejected, Unavailable
 from provisioning.audit.opening import Place, check, check_follows
 from provisioning.commands.named_file import read_named
-from provisioning.commands.outcome import DONE, NO, CannotDo, counted, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, counted, print_json
 from provisioning.exports.output import new_file
 from provisioning.verify.wording import printable
 
@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--key", type=Path, metavar="FILE", help="private key; without it only what is public is checked"
     )
     opening.add_argument("-o", "--output", type=Path, metavar="FILE", help="entries, as a CBOR sequence (RFC 8742)")
-    opening.add_argument("--json", action="store_true", help="for programs")
+    add_json(opening)
     opening.set_defaults(run=open_all)
 
 

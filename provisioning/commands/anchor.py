@@ -13,7 +13,7 @@ from pathlib import Path
 from appliance.config.load import load, read_secret
 from appliance.evidence.block import MAINNET, NETWORKS, Network
 from appliance.evidence.transaction import PRIVATE_KEY_BYTES, AnchorKey
-from provisioning.commands.outcome import DONE, CannotDo, print_json
+from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 from provisioning.terminal.durable import create_durably
 
 
@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         chain = action.add_mutually_exclusive_group()
         chain.add_argument("--network", choices=sorted(NETWORKS), default=MAINNET.name, help="default: %(default)s")
         chain.add_argument("--config", type=Path, metavar="FILE", help="settings that name the network")
-        action.add_argument("--json", action="store_true", help="for programs")
+        add_json(action)
 
 
 def make_key(arguments: argparse.Namespace) -> int:

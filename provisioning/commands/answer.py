@@ -21,7 +21,7 @@ from appliance.runtime.clock import SystemClock
 from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PaymentAnswer
 from provisioning.commands.folder import add_sandbox
-from provisioning.commands.outcome import CannotDo, print_json
+from provisioning.commands.outcome import CannotDo, add_json, print_json
 from provisioning.kept_trust import keep_trust
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.layout import FOLDER_DEFAULT, TILLS, SandboxFolder
@@ -53,7 +53,7 @@ def add_till(parser: argparse.ArgumentParser) -> None:
         "--home", type=Path, metavar="FOLDER", help="folder of a paired terminal (default: till-1 of the sandbox)"
     )
     add_sandbox(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import argparse
 import datetime
 
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, print_json
+from provisioning.commands.outcome import DONE, add_json, print_json
 from provisioning.commands.status import box_of
 
 
@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     revoking.set_defaults(run=revoke)
     for action in (admitting, listing, revoking):
         add_box(action)
-        action.add_argument("--json", action="store_true", help="for programs")
+        add_json(action)
 
 
 def admit(arguments: argparse.Namespace) -> int:

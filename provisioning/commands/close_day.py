@@ -13,7 +13,7 @@ from appliance.till.sheet import sheet_of_day
 from appliance.till.statement_sheet import with_statement
 from appliance.wire.answers import DayAnswer
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, print_json
+from provisioning.commands.outcome import DONE, add_json, print_json
 from provisioning.commands.status import box_of
 from provisioning.reports.output import SCREEN_WIDTH, require_ending, write_report
 
@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a new file: .pdf, .csv or .txt")
     parser.add_argument("--print", action="store_true", help="also on the box's receipt printer")
     add_box(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from appliance.evidence.bundle import EvidenceBundle, read_bundle
 from appliance.evidence.cid import cid_text, dag_cbor_cid
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, CannotDo, print_json
+from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 from provisioning.commands.status import box_of
 from provisioning.terminal.durable import write_durably
 
@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--timestamp", type=Path, metavar="FILE", help="also write the .ots file and, as FILE without .ots, its note"
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
     add_box(parser)
     parser.set_defaults(run=run)
 

@@ -17,7 +17,7 @@ from appliance.ledger.merkle import leaf_hash, root_from_inclusion
 from appliance.ledger.tlog import read_proof
 from appliance.model.errors import Corrupt
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, NO, CannotDo, counted, entries, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, counted, entries, print_json
 from provisioning.commands.status import box_of
 from provisioning.local_door import LocalDoor
 from provisioning.verify.bodies import read_body
@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     trusting.set_defaults(run=integrity)
     for action in (asking, digesting, proving, extending, verifying, trusting):
         add_box(action)
-        action.add_argument("--json", action="store_true", help="for programs")
+        add_json(action)
 
 
 def history(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Final
 
 import msgspec
@@ -32,6 +33,11 @@ def counted(count: int, one: str, many: str) -> str:
 
 def entries(count: int) -> str:
     return counted(count, "entry", "entries")
+
+
+def add_json(parser: argparse._ActionsContainer) -> None:
+    """`--json`: the same option everywhere, for `print_json`."""
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def print_json(value: object) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, CannotDo, print_json
+from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 from provisioning.commands.status import box_of
 
 
@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("print", description="Print a text on the box's receipt printer.")
     parser.add_argument("file", type=Path, metavar="FILE", help="the text; - is what comes through a pipe")
     add_box(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 

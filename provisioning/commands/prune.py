@@ -11,7 +11,7 @@ from typing import Any
 
 from appliance.model.errors import Rejected
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, NO, CannotDo, entries, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, entries, print_json
 from provisioning.commands.status import box_of
 from provisioning.local_door import LocalDoor
 
@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, and change nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     add_box(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 

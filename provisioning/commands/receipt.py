@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from provisioning.commands.folder import add_box
 from provisioning.commands.named_file import read_named
-from provisioning.commands.outcome import DONE, CannotDo, print_json
+from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 from provisioning.commands.status import box_of
 
 _WIDTH_DEFAULT: Final = 42
@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--width", type=int, default=_WIDTH_DEFAULT, metavar="N", help="columns (default: %(default)s)")
     parser.add_argument("--print", action="store_true", help="print a copy on the box's printer")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="write it to this file")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 

@@ -12,7 +12,7 @@ from appliance.till.page import report_text
 from appliance.till.statement_sheet import advice, break_words, sheet_of_statement
 from appliance.wire.answers import ReconcileAnswer
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, NO, counted, print_json
+from provisioning.commands.outcome import DONE, NO, add_json, counted, print_json
 from provisioning.commands.status import box_of
 from provisioning.reports.output import SCREEN_WIDTH, require_ending, write_report
 
@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--accept", nargs=2, metavar=("TYPE", "SUBJECT"), help="close a break for good, with --reason")
     parser.add_argument("--reason", metavar="TEXT", help="why it may be closed; stands in the log")
     add_box(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 

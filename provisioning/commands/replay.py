@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from appliance.ledger.trust import load_trust
 from appliance.ledger.verify import BadEntry
 from provisioning.commands.folder import add_sandbox
-from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, print_json
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.layout import TILLS, SandboxFolder
 from provisioning.sandbox.log_copy import last_seq
@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("file", nargs="?", type=Path, default=FILE_DEFAULT, help="default: %(default)s")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N purchases")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
     add_sandbox(parser, default=FOLDER)
     parser.set_defaults(run=run)
 

@@ -9,7 +9,7 @@ import argparse
 from typing import Any, Final
 
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, CannotDo, print_json
+from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 from provisioning.commands.status import box_of
 
 _RULES: Final = {
@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     asking.set_defaults(run=why)
     for action in (showing, setting, asking):
         add_box(action)
-        action.add_argument("--json", action="store_true", help="for programs")
+        add_json(action)
 
 
 def show(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from appliance.model.errors import Unavailable
 from provisioning.commands.folder import add_box, log_folder
-from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, print_json
 from provisioning.local_door import LocalDoor
 from provisioning.sandbox.layout import SandboxFolder
 
@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """`status [--json] [--dir]`."""
     parser = subparsers.add_parser("status", description="Say how the box is; exit code 1 when it does not sell.")
     add_box(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from appliance.model.errors import Unavailable
 from provisioning.commands.folder import add_sandbox
-from provisioning.commands.outcome import DONE, CannotDo, print_json
+from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 
 if TYPE_CHECKING:
     from provisioning.box import Box
@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         if run is run_first_log:
             _add_shop(action)
         add_sandbox(action)
-        action.add_argument("--json", action="store_true", help="for programs")
+        add_json(action)
 
 
 def _add_shop(action: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from appliance.model.ids import terminal_id
 from appliance.runtime.clock import SystemClock
 from appliance.runtime.deadline import Deadline
 from provisioning.commands.folder import add_box, add_sandbox
-from provisioning.commands.outcome import DONE, CannotDo, print_json
+from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 from provisioning.commands.status import box_of
 from provisioning.sandbox.layout import SandboxFolder
 from provisioning.sandbox.screen import PROGRAM
@@ -60,7 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for action in (inviting, listing, revoking):
         add_box(action)
     for action in (inviting, pairing, following, listing, revoking):
-        action.add_argument("--json", action="store_true", help="for programs")
+        add_json(action)
 
 
 def invite(arguments: argparse.Namespace) -> int:

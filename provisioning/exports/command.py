@@ -17,7 +17,7 @@ from appliance.ledger.receipt import RECEIPT_BYTES_MAX
 from appliance.model.errors import TillstoneError
 from provisioning.commands.folder import add_box, log_folder
 from provisioning.commands.named_file import read_named
-from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, print_json
 from provisioning.verify.wording import printable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="a new file")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
 
 
 def run_log(arguments: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ from appliance.ledger.succession import RotationStatement
 from appliance.ledger.trust import TRUST_BYTES_MAX, Evidence, Trust, encode_evidence, load_trust
 from appliance.model.errors import TillstoneError
 from provisioning.commands.named_file import read_named
-from provisioning.commands.outcome import DONE, CannotDo, print_json
+from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 from provisioning.owner import statements
 from provisioning.owner.shares import join, read_share, share_number, split
 from provisioning.verify.wording import printable
@@ -118,7 +118,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     distrust.add_argument("--before", required=True, metavar="TIME", help="ISO 8601: what others saw earlier counts")
     _add_signing(distrust, run_distrust)
     for action in actions.choices.values():
-        action.add_argument("--json", action="store_true", help="for programs")
+        add_json(action)
 
 
 def _in_words(run: _Run) -> _Run:

@@ -16,7 +16,7 @@ import msgspec
 from appliance.ledger.trust import load_trust
 from appliance.model.errors import Rejected, Unavailable
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, NO, CannotDo, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, print_json
 from provisioning.commands.status import box_of
 from provisioning.exports.output import new_file
 from provisioning.local_door import LocalDoor
@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     checking.add_argument("--trust", type=Path, required=True, metavar="FILE", help="the log's trust.json")
     checking.set_defaults(run=check_file)
     for action in (erasing, exporting, checking):
-        action.add_argument("--json", action="store_true", help="for programs")
+        add_json(action)
 
 
 def erase(arguments: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from appliance.ledger.receipt import RECEIPT_BYTES_MAX
 from appliance.ledger.tlog import PROOF_BYTES_MAX
 from appliance.ledger.trust import TRUST_BYTES_MAX
 from provisioning.commands.named_file import read_named
-from provisioning.commands.outcome import DONE, NO, CannotDo
+from provisioning.commands.outcome import DONE, NO, CannotDo, add_json
 
 _PARTS = {"witnesses": "witnesses", "block": "Bitcoin block", "publication": "publication"}
 """What may be demanded of a bundle, and its name in the report."""
@@ -206,7 +206,7 @@ def _answer(report: Report, title: str, *, is_json: bool) -> int:
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", type=Path, metavar="FILE", required=True, help="trust.json: the owner that you pin")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
 
 
 def _count(text: str) -> int:
