@@ -142,6 +142,12 @@ def screen_facts(verdict: Verdict) -> entries.ScreenFacts:
     )
 
 
+def persons(*, cashier: str | None, customer: str | None = None) -> tuple[tuple[str, str], ...]:
+    """The persons whom a request names, by what they are to it: erasable values, for `ask`."""
+    named = (("cashier", cashier), ("customer", customer))
+    return tuple((name, value) for name, value in named if value is not None)
+
+
 def ask(
     identity: Identity, personal: tuple[tuple[str, str], ...], *, also: tuple[Disclosure, ...] = ()
 ) -> tuple[entries.Asked, tuple[Disclosure, ...]]:

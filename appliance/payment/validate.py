@@ -12,6 +12,7 @@ from appliance.model.money import exponent
 from appliance.model.payment import AuthenticatedRequest, ValidPayment
 from appliance.model.sale import TAX_UNSTATED, Line, Prices, Sale, Tender, TenderKind, check_cash_rounding
 from appliance.model.voucher import voucher_of
+from appliance.payment.drafts import persons
 from appliance.payment.sale_facts import line_of, tax_of, tender_of
 from appliance.wire.requests import PaymentBody, TenderBody
 
@@ -53,11 +54,10 @@ def validate(request: AuthenticatedRequest[PaymentBody], rules: ShopRules) -> Va
     if sale.total_minor > rules.amount_minor_max:
         raise Rejected("amount_too_large", f"expected at most {rules.amount_minor_max} minor units")
     check_cash_rounding(sale, rules.cash_rounding_minor)
-    personal = (("cashier", body.cashier), ("customer", body.customer))
     return ValidPayment(
         identity=request.identity,
         sale=sale,
-        personal=tuple((name, value) for name, value in personal if value is not None),
+        personal=persons(cashier=body.cashier, customer=body.customer),
         retry_of=None if body.retry_of is None else request_key(body.retry_of),
     )
 

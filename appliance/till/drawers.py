@@ -18,7 +18,7 @@ from appliance.model.ids import DrawerId, drawer_id
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.till import DrawerAct
-from appliance.payment.drafts import ask, draft
+from appliance.payment.drafts import ask, draft, persons
 from appliance.payment.guards import unused
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
@@ -67,7 +67,7 @@ class Drawers:
 
     async def _record(self, request: AuthenticatedRequest[DrawerBody]) -> None:
         body, identity = request.body, request.identity
-        asked, disclosures = ask(identity, () if body.cashier is None else (("cashier", body.cashier),))
+        asked, disclosures = ask(identity, persons(cashier=body.cashier))
         act = DrawerAct(body.act)
 
         async def attempt() -> None:

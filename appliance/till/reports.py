@@ -15,7 +15,7 @@ from appliance.model.errors import Unavailable
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.till import Scope
-from appliance.payment.drafts import ask, draft
+from appliance.payment.drafts import ask, draft, persons
 from appliance.payment.guards import unused
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
@@ -60,8 +60,7 @@ class Reports:
         return await self._closed(request, known.seq)
 
     async def _close(self, request: AuthenticatedRequest[ReportBody]) -> None:
-        cashier = request.body.cashier
-        asked, disclosures = ask(request.identity, () if cashier is None else (("cashier", cashier),))
+        asked, disclosures = ask(request.identity, persons(cashier=request.body.cashier))
         scope = Scope(request.body.scope)
 
         async def attempt() -> None:

@@ -24,7 +24,7 @@ from appliance.model.ids import request_key
 from appliance.model.limits import AMOUNT_MINOR_MAX, SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest, PaymentState
 from appliance.model.voucher import SECRET_SIZE, VoucherId, code_of, voucher_of
-from appliance.payment.drafts import ask, draft
+from appliance.payment.drafts import ask, draft, persons
 from appliance.payment.guards import PAYMENT_CHANGED, Unchanged, require_payment, unused
 from appliance.payment.records import StandingPayment
 from appliance.payment.voucher_rows import StandingVoucher, require_voucher
@@ -73,7 +73,7 @@ class Vouchers:
         body, identity = request.body, request.identity
         code = code_of(random_piece()[:SECRET_SIZE])
         kept = Disclosure(name=_CODE, salt=random_piece(), value=code.encode())
-        asked, disclosures = ask(identity, _cashier(body), also=(kept,))
+        asked, disclosures = ask(identity, persons(cashier=body.cashier), also=(kept,))
         entry = till_entries.VoucherIssuedEntry(
             asked=asked,
             amount=body.amount_minor,
@@ -105,7 +105,7 @@ class Vouchers:
         body, identity = request.body, request.identity
         voucher = voucher_of(body.code or "")
         standing = await self._ledger.read(lambda connection: require_voucher(connection, voucher))
-        asked, disclosures = ask(identity, _cashier(body))
+        asked, disclosures = ask(identity, persons(cashier=body.cashier))
         entry = till_entries.VoucherVoidedEntry(
             asked=asked,
             amount=standing.amount_minor,
@@ -182,10 +182,6 @@ def _require_paid(standing: StandingPayment, amount_minor: int) -> None:
         raise Rejected(
             "voucher_not_paid", f"expected at most {left} minor units, which is what the sale has for vouchers"
         )
-
-
-def _cashier(body: VoucherBody) -> tuple[tuple[str, str], ...]:
-    return () if body.cashier is None else (("cashier", body.cashier),)
 
 
 def _state(standing: StandingVoucher, now_ms: int) -> VoucherState:
