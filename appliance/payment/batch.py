@@ -21,12 +21,13 @@ from appliance.ledger.draft import Purpose, Recorded
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
-from appliance.model.limits import BATCH_SALES_MAX, DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS, SIGNATURE_WAIT_MS
+from appliance.model.limits import BATCH_SALES_MAX, DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS
 from appliance.model.payment import AuthenticatedRequest, ClearedPayment, Identity
 from appliance.payment.drafts import sale_draft
 from appliance.payment.guards import unused
 from appliance.payment.records import find_payment
 from appliance.payment.repeats import AlreadyRecorded, is_used, judge_used
+from appliance.payment.respond import receipt_in_time
 from appliance.payment.screen import screen_stored
 from appliance.payment.screening.judge import Screener
 from appliance.payment.validate import ShopRules, validate
@@ -90,12 +91,12 @@ class Batch:
         answers = iter(recorded)
         settled = [next(answers) if isinstance(each, ClearedPayment) else each for each in outcomes]
         seqs = [seq for each in settled if isinstance(each, _Accepted) for seq in each.entry_seqs]
-        receipt = await self._ledger.receipts(seqs, SIGNATURE_WAIT_MS) if seqs else None
+        receipt = await receipt_in_time(self._ledger, seqs) if seqs else None
         return BatchAnswer(
             key=str(request.identity.key),
             results=tuple(each.result if isinstance(each, _Accepted) else each for each in settled),
             now_ms=self._clock.now_ms(),
-            receipt=None if receipt is None else receipt.encode(),
+            receipt=receipt,
             pending=bool(seqs) and receipt is None,
         )
 

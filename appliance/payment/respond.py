@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from appliance.ledger.ledger import Ledger
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import PaymentState, RecordedPayment
@@ -20,9 +22,8 @@ class Respond:
 
     async def final(self, recorded: RecordedPayment, verb: str, key: str) -> PaymentAnswer:
         """The durable result with its receipt; without one, and `pending`, when signing takes too long."""
-        receipt = await self._ledger.receipts(recorded.entry_seqs, SIGNATURE_WAIT_MS)
-        encoded = None if receipt is None else receipt.encode()
-        return self._answer(recorded, verb, key, encoded, is_pending=receipt is None)
+        receipt = await receipt_in_time(self._ledger, recorded.entry_seqs)
+        return self._answer(recorded, verb, key, receipt, is_pending=receipt is None)
 
     def accepted(self, recorded: RecordedPayment, verb: str, key: str) -> PaymentAnswer:
         """The intent is durable and the provider is being asked: events and `status` tell the rest."""
@@ -53,3 +54,9 @@ class Respond:
             given_minor=recorded.given_minor,
             capture_before_ms=recorded.capture_before_ms,
         )
+
+
+async def receipt_in_time(ledger: Ledger, seqs: Sequence[int]) -> bytes | None:
+    """The receipt that an answer carries; None when signing takes too long: the answer is `pending` then."""
+    receipt = await ledger.receipts(seqs, SIGNATURE_WAIT_MS)
+    return None if receipt is None else receipt.encode()

@@ -20,10 +20,11 @@ from appliance.ledger.attempts import look_again
 from appliance.ledger.draft import Draft, Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
-from appliance.model.limits import DRAWERS_MAX, SIGNATURE_WAIT_MS
+from appliance.model.limits import DRAWERS_MAX
 from appliance.model.shop_day import ShopCalendar, ShopDay
 from appliance.model.till import Scope
 from appliance.payment.reconcile_records import reconciled_at
+from appliance.payment.respond import receipt_in_time
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.till.entries import read_day
@@ -136,10 +137,9 @@ class ShopDays:
     async def _closed(self, seq: int, *, is_new: bool) -> DayAnswer:
         day = await self._ledger.read(lambda connection: read_day(connection, seq))
         reconciled = await self._ledger.read(lambda connection: reconciled_at(connection, day.day))
-        receipt = await self._ledger.receipts([seq], SIGNATURE_WAIT_MS)
-        encoded = None if receipt is None else receipt.encode()
+        receipt = await receipt_in_time(self._ledger, [seq])
         return DayAnswer(
-            day=day, seq=seq, is_new=is_new, receipt=encoded, pending=receipt is None, reconciled=reconciled
+            day=day, seq=seq, is_new=is_new, receipt=receipt, pending=receipt is None, reconciled=reconciled
         )
 
     def _look(self, connection: sqlite3.Connection) -> tuple[int, ShopDay, bool]:

@@ -15,11 +15,11 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import DrawerId, drawer_id
-from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.till import DrawerAct
 from appliance.payment.drafts import ask, draft, persons
 from appliance.payment.guards import unused
+from appliance.payment.respond import receipt_in_time
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
 from appliance.till.entries import read_act
@@ -95,7 +95,7 @@ class Drawers:
     async def _answer(self, request: AuthenticatedRequest[DrawerBody], seq: int) -> DrawerAnswer:
         kind, entry = await self._ledger.read(lambda connection: read_act(connection, seq))
         held_minor, difference_minor = await self._ledger.read(lambda connection: answer_of(connection, seq))
-        receipt = await self._ledger.receipts([seq], SIGNATURE_WAIT_MS)
+        receipt = await receipt_in_time(self._ledger, [seq])
         return DrawerAnswer(
             key=str(request.identity.key),
             act=_ACT_OF[kind].value,
@@ -107,7 +107,7 @@ class Drawers:
             difference_minor=difference_minor,
             now_ms=self._clock.now_ms(),
             pending=receipt is None,
-            receipt=None if receipt is None else receipt.encode(),
+            receipt=receipt,
         )
 
 

@@ -12,11 +12,11 @@ from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Unavailable
-from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.payment import AuthenticatedRequest
 from appliance.model.till import Scope
 from appliance.payment.drafts import ask, draft, persons
 from appliance.payment.guards import unused
+from appliance.payment.respond import receipt_in_time
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
 from appliance.till.entries import read_closed
@@ -87,7 +87,7 @@ class Reports:
 
     async def _closed(self, request: AuthenticatedRequest[ReportBody], seq: int) -> ReportAnswer:
         entry = await self._ledger.read(lambda connection: read_closed(connection, seq))
-        receipt = await self._ledger.receipts([seq], SIGNATURE_WAIT_MS)
+        receipt = await receipt_in_time(self._ledger, [seq])
         return ReportAnswer(
             key=str(request.identity.key),
             kind=request.body.kind,
@@ -95,5 +95,5 @@ class Reports:
             period=entry.period,
             seq=seq,
             pending=receipt is None,
-            receipt=None if receipt is None else receipt.encode(),
+            receipt=receipt,
         )

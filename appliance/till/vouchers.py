@@ -21,12 +21,13 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import request_key
-from appliance.model.limits import AMOUNT_MINOR_MAX, SIGNATURE_WAIT_MS
+from appliance.model.limits import AMOUNT_MINOR_MAX
 from appliance.model.payment import AuthenticatedRequest, PaymentState
 from appliance.model.voucher import SECRET_SIZE, VoucherId, code_of, voucher_of
 from appliance.payment.drafts import ask, draft, persons
 from appliance.payment.guards import PAYMENT_CHANGED, Unchanged, require_payment, unused
 from appliance.payment.records import StandingPayment
+from appliance.payment.respond import receipt_in_time
 from appliance.payment.voucher_rows import StandingVoucher, require_voucher
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
@@ -124,10 +125,9 @@ class Vouchers:
         """What the entry `seq` did, with its receipt; of an issue the code, as long as it was not erased."""
         voucher = await self._ledger.read(lambda connection: read_voucher(connection, seq))
         disclosed = {each.name: each.value for each in await self._ledger.disclosures(seq)}
-        receipt = await self._ledger.receipts([seq], SIGNATURE_WAIT_MS)
+        receipt = await receipt_in_time(self._ledger, [seq])
         code = disclosed[_CODE].decode() if _CODE in disclosed else None
-        encoded = None if receipt is None else receipt.encode()
-        return await self._shown(request, voucher, seq=seq, code=code, receipt=encoded)
+        return await self._shown(request, voucher, seq=seq, code=code, receipt=receipt)
 
     async def _shown(
         self,
