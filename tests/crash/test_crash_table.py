@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
-from appliance.model.ids import RequestKey
 from appliance.wire.answers import BatchAnswer
 from appliance.wire.requests import BatchBody, BatchItem
 from provisioning.terminal.client import TerminalClient
@@ -172,25 +172,19 @@ LINES = (
 )
 
 
-async def attempt(client: TerminalClient, act: Act, key: RequestKey, of: RequestKey) -> None:
-    """Ask a box that dies meanwhile: whatever the till hears, it must not be a refusal."""
-    try:
-        await act(client, key, of, LAST_WORDS_MS)
-    except (OutcomeUnknown, Unavailable):
-        return
-
-
-async def die_during(shop: CrashShop, point: str, ask: Callable[[TerminalClient], Awaitable[None]]) -> None:
+async def die_during(shop: CrashShop, point: str, ask: Callable[[TerminalClient], Awaitable[object]]) -> None:
     """Start a box that ends at `point`, and ask until it does."""
     await shop.start(die_at=point)
     async with shop.till() as client, asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(_ask(client, ask))
+        asking = tasks.create_task(attempt(client, ask))
         assert await shop.died() == point
         asking.cancel()
 
 
-async def _ask(client: TerminalClient, ask: Callable[[TerminalClient], Awaitable[None]]) -> None:
-    await ask(client)
+async def attempt(client: TerminalClient, ask: Callable[[TerminalClient], Awaitable[object]]) -> None:
+    """Ask a box that dies meanwhile: whatever the till hears, it must not be a refusal."""
+    with suppress(OutcomeUnknown, Unavailable):
+        await ask(client)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +202,7 @@ async def test_the_box_dies_here_and_a_retry_gets_the_one_final_answer(
             assert sold.state == ("authorised" if line.sold == "later" else "approved")
     await shop.kill()
 
-    await die_during(shop, point, lambda client: attempt(client, line.act, key, of))
+    await die_during(shop, point, lambda client: line.act(client, key, of, LAST_WORDS_MS))
 
     await shop.start()
     async with shop.till() as client:
@@ -235,13 +229,7 @@ async def test_a_batch_is_in_the_log_once_wherever_the_box_dies(shop: CrashShop,
     async def send(client: TerminalClient, wait_ms: int) -> BatchAnswer:
         return await client.batch(body, key=key, deadline=client.deadline(wait_ms))
 
-    async def last_words(client: TerminalClient) -> None:
-        try:
-            await send(client, LAST_WORDS_MS)
-        except (OutcomeUnknown, Unavailable):
-            return
-
-    await die_during(shop, point, last_words)
+    await die_during(shop, point, lambda client: send(client, LAST_WORDS_MS))
     await shop.start()
     async with shop.till() as client:
         answer = await send(client, ANSWER_MS)
@@ -264,7 +252,7 @@ async def test_killed_while_the_provider_works_the_money_moves_once(shop: CrashS
     await shop.twin.fault("hang_after_processing", method="POST")
 
     async with shop.till() as client, asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(attempt(client, act, key, of))
+        asking = tasks.create_task(attempt(client, lambda dying: act(dying, key, of, LAST_WORDS_MS)))
         await shop.twin.until_moved(str(of), refunded=AMOUNT if verb == "refund" else 0)
         await shop.kill()
         asking.cancel()
@@ -338,7 +326,7 @@ async def test_a_payment_stopped_while_it_is_open_is_reversed_after_its_outcome(
         if point:
             await shop.kill()
             where = f"answer {verb}" if point == "answer" else point
-            await die_during(shop, where, lambda dying: attempt(dying, act, key, of))
+            await die_during(shop, where, lambda dying: act(dying, key, of, LAST_WORDS_MS))
             await shop.start()
         # Asked while the provider cannot be read: an abort that came after the outcome would rightly be refused.
         assert (await act(client, key, of, 1_000)).state == "being_checked"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.model.errors import OutcomeUnknown, Unavailable
+from appliance.model.errors import Unavailable
 from appliance.model.ids import RequestKey
 from appliance.wire.answers import DayAnswer, DrawerAnswer, ReportAnswer
 from appliance.wire.requests import DrawerBody, PaymentBody, ReportBody, TenderBody
@@ -56,11 +56,7 @@ async def test_what_was_paid_out_is_paid_out_once_wherever_the_box_dies(
 ) -> None:
     key = await begin(shop)
 
-    async def last_words(client: TerminalClient) -> None:
-        with suppress(OutcomeUnknown, Unavailable):
-            await pay_out(client, key, LAST_WORDS_MS)
-
-    await die_during(shop, point, last_words)
+    await die_during(shop, point, lambda client: pay_out(client, key, LAST_WORDS_MS))
     await shop.start()
     async with shop.till() as client:
         first = await pay_out(client, key, ANSWER_MS)
@@ -75,11 +71,7 @@ async def test_what_was_paid_out_is_paid_out_once_wherever_the_box_dies(
 async def test_a_period_is_closed_once_wherever_the_box_dies(shop: CrashShop, tmp_path: Path, point: str) -> None:
     key = await begin(shop)
 
-    async def last_words(client: TerminalClient) -> None:
-        with suppress(OutcomeUnknown, Unavailable):
-            await end_period(client, key, LAST_WORDS_MS)
-
-    await die_during(shop, point, last_words)
+    await die_during(shop, point, lambda client: end_period(client, key, LAST_WORDS_MS))
     await shop.start()
     async with shop.till() as client:
         first = await end_period(client, key, ANSWER_MS)

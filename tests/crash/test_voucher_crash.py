@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
+from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey
 from appliance.wire.answers import PaymentAnswer, VoucherAnswer
 from appliance.wire.requests import PaymentBody, TenderBody, VoucherBody
@@ -61,11 +60,7 @@ async def test_a_voucher_is_issued_once_with_one_code_wherever_the_box_dies(
         key = client.new_key()
     await shop.kill()
 
-    async def last_words(client: TerminalClient) -> None:
-        with suppress(OutcomeUnknown, Unavailable):
-            await issue(client, key, LAST_WORDS_MS)
-
-    await die_during(shop, point, last_words)
+    await die_during(shop, point, lambda client: issue(client, key, LAST_WORDS_MS))
     await shop.start()
     async with shop.till() as client:
         first, again = await issue(client, key), await issue(client, key)
@@ -79,11 +74,7 @@ async def test_a_voucher_is_issued_once_with_one_code_wherever_the_box_dies(
 async def test_a_voucher_is_spent_once_wherever_the_box_dies(shop: CrashShop, tmp_path: Path, point: str) -> None:
     code, key = await begin(shop)
 
-    async def last_words(client: TerminalClient) -> None:
-        with suppress(OutcomeUnknown, Unavailable):
-            await spend(client, key, code, wait_ms=LAST_WORDS_MS)
-
-    await die_during(shop, point, last_words)
+    await die_during(shop, point, lambda client: spend(client, key, code, wait_ms=LAST_WORDS_MS))
     await shop.start()
     async with shop.till() as client:
         for _ in range(2):
@@ -101,11 +92,9 @@ async def test_beside_a_card_it_is_taken_exactly_when_the_sale_is_paid(
 ) -> None:
     code, key = await begin(shop)
 
-    async def last_words(client: TerminalClient) -> None:
-        with suppress(OutcomeUnknown, Unavailable):
-            await spend(client, key, code, card=CARD, source=source, wait_ms=LAST_WORDS_MS)
-
-    await die_during(shop, point, last_words)
+    await die_during(
+        shop, point, lambda client: spend(client, key, code, card=CARD, source=source, wait_ms=LAST_WORDS_MS)
+    )
     await shop.start()
     async with shop.till() as client:
         end = await spend(client, key, code, card=CARD, source=source, wait_ms=ANSWER_MS)
