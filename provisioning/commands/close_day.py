@@ -6,7 +6,6 @@ Owns the words on the screen. What a day is, and that it is closed once, is the 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from appliance.till.page import report_text
 from appliance.till.sheet import sheet_of_day
@@ -15,7 +14,7 @@ from appliance.wire.answers import DayAnswer
 from provisioning.commands.folder import add_box
 from provisioning.commands.outcome import DONE, add_json, print_json
 from provisioning.commands.status import box_of
-from provisioning.reports.output import SCREEN_WIDTH, require_ending, write_report
+from provisioning.reports.output import SCREEN_WIDTH, add_output, require_ending, write_report
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="End the shop's day: one signed entry with a report that adds up. Closing twice is safe.",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what the day came to so far, and close nothing")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a new file: .pdf, .csv or .txt")
+    add_output(parser)
     parser.add_argument("--print", action="store_true", help="also on the box's receipt printer")
     add_box(parser)
     add_json(parser)

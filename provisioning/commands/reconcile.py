@@ -6,7 +6,6 @@ Owns the words on the screen. What differs, and whose it is, is the box's (`appl
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from appliance.till.page import report_text
 from appliance.till.statement_sheet import advice, break_words, sheet_of_statement
@@ -14,7 +13,7 @@ from appliance.wire.answers import ReconcileAnswer
 from provisioning.commands.folder import add_box
 from provisioning.commands.outcome import DONE, NO, add_json, counted, print_json
 from provisioning.commands.status import box_of
-from provisioning.reports.output import SCREEN_WIDTH, require_ending, write_report
+from provisioning.reports.output import SCREEN_WIDTH, add_output, require_ending, write_report
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " Exit code 1 while anything is open.",
     )
     parser.add_argument("--day", metavar="DATE", help="a shop day, such as 2026-11-26 (default: the last that ended)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a new file: .pdf, .csv or .txt")
+    add_output(parser)
     parser.add_argument("--accept", nargs=2, metavar=("TYPE", "SUBJECT"), help="close a break for good, with --reason")
     parser.add_argument("--reason", metavar="TEXT", help="why it may be closed; stands in the log")
     add_box(parser)

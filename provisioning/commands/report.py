@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Final
 
 from appliance.model.ids import RequestKey
@@ -14,7 +13,7 @@ from appliance.wire.answers import ReportAnswer
 from appliance.wire.requests import ReportBody
 from provisioning.commands.answer import add_till, ask_till, till_of
 from provisioning.commands.outcome import DONE, print_json
-from provisioning.reports.output import SCREEN_WIDTH, require_ending, write_report
+from provisioning.reports.output import SCREEN_WIDTH, add_output, require_ending, write_report
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
 
@@ -30,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         kind = letters.add_parser(letter, help=meaning, description=f"{meaning[0].upper()}{meaning[1:]}.")
         kind.add_argument("--scope", choices=("drawer", "terminal"), default="drawer", help="(default: %(default)s)")
         kind.add_argument("--cashier", help="who asked; kept erasable")
-        kind.add_argument("-o", "--output", type=Path, metavar="FILE", help="a new file: .pdf, .csv or .txt")
+        add_output(kind)
         add_till(kind)
         kind.set_defaults(run=run, letter=letter)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,11 @@ from provisioning.exports.output import new_file
 
 SCREEN_WIDTH: Final = 64
 ENDINGS: Final = (".pdf", ".csv", ".txt")
+
+
+def add_output(parser: argparse._ActionsContainer) -> None:
+    """`-o`: where a report goes; see `require_ending` and `write_report`."""
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a new file: .pdf, .csv or .txt")
 
 
 def require_ending(output: Path | None) -> None:
