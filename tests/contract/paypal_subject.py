@@ -24,7 +24,6 @@ FAULTS: dict[Switch, FaultName] = {
 class PayPalSubject:
     """The adapter on the twin."""
 
-    holds = False
     remembers_declines = False
 
     def __init__(self, here: PayPalHere, provider: PayPalProvider) -> None:
@@ -55,6 +54,3 @@ class PayPalSubject:
         await self._here.cut_line()
         # A connection that was kept open is found dead by this look, not by what is asked next.
         await self._offers.look_at_offer(self._last, ProviderReference("1"))
-
-    async def lapse(self) -> None:
-        raise AssertionError("nothing is held at PayPal")

@@ -24,7 +24,6 @@ class Subject(Protocol):
     """A provider, a way to break it, and the money oracle."""
 
     provider: Provider
-    holds: bool
     remembers_declines: bool
 
     async def ready(self, operation: Authorise) -> Authorise:
@@ -38,13 +37,17 @@ class Subject(Protocol):
     async def strike(self, switch: Switch) -> None: ...
     async def kept_minor(self) -> int: ...
     async def cut_line(self) -> None: ...
+
+
+class HoldingSubject(Subject, Protocol):
+    """A provider that can have money held, and days that pass until it is held no longer."""
+
     async def lapse(self) -> None: ...
 
 
 class Direct:
     """Takes money without asking anybody first."""
 
-    holds = True
     remembers_declines = True
 
     async def ready(self, operation: Authorise) -> Authorise:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from appliance.ports.provider import (
     Unknown,
 )
 from tests.contract.paypal_subject import PayPalSubject
-from tests.contract.provider_subject import FakeSubject, StripeSubject, Subject
+from tests.contract.provider_subject import FakeSubject, HoldingSubject, StripeSubject, Subject
 from tests.contract.reader_subject import ReaderSubject
 from tests.fakes.clock import START_MS, FakeClock, SkippingClock
 from tests.fakes.provider import Switch
@@ -43,31 +44,39 @@ from tests.stripe_twin_here import TwinHere
 SINCE_MS = START_MS - 3_600_000
 
 
-@pytest.fixture(params=["fake", "stripe", "reader", "paypal"])
+HOLDING = ("fake", "stripe", "reader")
+"""The subjects that can have money held."""
+
+
+@pytest.fixture(params=[*HOLDING, "paypal"])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
-    if request.param == "fake":
-        yield FakeSubject()
-        return
-    if request.param == "reader":
-        async with TwinHere(SkippingClock()) as here:
-            yield ReaderSubject(here, await here.provider(), await here.reader())
-        return
     if request.param == "paypal":
         async with PayPalHere(FakeClock()) as there:
             yield PayPalSubject(there, there.provider())
         return
-    async with TwinProcess(tmp_path) as twin:
+    async with open_holding(request.param, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(params=HOLDING)
+async def holding(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[HoldingSubject]:
+    async with open_holding(request.param, tmp_path) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_holding(name: str, folder: Path) -> AsyncIterator[HoldingSubject]:
+    if name == "fake":
+        yield FakeSubject()
+        return
+    if name == "reader":
+        async with TwinHere(SkippingClock()) as here:
+            yield ReaderSubject(here, await here.provider(), await here.reader())
+        return
+    async with TwinProcess(folder) as twin:
         provider = await twin.provider()
         yield StripeSubject(twin, provider)
         await provider.close()
-
-
-@pytest.fixture
-def holding(subject: Subject) -> Subject:
-    """A provider that can have money held."""
-    if not subject.holds:
-        pytest.skip("optional: this provider takes money at once or not at all")
-    return subject
 
 
 _numbers = itertools.count(1)
@@ -261,7 +270,7 @@ async def test_a_refund_of_an_unknown_payment_is_refused(subject: Subject) -> No
     assert isinstance(answer, Refused)
 
 
-async def test_a_captured_payment_is_not_cancelled(holding: Subject) -> None:
+async def test_a_captured_payment_is_not_cancelled(holding: HoldingSubject) -> None:
     paid = await holding.ready(authorisation())
     of = await charge(holding, paid)
     operation = cancel_of(paid, of)
@@ -274,7 +283,7 @@ async def test_a_captured_payment_is_not_cancelled(holding: Subject) -> None:
     assert isinstance(found.answer, Declined)
 
 
-async def test_what_is_held_is_found_and_takes_no_money_until_it_is_captured(holding: Subject) -> None:
+async def test_what_is_held_is_found_and_takes_no_money_until_it_is_captured(holding: HoldingSubject) -> None:
     operation = reservation()
     of = await charge(holding, operation)
     assert await holding.kept_minor() == 0
@@ -291,7 +300,7 @@ async def test_what_is_held_is_found_and_takes_no_money_until_it_is_captured(hol
     assert isinstance(await holding.provider.refund(refund_of(of, 801)), Refused)
 
 
-async def test_a_second_capture_finds_the_first_one_and_never_takes_more(holding: Subject) -> None:
+async def test_a_second_capture_finds_the_first_one_and_never_takes_more(holding: HoldingSubject) -> None:
     held = reservation()
     of = await charge(holding, held)
     await holding.provider.capture(capture_of(held, of, 800))
@@ -302,7 +311,7 @@ async def test_a_second_capture_finds_the_first_one_and_never_takes_more(holding
 
 @pytest.mark.parametrize(("switch", "kept_minor"), [(Switch.FAIL_BEFORE, 0), (Switch.FAIL_AFTER, 800)])
 async def test_a_lost_capture_is_unknown_and_reading_tells_the_truth(
-    holding: Subject, switch: Switch, kept_minor: int
+    holding: HoldingSubject, switch: Switch, kept_minor: int
 ) -> None:
     held = reservation()
     operation = capture_of(held, await charge(holding, held), 800)
@@ -314,7 +323,9 @@ async def test_a_lost_capture_is_unknown_and_reading_tells_the_truth(
 
 
 @pytest.mark.parametrize("switch", [Switch.FAIL_BEFORE, Switch.FAIL_AFTER])
-async def test_what_is_held_is_given_up_once_and_cannot_be_captured_then(holding: Subject, switch: Switch) -> None:
+async def test_what_is_held_is_given_up_once_and_cannot_be_captured_then(
+    holding: HoldingSubject, switch: Switch
+) -> None:
     held = reservation()
     of = await charge(holding, held)
     operation = cancel_of(held, of)
@@ -331,7 +342,7 @@ async def test_what_is_held_is_given_up_once_and_cannot_be_captured_then(holding
 
 
 async def test_an_authorisation_that_expired_is_declined_to_a_capture_and_confirmed_to_a_cancel(
-    holding: Subject,
+    holding: HoldingSubject,
 ) -> None:
     held = reservation()
     of = await charge(holding, held)
@@ -344,7 +355,7 @@ async def test_an_authorisation_that_expired_is_declined_to_a_capture_and_confir
 @pytest.mark.parametrize(("switch", "why"), [(Switch.LIE, "amount_differs"), (Switch.OTHER, "payment_differs")])
 @pytest.mark.parametrize("kind", ["capture", "cancel"])
 async def test_a_capture_or_cancel_is_believed_only_of_its_own_payment_and_amount(
-    holding: Subject, kind: str, switch: Switch, why: str
+    holding: HoldingSubject, kind: str, switch: Switch, why: str
 ) -> None:
     held = reservation()
     of = await charge(holding, held)
