@@ -41,8 +41,6 @@ from appliance.ports.provider import (
     Absent,
     Answer,
     Authorise,
-    Cancel,
-    Capture,
     Confirmed,
     Declined,
     Found,
@@ -74,7 +72,7 @@ class _Waiting:
 
 
 class PayPalProvider:
-    """Satisfies both protocols of `ports/provider.py` on one PayPal account."""
+    """Satisfies `Provider` and `Offers` on one PayPal account."""
 
     def __init__(self, *, session: PayPalSession, clock: Clock, jitter: random.Random, customer_wait_ms: int) -> None:
         self._session = session
@@ -166,12 +164,6 @@ class PayPalProvider:
         expected = _expected(operation)
         order = order_of(reply, expected)
         return taken_answer(order, expected) if isinstance(order, Order) else order
-
-    async def capture(self, operation: Capture) -> Answer:  # noqa: ARG002 - nothing is ever held
-        return _HOLDS_NOTHING
-
-    async def cancel(self, operation: Cancel) -> Answer:  # noqa: ARG002 - nothing is ever held
-        return _HOLDS_NOTHING
 
     async def refund(self, operation: Refund) -> Answer:
         value = value_for_paypal(operation.amount)

@@ -54,7 +54,7 @@ _READER: Final = re.compile(r"\Atmr_[0-9A-Za-z]{1,120}\Z")  # the same
 
 
 class StripeProvider:
-    """Satisfies `ports/provider.py` on one Stripe account."""
+    """Satisfies `Provider` and `Holds` on one Stripe account."""
 
     def __init__(self, *, session: StripeSession, readers: ReaderPayments) -> None:
         self._session = session

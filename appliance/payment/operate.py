@@ -293,12 +293,10 @@ class Operations:
                 match question:
                     case port.Authorise():
                         return await provider.authorise(question)
-                    case port.Capture():
-                        return await provider.capture(question)
                     case port.Refund():
                         return await provider.refund(question)
-                    case port.Cancel():
-                        return await provider.cancel(question)
+                    case port.Capture() | port.Cancel():
+                        return await _ask_held(self.providers.holds(operation.provider), question)
                     case _:
                         assert_never(question)
         except TimeoutError:
@@ -340,6 +338,14 @@ class Operations:
                 return port.Refund(provider_key=key, reference=reference, amount=amount, of=of)
             case _:
                 assert_never(operation.kind)
+
+
+async def _ask_held(holds: port.Holds | None, question: port.Capture | port.Cancel) -> port.Answer:
+    if holds is None:
+        return port.Refused(code="holds_nothing", detail="this provider takes money at once or not at all")
+    if isinstance(question, port.Capture):
+        return await holds.capture(question)
+    return await holds.cancel(question)
 
 
 _ABORTED: Final = Settled(state=OperationState.REJECTED, reference=None, code="payment_aborted")

@@ -23,12 +23,14 @@ class SetUp:
         tender: the tenders that it takes.
         admit: raises Unavailable when it is known to refuse this box: no new payment is begun with it.
         offers: where the customer agrees there first.
+        holds: the same one where money can be held there.
     """
 
     tender: TenderKind
     provider: port.Provider
     admit: Callable[[], None]
     offers: port.Offers | None = None
+    holds: port.Holds | None = None
 
 
 class Providers:
@@ -67,6 +69,11 @@ class Providers:
         if offers is None:
             raise Unavailable("provider_not_configured", f"the provider {name} makes no offers")
         return offers
+
+    def holds(self, name: ProviderName) -> port.Holds | None:
+        """Who holds money; None: this provider takes it at once. Raises Unavailable `provider_not_configured`."""
+        self.require(name)
+        return self._set_up[name].holds
 
     def give_up(self, operation: Operation) -> None:
         """Wait no longer for the customer of `operation`."""

@@ -217,19 +217,11 @@ class Provider(Protocol):
     """A payment provider; one verb per kind of operation, one to read back."""
 
     async def authorise(self, operation: Authorise) -> Answer:
-        """Take a card payment, or have it held."""
-        ...
-
-    async def capture(self, operation: Capture) -> Answer:
-        """Take money that is held. One that was captured so before is `Confirmed`."""
+        """Take a card payment, or have it held (`Holds`)."""
         ...
 
     async def refund(self, operation: Refund) -> Answer:
         """Give captured money back; never above what is left."""
-        ...
-
-    async def cancel(self, operation: Cancel) -> Answer:
-        """Withdraw a payment that took no money yet. One that was withdrawn or has expired before is `Confirmed`."""
         ...
 
     def patience_ms(self, operation: Operation) -> int:
@@ -265,4 +257,16 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Release connections; nothing is asked afterwards."""
+        ...
+
+
+class Holds(Provider, Protocol):
+    """A provider that can have a card's bank hold the money first; any other one takes it at once or not at all."""
+
+    async def capture(self, operation: Capture) -> Answer:
+        """Take money that is held. One that was captured so before is `Confirmed`."""
+        ...
+
+    async def cancel(self, operation: Cancel) -> Answer:
+        """Withdraw a payment that took no money yet. One that was withdrawn or has expired before is `Confirmed`."""
         ...

@@ -23,7 +23,7 @@ from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.sale import TenderKind
 from appliance.payment.readers import Readers
 from appliance.ports.clock import Clock
-from appliance.ports.provider import CardSource, Offers, Provider
+from appliance.ports.provider import CardSource, Holds, Offers, Provider
 from appliance.wiring.projections import projections
 from appliance.wiring.trust import Trust
 
@@ -45,11 +45,17 @@ async def open_ledger(settings: Settings, trust: Trust, clock: Clock) -> Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A provider that can be asked. Attributes: `offers`, the same one where customers agree there first."""
+    """A provider that can be asked.
+
+    Attributes:
+        offers: the same one where customers agree there first.
+        holds: the same one where money can be held there.
+    """
 
     tender: TenderKind
     provider: Provider
     offers: Offers | None = None
+    holds: Holds | None = None
 
 
 async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName, Opened]:
@@ -58,7 +64,7 @@ async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName,
     stripe = settings.provider.stripe
     if stripe is not None:
         cards = await StripeProvider.open(settings=stripe_settings(stripe), clock=clock, jitter=random.SystemRandom())
-        opened[FIRST_PROVIDER] = Opened(tender=TenderKind.CARD, provider=cards)
+        opened[FIRST_PROVIDER] = Opened(tender=TenderKind.CARD, provider=cards, holds=cards)
     paypal = settings.provider.paypal
     if paypal is not None:
         offers = open_paypal(paypal, clock)

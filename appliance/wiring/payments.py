@@ -51,6 +51,7 @@ def make_operations(
                     tender=each.tender,
                     provider=each.provider,
                     offers=each.offers,
+                    holds=each.holds,
                     admit=admit_cards if each.tender is TenderKind.CARD else _admit_always,
                 )
                 for name, each in opened.items()

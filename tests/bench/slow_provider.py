@@ -37,13 +37,7 @@ class SlowProvider:
             provider_reference=reference, amount=operation.amount, confirmed_ms=time.time_ns() // 1_000_000
         )
 
-    async def capture(self, operation: port.Capture) -> port.Answer:
-        return port.Unknown(reason="not_measured")
-
     async def refund(self, operation: port.Refund) -> port.Answer:
-        return port.Unknown(reason="not_measured")
-
-    async def cancel(self, operation: port.Cancel) -> port.Answer:
         return port.Unknown(reason="not_measured")
 
     def patience_ms(self, operation: port.Operation) -> int:

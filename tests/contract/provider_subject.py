@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from appliance.model.limits import DAY_MS
-from appliance.ports.provider import Authorise, Provider
+from appliance.ports.provider import Authorise, Holds, Provider
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import FakeProvider, Switch
 from tests.stripe_twin import TwinProcess
@@ -42,6 +42,8 @@ class Subject(Protocol):
 class HoldingSubject(Subject, Protocol):
     """A provider that can have money held, and days that pass until it is held no longer."""
 
+    provider: Holds
+
     async def lapse(self) -> None: ...
 
 
@@ -60,7 +62,7 @@ class Direct:
 class FakeSubject(Direct):
     def __init__(self) -> None:
         self.fake = FakeProvider(clock=FakeClock())
-        self.provider: Provider = self.fake
+        self.provider: Holds = self.fake
 
     async def strike(self, switch: Switch) -> None:
         self.fake.strike(switch)
@@ -76,7 +78,7 @@ class FakeSubject(Direct):
 
 
 class StripeSubject(Direct):
-    def __init__(self, twin: TwinProcess, provider: Provider) -> None:
+    def __init__(self, twin: TwinProcess, provider: Holds) -> None:
         self.twin = twin
         self.provider = provider
 

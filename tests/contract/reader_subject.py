@@ -16,8 +16,8 @@ from appliance.ports.provider import (
     Capture,
     CardSource,
     Found,
+    Holds,
     Operation,
-    Provider,
     Refund,
     Unknown,
 )
@@ -46,7 +46,7 @@ class ReaderSubject(Direct):
 
     def __init__(self, twin: TwinHere, inner: StripeProvider, reader: str) -> None:
         self._twin = twin
-        self.provider: Provider = _AtReader(twin, inner, reader)
+        self.provider: Holds = _AtReader(twin, inner, reader)
 
     async def strike(self, switch: Switch) -> None:
         for fault, method, path, times in FAULTS[switch]:
@@ -80,7 +80,7 @@ TWIN_AFTERWARDS: Final[dict[Switch, FaultName]] = {
 
 
 class _AtReader:
-    """Satisfies `ports/provider.py`."""
+    """Satisfies `Holds`."""
 
     def __init__(self, twin: TwinHere, inner: StripeProvider, reader: str) -> None:
         self._twin = twin

@@ -32,6 +32,7 @@ from appliance import __main__ as process
 from appliance.adapters.hsm_link import HsmLink, HsmState
 from appliance.adapters.hsm_signer import EnvelopedSigner
 from appliance.adapters.paypal import PayPalProvider
+from appliance.adapters.stripe import StripeProvider
 from appliance.api.middleware import make_middleware
 from appliance.config.schema import Settings
 from appliance.crypto.signing_key import SigningKey, ed25519_from_seed, ml_dsa_87_from_seed
@@ -101,13 +102,13 @@ class DyingProvider:
         return await self._ask(lambda: self._inner.authorise(operation))
 
     async def capture(self, operation: port.Capture) -> port.Answer:
-        return await self._ask(lambda: self._inner.capture(operation))
+        return await self._ask(lambda: self._holds.capture(operation))
 
     async def refund(self, operation: port.Refund) -> port.Answer:
         return await self._ask(lambda: self._inner.refund(operation))
 
     async def cancel(self, operation: port.Cancel) -> port.Answer:
-        return await self._ask(lambda: self._inner.cancel(operation))
+        return await self._ask(lambda: self._holds.cancel(operation))
 
     def patience_ms(self, operation: port.Operation) -> int:
         return self._inner.patience_ms(operation)
@@ -145,6 +146,11 @@ class DyingProvider:
         self, operation: port.Offer, of: ProviderReference
     ) -> port.Confirmed | port.Declined | port.Unknown:
         return await self._offers.look_at_offer(operation, of)
+
+    @property
+    def _holds(self) -> port.Holds:
+        assert isinstance(self._inner, StripeProvider)
+        return self._inner
 
     @property
     def _offers(self) -> port.Offers:
@@ -234,7 +240,12 @@ def install() -> None:
 
 def _dying(opened: opening.Opened) -> opening.Opened:
     provider = DyingProvider(opened.provider)
-    return replace(opened, provider=provider, offers=None if opened.offers is None else provider)
+    return replace(
+        opened,
+        provider=provider,
+        offers=None if opened.offers is None else provider,
+        holds=None if opened.holds is None else provider,
+    )
 
 
 def nursery() -> None:

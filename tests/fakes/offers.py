@@ -28,7 +28,7 @@ from tests.fakes.provider import FakeProvider
 
 
 class FakeOffers(FakeProvider):
-    """Satisfies both protocols of `ports/provider.py`.
+    """Satisfies every protocol of `ports/provider.py`.
 
     Attributes:
         made: what the next offer answers instead of being made.

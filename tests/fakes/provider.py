@@ -47,7 +47,7 @@ class Switch(Enum):
 
 
 class FakeProvider:
-    """Satisfies `ports/provider.py`.
+    """Satisfies `Holds`.
 
     Attributes:
         switch: strikes `strikes_left` times, on operations only.

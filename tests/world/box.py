@@ -51,7 +51,7 @@ from appliance.payment.resolve import Resolver
 from appliance.payment.screening.judge import Screener
 from appliance.payment.screening.trees import load_model
 from appliance.payment.validate import ShopRules
-from appliance.ports.provider import Provider
+from appliance.ports.provider import Holds
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
@@ -224,7 +224,7 @@ class WorldBox:
     clock: WorldClock
     keys: Keys
     token: Token
-    provider: Provider
+    provider: Holds
     log: Log
     supervisor: Supervisor | None = None
     ledger: Ledger | None = None
@@ -366,5 +366,5 @@ async def _screener(ledger: Ledger, clock: WorldClock) -> Screener:
     return screener
 
 
-def _cards(provider: Provider) -> SetUp:
-    return SetUp(tender=TenderKind.CARD, provider=provider, admit=lambda: None)
+def _cards(provider: Holds) -> SetUp:
+    return SetUp(tender=TenderKind.CARD, provider=provider, holds=provider, admit=lambda: None)

@@ -42,7 +42,7 @@ from appliance.payment.resolve import Resolver
 from appliance.payment.screening.judge import Screener
 from appliance.payment.screening.trees import load_model
 from appliance.payment.validate import ShopRules
-from appliance.ports.provider import CardSource, Provider
+from appliance.ports.provider import CardSource, Holds
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
@@ -95,6 +95,7 @@ class Shop:
     pairing: Pairing
     refusals: Refusals
     pipeline: PaymentPipeline
+    operations: Operations
     batch: Batch
     screener: Screener
     resolver: Resolver
@@ -149,8 +150,8 @@ class Shop:
         return await self.ledger.read(lambda connection: connection.execute(statement).fetchall())
 
 
-def _providers(cards: Provider, admit: Callable[[], None], offers: FakeOffers | None) -> Providers:
-    set_up = {FIRST_PROVIDER: SetUp(tender=TenderKind.CARD, provider=cards, admit=admit)}
+def _providers(cards: Holds, admit: Callable[[], None], offers: FakeOffers | None) -> Providers:
+    set_up = {FIRST_PROVIDER: SetUp(tender=TenderKind.CARD, provider=cards, holds=cards, admit=admit)}
     if offers is not None:
         set_up[PAYPAL] = SetUp(tender=TenderKind.PAYPAL, provider=offers, offers=offers, admit=lambda: None)
     return Providers(set_up)
@@ -162,7 +163,7 @@ async def open_shop(
     *,
     clock: FakeClock | None = None,
     cash_step_minor: int = 1,
-    asked: Provider | None = None,
+    asked: Holds | None = None,
     screening: Screening | None = None,
     offers: FakeOffers | None = None,
 ) -> AsyncIterator[Shop]:
@@ -189,6 +190,7 @@ async def open_shop(
             terminals=terminals,
             pairing=_pairing(terminals, authenticate, clock, audience),
             refusals=Refusals(ledger=ledger, clock=clock),
+            operations=operations,
             pipeline=payment_pipeline(
                 authenticate=authenticate,
                 rules=rules,

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from appliance.model.errors import Rejected
-from appliance.model.operation import OperationState
+from appliance.model.operation import FIRST_PROVIDER, OperationState
+from appliance.model.sale import TenderKind
+from appliance.payment.providers import Providers, SetUp
 from appliance.payment.records import open_counts
+from appliance.ports.provider import Authorise
 from appliance.wire.answers import PaymentAnswer
 from tests.fakes.provider import Switch
 from tests.unit.payment.shop import CAPTURE_WINDOW_MS, SETTLE_MS, Shop, open_shop
@@ -124,6 +127,16 @@ async def test_a_refused_capture_leaves_the_money_held(tmp_path: Path) -> None:
         answer = await capture(shop, of)
         assert (answer.state, answer.code) == ("authorised", "request_refused")
         assert (await capture(shop, of)).state == "approved"
+
+
+async def test_a_provider_that_holds_nothing_refuses_a_capture_and_is_not_asked(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        of = await held(shop)
+        cards = SetUp(tender=TenderKind.CARD, provider=shop.provider, admit=shop.provider.admit)
+        shop.operations.providers = Providers({FIRST_PROVIDER: cards})
+        answer = await capture(shop, of)
+        assert (answer.state, answer.code) == ("authorised", "holds_nothing")
+        assert [type(operation) for operation in shop.provider.asked] == [Authorise]
 
 
 @pytest.mark.parametrize("has_lapsed", [False, True])
