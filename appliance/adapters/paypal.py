@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 from appliance.adapters.paypal_money import value_for_paypal
 from appliance.adapters.paypal_reply import (
     Expected,
@@ -47,7 +49,9 @@ from appliance.ports.provider import (
     NotSent,
     Offer,
     Offered,
+    Offers,
     Operation,
+    Provider,
     Reference,
     Refund,
     Refused,
@@ -71,8 +75,8 @@ class _Waiting:
     bell: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class PayPalProvider:
-    """Satisfies `Provider` and `Offers` on one PayPal account."""
+class PayPalProvider(Provider, Offers):
+    """One PayPal account. Every answer takes equally long, and an order has a name: no window in time is listed."""
 
     def __init__(self, *, session: PayPalSession, clock: Clock, jitter: random.Random, customer_wait_ms: int) -> None:
         self._session = session
@@ -82,24 +86,29 @@ class PayPalProvider:
         self._waiting: dict[ProviderKey, _Waiting] = {}
 
     @property
+    @override
     def customer_ms(self) -> int:
         return self._wait_ms
 
-    def patience_ms(self, operation: Operation) -> int:  # noqa: ARG002 - the port's, here always the same
+    @override
+    def patience_ms(self, operation: Operation) -> int:
         return PROVIDER_DEADLINE_MS
 
+    @override
     def give_up(self, provider_key: ProviderKey) -> None:
         waiting = self._waiting.get(provider_key)
         if waiting is not None:
             waiting.is_given_up = True
             waiting.bell.set()
 
+    @override
     def hurry(self, reference: ProviderReference) -> bool:
         waiting = next((each for each in self._waiting.values() if each.reference == reference), None)
         if waiting is not None:
             waiting.bell.set()
         return waiting is not None
 
+    @override
     async def offer(self, operation: Offer) -> Offered | Refused | NotSent | Unknown:
         custom_id, value = _custom_id(operation.reference), value_for_paypal(operation.amount)
         if isinstance(value, Refused):
@@ -130,6 +139,7 @@ class PayPalProvider:
             return Refused(code="offer_declined", detail="PayPal declined the order")
         return order
 
+    @override
     async def await_customer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
         waiting = self._waiting[operation.provider_key] = _Waiting(reference=of)
         ends_ms, pause_ms = self._clock.monotonic_ms() + self._wait_ms, _PAUSE_FIRST_MS
@@ -149,9 +159,11 @@ class PayPalProvider:
         finally:
             del self._waiting[operation.provider_key]
 
+    @override
     async def look_at_offer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
         return await self._agreed(operation, of, is_left=True)
 
+    @override
     async def authorise(self, operation: Authorise) -> Answer:
         if operation.is_captured_later:
             return _HOLDS_NOTHING
@@ -165,6 +177,7 @@ class PayPalProvider:
         order = order_of(reply, expected)
         return taken_answer(order, expected) if isinstance(order, Order) else order
 
+    @override
     async def refund(self, operation: Refund) -> Answer:
         value = value_for_paypal(operation.amount)
         if isinstance(value, Refused):
@@ -185,12 +198,9 @@ class PayPalProvider:
         reply = await self._session.ask("POST", path, key=operation.provider_key, body=body)
         return _refund_answer(reply, operation) if isinstance(reply, Reply) else reply
 
+    @override
     async def find(
-        self,
-        operation: Operation,
-        *,
-        since_ms: int,  # noqa: ARG002 - an order has a name, no window in time is listed
-        known: ProviderReference | None = None,
+        self, operation: Operation, *, since_ms: int, known: ProviderReference | None = None
     ) -> Found | Absent | Unknown:
         match operation:
             case Authorise():
@@ -202,6 +212,7 @@ class PayPalProvider:
             case _:
                 return Unknown(reason=_HOLDS_NOTHING.code)
 
+    @override
     async def close(self) -> None:
         await self._session.close()
 
