@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -36,6 +36,7 @@ from appliance.adapters.paypal_reply import (
     time_ms,
 )
 from appliance.adapters.paypal_session import PayPalSession
+from appliance.adapters.waiting import Waiting, WaitingCustomers
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
@@ -68,13 +69,6 @@ _PAUSE_MAX_MS: Final = 4_000
 _HOLDS_NOTHING: Final = Refused(code="holds_nothing", detail="money at PayPal is taken at once or not at all")
 
 
-@dataclass(slots=True, kw_only=True)
-class _Waiting:
-    reference: ProviderReference
-    is_given_up: bool = False
-    bell: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 class PayPalProvider(Provider, Offers):
     """One PayPal account. Every answer takes equally long, and an order has a name: no window in time is listed."""
 
@@ -83,7 +77,7 @@ class PayPalProvider(Provider, Offers):
         self._clock = clock
         self._jitter = jitter
         self._wait_ms = customer_wait_ms
-        self._waiting: dict[ProviderKey, _Waiting] = {}
+        self._customers = WaitingCustomers()
 
     @property
     @override
@@ -96,17 +90,11 @@ class PayPalProvider(Provider, Offers):
 
     @override
     def give_up(self, provider_key: ProviderKey) -> None:
-        waiting = self._waiting.get(provider_key)
-        if waiting is not None:
-            waiting.is_given_up = True
-            waiting.bell.set()
+        self._customers.give_up(provider_key)
 
     @override
     def hurry(self, reference: ProviderReference) -> bool:
-        waiting = next((each for each in self._waiting.values() if each.reference == reference), None)
-        if waiting is not None:
-            waiting.bell.set()
-        return waiting is not None
+        return self._customers.hurry(reference)
 
     @override
     async def offer(self, operation: Offer) -> Offered | Refused | NotSent | Unknown:
@@ -141,9 +129,9 @@ class PayPalProvider(Provider, Offers):
 
     @override
     async def await_customer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
-        waiting = self._waiting[operation.provider_key] = _Waiting(reference=of)
+        waiting = Waiting(reference=of)
         ends_ms, pause_ms = self._clock.monotonic_ms() + self._wait_ms, _PAUSE_FIRST_MS
-        try:
+        with self._customers.await_one(operation.provider_key, waiting):
             while True:
                 answer = await self._agreed(operation, of)
                 if isinstance(answer, Confirmed | Declined):
@@ -156,8 +144,6 @@ class PayPalProvider(Provider, Offers):
                 pause = self._jitter.randint(pause_ms // 2, pause_ms)
                 await nap(self._clock, min(pause, left_ms), waiting.bell)
                 pause_ms = min(pause_ms * 3 // 2, _PAUSE_MAX_MS)
-        finally:
-            del self._waiting[operation.provider_key]
 
     @override
     async def look_at_offer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from appliance.adapters.stripe_held import STILL_HELD, cancel_answer, capture_answer
 from appliance.adapters.stripe_money import amount_for_stripe
-from appliance.adapters.stripe_reader import WAITING, ReaderPayments, Waiting, is_reader
+from appliance.adapters.stripe_reader import WAITING, ReaderPayments, WaitingAtReader, is_reader
 from appliance.adapters.stripe_reply import (
     Expected,
     Payment,
@@ -28,6 +28,7 @@ from appliance.adapters.stripe_reply import (
     refunded_answer,
 )
 from appliance.adapters.stripe_session import StripeSession, StripeSettings
+from appliance.adapters.waiting import WaitingCustomers
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
@@ -59,7 +60,7 @@ class StripeProvider:
     def __init__(self, *, session: StripeSession, readers: ReaderPayments) -> None:
         self._session = session
         self._readers = readers
-        self._waiting: dict[ProviderKey, Waiting] = {}
+        self._customers = WaitingCustomers()
 
     @classmethod
     async def open(cls, *, settings: StripeSettings, clock: Clock, jitter: random.Random) -> Self:
@@ -73,16 +74,10 @@ class StripeProvider:
         return PROVIDER_DEADLINE_MS + (self._readers.patience_ms if is_at_reader else 0)
 
     def give_up(self, provider_key: ProviderKey) -> None:
-        waiting = self._waiting.get(provider_key)
-        if waiting is not None:
-            waiting.is_given_up = True
-            waiting.bell.set()
+        self._customers.give_up(provider_key)
 
     def hurry(self, reference: ProviderReference) -> bool:
-        waiting = next((each for each in self._waiting.values() if each.reference == reference), None)
-        if waiting is not None:
-            waiting.bell.set()
-        return waiting is not None
+        return self._customers.hurry(reference)
 
     async def authorise(self, operation: Authorise) -> Answer:
         expected = self._expected(operation)
@@ -108,12 +103,9 @@ class StripeProvider:
     async def _authorise_at_reader(self, operation: Authorise, expected: Expected) -> Answer:
         if not _READER.match(operation.source):
             return Refused(code="source_unknown", detail="the tender's source is not a reader's name")
-        waiting = Waiting(reader=operation.source)
-        self._waiting[operation.provider_key] = waiting
-        try:
+        waiting = WaitingAtReader(reader=operation.source)
+        with self._customers.await_one(operation.provider_key, waiting):
             return await self._readers.authorise(operation, expected, waiting)
-        finally:
-            del self._waiting[operation.provider_key]
 
     async def capture(self, operation: Capture) -> Answer:
         expected = self._expected(operation)
@@ -183,7 +175,7 @@ class StripeProvider:
         if isinstance(said, Absent) or not is_open or said.provider_reference is None:
             return found
         waits = Unknown(reason=WAITING, provider_reference=said.provider_reference)
-        if operation.provider_key in self._waiting:
+        if operation.provider_key in self._customers:
             return waits
         answer = await self._readers.end_left(expected, operation.source, said.provider_reference)
         return waits if answer is None else Found(answer=answer)

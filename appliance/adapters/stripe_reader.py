@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +39,7 @@ from appliance.adapters.stripe_reply import (
     read,
 )
 from appliance.adapters.stripe_session import StripeSession
+from appliance.adapters.waiting import Waiting
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.ports.clock import Clock
 from appliance.ports.provider import Answer, Authorise, Confirmed, Declined, NotSent, Refused, Unknown
@@ -101,14 +102,11 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(slots=True, kw_only=True)
-class Waiting:
-    """A payment that waits at a reader now. Ring `bell` to look at once."""
+class WaitingAtReader(Waiting):
+    """A payment that waits at a reader now."""
 
     reader: str
-    reference: str = ""
     is_handed_over: bool = False
-    is_given_up: bool = False
-    bell: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +135,7 @@ class ReaderPayments:
         """How much longer than any other answer one from a reader may take."""
         return self._wait_ms + WITHDRAW_MS
 
-    async def authorise(self, operation: Authorise, expected: Expected, waiting: Waiting) -> Answer:
+    async def authorise(self, operation: Authorise, expected: Expected, waiting: WaitingAtReader) -> Answer:
         """Take the payment at `waiting.reader`."""
         made = await self._session.ask(
             "post",
@@ -175,11 +173,11 @@ class ReaderPayments:
         is_early = reply.date_ms < payment.created * 1000 + self._wait_ms + WITHDRAW_MS
         if is_early and payment.last_payment_error is None:
             return None
-        waiting = Waiting(reader=reader, reference=reference)
+        waiting = WaitingAtReader(reader=reader, reference=reference)
         answer = await self._withdraw(expected, waiting, _declined("customer_timeout", reference))
         return answer if isinstance(answer, Confirmed | Declined) else None
 
-    async def _hand_over(self, key: ProviderKey, expected: Expected, waiting: Waiting) -> str | None:
+    async def _hand_over(self, key: ProviderKey, expected: Expected, waiting: WaitingAtReader) -> str | None:
         """Show the payment on the reader; the code when the reader provably did not take it."""
         handed = await self._ask(
             "post",
@@ -201,7 +199,7 @@ class ReaderPayments:
             return None  # a timeout may be a false negative: the reader may have heard it
         return _CODES.get(failure.code, failure.code)
 
-    async def _watch(self, expected: Expected, waiting: Waiting) -> Answer:
+    async def _watch(self, expected: Expected, waiting: WaitingAtReader) -> Answer:
         """Look again and again, sooner when somebody rings, until it ended or the customer's time is over."""
         began_ms = self._clock.monotonic_ms()
         ends_ms = began_ms + self._wait_ms
@@ -219,7 +217,7 @@ class ReaderPayments:
             await self._nap(waiting, min(pause_ms, left_ms))
             pause_ms = min(pause_ms * 3 // 2, _PAUSE_MAX_MS)
 
-    async def _what_stops(self, waiting: Waiting, waited_ms: int) -> str | None:
+    async def _what_stops(self, waiting: WaitingAtReader, waited_ms: int) -> str | None:
         """Why waiting at the reader makes no sense any more, or None."""
         if waiting.is_given_up:
             return "payment_aborted"
@@ -235,7 +233,7 @@ class ReaderPayments:
             return code if _CODE.match(code) else "card_declined"
         return None
 
-    async def _withdraw(self, expected: Expected, waiting: Waiting, refusal: Declined) -> Answer:
+    async def _withdraw(self, expected: Expected, waiting: WaitingAtReader, refusal: Declined) -> Answer:
         """See to it that nothing can be charged any more, and say how the payment ended.
 
         That is `refusal`, unless the card's bank or the payment itself knows better.
@@ -256,7 +254,7 @@ class ReaderPayments:
                 return Unknown(reason="withdrawal_unclear", provider_reference=ProviderReference(waiting.reference))
             await self._nap(waiting, _PAUSE_FIRST_MS)
 
-    async def _free(self, expected: Expected, waiting: Waiting) -> bool:
+    async def _free(self, expected: Expected, waiting: WaitingAtReader) -> bool:
         """Take our payment off the reader; False while its bank is being asked."""
         reader = await self._reader(waiting)
         action = None if reader is None else reader.action
@@ -266,7 +264,7 @@ class ReaderPayments:
         failure = failure_answer(reply, expected) if isinstance(reply, Reply) and not reply.is_success else None
         return not (isinstance(failure, Refused) and failure.code == "terminal_reader_busy")
 
-    async def _payment(self, expected: Expected, waiting: Waiting) -> Seen:
+    async def _payment(self, expected: Expected, waiting: WaitingAtReader) -> Seen:
         return _seen(await self._ask("get", f"{PAYMENTS}/{waiting.reference}"), expected)
 
     async def _ask(self, method: str, path: str, **parameters: Any) -> Reply | NotSent | Unknown:
@@ -277,11 +275,11 @@ class ReaderPayments:
         except TimeoutError:
             return Unknown(reason="deadline_passed")
 
-    async def _reader(self, waiting: Waiting) -> Reader | None:
+    async def _reader(self, waiting: WaitingAtReader) -> Reader | None:
         reply = await self._ask("get", f"{READERS}/{waiting.reader}")
         return read(reply.body, Reader) if isinstance(reply, Reply) and reply.is_success else None
 
-    async def _nap(self, waiting: Waiting, pause_ms: int) -> None:
+    async def _nap(self, waiting: WaitingAtReader, pause_ms: int) -> None:
         await nap(self._clock, self._jitter.randint(pause_ms // 2, pause_ms), waiting.bell)
 
 
