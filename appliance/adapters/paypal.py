@@ -27,15 +27,14 @@ from appliance.adapters.paypal_reply import (
     Expected,
     Order,
     Refunded,
-    Reply,
     failure_answer,
     order_of,
-    read,
     refunded_answer,
     taken_answer,
     time_ms,
 )
 from appliance.adapters.paypal_session import PayPalSession
+from appliance.adapters.provider_http import Reply, read, why
 from appliance.adapters.waiting import Waiting, WaitingCustomers
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.model.limits import PROVIDER_DEADLINE_MS
@@ -207,7 +206,7 @@ class PayPalProvider(Provider, Offers):
     ) -> Confirmed | Declined | Unknown:
         read_order = await self._order(of)
         if not isinstance(read_order, _Read):
-            return Unknown(reason=_why(read_order), provider_reference=of)
+            return Unknown(reason=why(read_order), provider_reference=of)
         order, date_ms = read_order.order, read_order.date_ms
         unit, made_ms = order.unit, time_ms(order.create_time)
         if not unit.custom_id.startswith(_expected(operation).custom_prefix):
@@ -232,7 +231,7 @@ class PayPalProvider(Provider, Offers):
             return Unknown(reason="reference_malformed")
         read_order = await self._order(operation.of)
         if not isinstance(read_order, _Read):
-            return Unknown(reason=_why(read_order), provider_reference=operation.of)
+            return Unknown(reason=why(read_order), provider_reference=operation.of)
         expected = _expected(operation)
         order = order_of(read_order.reply, expected)
         answer = taken_answer(order, expected) if isinstance(order, Order) else order
@@ -240,7 +239,7 @@ class PayPalProvider(Provider, Offers):
             return Found(answer=answer)
         if isinstance(answer, Unknown) and answer.reason == "still_untaken":
             return Absent(as_of_ms=read_order.date_ms)
-        return Unknown(reason=_why(answer), provider_reference=operation.of)
+        return Unknown(reason=why(answer), provider_reference=operation.of)
 
     async def _find_refund(self, operation: Refund, known: ProviderReference) -> Found | Unknown:
         if not _REFERENCE.match(known):
@@ -249,12 +248,12 @@ class PayPalProvider(Provider, Offers):
         answer = _refund_answer(reply, operation) if isinstance(reply, Reply) else reply
         if isinstance(answer, Confirmed) or (isinstance(answer, Declined) and answer.provider_reference is not None):
             return Found(answer=answer)
-        return Unknown(reason=_why(answer), provider_reference=known)
+        return Unknown(reason=why(answer), provider_reference=known)
 
     async def _find_listed(self, operation: Refund) -> Found | Absent | Unknown:
         read_order = await self._order(operation.of)
         if not isinstance(read_order, _Read):
-            return Unknown(reason=_why(read_order))
+            return Unknown(reason=why(read_order))
         custom_id, refunds = _custom_id(operation.reference), read_order.order.unit.payments.refunds
         ours = [refund for refund in refunds if refund.custom_id == custom_id]
         if len(ours) > 1:
@@ -325,14 +324,3 @@ def _declined(code: str, of: ProviderReference) -> Declined:
         "offer_voided": "PayPal withdrew the order.",
     }
     return Declined(code=code, message=messages[code], provider_reference=of)
-
-
-def _why(answer: Answer) -> str:
-    """The stable word for an answer that settles nothing when it was only read."""
-    match answer:
-        case Unknown() | NotSent():
-            return answer.reason
-        case Refused() | Declined():
-            return answer.code
-        case Confirmed():
-            return "confirmed"

@@ -19,18 +19,18 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
 from appliance.adapters.paypal_money import is_value_of
+from appliance.adapters.provider_http import Reply, read
 from appliance.model.ids import ProviderReference
 from appliance.model.limits import TEXT_CHARACTERS_MAX
 from appliance.model.money import Money
 from appliance.ports.provider import Answer, Confirmed, Declined, Refused, Unknown
 
-Shape = TypeVar("Shape")
 _Id = Annotated[str, Meta(pattern=r"\A[0-9A-Z]{1,36}\Z")]
 _ISSUE: Final = re.compile(r"\A[A-Z][A-Z0-9_]{0,63}\Z")
 
@@ -53,19 +53,6 @@ _UNCLEAR: Final = {
     "DUPLICATE_REFUND": "refunded_before",
 }
 _CODES: Final = {"CAPTURE_FULLY_REFUNDED": "charge_already_refunded"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """An HTTP answer that arrived whole. Attributes: `date_ms`, its Date header, Unix milliseconds; None without."""
-
-    status: int
-    body: bytes
-    date_ms: int | None = None
-
-    @property
-    def is_success(self) -> bool:
-        return 200 <= self.status < 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,15 +142,6 @@ class _Error(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     message: str = ""
     details: tuple[_Detail, ...] = ()
-
-
-def read(body: bytes, shape: type[Shape] | Any) -> Shape | None:
-    """`body` as `shape`, or None when it is not exactly that."""
-    try:
-        answer: Shape = msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    return answer
 
 
 def order_of(reply: Reply, expected: Expected) -> Order | Answer:

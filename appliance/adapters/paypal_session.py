@@ -14,16 +14,14 @@ developer.paypal.com/api/rest/reference/idempotency.
 from __future__ import annotations
 
 import base64
-import email.utils
 import re
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
-from appliance.adapters.paypal_reply import Reply, read
+from appliance.adapters.provider_http import Reply, check_address, date_ms, read
 from appliance.config.secret import Secret
 from appliance.model.errors import Rejected
 from appliance.model.limits import MINUTE_MS
@@ -34,7 +32,6 @@ CONNECTIONS_MAX: Final = 32
 ANSWER_BYTES_MAX: Final = 1 << 20  # an order with a hundred refunds is about 100 kB
 _EARLY_MS: Final = MINUTE_MS
 _ID: Final = re.compile(r"\A[0-9A-Za-z_-]{8,200}\Z")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class _Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,26 +121,10 @@ class PayPalSession:
                     octets += chunk
                     if len(octets) > ANSWER_BYTES_MAX:
                         return Unknown(reason="answer_too_large")
-                return Reply(status=answer.status, body=bytes(octets), date_ms=_date_ms(answer.headers.get("Date")))
+                return Reply(status=answer.status, body=bytes(octets), date_ms=date_ms(answer.headers.get("Date")))
         except aiohttp.ClientConnectorError:
             return NotSent(reason="connection_failed")  # raised only while connecting: nothing was written
         except aiohttp.ClientPayloadError:
             return Unknown(reason="answer_cut_short")
         except aiohttp.ClientError:
             return Unknown(reason="connection_lost")
-
-
-def check_address(address: str) -> None:
-    """Raises Rejected `provider_address_insecure`."""
-    parts = urlsplit(address)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise Rejected("provider_address_insecure", "the provider's address must be https, or http on this machine")
-
-
-def _date_ms(header: str | None) -> int | None:
-    if header is None:
-        return None
-    try:
-        return int(email.utils.parsedate_to_datetime(header).timestamp()) * 1000
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, Self
 
+from appliance.adapters.provider_http import Reply, why
 from appliance.adapters.stripe_held import STILL_HELD, cancel_answer, capture_answer
 from appliance.adapters.stripe_money import amount_for_stripe
 from appliance.adapters.stripe_reader import WAITING, ReaderPayments, WaitingAtReader, is_reader
@@ -20,7 +21,6 @@ from appliance.adapters.stripe_reply import (
     Expected,
     Payment,
     Refunded,
-    Reply,
     authorise_answer,
     failure_answer,
     payment_answer,
@@ -41,7 +41,6 @@ from appliance.ports.provider import (
     Confirmed,
     Declined,
     Found,
-    NotSent,
     Operation,
     Refund,
     Refused,
@@ -187,7 +186,7 @@ class StripeProvider:
             return Unknown(reason=reply.reason, provider_reference=known)
         if not reply.is_success:
             # Also 404: Stripe forgets no payment, so this is another account or a lie, not absence.
-            return Unknown(reason=_why(failure_answer(reply, expected)), provider_reference=known)
+            return Unknown(reason=why(failure_answer(reply, expected)), provider_reference=known)
         answer: Answer
         match operation:
             case Authorise():
@@ -198,7 +197,7 @@ class StripeProvider:
                 answer = refund_answer(reply, expected, operation.of)
         if isinstance(answer, Confirmed | Declined):
             return Found(answer=answer)
-        return Unknown(reason=_why(answer), provider_reference=known)
+        return Unknown(reason=why(answer), provider_reference=known)
 
     async def _find_on_payment(self, operation: Cancel | Capture, expected: Expected) -> Found | Absent | Unknown:
         reply = await self._session.ask("get", f"{_PAYMENTS}/{operation.of}")
@@ -213,7 +212,7 @@ class StripeProvider:
             return Found(answer=answer)
         if isinstance(answer, Unknown) and answer.reason == STILL_HELD and reply.date_ms is not None:
             return Absent(as_of_ms=reply.date_ms)
-        return Unknown(reason=_why(answer), provider_reference=of)
+        return Unknown(reason=why(answer), provider_reference=of)
 
     async def _find_listed(self, operation: Operation, expected: Expected, since_ms: int) -> Found | Absent | Unknown:
         answers: list[Confirmed | Declined | Unknown]
@@ -279,14 +278,3 @@ def _verdict(answers: Sequence[Confirmed | Declined | Unknown], as_of_ms: int) -
         return Unknown(reason="found_more_than_once")
     final: list[Confirmed | Declined] = [*confirmed, *declined]
     return Found(answer=final[0]) if final else Absent(as_of_ms=as_of_ms)
-
-
-def _why(answer: Answer) -> str:
-    """The stable word for an answer that settles nothing when it was only read."""
-    match answer:
-        case Unknown() | NotSent():
-            return answer.reason
-        case Refused() | Declined():
-            return answer.code
-        case Confirmed():
-            return "confirmed"

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from appliance.adapters.breaker import BackOff
-from appliance.adapters.stripe_reply import Reply, read
+from appliance.adapters.provider_http import Reply, read
 from appliance.adapters.stripe_session import StripeSession
 from appliance.model.limits import HOUR_MS, MINUTE_MS
 from appliance.ports.clock import Clock

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from appliance.adapters.provider_http import Reply, read
 from appliance.adapters.stripe_money import amount_for_stripe
 from appliance.adapters.stripe_reply import (
     CANCELED,
     ErrorAnswer,
     Expected,
     Payment,
-    Reply,
     difference,
     failure_answer,
-    read,
     snake,
 )
 from appliance.model.ids import ProviderReference

@@ -27,16 +27,15 @@ from typing import Any, Final
 
 import msgspec
 
+from appliance.adapters.provider_http import Reply, read
 from appliance.adapters.stripe_held import payment_in
 from appliance.adapters.stripe_reply import (
     CANCELED,
     Expected,
     Payment,
-    Reply,
     authorise_answer,
     failure_answer,
     payment_answer,
-    read,
 )
 from appliance.adapters.stripe_session import StripeSession
 from appliance.adapters.waiting import Waiting

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from appliance.adapters.provider_http import Reply, read
 from appliance.model.ids import ProviderReference
 from appliance.model.limits import TEXT_CHARACTERS_MAX
 from appliance.model.money import Money
@@ -29,26 +30,8 @@ from appliance.ports.provider import Answer, Confirmed, Declined, Refused, Unkno
 CANCELED: Final = "payment_canceled"
 """No bank's word: somebody cancelled the payment."""
 _SNAKE: Final = re.compile(r"\A[a-z][a-z0-9_]{0,63}\Z")
-Shape = TypeVar("Shape")
 Item = TypeVar("Item", bound="Payment | Refunded")
 _ObjectId = Annotated[str, Meta(pattern=r"\A[a-z]{2,6}_[0-9A-Za-z_]{1,120}\Z")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """An HTTP answer that arrived whole.
-
-    Attributes:
-        date_ms: the answer's Date header, Unix milliseconds; None when it had none.
-    """
-
-    status: int
-    body: str
-    date_ms: int | None = None
-
-    @property
-    def is_success(self) -> bool:
-        return 200 <= self.status < 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +108,6 @@ class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A refusal."""
 
     error: ErrorBody
-
-
-def read(body: str, shape: type[Shape] | Any) -> Shape | None:
-    """`body` as `shape`, or None when it is not exactly that."""
-    try:
-        answer: Shape = msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    return answer
 
 
 def authorise_answer(reply: Reply, expected: Expected) -> Answer:

@@ -14,7 +14,6 @@ Source: docs.stripe.com/api/errors, docs.stripe.com/api/pagination, docs.stripe.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import importlib
 import logging
 import re
@@ -22,13 +21,13 @@ import ssl
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final, Generic, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.streams import EmptyStreamReader
 from typing_extensions import override
 
-from appliance.adapters.stripe_reply import Item, Page, Payment, Refunded, Reply, read
+from appliance.adapters.provider_http import Reply, check_address, date_ms, read
+from appliance.adapters.stripe_reply import Item, Page, Payment, Refunded
 from appliance.config.secret import Secret
 from appliance.model.errors import Rejected
 from appliance.model.limits import MINUTE_MS
@@ -44,7 +43,6 @@ ANSWER_BYTES_MAX: Final = 8 << 20  # a full page of payments is about 1 MB
 CLOCK_DISAGREEMENT_MAX_MS: Final = 5 * MINUTE_MS
 
 _KEY: Final = re.compile(r"\A(?:sk|rk)_(live|test)_[0-9A-Za-z]+\Z")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _PAGES: Final[dict[type, Any]] = {Payment: Page[Payment], Refunded: Page[Refunded]}
 
 
@@ -95,7 +93,7 @@ class StripeSession:
             Rejected: the key is no secret key, or the address is neither HTTPS nor this machine.
         """
         is_live_key(settings.api_key)
-        _check_address(settings.api_base)
+        check_address(settings.api_base)
         sdk, context = await asyncio.to_thread(_load)
         http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS_MAX),
@@ -124,7 +122,7 @@ class StripeSession:
         except (AttributeError, KeyError, TypeError, ValueError):
             # The SDK trips over error objects of an unexpected shape.
             return Unknown(reason="answer_unreadable")
-        return Reply(status=answer.code, body=answer.body, date_ms=_date_ms(answer.headers.get("Date")))
+        return Reply(status=answer.code, body=answer.body, date_ms=date_ms(answer.headers.get("Date")))
 
     async def list_all(self, path: str, kind: type[Item], **filters: Any) -> Listing[Item] | Unknown:
         """Every object under `path` that passes `filters`, or Unknown when the last page was not read.
@@ -210,18 +208,3 @@ def is_live_key(key: Secret) -> bool:
     if found is None:
         raise Rejected("provider_key_invalid", "the provider's key must begin with sk_ or rk_, then live_ or test_")
     return found[1] == "live"
-
-
-def _check_address(address: str) -> None:
-    parts = urlsplit(address)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise Rejected("provider_address_insecure", "the provider's address must be https, or http on this machine")
-
-
-def _date_ms(header: str | None) -> int | None:
-    if header is None:
-        return None
-    try:
-        return int(email.utils.parsedate_to_datetime(header).timestamp()) * 1000
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Final, Literal, Self
 import msgspec
 from msgspec import Meta
 
+from appliance.adapters.provider_http import Reply, read
 from appliance.adapters.stripe_money import amount_from_stripe
-from appliance.adapters.stripe_reply import Reply, read
 from appliance.adapters.stripe_session import CLOCK_DISAGREEMENT_MAX_MS, StripeSession, StripeSettings
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import OperationId, ProviderReference

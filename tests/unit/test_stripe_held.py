@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from appliance.adapters.provider_http import Reply
 from appliance.adapters.stripe_held import cancel_answer, capture_answer
-from appliance.adapters.stripe_reply import Expected, Reply
+from appliance.adapters.stripe_reply import Expected
 from appliance.model.ids import ProviderReference
 from appliance.model.money import Money
 from appliance.ports.provider import Confirmed, Unknown

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from appliance.adapters import stripe, stripe_held, stripe_reply
+from appliance.adapters.provider_http import Reply
 from appliance.ledger import database, opening
 from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.group import Append
@@ -130,7 +131,7 @@ def call_a_lost_answer_not_charged() -> None:
 
 @_bug("A 500 is an error, and errors charge nobody.", seed=20)
 def call_a_server_error_a_refusal() -> None:
-    def refuse(reply: stripe_reply.Reply, expected: stripe_reply.Expected) -> port.Answer:
+    def refuse(reply: Reply, expected: stripe_reply.Expected) -> port.Answer:
         if reply.status >= 500:
             return port.Refused(code="provider_failed", detail="the provider failed")
         return failure_answer(reply, expected)
@@ -141,7 +142,7 @@ def call_a_server_error_a_refusal() -> None:
 
 @_bug("JSON that cannot be read is no success.", seed=10)
 def call_half_an_answer_a_decline() -> None:
-    def decline(reply: stripe_reply.Reply, expected: stripe_reply.Expected) -> port.Answer:
+    def decline(reply: Reply, expected: stripe_reply.Expected) -> port.Answer:
         answer = authorise_answer(reply, expected)
         if answer == port.Unknown(reason="answer_unreadable"):
             return port.Declined(code="card_declined", message="The card was declined.")

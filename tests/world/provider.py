@@ -21,9 +21,9 @@ from typing import Any, Final
 
 from typing_extensions import override
 
+from appliance.adapters.provider_http import Reply
 from appliance.adapters.stripe import StripeProvider
 from appliance.adapters.stripe_reader import ReaderPayments
-from appliance.adapters.stripe_reply import Reply
 from appliance.adapters.stripe_session import StripeSession
 from appliance.ports.clock import Clock
 from appliance.ports.provider import NotSent, Unknown
