@@ -18,6 +18,7 @@ from appliance.crypto.owner import OwnerKey
 from appliance.crypto.signing_key import SigningKey
 from appliance.ledger.genesis import STATEMENT_KIND, GenesisStatement, SignedGenesis
 from appliance.ledger.trust import encode_trust
+from provisioning.certificate import key_usage
 from provisioning.terminal.durable import write_durably
 
 _VALID_DAYS = 2
@@ -108,7 +109,7 @@ def _certificate(
         .not_valid_before(now - datetime.timedelta(days=_VALID_DAYS))
         .not_valid_after(now + datetime.timedelta(days=_VALID_DAYS))
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None), critical=True)
-        .add_extension(_usage(is_authority), critical=True)
+        .add_extension(key_usage(is_authority=is_authority), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)
     )
@@ -119,17 +120,3 @@ def _certificate(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
         )
     return builder.sign(issuer, hashes.SHA256())
-
-
-def _usage(is_authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_authority,
-        key_cert_sign=is_authority,
-        crl_sign=is_authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
