@@ -59,7 +59,7 @@ class TwinHere:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.twin.release()
+        self.twin.faults.clear()
         for provider in self._providers:
             await provider.close()
         if self._http is not None:

@@ -30,7 +30,6 @@ Must never listen on anything but 127.0.0.1.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import email.utils
@@ -38,13 +37,11 @@ import hashlib
 import hmac
 import html
 import json
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-import aiohttp
 import msgspec
 from aiohttp import web
 
@@ -57,15 +54,14 @@ from provisioning.sandbox.paypal_twin_events import (
     root_pem,
     set_hook,
 )
-from provisioning.sandbox.stripe_twin import poster
 from provisioning.sandbox.stripe_twin_control import ClockMove
 from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript, Outage
 from provisioning.sandbox.stripe_twin_store import Due, SavedAnswer, TwinStore
+from provisioning.sandbox.twin_process import Post, run_twin
 
 KEY_AGE_MAX_MS: Final = 6 * 3_600_000
 """developer.paypal.com/sdk/orders/v2/orders-capture: "The server stores keys for 6 hours"."""
 TOKEN_S: Final = 32_400
-TICK_S: Final = 0.05
 _AGREE: Final = "agree"
 Shape = TypeVar("Shape")
 
@@ -115,6 +111,10 @@ class PayPalTwin:
                 order, funding = due.subject.split()
                 with suppress(PayPalRefusal):
                     agree(self._store, order, funding)
+
+    async def deliver(self, post: Post) -> int:
+        """Send the webhooks that are due; how many requests that took."""
+        return await deliver_due(self._store, post, self.base)
 
     def close(self) -> None:
         self._stranger.close()
@@ -297,43 +297,9 @@ async def _read(request: web.Request, shape: type[Shape]) -> Shape:
     return msgspec.json.decode(await request.read(), type=shape)
 
 
-async def serve(*, port: int, state: Path, control_token: str) -> None:
-    """Run until SIGTERM or SIGINT."""
-    store = TwinStore(state, key_age_max_ms=KEY_AGE_MAX_MS)
-    twin = PayPalTwin(store=store, control_token=control_token)
-    runner = web.AppRunner(twin.application(), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        twin.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10.0)) as http:
-            while not stop.is_set():
-                twin.happen()
-                await deliver_due(store, poster(http), twin.base)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), TICK_S)
-    finally:
-        twin.faults.clear()
-        await runner.cleanup()
-        twin.close()
-        store.close()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A stand-in for PayPal with faults on demand")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--state", type=Path, required=True, help="SQLite file, made when missing")
-    # A file, not the token: everybody on the machine can read a process list.
-    parser.add_argument("--control", type=Path, required=True, help="file with the token for /_twin/")
-    arguments = parser.parse_args()
-    token = arguments.control.read_text().strip()
-    asyncio.run(serve(port=arguments.port, state=arguments.state, control_token=token))
-
-
 if __name__ == "__main__":
-    main()
+    run_twin(
+        "A stand-in for PayPal with faults on demand",
+        lambda state: TwinStore(state, key_age_max_ms=KEY_AGE_MAX_MS),
+        lambda store, token: PayPalTwin(store=store, control_token=token),
+    )

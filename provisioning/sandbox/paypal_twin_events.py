@@ -12,7 +12,6 @@ import base64
 import datetime
 import json
 import zlib
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -24,6 +23,7 @@ from msgspec import Meta
 
 from provisioning.certificate import key_usage
 from provisioning.sandbox.stripe_twin_store import Due, TwinStore
+from provisioning.sandbox.twin_process import Post
 
 DELIVER: Final = "deliver"
 CERTIFICATE_NAME: Final = "messageverificationcerts.paypal.test"
@@ -31,9 +31,6 @@ CERTIFICATE_PATH: Final = "/v1/notifications/certs/CERT-1"
 RETRY_MS: Final = 10_000  # assumed: the page says how often and for how long in all, not when
 TRIES_MAX: Final = 25
 _YEARS: Final = datetime.timedelta(days=3650)
-
-Post = Callable[[str, bytes, dict[str, str]], Awaitable[int]]
-"""Sends a body with headers to a URL; the status of the answer, 0 when there was none."""
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

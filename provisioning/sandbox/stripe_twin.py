@@ -30,30 +30,24 @@ Must never listen on anything but 127.0.0.1, and never be reached by a live key.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import email.utils
 import hashlib
 import hmac
 import json
-import signal
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from provisioning.sandbox.stripe_twin_control import ControlDoor
-from provisioning.sandbox.stripe_twin_events import Post, deliver_due
+from provisioning.sandbox.stripe_twin_events import deliver_due
 from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript
 from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters, refusal
 from provisioning.sandbox.stripe_twin_routes import route, run_due
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
-
-TICK_S: Final = 0.05
-WEBHOOK_S_MAX: Final = 10.0
+from provisioning.sandbox.twin_process import Post, run_twin
 
 
 class StripeTwin:
@@ -64,6 +58,7 @@ class StripeTwin:
         self._stranger = TwinStore(Path(":memory:"))
         self._control_token = control_token
         self.faults = FaultScript()
+        self.base = ""
         self._keys_in_use: set[tuple[TwinStore, str]] = set()
 
     def application(self) -> web.Application:
@@ -72,14 +67,14 @@ class StripeTwin:
         application.router.add_route("*", "/v1/{rest:.*}", self._serve)
         return application
 
-    def release(self) -> None:
-        """Let everything that hangs go, so that the process can end."""
-        self.faults.clear()
-
     def happen(self) -> None:
         """Let everything happen whose time has come, but the sending of webhooks."""
         with self._store.transaction():
             run_due(self._store)
+
+    async def deliver(self, post: Post) -> int:
+        """Send the webhooks that are due; how many requests that took."""
+        return await deliver_due(self._store, post)
 
     def close(self) -> None:
         self._stranger.close()
@@ -222,55 +217,9 @@ def _server_error() -> Answered:
     return refusal("An unknown error occurred.", kind="api_error", status=500)
 
 
-async def serve(*, port: int, state: Path, control_token: str) -> None:
-    """Run until SIGTERM or SIGINT."""
-    store = TwinStore(state)
-    twin = StripeTwin(store=store, control_token=control_token)
-    runner = web.AppRunner(twin.application(), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WEBHOOK_S_MAX)) as http:
-            while not stop.is_set():
-                twin.happen()
-                await deliver_due(store, poster(http))
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), TICK_S)
-    finally:
-        twin.release()
-        await runner.cleanup()
-        twin.close()
-        store.close()
-
-
-def poster(http: aiohttp.ClientSession) -> Post:
-    """Sends webhooks over HTTP."""
-
-    async def post(url: str, body: bytes, headers: dict[str, str]) -> int:
-        try:
-            async with http.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                return answer.status
-        except (aiohttp.ClientError, TimeoutError):
-            return 0
-
-    return post
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A stand-in for Stripe with faults on demand")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--state", type=Path, required=True, help="SQLite file, made when missing")
-    # A file, not the token: everybody on the machine can read a process list.
-    parser.add_argument("--control", type=Path, required=True, help="file with the token for /_twin/")
-    arguments = parser.parse_args()
-    token = arguments.control.read_text().strip()
-    asyncio.run(serve(port=arguments.port, state=arguments.state, control_token=token))
-
-
 if __name__ == "__main__":
-    main()
+    run_twin(
+        "A stand-in for Stripe with faults on demand",
+        TwinStore,
+        lambda store, token: StripeTwin(store=store, control_token=token),
+    )

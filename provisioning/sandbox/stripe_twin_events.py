@@ -12,21 +12,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from provisioning.sandbox.stripe_twin_store import Due, TwinStore
+from provisioning.sandbox.twin_process import Post
 
 DELIVER: Final = "deliver"
 RETRY_FIRST_MS: Final = 5_000  # assumed: the page says "exponential back off" and gives no figures
 RETRIES_MS_MAX: Final = 3 * 24 * 3_600_000
 _HOOK: Final = "webhook"
-
-Post = Callable[[str, bytes, dict[str, str]], Awaitable[int]]
-"""Sends a body with headers to a URL; the status of the answer, 0 when there was none."""
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
