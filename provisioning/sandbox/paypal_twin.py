@@ -18,9 +18,7 @@ search; refunds succeed at once.
 Customers: GET /checkoutnow?token=ORDER is a page with two buttons. What customers do by themselves, and the rest of the
 control door, with `Authorization: Bearer TOKEN`:
 
-    GET  /_twin/charges                 the money oracle
-    POST /_twin/clock                   {"advance_ms"} or {"now_ms"}
-    POST /_twin/faults, /_twin/outage   as at the Stripe twin; DELETE /_twin/faults forgets all
+    what every twin has                 `twin_control.py`
     POST /_twin/customer                one `Customer`: what payers do from now on
     POST /_twin/orders/ORDER/agree      {"funding"}: this payer approves now
     POST /_twin/webhooks                one `Hook`; GET /_twin/root the certificate to trust
@@ -34,13 +32,12 @@ import asyncio
 import base64
 import email.utils
 import hashlib
-import hmac
 import html
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import msgspec
 from aiohttp import web
@@ -54,16 +51,15 @@ from provisioning.sandbox.paypal_twin_events import (
     root_pem,
     set_hook,
 )
-from provisioning.sandbox.stripe_twin_control import ClockMove
-from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript, Outage
+from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript
 from provisioning.sandbox.stripe_twin_store import Due, SavedAnswer, TwinStore
+from provisioning.sandbox.twin_control import TwinControl, bearer, is_allowed, read_json
 from provisioning.sandbox.twin_process import Post, run_twin
 
 KEY_AGE_MAX_MS: Final = 6 * 3_600_000
 """developer.paypal.com/sdk/orders/v2/orders-capture: "The server stores keys for 6 hours"."""
 TOKEN_S: Final = 32_400
 _AGREE: Final = "agree"
-Shape = TypeVar("Shape")
 
 
 class Customer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,12 +88,8 @@ class PayPalTwin:
         router.add_get(CERTIFICATE_PATH, self._certificate)
         router.add_get("/checkoutnow", self._page)
         router.add_post("/checkoutnow", self._button)
-        router.add_get("/_twin/charges", self._charges)
+        TwinControl(store=self._store, faults=self.faults, happen=self.happen, charges=charges).add_to(router)
         router.add_get("/_twin/root", self._root)
-        router.add_post("/_twin/clock", self._clock)
-        router.add_post("/_twin/faults", self._fault)
-        router.add_delete("/_twin/faults", self._heal)
-        router.add_post("/_twin/outage", self._outage)
         router.add_post("/_twin/customer", self._customer)
         router.add_post("/_twin/orders/{order}/agree", self._agree)
         router.add_post("/_twin/webhooks", self._hook)
@@ -123,8 +115,7 @@ class PayPalTwin:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if request.path.startswith("/_twin/") and not hmac.compare_digest(given, self._control_token):
+        if not is_allowed(request, self._control_token):
             return self._respond(401, {"name": "control token expected"})
         try:
             return await handler(request)
@@ -149,7 +140,7 @@ class PayPalTwin:
         fault = self.faults.take(request.method, request.path, self._store.now_ms())
         if fault is not None and fault.fault in BEFORE:
             return await self._fail_before(request, fault)
-        token = self._store.note(f"token:{request.headers.get('Authorization', '').removeprefix('Bearer ')}")
+        token = self._store.note(f"token:{bearer(request)}")
         if token is None or token["ends_ms"] <= self._store.now_ms():
             return self._respond(401, {"name": "AUTHENTICATION_FAILURE", "message": "no valid token"})
         octets = await request.read()
@@ -257,44 +248,19 @@ class PayPalTwin:
     async def _root(self, _request: web.Request) -> web.Response:
         return self._respond(200, {"root": root_pem(self._store)})
 
-    async def _charges(self, _request: web.Request) -> web.Response:
-        self.happen()
-        return self._respond(200, {"charges": charges(self._store)})
-
-    async def _clock(self, request: web.Request) -> web.Response:
-        move = await _read(request, ClockMove)
-        self._store.move_clock(move.advance_ms if move.now_ms is None else move.now_ms - self._store.now_ms())
-        return self._respond(200, {"now_ms": self._store.now_ms()})
-
-    async def _fault(self, request: web.Request) -> web.Response:
-        self.faults.add(await _read(request, Fault))
-        return self._respond(200, {})
-
-    async def _heal(self, _request: web.Request) -> web.Response:
-        self.faults.clear()
-        return self._respond(200, {})
-
-    async def _outage(self, request: web.Request) -> web.Response:
-        self.faults.set_outage(await _read(request, Outage), self._store.now_ms())
-        return self._respond(200, {})
-
     async def _customer(self, request: web.Request) -> web.Response:
-        self._store.keep_note("customer", msgspec.to_builtins(await _read(request, Customer)))
+        self._store.keep_note("customer", msgspec.to_builtins(await read_json(request, Customer)))
         return self._respond(200, {})
 
     async def _agree(self, request: web.Request) -> web.Response:
-        customer = await _read(request, Customer)
+        customer = await read_json(request, Customer)
         with self._store.transaction():
             agree(self._store, request.match_info["order"], customer.funding)
         return self._respond(200, {})
 
     async def _hook(self, request: web.Request) -> web.Response:
-        set_hook(self._store, await _read(request, Hook))
+        set_hook(self._store, await read_json(request, Hook))
         return self._respond(200, {})
-
-
-async def _read(request: web.Request, shape: type[Shape]) -> Shape:
-    return msgspec.json.decode(await request.read(), type=shape)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ collect and confirm; refunds succeed at once; a key is forgotten exactly at 24 h
 Every test key opens the one account, but one that ends in `stranger`, which opens an empty one, and one that ends in
 `revoked`; `blind` may not read the account.
 
-Control, with `Authorization: Bearer TOKEN`: see `stripe_twin_control.py`.
+Control, with `Authorization: Bearer TOKEN`: see `twin_control.py` and `stripe_twin_control.py`.
 Must never listen on anything but 127.0.0.1, and never be reached by a live key.
 """
 
@@ -33,7 +33,6 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import hashlib
-import hmac
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -41,12 +40,14 @@ from typing import Any
 
 from aiohttp import web
 
+from provisioning.sandbox.stripe_twin_api import charges
 from provisioning.sandbox.stripe_twin_control import ControlDoor
 from provisioning.sandbox.stripe_twin_events import deliver_due
 from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript
 from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters, refusal
 from provisioning.sandbox.stripe_twin_routes import route, run_due
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
+from provisioning.sandbox.twin_control import TwinControl, bearer, is_allowed
 from provisioning.sandbox.twin_process import Post, run_twin
 
 
@@ -63,7 +64,10 @@ class StripeTwin:
 
     def application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard])
-        ControlDoor(store=self._store, faults=self.faults, happen=self.happen).add_to(application.router)
+        TwinControl(store=self._store, faults=self.faults, happen=self.happen, charges=charges).add_to(
+            application.router
+        )
+        ControlDoor(store=self._store).add_to(application.router)
         application.router.add_route("*", "/v1/{rest:.*}", self._serve)
         return application
 
@@ -83,11 +87,10 @@ class StripeTwin:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        given = _bearer(request)
-        if request.path.startswith("/_twin/"):
-            if not hmac.compare_digest(given.encode(), self._control_token.encode()):
-                return self._respond(401, {"error": {"message": "control token expected"}})
-        elif not given.startswith(("sk_test_", "rk_test_")) or given.endswith("revoked"):
+        given, is_control = bearer(request), request.path.startswith("/_twin/")
+        if not is_allowed(request, self._control_token):
+            return self._respond(401, {"error": {"message": "control token expected"}})
+        if not is_control and (not given.startswith(("sk_test_", "rk_test_")) or given.endswith("revoked")):
             answer = refusal("Invalid API Key provided.", status=401)
             return self._respond(answer.status, answer.body)
         return await handler(request)
@@ -99,7 +102,7 @@ class StripeTwin:
             return await self._fail_before(request, fault)
         form = request.query if request.method == "GET" else await request.post()
         parameters = {name: str(value) for name, value in form.items()}
-        store = self._stranger if _bearer(request).endswith("stranger") else self._store
+        store = self._stranger if bearer(request).endswith("stranger") else self._store
         key = request.headers.get("Idempotency-Key", "") if request.method == "POST" else ""
         if key and (store, key) in self._keys_in_use:
             conflict = refusal(
@@ -121,7 +124,7 @@ class StripeTwin:
         self, store: TwinStore, request: web.Request, parameters: Parameters, key: str, fault: Fault | None
     ) -> Answered:
         """Do it, and remember the answer under `key` in the same transaction."""
-        if request.path == "/v1/account" and _bearer(request).endswith("blind"):
+        if request.path == "/v1/account" and bearer(request).endswith("blind"):
             return refusal("The provided key does not have the required permissions.", status=403)
         digest = hashlib.sha256(json.dumps([request.path, sorted(parameters.items())]).encode()).hexdigest()
         saved = store.saved_answer(key) if key else None
@@ -207,10 +210,6 @@ class StripeTwin:
         if request.transport is not None:
             request.transport.close()  # unlike abort, after the first half was written
         return response
-
-
-def _bearer(request: web.Request) -> str:
-    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _server_error() -> Answered:

@@ -29,7 +29,7 @@ class TwinDoor:
         return charges
 
     def control(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Ask the control door; `stripe_twin_control.py` says what it has."""
+        """Ask the control door; `twin_control.py` and its users say what it has."""
         octets = None if body is None else json.dumps(body).encode()
         return self._ask(method, f"/_twin/{path}", octets, self._control, "application/json")
 
