@@ -28,7 +28,6 @@ Must never listen on anything but 127.0.0.1.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import email.utils
 import hashlib
@@ -51,7 +50,7 @@ from provisioning.sandbox.paypal_twin_events import (
     root_pem,
     set_hook,
 )
-from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript
+from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript, drop
 from provisioning.sandbox.stripe_twin_store import Due, SavedAnswer, TwinStore
 from provisioning.sandbox.twin_control import TwinControl, bearer, is_allowed, read_json
 from provisioning.sandbox.twin_process import Post, run_twin
@@ -150,10 +149,7 @@ class PayPalTwin:
             raise PayPalRefusal("PREVIOUS_REQUEST_IN_PROGRESS")
         self._keys_in_use.add((store, key))
         try:
-            if fault is not None and fault.fault == "delay":
-                await asyncio.sleep(fault.delay_ms / 1000)
-            if fault is not None and fault.fault == "hold":
-                await self.faults.hang()
+            await self.faults.keep_waiting(fault)
             answer = self._execute(store, request, octets, key)
         finally:
             self._keys_in_use.discard((store, key))
@@ -191,16 +187,16 @@ class PayPalTwin:
                 await self.faults.hang()
             case _:
                 pass
-        return self._drop(request)
+        return drop(request)
 
     async def _reply(self, request: web.Request, answer: Answered, fault: Fault | None) -> web.StreamResponse:
         text = json.dumps(answer.body)
         match fault.fault if fault is not None else "":
             case "drop_reply":
-                return self._drop(request)
+                return drop(request)
             case "hang_after_processing":
                 await self.faults.hang()
-                return self._drop(request)
+                return drop(request)
             case "error_after_processing":
                 return self._respond(500, {"name": "INTERNAL_SERVER_ERROR"})
             case "truncated_json":
@@ -218,12 +214,6 @@ class PayPalTwin:
 
     def _headers(self) -> dict[str, str]:
         return {"Date": email.utils.formatdate(self._store.now_ms() / 1000, usegmt=True)}
-
-    def _drop(self, request: web.Request) -> web.StreamResponse:
-        """Close the connection; the answer below is never written."""
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=500)
 
     async def _page(self, request: web.Request) -> web.Response:
         order = self._store.get("order", request.query.get("token", "")) or {}

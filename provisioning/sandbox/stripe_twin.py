@@ -30,7 +30,6 @@ Must never listen on anything but 127.0.0.1, and never be reached by a live key.
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import hashlib
 import json
@@ -43,7 +42,7 @@ from aiohttp import web
 from provisioning.sandbox.stripe_twin_api import charges
 from provisioning.sandbox.stripe_twin_control import ControlDoor
 from provisioning.sandbox.stripe_twin_events import deliver_due
-from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript
+from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript, drop
 from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters, refusal
 from provisioning.sandbox.stripe_twin_routes import route, run_due
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
@@ -111,10 +110,7 @@ class StripeTwin:
             return self._respond(409, conflict.body)
         self._keys_in_use.add((store, key))
         try:
-            if fault is not None and fault.fault == "delay":
-                await asyncio.sleep(fault.delay_ms / 1000)
-            if fault is not None and fault.fault == "hold":
-                await self.faults.hang()
+            await self.faults.keep_waiting(fault)
             answer = self._execute(store, request, parameters, key, fault)
         finally:
             self._keys_in_use.discard((store, key))
@@ -158,15 +154,15 @@ class StripeTwin:
                 await self.faults.hang()
             case _:
                 pass
-        return self._drop(request)
+        return drop(request)
 
     async def _reply(self, request: web.Request, answer: Answered, fault: Fault | None) -> web.StreamResponse:
         match fault.fault if fault is not None else "":
             case "drop_reply":
-                return self._drop(request)
+                return drop(request)
             case "hang_after_processing":
                 await self.faults.hang()
-                return self._drop(request)
+                return drop(request)
             case "truncated_json":
                 text = json.dumps(answer.body)
                 return web.Response(
@@ -193,12 +189,6 @@ class StripeTwin:
             "Date": email.utils.formatdate(self._store.now_ms() / 1000, usegmt=True),
             "Request-Id": self._store.new_id("req"),
         }
-
-    def _drop(self, request: web.Request) -> web.StreamResponse:
-        """Close the connection; the answer below is never written."""
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=500)
 
     async def _cut(self, request: web.Request, answer: Answered) -> web.StreamResponse:
         body = json.dumps(answer.body).encode()

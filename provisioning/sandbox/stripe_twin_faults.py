@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
 import msgspec
+from aiohttp import web
 from msgspec import Meta
 
 FaultName = Literal[
@@ -95,3 +96,17 @@ class FaultScript:
     async def hang(self) -> None:
         """Wait until `clear`."""
         await self._cleared.wait()
+
+    async def keep_waiting(self, fault: Fault | None) -> None:
+        """Wait as a fault says that strikes just before processing."""
+        if fault is not None and fault.fault == "delay":
+            await asyncio.sleep(fault.delay_ms / 1000)
+        if fault is not None and fault.fault == "hold":
+            await self.hang()
+
+
+def drop(request: web.Request) -> web.Response:
+    """Close the connection; the answer below is never written."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
