@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import stripe
-from aiohttp import web
+from typing_extensions import override
 
 from appliance.adapters.stripe import StripeProvider
 from appliance.adapters.stripe_session import StripeSettings
@@ -17,22 +17,18 @@ from appliance.config.secret import Secret
 from appliance.ports.clock import Clock
 from provisioning.sandbox.stripe_twin import StripeTwin
 from provisioning.sandbox.stripe_twin_api import charges
-from provisioning.sandbox.stripe_twin_events import Hook, deliver_due, set_hook
+from provisioning.sandbox.stripe_twin_events import Hook, set_hook
 from provisioning.sandbox.stripe_twin_readers import Customer, set_customer
 from provisioning.sandbox.stripe_twin_store import TwinStore
 from tests.fakes.clock import FakeClock
+from tests.twin_here import InLoop
 
 KEY: Final = "sk_test_ofATest1"
 SECRET: Final = "whsec_ofATestThatSignsIt"
 
 
-class TwinHere:
-    """Use as a context. Names are counted, so every run gives the same ones.
-
-    Attributes:
-        received: webhooks, as (body, headers), in the order they came.
-        status: what the listener answers to a webhook.
-    """
+class TwinHere(InLoop):
+    """Names are counted, so every run gives the same ones."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = FakeClock() if clock is None else clock
@@ -41,38 +37,23 @@ class TwinHere:
             Path(":memory:"), now_ms=self.clock.now_ms, random_hex=lambda size: f"{next(numbers):0{2 * size}x}"
         )
         self.twin = StripeTwin(store=self.store, control_token="control")
-        self.received: list[tuple[bytes, dict[str, str]]] = []
-        self.status = 200
-        self.base = ""
-        self._runner: web.AppRunner | None = None
-        self._providers: list[StripeProvider] = []
+        super().__init__(twin=self.twin, store=self.store, charges=charges)
         self._http: stripe.AIOHTTPClient | None = None
 
+    @override
     async def __aenter__(self) -> Self:
-        self._runner = web.AppRunner(self.twin.application(), access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.base = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        await super().__aenter__()
         self._http = stripe.AIOHTTPClient()
         return self
 
+    @override
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.twin.faults.clear()
-        for provider in self._providers:
-            await provider.close()
         if self._http is not None:
             await self._http.close_async()  # type: ignore[no-untyped-call]  # the SDK left it unannotated
-        if self._runner is not None:
-            await self._runner.cleanup()
-        self.twin.close()
-        self.store.close()
-
-    async def cut_line(self) -> None:
-        """Nobody listens here any more."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await super().__aexit__(kind, error, trace)
 
     def sdk(self, key: str = KEY) -> stripe.StripeClient:
         """Stripe's own client, pointed here."""
@@ -102,21 +83,3 @@ class TwinHere:
     def hook(self, **more: Any) -> None:
         """Send webhooks to `received` from now on."""
         set_hook(self.store, Hook(url="http://relay.test/", secret=SECRET, **more))
-
-    async def deliver(self) -> int:
-        """Send the webhooks that are due; how many requests that took."""
-
-        async def post(_url: str, body: bytes, headers: dict[str, str]) -> int:
-            self.received.append((body, headers))
-            return self.status
-
-        self.twin.happen()
-        return await deliver_due(self.store, post)
-
-    def charges(self) -> list[dict[str, Any]]:
-        """The money oracle."""
-        self.twin.happen()
-        return charges(self.store)
-
-    def kept_minor(self) -> int:
-        return sum(charge["captured"] - charge["refunded"] for charge in self.charges())

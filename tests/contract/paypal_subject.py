@@ -8,17 +8,10 @@ from dataclasses import replace
 from appliance.adapters.paypal import PayPalProvider
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.ports.provider import Authorise, Offer, Offered, Provider
-from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
+from provisioning.sandbox.stripe_twin_faults import Fault
+from tests.contract.provider_subject import TWIN_FAULTS
 from tests.fakes.provider import Switch
 from tests.paypal_twin_here import PayPalHere
-
-FAULTS: dict[Switch, FaultName] = {
-    Switch.FAIL_BEFORE: "drop_request",
-    Switch.FAIL_AFTER: "drop_reply",
-    Switch.HANG_BEFORE: "hang",
-    Switch.HANG_AFTER: "hang_after_processing",
-    Switch.LIE: "wrong_amount",
-}
 
 
 class PayPalSubject:
@@ -45,7 +38,7 @@ class PayPalSubject:
         return "instrument_declined"
 
     async def strike(self, switch: Switch) -> None:
-        self._here.twin.faults.add(Fault(fault=FAULTS[switch], path="/v2/", method="POST"))
+        self._here.twin.faults.add(Fault(fault=TWIN_FAULTS[switch], path="/v2/", method="POST"))
 
     async def kept_minor(self) -> int:
         return self._here.kept_minor()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from appliance.model.limits import DAY_MS
 from appliance.ports.provider import Authorise, Holds, Provider
+from provisioning.sandbox.stripe_twin_faults import FaultName
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import FakeProvider, Switch
 from tests.stripe_twin import TwinProcess
 
-TWIN_FAULTS = {
+TWIN_FAULTS: Final[dict[Switch, FaultName]] = {
     Switch.FAIL_BEFORE: "drop_request",
     Switch.FAIL_AFTER: "drop_reply",
     Switch.HANG_BEFORE: "hang",
