@@ -60,6 +60,10 @@ TAX_RATES_MAX: Final = 64  # distinct (tax code, rate) that one terminal adds up
 OPEN_LISTED_MAX: Final = 64
 LATE_LISTED_MAX: Final = 64
 
+# Linked retries
+SALE_TRIES_MAX: Final = 8
+"""How often one sale is tried, whatever became of each try."""
+
 # Reconciliation
 BREAKS_PER_ENTRY_MAX: Final = 50  # one is at most 1 kB: names of a provider have up to 120 characters
 BREAKS_SHOWN_MAX: Final = 200

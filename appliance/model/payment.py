@@ -56,13 +56,13 @@ class ValidPayment:
 
     Attributes:
         personal: erasable values by name (cashier, customer); the ledger keeps commitments to them.
-        retry_of: the payment that this one tries again with another tender.
+        retry_of: the tries of the same sale before this one, each once, the newest first.
     """
 
     identity: Identity
     sale: Sale
     personal: tuple[tuple[str, str], ...]
-    retry_of: RequestKey | None = None
+    retry_of: tuple[RequestKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

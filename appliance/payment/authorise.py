@@ -29,7 +29,7 @@ async def prepare(
         terminal=identity.terminal,
         target=None,
         source=card.source,
-        is_retry=cleared.valid.retry_of is not None,
+        is_retry=bool(cleared.valid.retry_of),
     )
     begun = await begin(ledger, cleared.valid, authorisation_draft(cleared, operation), stands=False)
     return PreparedPayment(

@@ -109,7 +109,7 @@ class Batch:
                 raise Rejected(
                     "batch_takes_cash", "a stored sale with a card or voucher must be sent alone, while fresh"
                 )
-            if item.payment.retry_of is not None:
+            if item.payment.retry_of:
                 raise Rejected("batch_takes_no_retry", "a sale that tries another again must be sent alone")
             valid = validate(_single(item, key, request.identity), self._rules)
         except Rejected as refusal:

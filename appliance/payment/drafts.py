@@ -213,8 +213,8 @@ def _beside(beside: Draft, kind: str, body: Wire) -> Draft:
     return draft(kind, entries.terminal_of(beside.actor), beside.time_ms, body, ())
 
 
-def _retry_of(valid: ValidPayment) -> bytes | None:
-    return None if valid.retry_of is None else valid.retry_of.octets
+def _retry_of(valid: ValidPayment) -> tuple[bytes, ...]:
+    return tuple(key.octets for key in valid.retry_of)
 
 
 def _request_of(operation: Operation) -> bytes | None:

@@ -1,10 +1,11 @@
-"""A sale tried again with another tender (`retry_of`): of all tries of one sale, one keeps its money.
+"""A sale tried again with another tender: of all tries of one sale, which `retry_of` names, one keeps its money.
 
     an earlier try never came     it is buried with the same commit: should it still come, it is refused
     it is being checked           its reversal is wanted with the commit that lets a later try stand
     it stands already             the later try is refused before money moves: the customer has paid
 
-A try may itself be tried again, in a line. Another line, from any try of the sale, is refused while one may stand.
+What the till never saw answered may not have come either: so it names every try, and each that never came is buried.
+A try that is not named, such as another till's, refuses this one while it may stand.
 What decides is held by guards, in the writer's transaction.
 """
 
@@ -20,14 +21,15 @@ from appliance.ledger.guard import AllOf, Guard
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import RequestKey
+from appliance.model.limits import SALE_TRIES_MAX
 from appliance.model.payment import Identity, PaymentState, ValidPayment
 from appliance.payment.drafts import outlived_draft, unseen_draft
 from appliance.payment.guards import PAYMENT_CHANGED, Unchanged, Unseen, require_payment, unused
 from appliance.payment.may_begin import may_begin
-from appliance.payment.records import StandingPayment, find_payment, find_request, first_try, rivals_of
+from appliance.payment.records import StandingPayment, find_payment, find_request
 from appliance.payment.repeats import judge, judge_used
+from appliance.payment.retry_rows import tries_before, tries_of_sale, with_earlier
 
-TRIES_MAX: Final = 8
 _RACES_MAX: Final = 5
 _KEEPS_NOTHING: Final = frozenset(
     {
@@ -55,17 +57,33 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OnlyRetry:
-    """No other try of the sale may still stand but `first` and those before it.
+    """No try of the sale but the `earlier` ones may still stand, and there were not too many.
 
     So those that may keep money are always one line, and each reverses all before it.
     """
 
-    first: RequestKey
+    earlier: tuple[RequestKey, ...]
 
     def check(self, connection: sqlite3.Connection) -> None:
-        for key, state in rivals_of(connection, self.first):
-            if state not in _KEEPS_NOTHING:
+        tries = tries_of_sale(connection, self.earlier)
+        for key in tries:
+            beside = None if key in self.earlier else find_payment(connection, key)
+            if beside is not None and beside.recorded.state not in _KEEPS_NOTHING:
                 raise Rejected("retry_exists", f"payment {key} tries it again already; ask for that one's status")
+        if len(tries) >= SALE_TRIES_MAX:
+            raise Rejected("retry_chain_too_long", f"a sale is tried at most {SALE_TRIES_MAX} times; begin it anew")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Earlier:
+    """The tries before: those that came, as they stand, and those that never did."""
+
+    came: tuple[StandingPayment, ...]
+    unseen: tuple[RequestKey, ...]
+
+    @property
+    def keys(self) -> tuple[RequestKey, ...]:
+        return (*(each.recorded.key for each in self.came), *self.unseen)
 
 
 async def begin(ledger: Ledger, valid: ValidPayment, first_entry: Draft, *, stands: bool) -> Begun:
@@ -81,24 +99,25 @@ async def begin(ledger: Ledger, valid: ValidPayment, first_entry: Draft, *, stan
         Unavailable: nothing was written.
         OutcomeUnknown: the commit failed; the process ends and recovery decides.
     """
-    identity, first = valid.identity, valid.retry_of
-
+    identity = valid.identity
     holds = may_begin(valid, first_entry.time_ms)
 
     async def attempt() -> Begun:
-        if first is None:
+        if not valid.retry_of:
             (entry,) = await ledger.append([first_entry], holds, purpose=Purpose.INTENT)
             return Begun(entry=entry)
-        earlier = await _look(ledger, identity, first)
-        drafts = [first_entry]
-        guards: list[Guard] = [holds, _OnlyRetry(first=first), *_unchanged(earlier)]
-        if not earlier:
-            drafts.append(unseen_draft(first_entry, first, identity.key))
-            guards.append(Unseen(fresh=unused(identity.key), payment=first))
-        elif stands:
-            drafts += [outlived_draft(first_entry, each.recorded.key, identity.key) for each in _kept(earlier)]
-        entry, *_ = await ledger.append(drafts, AllOf(guards=tuple(guards)), purpose=Purpose.INTENT)
-        return Begun(entry=entry, outlived=tuple(each.recorded.key for each in earlier))
+        earlier = await _look(ledger, identity, valid.retry_of)
+        drafts = [first_entry, *(unseen_draft(first_entry, key, identity.key) for key in earlier.unseen)]
+        if stands:
+            drafts += [outlived_draft(first_entry, each.recorded.key, identity.key) for each in _kept(earlier.came)]
+        guards: tuple[Guard, ...] = (
+            holds,
+            _OnlyRetry(earlier=earlier.keys),
+            *_unchanged(earlier.came),
+            *(Unseen(fresh=unused(identity.key), payment=key) for key in earlier.unseen),
+        )
+        entry, *_ = await ledger.append(drafts, AllOf(guards=guards), purpose=Purpose.INTENT)
+        return Begun(entry=entry, outlived=tuple(each.recorded.key for each in earlier.came))
 
     busy = Unavailable("payment_busy", "the payment that this one tries again keeps changing; ask again")
     try:
@@ -119,7 +138,7 @@ class Outlived:
 def outlived_by(connection: sqlite3.Connection, key: RequestKey, outcome: Draft) -> Outlived:
     """Earlier tries of the payment `key` that might keep money beside it; none where it is taken back itself."""
     own = require_payment(connection, key)
-    earlier = _tries(connection, first_try(connection, key)) if own.reversal is None else ()
+    earlier = _standing(connection, tries_before(connection, key)) if own.reversal is None else ()
     kept = tuple(each.recorded.key for each in _kept(earlier))
     return Outlived(
         drafts=tuple(outlived_draft(outcome, each, key) for each in kept),
@@ -128,39 +147,32 @@ def outlived_by(connection: sqlite3.Connection, key: RequestKey, outcome: Draft)
     )
 
 
-async def _look(ledger: Ledger, identity: Identity, first: RequestKey) -> tuple[StandingPayment, ...]:
-    """The tries before, the newest first; none where `first` never came."""
-    if identity.key == first:
+async def _look(ledger: Ledger, identity: Identity, named: tuple[RequestKey, ...]) -> _Earlier:
+    """The tries that the till names, and those that they name."""
+    if identity.key in named:
         raise Rejected("key_reused", "a retry needs a key of its own, not the key of what it tries again")
-    known, other, earlier = await ledger.read(
+    known, others, came = await ledger.read(
         lambda connection: (
             find_request(connection, identity.key),
-            find_request(connection, first),
-            _tries(connection, first),
+            {key: find_request(connection, key) for key in named},
+            _standing(connection, with_earlier(connection, named)),
         )
     )
     await judge(ledger, identity, identity.key, known)
-    if other is not None and not earlier:
-        raise Rejected("payment_unknown", f"retry_of names a {other.verb}, not a payment")
-    if len(earlier) >= TRIES_MAX:
-        raise Rejected("retry_chain_too_long", f"a sale is tried at most {TRIES_MAX} times; begin it anew")
-    for each in earlier:
+    payments = {each.recorded.key for each in came}
+    for key, other in others.items():
+        if other is not None and key not in payments:
+            raise Rejected("payment_unknown", f"retry_of names a {other.verb}, not a payment")
+    for each in came:
         if each.reversal is None and _stands(each):
-            state, key = each.recorded.state, each.recorded.key
-            raise Rejected("retry_not_needed", f"payment {key} is {state}: the customer has paid; ask for its status")
-    return earlier
+            state, paid = each.recorded.state, each.recorded.key
+            raise Rejected("retry_not_needed", f"payment {paid} is {state}: the customer has paid; ask for its status")
+    return _Earlier(came=came, unseen=tuple(key for key, other in others.items() if other is None))
 
 
-def _tries(connection: sqlite3.Connection, key: RequestKey | None) -> tuple[StandingPayment, ...]:
-    """The payment `key` and those that it tried again, in turn."""
-    found: list[StandingPayment] = []
-    while key is not None and len(found) < TRIES_MAX:
-        standing = find_payment(connection, key)
-        if standing is None:
-            break
-        found.append(standing)
-        key = first_try(connection, key)
-    return tuple(found)
+def _standing(connection: sqlite3.Connection, keys: tuple[RequestKey, ...]) -> tuple[StandingPayment, ...]:
+    found = (find_payment(connection, key) for key in keys)
+    return tuple(each for each in found if each is not None)
 
 
 def _stands(payment: StandingPayment) -> bool:

@@ -151,9 +151,9 @@ class PaymentPipeline:
                     prepared = await prepare(cleared, placed, name, kind, self._ledger, self._clock.now_ms())
                 self._operations.start(prepared.spend(), prepared.intent_hash)
         except Unavailable as busy:
-            if busy.code == "reader_busy" and cleared.valid.retry_of is not None:
+            if busy.code == "reader_busy":
                 # Another card for the reader that still waits for the first: the till asks again and finds it free.
-                self._wait_no_longer((cleared.valid.retry_of,))
+                self._wait_no_longer(cleared.valid.retry_of)
             raise
         self._wait_no_longer(prepared.outlived)
         return being_checked(prepared)

@@ -1,8 +1,8 @@
 """Tables of the payment domain, derived from entries alone.
 
 `requests` remembers every key for its 90 days and longer, `payments` says how each payment stands, `operations` holds
-every attempt at a provider; refunds have two tables of their own (`refund_rows.py`). Rebuilding them from the log gives
-the same rows.
+every attempt at a provider; refunds have two tables of their own (`refund_rows.py`), retries one (`retry_rows.py`).
+Rebuilding them from the log gives the same rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from appliance.model.invariants import ensure
 from appliance.model.operation import FIRST_PROVIDER, SALES, OperationKind, OperationState, advance
 from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.model.sale import MOVED_BY_PROVIDERS
-from appliance.payment import refund_rows
+from appliance.payment import refund_rows, retry_rows
 from appliance.payment.entry_body import VERBS, body_of, state_after_refund
 from appliance.wire import entries, till_entries
 from appliance.wire.requests import TenderBody
@@ -39,7 +39,7 @@ class PaymentProjection:
     """Keeps the tables in step with the log, in the writer's transaction."""
 
     name: Final = "payment"
-    tables: Final = ("requests", "payments", "operations", *refund_rows.TABLES)
+    tables: Final = ("requests", "payments", "operations", *retry_rows.TABLES, *refund_rows.TABLES)
     schema: Final = (
         # Every key that a terminal used, whatever for. payload: the entry's commitment to it. payment: the key of the
         # payment that the request is about; for a payment, its own; null for what is done at the till.
@@ -48,7 +48,7 @@ class PaymentProjection:
         # cash, card (what a provider moves), stated, voucher: as tendered, or captured; *_back: given back. first,
         # last: entries that a receipt proves. is_charged: the card was. held: what its bank holds instead, until
         # capture_before (Unix ms). reversal: key of the request after which the payment must not stand, its own where
-        # a later try (`retry_of` there) outlived it. vouchers: what was sold with it as such.
+        # a later try outlived it. vouchers: what was sold with it as such.
         "CREATE TABLE payments (key BLOB PRIMARY KEY, terminal TEXT NOT NULL, state TEXT NOT NULL,"
         " currency TEXT NOT NULL, total INTEGER NOT NULL, cash INTEGER NOT NULL, card INTEGER NOT NULL,"
         " sold_at_ms INTEGER NOT NULL,"
@@ -58,7 +58,7 @@ class PaymentProjection:
         " voucher INTEGER NOT NULL DEFAULT 0, voucher_back INTEGER NOT NULL DEFAULT 0,"
         " vouchers INTEGER NOT NULL DEFAULT 0,"
         " held INTEGER NOT NULL DEFAULT 0, capture_before INTEGER,"
-        " reversal BLOB, reference TEXT, code TEXT, retry_of BLOB) WITHOUT ROWID",
+        " reversal BLOB, reference TEXT, code TEXT) WITHOUT ROWID",
         "CREATE TABLE operations (id TEXT PRIMARY KEY, payment BLOB NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,"
         " provider_key TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, terminal TEXT NOT NULL,"
         " prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL, target TEXT, source TEXT, reference TEXT, code TEXT,"
@@ -66,8 +66,8 @@ class PaymentProjection:
         "CREATE INDEX operations_open ON operations (prepared_ms) WHERE state IN ('prepared', 'unknown')",
         "CREATE INDEX operations_by_reference ON operations (reference) WHERE reference IS NOT NULL",
         "CREATE INDEX payments_being_undone ON payments (first) WHERE state = 'being_checked' AND reversal IS NOT NULL",
-        "CREATE INDEX payments_retried ON payments (retry_of) WHERE retry_of IS NOT NULL",
         "CREATE INDEX payments_held ON payments (capture_before) WHERE state = 'authorised'",
+        *retry_rows.SCHEMA,
         *refund_rows.SCHEMA,
     )
     kinds: Final = frozenset(
@@ -104,7 +104,8 @@ def _sales(connection: sqlite3.Connection, recorded: Sequence[RecordedEntry]) ->
     for entry in recorded:
         body = body_of(entry, entries.SaleEntry)
         request_rows.append(_request_row(entry, body.asked, "payment", body.asked.key))
-        payment_rows.append(_payment_row(entry, body.asked, body.sale, PaymentState.APPROVED, body.retry))
+        payment_rows.append(_payment_row(entry, body.asked, body.sale, PaymentState.APPROVED))
+        retry_rows.link(connection, body.asked.key, body.retry)
     insert_rows(connection, _INTO_REQUESTS, request_rows)
     insert_rows(connection, _INTO_PAYMENTS, payment_rows)
 
@@ -115,9 +116,8 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     request = body.request if body.asked is None else body.asked.key
     if body.sale is not None and body.asked is not None:
         connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, "payment", body.payment))
-        connection.execute(
-            _INSERT_PAYMENT, _payment_row(entry, body.asked, body.sale, PaymentState.CHECKING, body.retry)
-        )
+        connection.execute(_INSERT_PAYMENT, _payment_row(entry, body.asked, body.sale, PaymentState.CHECKING))
+        retry_rows.link(connection, body.payment, body.retry)
     else:
         if body.asked is not None:
             _ask(connection, entry, body.asked, VERBS[OperationKind(operation.kind)], body.payment)
@@ -236,7 +236,7 @@ def _tombstone(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     connection.execute(_INSERT_REQUEST, (body.payment, "payment", terminal, CANCELLED_PAYLOAD, body.payment, entry.seq))
     connection.execute(
         _INSERT_PAYMENT,
-        (body.payment, terminal, PaymentState.CANCELLED, "", 0, 0, 0, 0, entry.seq, entry.seq, None, 0, 0),
+        (body.payment, terminal, PaymentState.CANCELLED, "", 0, 0, 0, 0, entry.seq, entry.seq, 0, 0),
     )
 
 
@@ -273,10 +273,10 @@ _APPLY: Final = {
 _INTO_REQUESTS: Final = "INSERT INTO requests VALUES"
 _INTO_PAYMENTS: Final = (
     "INSERT INTO payments"
-    " (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last, retry_of, stated, voucher) VALUES"
+    " (key, terminal, state, currency, total, cash, card, sold_at_ms, first, last, stated, voucher) VALUES"
 )
 _INSERT_REQUEST: Final = f"{_INTO_REQUESTS} (?, ?, ?, ?, ?, ?)"
-_INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_PAYMENT: Final = f"{_INTO_PAYMENTS} (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _request_row(
@@ -286,8 +286,8 @@ def _request_row(
 
 
 def _payment_row(
-    entry: RecordedEntry, asked: entries.Asked, sale: entries.SaleFacts, state: PaymentState, retry: bytes | None
-) -> tuple[bytes, str, str, str, int, int, int, int, int, int, bytes | None, int, int]:
+    entry: RecordedEntry, asked: entries.Asked, sale: entries.SaleFacts, state: PaymentState
+) -> tuple[bytes, str, str, str, int, int, int, int, int, int, int, int]:
     cash = _tendered(sale.tenders, "cash") - sale.change
     card = sum(_tendered(sale.tenders, kind.value) for kind in MOVED_BY_PROVIDERS)
     ensure(cash >= 0, "change never exceeds the cash of a recorded sale")
@@ -302,7 +302,6 @@ def _payment_row(
         sale.sold_at_ms,
         entry.seq,
         entry.seq,
-        retry,
         _tendered(sale.tenders, "card_stated"),
         _tendered(sale.tenders, "voucher"),
     )

@@ -27,7 +27,7 @@ from appliance.wire import entries
 _OPERATIONS: Final = (
     "SELECT id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
     " reference, request, held, provider,"
-    " EXISTS (SELECT 1 FROM payments WHERE key = payment AND retry_of IS NOT NULL) FROM operations"
+    " EXISTS (SELECT 1 FROM retries WHERE retries.payment = operations.payment) FROM operations"
 )
 _COUNTED: Final = "SELECT state, count(*) FROM operations"
 _OPEN_STATES: Final = ", ".join(f"'{state}'" for state in sorted(OPEN))
@@ -278,25 +278,6 @@ def entry_hash_at(connection: sqlite3.Connection, seq: int) -> bytes:
     """SHA-256 of the entry `seq`, which must exist."""
     (entry,) = connection.execute("SELECT entry FROM entries WHERE seq = ?", (seq,)).fetchone()
     return hashlib.sha256(entry).digest()
-
-
-def first_try(connection: sqlite3.Connection, key: RequestKey) -> RequestKey | None:
-    """The payment that the payment `key` tries again, if it does."""
-    row = connection.execute("SELECT retry_of FROM payments WHERE key = ?", (key.octets,)).fetchone()
-    return None if row is None or row[0] is None else _key(row[0])
-
-
-def rivals_of(connection: sqlite3.Connection, key: RequestKey) -> tuple[tuple[RequestKey, PaymentState], ...]:
-    """All tries of the sale of the payment `key` but itself and those that it tried again, and how they stand."""
-    rows = connection.execute(
-        "WITH RECURSIVE line(key) AS (SELECT ? UNION"
-        " SELECT retry_of FROM payments JOIN line USING (key) WHERE retry_of IS NOT NULL),"
-        " tries(key) AS (SELECT key FROM line UNION"
-        " SELECT payments.key FROM payments JOIN tries ON payments.retry_of = tries.key)"
-        " SELECT key, state FROM payments JOIN tries USING (key) WHERE key NOT IN (SELECT key FROM line)",
-        (key.octets,),
-    ).fetchall()
-    return tuple((_key(retry), PaymentState(state)) for retry, state in rows)
 
 
 def operation_count(connection: sqlite3.Connection, payment: RequestKey) -> int:

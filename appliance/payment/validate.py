@@ -58,7 +58,7 @@ def validate(request: AuthenticatedRequest[PaymentBody], rules: ShopRules) -> Va
         identity=request.identity,
         sale=sale,
         personal=persons(cashier=body.cashier, customer=body.customer),
-        retry_of=None if body.retry_of is None else request_key(body.retry_of),
+        retry_of=tuple(dict.fromkeys(request_key(key) for key in body.retry_of)),
     )
 
 

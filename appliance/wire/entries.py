@@ -84,7 +84,7 @@ class SaleEntry(Wire, frozen=True, kw_only=True):
 
     sale: SaleFacts
     asked: Asked
-    retry: bytes | None = None
+    retry: tuple[bytes, ...] = ()
     screen: ScreenFacts | None = None
 
 
@@ -129,7 +129,7 @@ class IntentEntry(Wire, frozen=True, kw_only=True):
 
     Attributes:
         sale: for what begins a payment.
-        retry: key of the payment that this one tries again with another tender.
+        retry: keys of the tries of the same sale before this one, the newest first.
         refund: for a refund's first operation.
         screen: for both.
         request: key of the request behind it, where `asked` is absent because another entry has it.
@@ -137,7 +137,7 @@ class IntentEntry(Wire, frozen=True, kw_only=True):
 
     sale: SaleFacts | None = None
     asked: Asked | None = None
-    retry: bytes | None = None
+    retry: tuple[bytes, ...] = ()
     refund: RefundFacts | None = None
     screen: ScreenFacts | None = None
     payment: bytes

@@ -76,7 +76,7 @@ class TenderBody(Wire, frozen=True, kw_only=True):
 class PaymentBody(Wire, frozen=True, kw_only=True):
     """A sale and its tenders: `lines`, or an `amount_minor` alone.
 
-    `retry_of` names a payment of the same sale whose result is not known: of the two, one keeps its money.
+    `retry_of` names the tries of the same sale so far, the newest first: of all of them one keeps its money.
     """
 
     lines: Annotated[tuple[LineBody, ...], msgspec.Meta(max_length=limits.LINES_MAX)] = ()
@@ -87,7 +87,7 @@ class PaymentBody(Wire, frozen=True, kw_only=True):
     tenders: Annotated[tuple[TenderBody, ...], msgspec.Meta(min_length=1, max_length=limits.TENDERS_MAX)]
     currency: Currency
     customer: Text | None = None
-    retry_of: KeyText | None = None
+    retry_of: Annotated[tuple[KeyText, ...], msgspec.Meta(max_length=limits.SALE_TRIES_MAX)] = ()
     reference: Text = ""
     tip_minor: Amount = 0
     sold_at_ms: Milliseconds | None = None

@@ -80,7 +80,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--retry-of",
         metavar="KEY",
-        help="a payment of this sale whose result is unknown: one of the two keeps its money",
+        action="append",
+        default=[],
+        help="a try of this sale whose result is unknown; several times to name all, the newest first: one of them"
+        " keeps its money",
     )
     add_till(parser)
     parser.set_defaults(run=run, tender="cash", capture="at_once")
@@ -105,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
             amount_minor=amount_minor,
             customer=arguments.customer,
             cashier=arguments.cashier,
-            retry_of=arguments.retry_of,
+            retry_of=tuple(arguments.retry_of),
             tip_minor=tip_minor,
             capture=arguments.capture,
         )

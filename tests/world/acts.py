@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from appliance.model.ids import RequestKey, request_key
+from appliance.model.limits import SALE_TRIES_MAX
 from appliance.model.money import round_to
 from appliance.wire.requests import BatchBody, BatchItem, PaymentBody, TenderBody
 from tests.world.box import CASH_ROUNDING_MINOR, CURRENCY, CommitCut
@@ -310,9 +311,10 @@ def _sell(world: World, body: PaymentBody, *, till: Till | None = None, patience
 
 
 def _try_again(world: World, till: Till, tries: list[RequestKey], pause_s: float) -> None:
-    """The first try may be named always, a later one only once the box answered for it, as the protocol says."""
-    of = str(world.plan.choice([tries[0], *[key for key in tries[1:] if str(key) in world.books.taken]]))
-    body, key = _other_tender(world, world.books.sales[of].amount_minor or 0), till.new_key()
+    """All tries so far are named, whether the box answered for them or not; at times another till knows fewer."""
+    known = tries if world.plan.random() < 0.8 else tries[: world.plan.randrange(len(tries)) + 1]
+    of = tuple(str(each) for each in reversed(known[:SALE_TRIES_MAX]))
+    body, key = _other_tender(world, world.books.sales[of[-1]].amount_minor or 0), till.new_key()
     question = Question(key=key, of=key, verb="payment", body=structs.replace(body, retry_of=of))
 
     def ask() -> None:

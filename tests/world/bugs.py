@@ -298,12 +298,12 @@ def let_any_retry_begin() -> None:
     _put(linked._OnlyRetry, check=lambda *_: None)
 
 
-@_bug("Only what tries the same payment again is another retry.", seed=6)
-def look_at_direct_retries_alone() -> None:
-    def direct(connection: sqlite3.Connection, key: RequestKey) -> list[tuple[bytes, str]]:
-        return connection.execute("SELECT key, state FROM payments WHERE retry_of = ?", (key.octets,)).fetchall()
+@_bug("What a till does not name is no try of its sale.", seed=6)
+def look_at_named_tries_alone() -> None:
+    def named(_: sqlite3.Connection, keys: tuple[RequestKey, ...]) -> tuple[RequestKey, ...]:
+        return keys
 
-    _put(linked, rivals_of=direct)
+    _put(linked, tries_of_sale=named)
 
 
 @_bug("What is in the drawer is tendered minus change, and the rounding.", seed=1)

@@ -177,18 +177,25 @@ def _check_tries(books: Books, held: Ledgered) -> None:
     keepers: dict[str, list[str]] = {}
     for key, standing in held.payments.items():
         if standing.state in KEPT:
-            keepers.setdefault(_line(books, key)[-1], []).append(key)
+            keepers.setdefault(_first(books, key), []).append(key)
     for tries in keepers.values():
         if len(tries) > 1:
             books.violate("doubled", f"of one sale {', '.join(map(books.name, tries))} keep money")
 
 
 def _line(books: Books, key: str) -> list[str]:
-    """A try and those before it, as far as the first."""
+    """A try and those before it: what it names, and what those name."""
     line = [key]
-    while (sale := books.sales.get(line[-1])) is not None and sale.retry_of is not None:
-        line.append(sale.retry_of)
+    for each in line:
+        sale = books.sales.get(each)
+        line += [] if sale is None else [earlier for earlier in sale.retry_of if earlier not in line]
     return line
+
+
+def _first(books: Books, key: str) -> str:
+    """The first try of the same sale; every till names it last."""
+    sale = books.sales.get(key)
+    return sale.retry_of[-1] if sale is not None and sale.retry_of else key
 
 
 def _check_cards(books: Books, held: Ledgered, charges: list[dict[str, Any]]) -> None:

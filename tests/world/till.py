@@ -133,8 +133,8 @@ class Till:
         if question.verb in ("refund", "reversal", "abort"):
             books.undone.add(str(question.of))
         about = "" if question.of == question.key else f" of {books.name(str(question.of))}"
-        if isinstance(question.body, PaymentBody) and question.body.retry_of is not None:
-            about = f" in place of {books.name(question.body.retry_of)}"
+        if isinstance(question.body, PaymentBody) and question.body.retry_of:
+            about = f" in place of {', '.join(map(books.name, question.body.retry_of))}"
         books.history.add(self.name, f"asks {question.verb} {books.name(str(question.key))}{about}{_what(question)}")
         self.spawn(question, patience_ms)
 

@@ -69,7 +69,7 @@ class Story:
                 await self.ask(shop.pipeline.pay, "payment", held(source), key)
             case "again", (first, number, *_), source:
                 key = self.keys[number]
-                again = {**(in_cash() if source == "cash" else sale(source)), "retry_of": self.keys[first]}
+                again = {**(in_cash() if source == "cash" else sale(source)), "retry_of": [self.keys[first]]}
                 await self.ask(shop.pipeline.pay, "payment", self.sales.setdefault(key, again), key)
             case ("refund" | "capture") as verb, number, amount:
                 part = {} if amount is None else {"amount_minor": amount}
@@ -111,7 +111,10 @@ class Story:
                     assert back > 0
                 case _:
                     assert (state, card, cash) in (("refunded", 0, 0), ("reversed", 0, 0))
-        tried = "SELECT a.state, b.state FROM payments a JOIN payments b ON b.retry_of = a.key"
+        tried = (
+            "SELECT a.state, b.state FROM retries"
+            " JOIN payments a ON a.key = retries.earlier JOIN payments b ON b.key = retries.payment"
+        )
         keeps = ("approved", "authorised", "partly_refunded")
         for first, again in await shop.rows(tried):
             assert not (first in keeps and again in keeps), "one customer paid twice"

@@ -10,17 +10,22 @@ import pytest
 from appliance.ledger.draft import Draft
 from appliance.model.errors import Rejected
 from appliance.model.ids import request_key
-from appliance.payment.linked import TRIES_MAX, outlived_by
+from appliance.model.limits import SALE_TRIES_MAX
+from appliance.payment.linked import outlived_by
 from tests.fakes.provider import Switch
 from tests.unit.payment.shop import Shop, open_shop
 
 TOTAL = 700
 
 
-async def pay(shop: Shop, *, key: str | None = None, of: str | None = None, tender: str = "card", **more: Any) -> str:
+async def pay(
+    shop: Shop, *, key: str | None = None, of: str | list[str] | None = None, tender: str = "card", **more: Any
+) -> str:
     key = shop.new_key() if key is None else key
     sale = {"currency": "EUR", "amount_minor": TOTAL, "tenders": [{"kind": tender, "amount_minor": TOTAL, **more}]}
-    await shop.pipeline.pay(shop.request("payment", sale if of is None else {**sale, "retry_of": of}, key))
+    await shop.pipeline.pay(
+        shop.request("payment", sale if of is None else {**sale, "retry_of": [of] if isinstance(of, str) else of}, key)
+    )
     await shop.works_done()
     return key
 
@@ -102,6 +107,32 @@ async def test_a_first_try_that_never_came_is_refused_when_it_comes(tmp_path: Pa
         assert shop.provider.asked == []
 
 
+async def test_a_retry_that_never_came_does_not_hide_the_first_try(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        first, never_came = await lost(shop), shop.new_key()
+        third = await pay(shop, of=[never_came, first], tender="cash")
+        await shop.settle()
+        assert await states(shop, first, never_came, third) == ["reversed", "cancelled", "approved"]
+        assert shop.provider.charged_minor() == 0
+        assert await refused(shop, key=never_came, of=first) == "payment_cancelled"
+
+
+async def test_of_tries_that_never_came_none_may_come_any_more(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        first, second = shop.new_key(), shop.new_key()
+        third = await pay(shop, of=[second, first, second], tender="cash")
+        assert await refused(shop, key=second, of=first) == "payment_cancelled"
+        assert await refused(shop, key=first) == "payment_cancelled"
+        assert await states(shop, first, second, third) == ["cancelled", "cancelled", "approved"]
+
+
+async def test_a_retry_that_comes_late_is_refused_while_one_that_did_not_know_of_it_stands(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        first = await lost(shop, Switch.FAIL_BEFORE)
+        await pay(shop, of=first, tender="cash")
+        assert await refused(shop, of=[shop.new_key(), first], tender="cash") == "retry_exists"
+
+
 async def test_a_first_try_that_stands_needs_no_second(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         first = await pay(shop)
@@ -161,7 +192,7 @@ async def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
         await shop.pipeline.refund(shop.request("refund", {"of": paid}, refund))
         assert await refused(shop, of=refund) == "payment_unknown"
         item = {"currency": "EUR", "amount_minor": 1, "tenders": [{"kind": "cash", "amount_minor": 1}]}
-        batch = {"items": [{"key": shop.new_key(), "payment": {**item, "retry_of": paid}}]}
+        batch = {"items": [{"key": shop.new_key(), "payment": {**item, "retry_of": [paid]}}]}
         (result,) = (await shop.batch.take(shop.request("batch", batch))).results
         assert (result.state, result.code) == ("refused", "batch_takes_no_retry")
 
@@ -169,9 +200,18 @@ async def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
 async def test_a_sale_is_not_tried_for_ever(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         last = None
-        for _ in range(TRIES_MAX):
+        for _ in range(SALE_TRIES_MAX):
             last = await lost(shop, Switch.FAIL_BEFORE, of=last)
         assert await refused(shop, of=last, tender="cash") == "retry_chain_too_long"
+
+
+async def test_declined_tries_beside_each_other_count_too(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        first = await lost(shop, Switch.FAIL_BEFORE)
+        for _ in range(SALE_TRIES_MAX - 1):
+            await pay(shop, of=first, source="pm_card_visa_chargeDeclinedInsufficientFunds")
+        assert await refused(shop, of=first, tender="cash") == "retry_chain_too_long"
+        assert await refused(shop, of=[shop.new_key() for _ in range(SALE_TRIES_MAX)]) == "retry_chain_too_long"
 
 
 async def test_links_are_rebuilt_from_the_log(tmp_path: Path) -> None:
@@ -179,7 +219,7 @@ async def test_links_are_rebuilt_from_the_log(tmp_path: Path) -> None:
         await pay(shop, of=await lost(shop), tender="cash")
         await pay(shop, of=shop.new_key(), tender="cash")
         await pay(shop, of=await lost(shop))
-        tables = ("payments", "requests", "operations")
+        tables = ("payments", "requests", "operations", "retries")
         before = [await shop.rows(f"SELECT * FROM {table}") for table in tables]
         await shop.ledger.rebuild()
         assert [await shop.rows(f"SELECT * FROM {table}") for table in tables] == before

@@ -120,7 +120,7 @@ async def test_another_card_for_the_reader_that_waits_frees_it_and_comes_again(s
     shop.provider.strike(Switch.HANG_BEFORE)
     first = shop.request("payment", card("reader"))
     await shop.pipeline.pay(first)
-    again = {**card("reader"), "retry_of": str(first.claims.key)}
+    again = {**card("reader"), "retry_of": [str(first.claims.key)]}
     with pytest.raises(Unavailable, match="reader_busy"):
         await shop.pipeline.pay(shop.request("payment", card("reader")))
     assert shop.provider.given_up == []

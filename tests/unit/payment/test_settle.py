@@ -96,7 +96,7 @@ async def test_an_outcome_is_recorded_however_many_ask_for_a_status(tmp_path: Pa
         await shop.pipeline.pay(shop.request("payment", sale, first))
         await shop.works_done()
         provider.gate.clear()
-        await shop.pipeline.pay(shop.request("payment", {**sale, "retry_of": first}, second))
+        await shop.pipeline.pay(shop.request("payment", {**sale, "retry_of": [first]}, second))
         crowd = [asyncio.ensure_future(shop.ledger.read(lambda _: held.wait(30))) for _ in range(READS_WAITING_MAX)]
         await asyncio.sleep(0)
         with pytest.raises(Unavailable, match="ledger_busy"):

@@ -335,8 +335,8 @@ async def test_a_sale_tried_again_with_cash_gets_the_voucher_of_the_first_try_ba
         await pay(shop, sale(code, 600, card=100), key=key)
         await shop.works_done()
         with pytest.raises(Rejected, match="voucher_short"):
-            await pay(shop, sale(code, 600, cash=100) | {"retry_of": key})
-        assert (await pay(shop, cash(700) | {"retry_of": key})).state == "approved"
+            await pay(shop, sale(code, 600, cash=100) | {"retry_of": [key]})
+        assert (await pay(shop, cash(700) | {"retry_of": [key]})).state == "approved"
         await shop.settle()
         assert ((await status(shop, key)).state, await left(shop, code)) == ("reversed", ("open", 1_000))
         assert shop.provider.charged_minor() == 0

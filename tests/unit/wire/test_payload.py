@@ -32,6 +32,7 @@ SPELT_OUT = BRIEF | {
     ],
     "prices": "tax_included",
     "capture": "at_once",
+    "retry_of": [],
     "taxes": [],
     "tip_minor": 0,
     "rounding_minor": 0,
