@@ -28,7 +28,7 @@ from appliance.payment.guards import PAYMENT_CHANGED, Unchanged, Unseen, require
 from appliance.payment.may_begin import may_begin
 from appliance.payment.records import StandingPayment, find_payment, find_request
 from appliance.payment.repeats import judge, judge_used
-from appliance.payment.retry_rows import tries_before, tries_of_sale, with_earlier
+from appliance.payment.retry_rows import tries_after, tries_before, tries_of_sale, with_earlier
 
 _RACES_MAX: Final = 5
 _KEEPS_NOTHING: Final = frozenset(
@@ -72,6 +72,18 @@ class _OnlyRetry:
                 raise Rejected("retry_exists", f"payment {key} tries it again already; ask for that one's status")
         if len(tries) >= SALE_TRIES_MAX:
             raise Rejected("retry_chain_too_long", f"a sale is tried at most {SALE_TRIES_MAX} times; begin it anew")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotOutlived:
+    """No later try of its sale may still take the place of `payment`: more can be built on it."""
+
+    payment: RequestKey
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        for later in _standing(connection, tries_after(connection, self.payment)):
+            if later.recorded.state not in _KEEPS_NOTHING:
+                raise Rejected("retry_exists", f"payment {later.recorded.key} may still stand in its place")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

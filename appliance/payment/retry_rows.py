@@ -33,6 +33,11 @@ def tries_before(connection: sqlite3.Connection, key: RequestKey) -> tuple[Reque
     return tuple(each for each in with_earlier(connection, (key,)) if each != key)
 
 
+def tries_after(connection: sqlite3.Connection, key: RequestKey) -> tuple[RequestKey, ...]:
+    """What tries the payment `key` again, and what tries those."""
+    return tuple(each for each in _walk(connection, (key,), (_LATER,)) if each != key)
+
+
 def with_earlier(connection: sqlite3.Connection, keys: Sequence[RequestKey]) -> tuple[RequestKey, ...]:
     """`keys`, and what they tried again, and so on."""
     return _walk(connection, keys, (_EARLIER,))

@@ -1,8 +1,8 @@
 """Vouchers at a till: issued, looked at, taken back. Spending one is a tender of a sale (`payment/voucher_rows.py`).
 
 Rules:
-- A voucher is sold with a sale that was paid, and together they are never worth more than that sale; else it is given,
-  and the reason stands in the log.
+- A voucher is sold with a sale that was paid and stays so, and together they are never worth more than that sale; else
+  it is given, and the reason stands in the log.
 - The code goes to the till and into the store of erasable values, so that a lost answer can be told again. It is in no
   entry and in no log line: entries know its hash.
 """
@@ -16,7 +16,7 @@ from appliance.identity.authenticate import Authenticate
 from appliance.identity.signed import SignedRequest
 from appliance.ledger.attempts import look_again
 from appliance.ledger.draft import Disclosure, Draft, Purpose
-from appliance.ledger.guard import Guard
+from appliance.ledger.guard import AllOf, Guard
 from appliance.ledger.ledger import Ledger
 from appliance.model.card_data import refuse_card_numbers
 from appliance.model.errors import Rejected, Unavailable
@@ -26,6 +26,7 @@ from appliance.model.payment import AuthenticatedRequest, PaymentState
 from appliance.model.voucher import SECRET_SIZE, VoucherId, code_of, voucher_of
 from appliance.payment.drafts import ask, draft, persons
 from appliance.payment.guards import PAYMENT_CHANGED, Unchanged, require_payment, unused
+from appliance.payment.linked import NotOutlived
 from appliance.payment.records import StandingPayment
 from appliance.payment.respond import receipt_in_time
 from appliance.payment.voucher_rows import StandingVoucher, require_voucher
@@ -100,7 +101,8 @@ class Vouchers:
         payment = request_key(request.body.of)
         standing = await self._ledger.read(lambda connection: require_payment(connection, payment))
         _require_paid(standing, request.body.amount_minor)
-        return Unchanged(standing=standing, fresh=fresh)
+        # Should a later try of the sale stand, this one is given back, and the voucher would be worth money twice.
+        return AllOf(guards=(Unchanged(standing=standing, fresh=fresh), NotOutlived(payment=payment)))
 
     async def _void(self, request: AuthenticatedRequest[VoucherBody]) -> None:
         body, identity = request.body, request.identity

@@ -319,6 +319,25 @@ async def test_reports_say_what_was_issued_spent_and_is_owed(tmp_path: Path) -> 
         assert (day.totals.vouchers, day.owed) == (0, 500)
 
 
+async def test_no_voucher_is_sold_with_a_try_that_a_later_one_may_still_outlive(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        first, second = shop.new_key(), shop.new_key()
+        card = {"currency": "EUR", "amount_minor": 700, "tenders": [{"kind": "card", "amount_minor": 700}]}
+        shop.provider.strike(Switch.FAIL_AFTER)
+        await pay(shop, card, key=first)
+        await shop.works_done()
+        shop.provider.strike(Switch.HANG_BEFORE)
+        await pay(shop, card | {"retry_of": [first]}, key=second)
+        await shop.resolver.look()
+        assert ((await status(shop, first)).state, (await status(shop, second)).state) == ("approved", "being_checked")
+        with pytest.raises(Rejected, match="retry_exists"):
+            await issue(shop, 700, of=first)
+        await shop.pipeline.abort(shop.request("abort", {"of": second}))
+        await shop.works_done()
+        await shop.settle()
+        assert await left(shop, await issue(shop, 700, of=first)) == ("open", 700)
+
+
 async def test_a_stored_sale_takes_no_voucher(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         code = await issue(shop, 1_000)
