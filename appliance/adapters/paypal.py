@@ -62,6 +62,8 @@ from appliance.runtime.nap import nap
 _ORDERS: Final = "/v2/checkout/orders"
 _CUSTOM_ID_MAX: Final = 127  # api/orders/v2: purchase_units[].custom_id
 _REFERENCE: Final = re.compile(r"\A[0-9A-Z]{1,36}\Z")  # it becomes part of a path
+_ADDRESS: Final = re.compile(r"\Ahttps?://[0-9A-Za-z.:\[\]-]{1,253}/[!#-\[\]-~]{0,1800}\Z")
+"""What every reader takes for the same address: browsers read `\\` as `/`, and pass over tabs."""
 _ASK_S_MAX: Final = 10.0
 _PAUSE_FIRST_MS: Final = 1_000
 _PAUSE_MAX_MS: Final = 4_000
@@ -119,7 +121,7 @@ class PayPalProvider(Provider, Offers):
             return reply
         order = order_of(reply, _expected(operation))
         if isinstance(order, Order):
-            if not self._is_trusted(order.approval):
+            if not is_trusted(order.approval, base=self._session.base):
                 return Refused(code="approval_missing", detail="the order has no address of PayPal to agree at")
             return Offered(provider_reference=ProviderReference(order.id), show=order.approval)
         if isinstance(order, Declined | Confirmed):
@@ -284,11 +286,14 @@ class PayPalProvider(Provider, Offers):
         except TimeoutError:
             return Unknown(reason="deadline_passed")
 
-    def _is_trusted(self, address: str) -> bool:
-        """Whether customers may be sent there: to PayPal itself, or to where the twin of a sandbox answers."""
-        parts = urlsplit(address)
-        is_paypal = parts.scheme == "https" and f".{parts.hostname or ''}".endswith(".paypal.com")
-        return is_paypal or address.startswith(f"{self._session.base}/")
+
+def is_trusted(address: str, *, base: str) -> bool:
+    """Whether customers may be sent there: to PayPal itself, or to where the twin of a sandbox answers."""
+    if not _ADDRESS.match(address):
+        return False
+    parts = urlsplit(address)
+    is_paypal = parts.scheme == "https" and f".{parts.hostname or ''}".endswith(".paypal.com")
+    return is_paypal or address.startswith(f"{base}/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

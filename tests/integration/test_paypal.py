@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from appliance.adapters.paypal import is_trusted
 from appliance.adapters.paypal_money import is_value_of, value_for_paypal
 from appliance.adapters.paypal_session import PayPalSession, PayPalSettings
 from appliance.config.secret import Secret
@@ -134,6 +135,24 @@ async def test_an_unclear_capture_is_unknown_and_the_order_tells(fault: FaultNam
         assert here.kept_minor() == kept
         found = await here.provider().find(taking(operation, of), since_ms=0)
         assert isinstance(found, Found if kept else Absent)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://www.paypal.com/checkoutnow",
+        "https://paypal.com.example/checkoutnow",
+        "https://evilpaypal.com/checkoutnow",
+        "https://www.paypal.com@evil.example/checkoutnow",
+        "https://evil.example\\.paypal.com/checkoutnow",
+        "https://evil.example\\@www.paypal.com/checkoutnow",
+        "https://evil.example\t@www.paypal.com/checkoutnow",
+        f"https://www.paypal.com/{'a' * 2_048}",
+    ],
+)
+def test_customers_are_sent_nowhere_but_to_paypal(address: str) -> None:
+    assert is_trusted("https://www.paypal.com/checkoutnow?token=5O190127TN364715T", base="https://api-m.paypal.com")
+    assert not is_trusted(address, base="https://api-m.paypal.com")
 
 
 async def test_a_second_capture_under_another_key_takes_nothing_and_is_found_out_by_reading() -> None:
