@@ -162,7 +162,11 @@ class PayPalProvider(Provider, Offers):
             return reply
         expected = _expected(operation)
         order = order_of(reply, expected)
-        return taken_answer(order, expected) if isinstance(order, Order) else order
+        if not isinstance(order, Order):
+            return order
+        if order.id != of:  # refunds would go to what the answer names
+            return Unknown(reason="reference_differs", provider_reference=ProviderReference(of))
+        return taken_answer(order, expected)
 
     @override
     async def refund(self, operation: Refund) -> Answer:

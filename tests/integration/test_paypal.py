@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from appliance.adapters.paypal import is_trusted
+from appliance.adapters.paypal import PayPalProvider, is_trusted
 from appliance.adapters.paypal_money import is_value_of, value_for_paypal
 from appliance.adapters.paypal_session import PayPalSession, PayPalSettings
+from appliance.adapters.provider_http import Reply
 from appliance.config.secret import Secret
 from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderReference
@@ -31,7 +34,7 @@ from appliance.ports.provider import (
 from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
 from tests.contract.test_provider import reference
 from tests.fakes.clock import FakeClock, SkippingClock
-from tests.paypal_twin_here import PayPalHere
+from tests.paypal_twin_here import CLIENT, SECRET, PayPalHere
 
 
 def offer(amount_minor: int = 1250, currency: str = "EUR") -> Offer:
@@ -135,6 +138,35 @@ async def test_an_unclear_capture_is_unknown_and_the_order_tells(fault: FaultNam
         assert here.kept_minor() == kept
         found = await here.provider().find(taking(operation, of), since_ms=0)
         assert isinstance(found, Found if kept else Absent)
+
+
+def settings(here: PayPalHere) -> PayPalSettings:
+    secret = Secret(SECRET.encode())
+    return PayPalSettings(api_base=here.base, client_id=CLIENT, client_secret=secret, customer_wait_ms=1_000)
+
+
+class OtherOrder(PayPalSession):
+    """Answers a capture with another order, which has everything else right."""
+
+    async def ask(
+        self, method: str, path: str, *, key: str | None = None, body: dict[str, Any] | None = None
+    ) -> Reply | NotSent | Refused | Unknown:
+        reply = await super().ask(method, path, key=key, body=body)
+        if not isinstance(reply, Reply) or not path.endswith("/capture"):
+            return reply
+        assert isinstance(reply.body, bytes)
+        return replace(reply, body=reply.body.replace(path.split("/")[-2].encode(), b"0THER0RDER"))
+
+
+async def test_a_capture_that_is_answered_with_another_order_is_unknown() -> None:
+    async with PayPalHere() as here:
+        operation = offer()
+        of = await offered(here, operation)
+        session = OtherOrder(settings=settings(here), clock=here.clock)
+        provider = PayPalProvider(session=session, clock=here.clock, jitter=random.Random(1), customer_wait_ms=1_000)
+        answer = await provider.authorise(taking(operation, of))
+        await provider.close()
+        assert answer == Unknown(reason="reference_differs", provider_reference=of)
 
 
 @pytest.mark.parametrize(
