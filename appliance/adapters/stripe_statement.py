@@ -13,6 +13,7 @@ docs.stripe.com/reports/reporting-categories.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
@@ -37,13 +38,20 @@ _PAYOUTS: Final = frozenset({"payout", "payout_cancel", "payout_failure"})
 _DISPUTES: Final = frozenset({"dispute", "dispute_reversal"})
 
 
+_NAME_CHARACTERS_MAX: Final = 200
+"""More than names of ours ever have; others of the account may write 500 characters beside a charge."""
+_Name = Annotated[str, Meta(max_length=120)]
+_Amount = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+_Seconds = Annotated[int, Meta(ge=0, le=2**37)]  # until the year 6325: each has a shop day
+
+
 class _Source(msgspec.Struct, frozen=True, kw_only=True):
     """The fields we rely on of a charge, a refund or a dispute."""
 
-    id: str
+    id: _Name
     object: str
     metadata: dict[str, str] = {}
-    payment_intent: str | None = None
+    payment_intent: _Name | None = None
 
 
 class _Transaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,12 +60,12 @@ class _Transaction(msgspec.Struct, frozen=True, kw_only=True):
     id: Annotated[str, Meta(pattern=r"\Atxn_[0-9A-Za-z_]{1,120}\Z")]
     type: str
     reporting_category: str
-    amount: int
-    fee: int
-    net: int
+    amount: _Amount
+    fee: _Amount
+    net: _Amount
     currency: Annotated[str, Meta(pattern=r"\A[a-z]{3}\Z")]
-    created: int
-    available_on: int
+    created: _Seconds
+    available_on: _Seconds
     source: _Source | None
 
 
@@ -111,8 +119,7 @@ class StripeStatement:
 def _line(transaction: _Transaction) -> Line:
     kind = _kind(transaction)
     source = transaction.source
-    metadata = {} if source is None else source.metadata
-    operation = metadata.get("tillstone_operation")
+    log_origin, operation = _names({} if source is None else source.metadata)
     currency = transaction.currency.upper()
     try:
         gross, fee, net = (
@@ -124,8 +131,8 @@ def _line(transaction: _Transaction) -> Line:
         line_id=LineId(transaction.id),
         kind=kind,
         reference=_reference(kind, source),
-        log_origin=metadata.get("tillstone_log"),
-        operation_id=None if operation is None else OperationId(operation),
+        log_origin=log_origin,
+        operation_id=operation,
         gross_minor=gross,
         fee_minor=fee,
         net_minor=net,
@@ -133,6 +140,14 @@ def _line(transaction: _Transaction) -> Line:
         created_ms=transaction.created * 1000,
         available_ms=transaction.available_on * 1000,
     )
+
+
+def _names(metadata: Mapping[str, str]) -> tuple[str | None, OperationId | None]:
+    """Log and operation that asked for it. Names too long to be ours are nobody's: a day's entry must hold them."""
+    log_origin, operation = metadata.get("tillstone_log"), metadata.get("tillstone_operation")
+    if max(len(log_origin or ""), len(operation or "")) > _NAME_CHARACTERS_MAX:
+        return None, None
+    return log_origin, None if operation is None else OperationId(operation)
 
 
 def _kind(transaction: _Transaction) -> LineKind:

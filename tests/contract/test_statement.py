@@ -6,12 +6,14 @@ The oracle is what the other side charged and gave back.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import pytest
 
-from appliance.adapters.stripe_session import StripeSettings
+from appliance.adapters.provider_http import Reply
+from appliance.adapters.stripe_session import StripeSession, StripeSettings
 from appliance.adapters.stripe_statement import StripeStatement
 from appliance.config.secret import Secret
 from appliance.model.errors import Unavailable
@@ -246,6 +248,65 @@ async def test_stripe_is_not_believed_while_its_clock_and_ours_disagree() -> Non
         with pytest.raises(Unavailable, match="clock_disagrees"):
             await statement.page(WINDOW, None)
         await statement.close()
+
+
+class Saying:
+    """A session that answers with these lines."""
+
+    def __init__(self, clock: FakeClock, *lines: dict[str, Any]) -> None:
+        body = json.dumps({"object": "list", "data": lines, "has_more": False})
+        self._reply = Reply(status=200, body=body.encode(), date_ms=clock.now_ms())
+
+    async def ask(self, *_: object, **__: object) -> Reply:
+        return self._reply
+
+
+def said(**more: Any) -> dict[str, Any]:
+    """A line of Stripe's, with something else in it."""
+    source = {"id": "ch_1", "object": "charge", "payment_intent": "pi_1"} | more.pop("source", {})
+    amounts = {"amount": 1_000, "fee": 40, "net": 960, "currency": "eur"}
+    times = {"created": START_MS // 1_000, "available_on": START_MS // 1_000}
+    return {
+        "id": "txn_1",
+        "type": "charge",
+        "reporting_category": "charge",
+        **amounts,
+        **times,
+        "source": source,
+    } | more
+
+
+async def page_of(line: dict[str, Any]) -> Line:
+    clock = FakeClock()
+    statement = StripeStatement(session=cast(StripeSession, Saying(clock, line)), clock=clock)
+    (found,) = (await statement.page(WINDOW, None)).lines
+    return found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        said(amount=2**63),
+        said(fee=-(2**63)),
+        said(created=10**15),
+        said(available_on=-(10**15)),
+        said(source={"payment_intent": "p" * 1_000}),
+        said(source={"id": "c" * 1_000, "payment_intent": None}),
+    ],
+)
+async def test_stripe_a_line_that_no_day_could_hold_is_no_statement(line: dict[str, Any]) -> None:
+    assert (await page_of(said())).gross_minor == 1_000
+    with pytest.raises(Unavailable, match="answer_unreadable"):
+        await page_of(line)
+
+
+@pytest.mark.parametrize("name", ["tillstone_operation", "tillstone_log"])
+async def test_stripe_names_that_are_too_long_for_ours_are_nobodys(name: str) -> None:
+    ours = {"tillstone_operation": "op/0", "tillstone_log": ORIGIN}
+    line = await page_of(said(source={"metadata": ours | {name: "x" * 500}}))
+    assert (line.operation_id, line.log_origin) == (None, None)
+    line = await page_of(said(source={"metadata": ours}))
+    assert (line.operation_id, line.log_origin) == ("op/0", ORIGIN)
 
 
 async def test_stripe_amounts_come_in_iso_minor_units() -> None:
