@@ -149,6 +149,7 @@ class Batch:
                 return _Accepted(result=known, entry_seqs=seqs)
         if isinstance(result, Rejected):
             return _refused(str(key), result)
+        self._screener.wrote_sale(cleared)
         (entry,) = result
         return _Accepted(
             result=BatchResult(key=str(key), state="approved", seq=entry.seq),

@@ -49,7 +49,9 @@ async def _judge(folder: Path, sales: int) -> ScreeningResult:
             valid = _valid(shop.new_key(), number, now_ms + number * _HOUR_MS // sales)
             began, began_work = time.perf_counter_ns(), time.thread_time_ns()
             verdict = shop.screener.sale(valid)
-            shop.screener.count_sale(ClearedPayment(valid=valid, verdict=verdict))
+            cleared = ClearedPayment(valid=valid, verdict=verdict)
+            shop.screener.count_sale(cleared)
+            shop.screener.wrote_sale(cleared)
             worked.append((time.thread_time_ns() - began_work) / 1e6)
             took.append((time.perf_counter_ns() - began) / 1e6)
             if number % 100 == 0:

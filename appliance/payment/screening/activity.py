@@ -31,8 +31,12 @@ class TerminalActivity:
         self.mean_minor = 0.0
 
     def sold(self, at_ms: int, amount_minor: int) -> None:
-        """Count one sale."""
+        """Count one sale that was written."""
         self.sales.add(at_ms, amount_minor)
+        self.wrote(at_ms, amount_minor)
+
+    def wrote(self, at_ms: int, amount_minor: int) -> None:
+        """What the running numbers learn of a sale: they cannot be taken back, so only once it is written."""
         self.last_ms = at_ms if self.last_ms is None else max(at_ms, self.last_ms)
         self.mean_minor += (amount_minor - self.mean_minor) / _MEAN_OF if self.mean_minor else amount_minor
 

@@ -3,7 +3,7 @@
 Owns the thresholds that hold and the activity of terminals. Must never read the log or wait while it judges.
 
 * Counted is what was let through and may have been recorded: at once, so that requests beside each other see each
-  other, and taken back when nothing was written. So a retry counts once.
+  other, and taken back when nothing was written. So a retry counts once, and teaches the running mean nothing.
 * The box's clock decides, not the till's; a stored sale was sold when its till says, and is only ever watched.
 * After a start the end of the log is counted again; no more than `RECENT_ENTRIES_MAX` of it.
 """
@@ -105,7 +105,12 @@ class Screener:
     def count_sale(self, cleared: ClearedPayment) -> None:
         """From now on it counts for what comes after it."""
         identity, sale = cleared.valid.identity, cleared.valid.sale
-        self._activity.of(identity.terminal).sold(cleared.verdict.at_ms, sale.total_minor)
+        self._activity.of(identity.terminal).sales.add(cleared.verdict.at_ms, sale.total_minor)
+
+    def wrote_sale(self, cleared: ClearedPayment) -> None:
+        """It was written, or may have been."""
+        identity, sale = cleared.valid.identity, cleared.valid.sale
+        self._activity.of(identity.terminal).wrote(cleared.verdict.at_ms, sale.total_minor)
 
     def uncount_sale(self, cleared: ClearedPayment) -> None:
         """Nothing was written."""
@@ -116,12 +121,17 @@ class Screener:
     def counting_sale(self, cleared: ClearedPayment) -> Iterator[None]:
         """While it is recorded, and from then on, it counts; unless nothing was written."""
         self.count_sale(cleared)
+        is_written = True
         try:
             yield
         except (Rejected, Unavailable):
             # Anything else, such as a till that hangs up, may have been written.
+            is_written = False
             self.uncount_sale(cleared)
             raise
+        finally:
+            if is_written:
+                self.wrote_sale(cleared)
 
     @contextmanager
     def counting_refund(self, identity: Identity, verdict: Verdict, amount_minor: int) -> Iterator[None]:

@@ -276,3 +276,21 @@ async def test_a_quarantined_box_screens_nothing(tmp_path: Path) -> None:
 
 def _thresholds(shop: Shop) -> Thresholds:
     return Thresholds(screener=shop.screener, ledger=shop.ledger, clock=shop.clock)
+
+
+async def test_what_was_not_written_moves_no_mean_of_the_terminal(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    async with open_shop(tmp_path / "a") as quiet, open_shop(tmp_path / "b") as loud:
+        scores = []
+        for shop in (quiet, loud):
+            for _ in range(3):
+                await sell(shop, 100)
+            large = await sell(shop, 9_000)
+            if shop is loud:
+                for _ in range(64):
+                    await sell(shop, 9_000, large)  # its result again, and again
+            shop.clock.pass_time(30 * MINUTE_MS)
+            (found,) = await shop.ledger.read(partial(find_screened, key=request_key(await sell(shop, 9_500))))
+            scores.append(found.facts.score)
+        assert scores[0] == scores[1]
