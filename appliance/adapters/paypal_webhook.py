@@ -133,8 +133,12 @@ class PayPalCertificates:
         address = await self._missing.get()
         try:
             async with http.get(address, allow_redirects=False) as answer:
-                pem = await answer.content.read(CERTIFICATE_BYTES_MAX)
-            self._trust(address, x509.load_pem_x509_certificates(pem))
+                pem = bytearray()
+                async for chunk in answer.content.iter_any():
+                    pem += chunk
+                    if len(pem) > CERTIFICATE_BYTES_MAX:
+                        raise ValueError(f"expected at most {CERTIFICATE_BYTES_MAX} bytes of certificates")
+            self._trust(address, x509.load_pem_x509_certificates(bytes(pem)))
         except (aiohttp.ClientError, TimeoutError, ValueError, verification.VerificationError) as cause:
             self._log.warning("webhook.certificate_refused", error=cause)
         finally:

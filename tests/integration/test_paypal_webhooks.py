@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import zlib
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from cryptography import x509
 
-from appliance.adapters.paypal_webhook import TOLERANCE_MS, PayPalCertificates, PayPalWebhooks
+from appliance.adapters.paypal_webhook import CERTIFICATE_BYTES_MAX, TOLERANCE_MS, PayPalCertificates, PayPalWebhooks
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.limits import DAY_MS
 from appliance.ports.hint import Hint
@@ -170,6 +173,43 @@ async def test_a_certificate_that_is_not_paypals_is_not_trusted(door: Door, faul
         await door.learnt(BODY, door.signed(BODY))
     with pytest.raises(Unavailable):
         door.read(BODY, door.signed(BODY))
+
+
+@pytest.mark.parametrize(("filler", "is_trusted"), [(0, True), (CERTIFICATE_BYTES_MAX, False)])
+async def test_a_certificate_that_comes_in_pieces_is_read_whole_and_a_huge_one_never(
+    door: Door, filler: int, is_trusted: bool
+) -> None:
+    await door.learnt(BODY, door.signed(BODY))
+    async with door.http.get(door.here.base + CERTIFICATE_PATH) as answer:
+        pem = await answer.read() + b"\n" * filler
+
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for start in range(0, len(pem), 500):
+            await response.write(pem[start : start + 500])
+            await asyncio.sleep(0)
+        return response
+
+    application = web.Application()
+    application.router.add_get(CERTIFICATE_PATH, in_pieces)
+    async with TestServer(application) as server:
+        base = str(server.make_url("")).rstrip("/")
+        door.certificates = PayPalCertificates(
+            base=base,
+            name=CERTIFICATE_NAME,
+            roots=x509.load_pem_x509_certificates(root_pem(door.here.store).encode()),
+            clock=door.clock,
+            log=Log(sink=lambda _line: None, clock=door.clock),
+        )
+        with pytest.raises(Unavailable):
+            door.certificates.key(base + CERTIFICATE_PATH)
+        await door.certificates.fetch_next(door.http)
+        if is_trusted:
+            assert door.certificates.key(base + CERTIFICATE_PATH).key_size >= 2048
+        else:
+            with pytest.raises(Unavailable):
+                door.certificates.key(base + CERTIFICATE_PATH)
 
 
 async def test_an_expired_certificate_is_fetched_anew(door: Door) -> None:
