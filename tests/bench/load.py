@@ -34,8 +34,8 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
         requests: timed ones; `warm_up` more go before them.
         rate: requests per second of the paced way.
         batch: sales in one request; 0 sends payments.
-        public_port: where tiles are read while the timed requests run.
-        tiles: full tiles that the log has for it; 0 reads none.
+        tiles_port: where tiles are read while the timed requests run; 0 reads none.
+        tiles: full tiles that the log has for it.
     """
 
     port: int
@@ -48,7 +48,7 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     warm_up: int = 0
     rate: float = 0.0
     batch: int = 0
-    public_port: int = 0
+    tiles_port: int = 0
     tiles: int = 0
 
 
@@ -80,7 +80,7 @@ class _Run:
         self.latencies.clear()
         box_before, own_before, started = cpu_seconds(spec.pid), time.process_time(), time.perf_counter()
         timed = iter(prepared[spec.warm_up :])
-        async with reading_tiles(spec.public_port, spec.tiles):
+        async with reading_tiles(spec.tiles_port, spec.tiles):
             await (
                 self._send_closed(connections, timed) if spec.way == "closed" else self._send_paced(connections, timed)
             )

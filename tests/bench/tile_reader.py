@@ -20,12 +20,12 @@ _TOO_FAST = b"HTTP/1.1 429 "
 
 @asynccontextmanager
 async def reading_tiles(port: int, tiles: int) -> AsyncIterator[None]:
-    """Read full tiles of level 0 by chance, of the first `tiles`, as long as the block runs; 0 tiles reads nothing.
+    """Read full tiles of level 0 by chance, of the first `tiles`, as long as the block runs; port 0 reads nothing.
 
     Raises:
         ValueError: an answer that is neither a tile nor "too fast".
     """
-    if not tiles:
+    if not port:
         yield
         return
     connection = await open_connection("127.0.0.1", port)
