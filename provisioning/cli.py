@@ -37,7 +37,7 @@ _COMMANDS: Final = (
     _Command("voucher", "provisioning.commands.voucher", "issue a voucher at a till, see what is left, take it back"),
     _Command("report", "provisioning.commands.report", "X or Z of a till's drawer, or of the till"),
     _Command("close-day", "provisioning.commands.close_day", "end the shop's day and show its report"),
-    _Command("reconcile", "provisioning.commands.reconcile", "compare card money with the provider's own list"),
+    _Command("reconcile", "provisioning.commands.reconcile", "compare money with each provider's own list"),
     _Command("print", "provisioning.commands.print", "print a text on the box's printer, such as a report"),
     _Command("page", "provisioning.page", "write the page at which customers check their slips"),
     _Command("screen", "provisioning.commands.screen", "what is screened before money moves, and why it was said"),

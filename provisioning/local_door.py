@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from appliance.model.errors import Rejected, Unavailable
-from appliance.wire.answers import DayAnswer, ReconcileAnswer
+from appliance.wire.answers import ComparedAnswer, DayAnswer, ReconcileAnswer
 
 SOCKET_NAME: Final = "local.sock"
 ANSWER_BYTES_MAX: Final = 16 * 2**20
@@ -185,13 +185,18 @@ class LocalDoor:
         """Close the shop's open day; the last close where there is nothing to close."""
         return msgspec.convert(self._ask("POST", "/day/close", {}), DayAnswer)
 
-    def reconcile(self, day: str | None) -> ReconcileAnswer:
-        """Look at what is due and at `day` beside the provider's statement; of the last that ended without it."""
-        return msgspec.convert(self._ask("POST", "/reconcile", {} if day is None else {"day": day}), ReconcileAnswer)
+    def compared(self) -> ComparedAnswer:
+        """Whose money is compared with a statement, and whose is not."""
+        return msgspec.convert(self._ask("GET", "/reconcile"), ComparedAnswer)
 
-    def accept_break(self, kind: str, subject: str, reason: str) -> int:
+    def reconcile(self, day: str | None, provider: str | None = None) -> ReconcileAnswer:
+        """Look at what is due and at `day` beside the provider's statement; of the last that ended without it."""
+        body = {"day": day, "provider": provider}
+        return msgspec.convert(self._ask("POST", "/reconcile", body), ReconcileAnswer)
+
+    def accept_break(self, kind: str, subject: str, reason: str, provider: str | None = None) -> int:
         """Close a break for good; returns the entry."""
-        body = {"type": kind, "subject": subject, "reason": reason}
+        body = {"type": kind, "subject": subject, "reason": reason, "provider": provider}
         return int(self._ask("POST", "/reconcile/accept", body)["seq"])
 
     def _unreachable(self, cause: Exception) -> Unavailable:

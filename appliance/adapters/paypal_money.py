@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from appliance.model.errors import Rejected
 from appliance.model.money import Money, exponent
 from appliance.ports.provider import Refused
 
@@ -18,6 +19,7 @@ DIGITS: Final = {
 }
 """Every currency that PayPal takes, with its digits there; ISO 4217 gives HUF and TWD two."""
 _VALUE: Final = re.compile(r"\A(0|[1-9][0-9]{0,9})(?:\.([0-9]{1,3}))?\Z")
+_SIGNED: Final = re.compile(r"\A(-?)([0-9]{0,12})(?:\.([0-9]{1,6}))?\Z")
 
 
 def value_for_paypal(money: Money) -> str | Refused:
@@ -38,3 +40,18 @@ def is_value_of(value: str, money: Money) -> bool:
     if parts is None or len((parts[2] or "").rstrip("0")) > digits:
         return False
     return int(parts[1] + (parts[2] or "").ljust(digits, "0")[:digits]) == money.amount_minor
+
+
+def minor_from_paypal(value: str, currency: str) -> int:
+    """A signed amount of PayPal's reports in ISO minor units.
+
+    Raises:
+        Rejected: `amount_malformed`: no amount, or finer than the currency's minor unit.
+            `currency_unknown`: as `exponent`.
+    """
+    parts, digits = _SIGNED.match(value), exponent(currency)
+    fraction = "" if parts is None else (parts[3] or "").rstrip("0")
+    if parts is None or not (parts[2] or parts[3]) or len(fraction) > digits:
+        raise Rejected("amount_malformed", f"expected an amount of at most {digits} decimals")
+    amount = int((parts[2] or "0") + fraction.ljust(digits, "0"))
+    return -amount if parts[1] else amount

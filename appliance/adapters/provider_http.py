@@ -13,8 +13,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from appliance.model.errors import Rejected
+from appliance.model.limits import MINUTE_MS
 from appliance.ports.provider import Answer, Confirmed, Declined, NotSent, Refused, Unknown
 
+CLOCK_DISAGREEMENT_MAX_MS: Final = 5 * MINUTE_MS
+"""A provider whose clock lies farther from ours lists another time than we ask about."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 Shape = TypeVar("Shape")
 

@@ -26,7 +26,7 @@ import aiohttp
 from aiohttp.streams import EmptyStreamReader
 from typing_extensions import override
 
-from appliance.adapters.provider_http import Reply, check_address, date_ms, read
+from appliance.adapters.provider_http import CLOCK_DISAGREEMENT_MAX_MS, Reply, check_address, date_ms, read
 from appliance.adapters.stripe_reply import Item, Page, Payment, Refunded
 from appliance.config.secret import Secret
 from appliance.model.errors import Rejected
@@ -40,7 +40,6 @@ CONNECTIONS_MAX: Final = 32
 PAGE_SIZE: Final = 100  # the largest Stripe gives
 PAGES_MAX: Final = 100  # 10,000 payments: several days of a busy shop
 ANSWER_BYTES_MAX: Final = 8 << 20  # a full page of payments is about 1 MB
-CLOCK_DISAGREEMENT_MAX_MS: Final = 5 * MINUTE_MS
 
 _KEY: Final = re.compile(r"\A(?:sk|rk)_(live|test)_[0-9A-Za-z]+\Z")
 _PAGES: Final[dict[type, Any]] = {Payment: Page[Payment], Refunded: Page[Refunded]}

@@ -19,9 +19,9 @@ from typing import Annotated, Any, Final, Literal, Self
 import msgspec
 from msgspec import Meta
 
-from appliance.adapters.provider_http import Reply, read
+from appliance.adapters.provider_http import CLOCK_DISAGREEMENT_MAX_MS, Reply, read
 from appliance.adapters.stripe_money import amount_from_stripe
-from appliance.adapters.stripe_session import CLOCK_DISAGREEMENT_MAX_MS, StripeSession, StripeSettings
+from appliance.adapters.stripe_session import StripeSession, StripeSettings
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import OperationId, ProviderReference
 from appliance.model.limits import MINUTE_MS

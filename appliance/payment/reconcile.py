@@ -37,6 +37,7 @@ from appliance.payment.reconcile_records import (
     first_move_ms,
     known_breaks,
     line_of,
+    looked_for,
     moves,
     newest_day,
     open_breaks,
@@ -123,7 +124,9 @@ class Reconciliation:
         if asked is None:
             asked = following if newest is None else self._calendar.day(_date(newest[0]))
             if asked is None:
-                raise Rejected("day_unknown", "no card payment was ever confirmed: there is nothing to compare")
+                raise Rejected(
+                    "day_unknown", f"{self._provider} never confirmed a payment: there is nothing to compare"
+                )
         if newest is not None and str(asked) <= newest[0]:
             is_new = str(asked) in written
             if str(asked) == newest[0] and not is_new:
@@ -135,6 +138,11 @@ class Reconciliation:
             )
         _, entry = await self._look_at(asked)
         return ReconcileAnswer(day=entry, breaks=entry.opened[:BREAKS_SHOWN_MAX], open_count=entry.open_count)
+
+    async def is_open(self, kind: str, subject: str) -> bool:
+        """Whether this very break is open."""
+        found = await self._ledger.read(lambda connection: opened_by(connection, self._provider, subject, kind))
+        return found is not None
 
     async def accept(self, kind: str, subject: str, reason: str) -> int:
         """The operator closes a break for good; returns the entry.
@@ -225,25 +233,33 @@ class Reconciliation:
 
     async def _fill(self, sheet: SheetThread, scope: Scope, known: dict[tuple[str, str], KnownBreak]) -> None:
         """Both sides, page by page: the day's lines, those of earlier days that differ still, and our movements."""
-        mark: PageMark | None = None
-        window = Window(begins_ms=scope.day.begins_ms, ends_ms=scope.day.ends_ms)
-        while True:
-            page = await self._statement.page(window, mark)
-            await self._add(sheet, scope, [(line, self._day_of(line)) for line in page.lines])
-            if page.following is None:
-                break
-            mark = page.following
         carried = [
             (line_of(each.facts.line), each.facts.line.day)
             for each in known.values()
             if each.facts.line is not None and each.facts.line.day != str(scope.day) and not each.is_accepted
         ]
+        # Before the pages: a line that was told of in its own day is not counted again in this one.
         for start in range(0, len(carried), PAGE_ROWS):
             await self._add(sheet, scope, carried[start : start + PAGE_ROWS])
+        mark: PageMark | None = None
+        window = Window(begins_ms=scope.day.begins_ms, ends_ms=scope.day.ends_ms)
+        while True:
+            page = await self._statement.page(window, mark)
+            await self._add_page(sheet, scope, page.lines)
+            if page.following is None:
+                break
+            mark = page.following
         after = ""
         while found := await self._ledger.read(partial(moves, scope=scope, after=after)):
             after = found[-1].operation
             await sheet.run(partial(ComparisonSheet.add_moves, moves=found))
+
+    async def _add_page(self, sheet: SheetThread, scope: Scope, lines: Sequence[Line]) -> None:
+        """Lines of the day; of those before it only what is looked for still, which counts as of this day."""
+        fresh = [(line, self._day_of(line)) for line in lines if line.created_ms >= scope.day.begins_ms]
+        older = [line for line in lines if line.created_ms < scope.day.begins_ms]
+        held = await self._ledger.read(lambda connection: looked_for(connection, scope, older))
+        await self._add(sheet, scope, [*fresh, *((line, str(scope.day)) for line in held)])
 
     async def _add(self, sheet: SheetThread, scope: Scope, lines: Sequence[tuple[Line, str]]) -> None:
         resolved = await self._ledger.read(lambda connection: resolve(connection, scope, [line for line, _ in lines]))

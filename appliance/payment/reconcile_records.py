@@ -160,6 +160,25 @@ def resolve(
     return [_resolve(connection, scope, line) for line in lines]
 
 
+def looked_for(connection: sqlite3.Connection, scope: Scope, lines: Sequence[Line]) -> list[Line]:
+    """Of lines from before the day, those of movements that the look is about."""
+    named = [(line, _resolve(connection, scope, line)[0]) for line in lines]
+    return [line for line, operation in named if operation is not None and _is_looked_for(connection, scope, operation)]
+
+
+def _is_looked_for(connection: sqlite3.Connection, scope: Scope, operation: OperationId) -> bool:
+    """Whether `_MOVES` has it."""
+    row = connection.execute(
+        "SELECT taken, matched, at_ms, seq FROM reconcile_moves WHERE operation = ?", (operation,)
+    ).fetchone()
+    if row is None:
+        return False
+    taken, matched, at_ms, seq = row
+    if taken is None:
+        return bool(at_ms < scope.day.ends_ms and seq <= scope.last)
+    return taken <= str(scope.day) and matched in (None, str(scope.day))
+
+
 def _resolve(connection: sqlite3.Connection, scope: Scope, line: Line) -> tuple[OperationId | None, Standing]:
     kinds = _KINDS.get(line.kind)
     if kinds is None:
@@ -184,12 +203,28 @@ def _resolve(connection: sqlite3.Connection, scope: Scope, line: Line) -> tuple[
     if row is None:
         return None, Standing.NEVER  # it bears our names, and our records do not know them
     state, kind, payment = OperationState(row[0]), OperationKind(row[1]), PaymentState(row[2])
+    if kind is OperationKind.OFFER:
+        return _taken(connection, scope, line.operation_id, payment)
     if kind is OperationKind.RESERVE:
         # What is held is taken by a capture, which has no name of its own there.
         return None, Standing.CHECKED if payment is PaymentState.CHECKING else Standing.NEVER
     if state in OPEN:
         return None, Standing.CHECKED
     return None, Standing.OTHER if state is OperationState.CONFIRMED else Standing.NEVER
+
+
+def _taken(
+    connection: sqlite3.Connection, scope: Scope, offer: str, payment: PaymentState
+) -> tuple[OperationId | None, Standing]:
+    """What took the money of an offer: the provider names it, and its own operation, by the offer."""
+    row = connection.execute(
+        "SELECT id, state FROM operations WHERE payment = (SELECT payment FROM operations WHERE id = ?) AND kind = ?"
+        " ORDER BY state = 'confirmed' DESC, intent DESC",
+        (offer, OperationKind.AUTHORISE),
+    ).fetchone()
+    if row is None:
+        return None, Standing.CHECKED if payment is PaymentState.CHECKING else Standing.NEVER
+    return OperationId(row[0]), _standing(connection, scope, row[0], row[1])
 
 
 def _standing(connection: sqlite3.Connection, scope: Scope, operation: str, state: str) -> Standing:

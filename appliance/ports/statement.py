@@ -92,6 +92,9 @@ class Statement(Protocol):
     async def page(self, window: Window, after: PageMark | None) -> Page:
         """The next lines of `window`; `after` is the last page's mark, None for the first.
 
+        Lines from before the window may come with them, where a provider gives what it held for days the time at which
+        that began. One line may come twice.
+
         Raises:
             Unavailable: `statement_unread`: not reached, refused, or not understood. Read the window from its start.
         """

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.reconciling import BreakType, Owner
 from appliance.payment.matching import ELSEWHERE, OTHER_DAY, age_days
 from appliance.ports.statement import LineKind
@@ -53,7 +54,7 @@ def sheet_of_statement(answer: ReconcileAnswer) -> Sheet:
     day = answer.day
     state = "looked at, not recorded" if answer.seq is None else f"signed, as entry {answer.seq}"
     return Sheet(
-        title=f"Card money of shop day {day.day} beside {clean(day.provider)}'s statement",
+        title=f"{_money(day.provider)} of shop day {day.day} beside {clean(day.provider)}'s statement",
         about=(state,),
         currency=day.currency,
         rows=(*statement_rows(day), *_break_rows(answer), *_closed_rows(day)),
@@ -65,14 +66,16 @@ def with_statement(sheet: Sheet, answer: DayAnswer) -> Sheet:
     rows: list[Row] = []
     for each in answer.reconciled:
         rows += statement_rows(each, of_day=f", day {each.day}")
-        rows.append(Row(section="Card money: breaks", label=f"open after day {each.day}", count=each.open_count))
+        section = f"{_money(each.provider)}: breaks"
+        rows.append(Row(section=section, label=f"open after day {each.day}", count=each.open_count))
     return replace(sheet, rows=(*sheet.rows, *rows))
 
 
 def statement_rows(day: ReconciledEntry, *, of_day: str = "") -> Iterator[Row]:
     """What the log says, what differs, what the statement says: each section adds up to the next."""
     here, there = day.here, day.there
-    recorded, what = f"Card money by the log{of_day}", f"What differs{of_day}"
+    recorded = f"{_money(day.provider)} by the log{of_day}"
+    what = f"What differs{'' if day.provider == FIRST_PROVIDER else f' at {clean(day.provider)}'}{of_day}"
     listed = f"By {clean(day.provider)}'s statement{of_day}"
     yield Row(section=recorded, label="charged", count=here.charges, amount_minor=here.charged)
     yield Row(section=recorded, label="given back", count=here.refunds, amount_minor=-here.refunded)
@@ -95,6 +98,10 @@ def statement_rows(day: ReconciledEntry, *, of_day: str = "") -> Iterator[Row]:
         yield Row(section=listed, label=label, count=there.others, amount_minor=there.payout + there.other)
     if there.foreign:
         yield Row(section=listed, label="in another currency, not counted", count=there.foreign)
+
+
+def _money(provider: str) -> str:
+    return "Card money" if provider == FIRST_PROVIDER else f"Money at {clean(provider)}"
 
 
 def advice(facts: BreakFacts) -> str:

@@ -185,6 +185,13 @@ class ReconcileAnswer(Wire, frozen=True, kw_only=True):
     not_compared: tuple[str, ...] = ()
 
 
+class ComparedAnswer(Wire, frozen=True, kw_only=True):
+    """Providers of the settings whose money is compared with their statement, and those of whom nothing is said."""
+
+    compared: tuple[str, ...]
+    not_compared: tuple[str, ...] = ()
+
+
 class HeadAnswer(Wire, frozen=True, kw_only=True):
     """The head that was shown is one of this log, which has `size` entries now."""
 

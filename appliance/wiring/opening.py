@@ -74,16 +74,20 @@ async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName,
 
 def open_paypal(paypal: PayPal, clock: Clock) -> PayPalProvider:
     """Make ready to ask PayPal; nothing is asked yet."""
-    settings = PayPalSettings(
+    return PayPalProvider(
+        session=PayPalSession(settings=paypal_settings(paypal), clock=clock),
+        clock=clock,
+        jitter=random.SystemRandom(),
+        customer_wait_ms=paypal.customer_wait_ms,
+    )
+
+
+def paypal_settings(paypal: PayPal) -> PayPalSettings:
+    """Where PayPal answers, with the secret out of its file."""
+    return PayPalSettings(
         api_base=paypal.api_base,
         client_id=paypal.client_id,
         client_secret=read_secret(paypal.client_secret_path),
-        customer_wait_ms=paypal.customer_wait_ms,
-    )
-    return PayPalProvider(
-        session=PayPalSession(settings=settings, clock=clock),
-        clock=clock,
-        jitter=random.SystemRandom(),
         customer_wait_ms=paypal.customer_wait_ms,
     )
 

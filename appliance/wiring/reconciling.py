@@ -1,12 +1,18 @@
-"""Builds reconciliation: the provider's statement, the daily look at it, its figures, and what health says."""
+"""Builds reconciliation: each provider's statement, the daily look at it, its figures, and what health says."""
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
+import msgspec
+
+from appliance.adapters.paypal_statement import PayPalStatement
 from appliance.adapters.stripe_statement import StripeStatement
 from appliance.anchor.follower import Follower, Progress, Schedule, Standing
 from appliance.anchor.store import EvidenceStore
@@ -15,28 +21,31 @@ from appliance.config.schema import Settings
 from appliance.device.admission import Quarantine
 from appliance.device.health import Check, Finding, Level
 from appliance.ledger.ledger import Ledger
-from appliance.model.errors import Unavailable
+from appliance.model.errors import Rejected, Unavailable
+from appliance.model.ids import ProviderName
 from appliance.model.limits import MINUTE_MS
+from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.reconciling import BreakType, FeeRule
 from appliance.model.shop_day import ShopCalendar
 from appliance.payment.reconcile import Reconciliation
-from appliance.payment.reconcile_projection import FIRST_PROVIDER
 from appliance.ports.clock import Clock
 from appliance.ports.statement import Statement
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
 from appliance.wiring.followers import finding_of
-from appliance.wiring.opening import stripe_settings
+from appliance.wiring.opening import paypal_settings, stripe_settings
 from appliance.wiring.paypal import PAYPAL
 
 NAME: Final = "reconcile"
-SCHEDULE: Final = Schedule(every_ms=10 * MINUTE_MS, step_ms_max=10 * MINUTE_MS)
+EVERY_MS: Final = 10 * MINUTE_MS
 """How often it is asked whether a day is due."""
+LOOK_MS_MAX: Final = 10 * MINUTE_MS
+"""What one provider may take: one that hangs does not keep the box from the others' money."""
 
 
 class ReconcileParts:
-    """Nothing at all where no provider is set up."""
+    """Nothing at all where no provider with a statement is set up."""
 
     def __init__(
         self,
@@ -57,12 +66,13 @@ class ReconcileParts:
         self._clock = clock
         self._metrics = metrics
         self._log = log
-        self._working: Reconciliation | None = None
-        self._open: dict[str, int] = {}
+        self._openers = _openers(settings, clock)
+        self._working: dict[ProviderName, Reconciliation] = {}
+        self._open: dict[str, dict[str, int]] = {name: {} for name in self._openers}
         self._follower = Follower(
             name=NAME,
             step=self._step,
-            schedule=SCHEDULE,
+            schedule=Schedule(every_ms=EVERY_MS, step_ms_max=(len(self._openers) + 1) * LOOK_MS_MAX),
             store=store,
             newest=lambda: ledger.head.size,
             clock=clock,
@@ -73,45 +83,44 @@ class ReconcileParts:
 
     def begin(self, supervisor: Supervisor) -> None:
         """Start the daily look; nothing waits for it."""
-        if self._settings.provider.stripe is not None:
+        if self._openers:
             supervisor.start("reconcile follower", self._run, restart=Restart.ON_CRASH)
 
     def routes(self) -> ReconcileRoutes:
         """For the local door."""
-        return ReconcileRoutes(self._reconciliation, not_compared=self._not_compared)
+        return ReconcileRoutes(self._looking, compared=tuple(self._openers), not_compared=self._not_compared)
 
     @property
     def checks(self) -> Sequence[Check]:
         """How the look is, and what it found."""
-        if self._settings.provider.stripe is None:
+        if not self._openers:
             return ()
         return (lambda: reconcile_finding(self._follower.standing, self._open, self._not_compared),)
 
     @property
     def _not_compared(self) -> tuple[str, ...]:
-        return () if self._settings.provider.paypal is None else (PAYPAL,)
+        sections = msgspec.structs.asdict(self._settings.provider)
+        return tuple(name for name, section in sections.items() if section is not None and name not in self._openers)
 
-    def _reconciliation(self) -> Reconciliation:
+    def _looking(self) -> Mapping[ProviderName, Reconciliation]:
+        """Who compares, by provider."""
         reason = self._quarantine.reason
         if reason is not None:
             raise Unavailable("quarantined", reason)
-        if self._working is None:
-            raise Unavailable("statement_missing", "no card provider is set up, or it is being opened still")
+        if not self._working:
+            raise Unavailable("statement_missing", "no provider with a statement is set up, or it is being opened")
         return self._working
 
     async def _run(self) -> None:
-        stripe = self._settings.provider.stripe
-        if stripe is None:
-            return
-        statement = await StripeStatement.open(settings=stripe_settings(stripe), clock=self._clock)
-        try:
-            self._working = self._make(statement)
+        async with AsyncExitStack() as stack:
+            stack.callback(self._working.clear)
+            for name, opens in self._openers.items():
+                statement = await opens()
+                stack.push_async_callback(statement.close)
+                self._working[name] = self._make(name, statement)
             await self._follower.run()
-        finally:
-            self._working = None
-            await statement.close()
 
-    def _make(self, statement: Statement) -> Reconciliation:
+    def _make(self, provider: ProviderName, statement: Statement) -> Reconciliation:
         shop, rule = self._settings.shop, self._settings.reconciliation
         return Reconciliation(
             ledger=self._ledger,
@@ -119,7 +128,7 @@ class ReconcileParts:
             clock=self._clock,
             log=self._log,
             calendar=ShopCalendar(zone=ZoneInfo(shop.timezone), cut_off=shop.day_cutoff),
-            provider=FIRST_PROVIDER,
+            provider=provider,
             log_origin=self._log_origin,
             currency=shop.currency,
             fee=FeeRule(
@@ -129,28 +138,55 @@ class ReconcileParts:
         )
 
     async def _step(self) -> Progress:
-        await self._reconciliation().run_due()
-        await self._tell()
+        failures: list[Unavailable | Rejected] = []
+        for provider, each in self._looking().items():
+            try:
+                async with asyncio.timeout(LOOK_MS_MAX / 1_000):
+                    await each.run_due()
+            except (Unavailable, Rejected) as failure:
+                failures.append(failure)
+            except TimeoutError:
+                failures.append(Unavailable("statement_unread", f"{provider}'s statement took too long to read"))
+            await self._tell(provider, each)
+        if failures:
+            raise failures[0]
         return Progress(size=self._ledger.head.size)
 
-    async def _tell(self) -> None:
-        self._open = await self._reconciliation().open_by_type()
+    async def _tell(self, provider: ProviderName, looking: Reconciliation) -> None:
+        self._open[provider] = await looking.open_by_type()
         for kind in BreakType:
-            self._metrics.breaks_open(FIRST_PROVIDER, kind, self._open.get(kind, 0))
+            self._metrics.breaks_open(provider, kind, self._open[provider].get(kind, 0))
 
 
-def reconcile_finding(standing: Standing, open_by_type: dict[str, int], not_compared: tuple[str, ...] = ()) -> Finding:
+def _openers(settings: Settings, clock: Clock) -> dict[ProviderName, Callable[[], Awaitable[Statement]]]:
+    """How each provider's statement is opened; nothing is asked by it."""
+    openers: dict[ProviderName, Callable[[], Awaitable[Statement]]] = {}
+    stripe, paypal = settings.provider.stripe, settings.provider.paypal
+    if stripe is not None:
+        openers[FIRST_PROVIDER] = partial(StripeStatement.open, settings=stripe_settings(stripe), clock=clock)
+    if paypal is not None:
+        openers[PAYPAL] = partial(PayPalStatement.open, settings=paypal_settings(paypal), clock=clock)
+    return openers
+
+
+def reconcile_finding(
+    standing: Standing, open_by_provider: Mapping[str, Mapping[str, int]], not_compared: tuple[str, ...] = ()
+) -> Finding:
     """In plain words; no break stops a sale."""
     but = f" Not compared: {', '.join(not_compared)}." if not_compared else ""
     if standing.failures:
         return finding_of(standing)
-    count = sum(open_by_type.values())
-    if not count:
-        return Finding(check=NAME, level=Level.OK, sentence=f"Card money: nothing is open beside the statement.{but}")
-    told = ", ".join(f"{kind.replace('_', ' ')} {number}" for kind, number in sorted(open_by_type.items()))
+    told = [f"{provider}: {_counts(kinds)}" for provider, kinds in open_by_provider.items() if kinds]
+    if not told:
+        names = ", ".join(open_by_provider)
+        return Finding(check=NAME, level=Level.OK, sentence=f"Money at {names}: nothing is open beside its list.{but}")
     return Finding(
         check=NAME,
         level=Level.COPING,
-        sentence=f"Card money differs from the provider's statement: {told}; we sell on.{but}",
+        sentence=f"Money differs from what its provider lists, {'; '.join(told)}; we sell on.{but}",
         next_step="tillstone reconcile says what to do about each.",
     )
+
+
+def _counts(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind.replace('_', ' ')} {number}" for kind, number in sorted(kinds.items()))

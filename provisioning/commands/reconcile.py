@@ -1,4 +1,4 @@
-"""`tillstone reconcile`: the shop's card money beside the provider's statement. Exit code 0 only when nothing is open.
+"""`tillstone reconcile`: the shop's money beside each provider's statement. Exit code 0 only when nothing is open.
 
 Owns the words on the screen. What differs, and whose it is, is the box's (`appliance/payment/reconcile.py`).
 """
@@ -6,23 +6,27 @@ Owns the words on the screen. What differs, and whose it is, is the box's (`appl
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
+from appliance.model.errors import TillstoneError
 from appliance.till.page import report_text
 from appliance.till.statement_sheet import advice, break_words, sheet_of_statement
 from appliance.wire.answers import ReconcileAnswer
 from provisioning.commands.folder import add_box
-from provisioning.commands.outcome import DONE, NO, add_json, counted, print_json
+from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, counted, print_json
 from provisioning.commands.status import box_of
+from provisioning.local_door import LocalDoor
 from provisioning.reports.output import SCREEN_WIDTH, add_output, require_ending, write_report
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`reconcile [--day D] [-o FILE] [--accept TYPE SUBJECT --reason TEXT] [--dir DIR] [--json]`."""
+    """`reconcile [--provider P] [--day D] [-o FILE] [--accept TYPE SUBJECT --reason TEXT] [--dir DIR] [--json]`."""
     parser = subparsers.add_parser(
         "reconcile",
-        description="Compare card money with the provider's own list, day by day. Looking twice is safe."
+        description="Compare money with each provider's own list, day by day. Looking twice is safe."
         " Exit code 1 while anything is open.",
     )
+    parser.add_argument("--provider", metavar="NAME", help="only this one, such as stripe or paypal (default: all)")
     parser.add_argument("--day", metavar="DATE", help="a shop day, such as 2026-11-26 (default: the last that ended)")
     add_output(parser)
     parser.add_argument("--accept", nargs=2, metavar=("TYPE", "SUBJECT"), help="close a break for good, with --reason")
@@ -36,24 +40,56 @@ def run(arguments: argparse.Namespace) -> int:
     """Accept where asked; look, show, and write where asked."""
     require_ending(arguments.output)
     box = box_of(arguments)
+    providers = _providers(arguments, box)
     if arguments.accept is not None:
         kind, subject = arguments.accept
-        seq = box.accept_break(kind, subject, arguments.reason or "")
+        seq = box.accept_break(kind, subject, arguments.reason or "", arguments.provider)
         if not arguments.json:
             print(f"Accepted: {kind} {subject}, as entry {seq}.\n")
-    answer = box.reconcile(arguments.day)
+    failures: list[TillstoneError] = []
+    answers = []
+    for answer in _answers(box, arguments.day, providers, failures):
+        answers.append(answer)
+        _show(answer, arguments, shop=str(box.status()["shop"]))
+    if not answers or any(each.code != "day_unknown" for each in failures):
+        raise failures[0]
+    return NO if any(each.open_count for each in answers) else DONE
+
+
+def _providers(arguments: argparse.Namespace, box: LocalDoor) -> tuple[str | None, ...]:
+    """Whom to ask about, one after the other; None is whoever there is."""
+    if arguments.provider is not None:
+        return (arguments.provider,)
+    compared = box.compared().compared
+    if arguments.output is not None and len(compared) > 1:
+        raise CannotDo("a report is about one provider", f"name one with --provider: {' or '.join(compared)}")
+    return compared or (None,)
+
+
+def _answers(
+    box: LocalDoor, day: str | None, providers: tuple[str | None, ...], failures: list[TillstoneError]
+) -> Iterator[ReconcileAnswer]:
+    """What each provider's day comes to; one that cannot be read hides no other."""
+    for provider in providers:
+        try:
+            answer = box.reconcile(day, provider)
+        except TillstoneError as failure:
+            failures.append(failure)
+        else:
+            yield answer
+
+
+def _show(answer: ReconcileAnswer, arguments: argparse.Namespace, *, shop: str) -> None:
     sheet = sheet_of_statement(answer)
-    shop = str(box.status()["shop"])
     if arguments.output is not None:
         write_report(sheet, arguments.output, shop=shop)
     if arguments.json:
         print_json(answer)
-    else:
-        print(report_text(sheet, width=SCREEN_WIDTH, heading=shop))
-        explain(answer)
-        if arguments.output is not None:
-            print(f"Kept: {arguments.output}")
-    return NO if answer.open_count else DONE
+        return
+    print(report_text(sheet, width=SCREEN_WIDTH, heading=shop))
+    explain(answer)
+    if arguments.output is not None:
+        print(f"Kept: {arguments.output}")
 
 
 def explain(answer: ReconcileAnswer) -> None:

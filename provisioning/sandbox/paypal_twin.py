@@ -10,10 +10,12 @@ Faithful, each line pinned by `tests/integration/test_paypal_twin.py`, which nam
   runs; after 6 hours of the twin's time a key is new again.
 - An order takes nothing until the payer approved it and it is captured, and is captured once; one invoice_id likewise.
 - INSTRUMENT_DECLINED leaves the order approved. Refunds never exceed what is left.
+- The transaction search is three hours late, gives 31 days and 10,000 transactions at most, and leaves out what waits
+  for a review; a client id that ends in `no-search` may not ask for it.
 - Webhooks: a certificate chain, and a signature over a CRC32 of the body only (`paypal_twin_events.py`).
 
-Unfaithful, on purpose: no cards, authorisations, disputes, fees or payer data; orders do not expire; no transaction
-search; refunds succeed at once.
+Unfaithful, on purpose: no cards, authorisations or payer data; disputes are lines of the search only; orders do not
+expire; refunds succeed at once.
 
 Customers: GET /checkoutnow?token=ORDER is a page with two buttons. What customers do by themselves, and the rest of the
 control door, with `Authorization: Bearer TOKEN`:
@@ -21,6 +23,9 @@ control door, with `Authorization: Bearer TOKEN`:
     what every twin has                 `twin_control.py`
     POST /_twin/customer                one `Customer`: what payers do from now on
     POST /_twin/orders/ORDER/agree      {"funding"}: this payer approves now
+    POST /_twin/orders/ORDER/decide     {"is_taken"}: the review of a capture that is pending ends
+    POST /_twin/report                  one `Plant`: the transaction search differs from what happened
+    POST /_twin/report/lateness         {"late_ms"}: how late it lists, 3 hours before anybody says
     POST /_twin/webhooks                one `Hook`; GET /_twin/root the certificate to trust
 
 Must never listen on anything but 127.0.0.1.
@@ -41,7 +46,7 @@ from typing import Any, Final, Literal
 import msgspec
 from aiohttp import web
 
-from provisioning.sandbox.paypal_twin_api import Answered, PayPalRefusal, agree, charges, route
+from provisioning.sandbox.paypal_twin_api import Answered, PayPalRefusal, agree, charges, decide, route
 from provisioning.sandbox.paypal_twin_events import (
     CERTIFICATE_PATH,
     Hook,
@@ -50,6 +55,7 @@ from provisioning.sandbox.paypal_twin_events import (
     root_pem,
     set_hook,
 )
+from provisioning.sandbox.paypal_twin_report import Lateness, Plant, plant, set_lateness
 from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript, drop
 from provisioning.sandbox.stripe_twin_store import Due, SavedAnswer, TwinStore
 from provisioning.sandbox.twin_control import TwinControl, bearer, is_allowed, read_json
@@ -67,6 +73,12 @@ class Customer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     does: Literal["agree", "wait"] = "wait"
     funding: Literal["good", "declined", "pending"] = "good"
     after_ms: int = 0
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How PayPal ends its review of a capture that it held."""
+
+    is_taken: bool
 
 
 class PayPalTwin:
@@ -91,8 +103,12 @@ class PayPalTwin:
         router.add_get("/_twin/root", self._root)
         router.add_post("/_twin/customer", self._customer)
         router.add_post("/_twin/orders/{order}/agree", self._agree)
+        router.add_post("/_twin/orders/{order}/decide", self._decide)
+        router.add_post("/_twin/report", self._plant)
+        router.add_post("/_twin/report/lateness", self._lateness)
         router.add_post("/_twin/webhooks", self._hook)
         router.add_route("*", "/v2/{rest:.*}", self._serve)
+        router.add_get("/v1/reporting/transactions", self._serve)
         return application
 
     def happen(self) -> None:
@@ -131,7 +147,8 @@ class PayPalTwin:
             return self._respond(401, {"error": "invalid_client", "error_description": "Client Authentication failed"})
         token = self._store.new_id("A21")
         ends_ms = self._store.now_ms() + TOKEN_S * 1000
-        self._store.keep_note(f"token:{token}", {"ends_ms": ends_ms, "is_stranger": client.endswith("stranger")})
+        kinds = {"is_stranger": client.endswith("stranger"), "is_reporting": not client.endswith("no-search")}
+        self._store.keep_note(f"token:{token}", {"ends_ms": ends_ms, **kinds})
         return self._respond(200, {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_S})
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -142,6 +159,8 @@ class PayPalTwin:
         token = self._store.note(f"token:{bearer(request)}")
         if token is None or token["ends_ms"] <= self._store.now_ms():
             return self._respond(401, {"name": "AUTHENTICATION_FAILURE", "message": "no valid token"})
+        if request.path.startswith("/v1/reporting/") and not token["is_reporting"]:
+            return self._respond(403, {"name": "NOT_AUTHORIZED", "message": "insufficient permissions"})
         octets = await request.read()
         store = self._stranger if token["is_stranger"] else self._store
         key = request.headers.get("PayPal-Request-Id", "") if request.method == "POST" else ""
@@ -164,7 +183,8 @@ class PayPalTwin:
         if saved is not None:
             return Answered(status=200, body=json.loads(saved.body))
         with store.transaction():
-            answer = route(store, request.method, request.path, json.loads(octets or b"{}"), self.base)
+            body = dict(request.query) if request.method == "GET" else json.loads(octets or b"{}")
+            answer = route(store, request.method, request.path, body, self.base)
             if key:
                 store.save_answer(key, SavedAnswer(digest=digest, status=200, body=json.dumps(answer.body)))
             if request.method == "POST" and request.path == "/v2/checkout/orders":
@@ -246,6 +266,22 @@ class PayPalTwin:
         customer = await read_json(request, Customer)
         with self._store.transaction():
             agree(self._store, request.match_info["order"], customer.funding)
+        return self._respond(200, {})
+
+    async def _decide(self, request: web.Request) -> web.Response:
+        review = await read_json(request, Review)
+        with self._store.transaction():
+            decide(self._store, request.match_info["order"], is_taken=review.is_taken)
+        return self._respond(200, {})
+
+    async def _plant(self, request: web.Request) -> web.Response:
+        planted = await read_json(request, Plant)
+        with self._store.transaction():
+            plant(self._store, planted)
+        return self._respond(200, {})
+
+    async def _lateness(self, request: web.Request) -> web.Response:
+        set_lateness(self._store, await read_json(request, Lateness))
         return self._respond(200, {})
 
     async def _hook(self, request: web.Request) -> web.Response:

