@@ -23,6 +23,8 @@ from appliance.wire.answers import ComparedAnswer, DayAnswer, ReconcileAnswer
 SOCKET_NAME: Final = "local.sock"
 ANSWER_BYTES_MAX: Final = 16 * 2**20
 TIMEOUT_S: Final = 10.0
+LOOK_TIMEOUT_S: Final = 75.0
+"""Above what the box gives a look (`api/local/reconcile.py`): it says by itself that a provider was too slow."""
 
 
 class LocalDoor:
@@ -192,7 +194,7 @@ class LocalDoor:
     def reconcile(self, day: str | None, provider: str | None = None) -> ReconcileAnswer:
         """Look at what is due and at `day` beside the provider's statement; of the last that ended without it."""
         body = {"day": day, "provider": provider}
-        return msgspec.convert(self._ask("POST", "/reconcile", body), ReconcileAnswer)
+        return msgspec.convert(self._ask("POST", "/reconcile", body, timeout_s=LOOK_TIMEOUT_S), ReconcileAnswer)
 
     def accept_break(self, kind: str, subject: str, reason: str, provider: str | None = None) -> int:
         """Close a break for good; returns the entry."""
@@ -202,8 +204,8 @@ class LocalDoor:
     def _unreachable(self, cause: Exception) -> Unavailable:
         return Unavailable("box_unreachable", f"nobody answers at {self._data / SOCKET_NAME}: {cause}")
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
-        connection = _UnixConnection(self._data)
+    def _ask(self, method: str, path: str, body: object = None, *, timeout_s: float = TIMEOUT_S) -> Any:
+        connection = _UnixConnection(self._data, timeout_s)
         try:
             connection.request(method, path, None if body is None else msgspec.json.encode(body))
             response = connection.getresponse()
@@ -232,12 +234,13 @@ def _decode(answer: bytes) -> Any:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, folder: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
+    def __init__(self, folder: Path, timeout_s: float = TIMEOUT_S) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._folder = folder
+        self._timeout_s = timeout_s
 
     def connect(self) -> None:
-        self.sock = connect_unix(self._folder, SOCKET_NAME, TIMEOUT_S)
+        self.sock = connect_unix(self._folder, SOCKET_NAME, self._timeout_s)
 
 
 def connect_unix(folder: Path, name: str, timeout_s: float) -> socket.socket:

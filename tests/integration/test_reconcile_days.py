@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from appliance.api.local.reconcile import look_in_time
 from appliance.ledger.entry import decode
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.limits import DAY_MS
@@ -75,6 +76,21 @@ async def test_a_look_that_was_cut_off_left_nothing_and_the_next_one_is_whole(de
     desk.twin.twin.faults.clear()
     assert desk.shop.ledger.head.size == size
     assert [each.type for each in (await desk.look()).breaks] == ["late"]
+
+
+async def test_an_operator_does_not_wait_for_ever_for_a_provider_that_hangs(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.sell(990)
+    desk.end_day()
+    size = desk.shop.ledger.head.size
+    monkeypatch.setattr("appliance.api.local.reconcile.LOOK_S_MAX", 0.2)
+    desk.twin.twin.faults.add(Fault(fault="hang", path="/v1/balance_transactions"))
+    with pytest.raises(Unavailable, match="goes on looking by itself") as told:
+        await look_in_time(desk.reconciliation, None)
+    assert (told.value.code, desk.shop.ledger.head.size) == ("reconcile_slow", size)
+    desk.twin.twin.faults.clear()
+    assert (await desk.look()).is_new
 
 
 async def test_a_movement_whose_time_lies_in_a_compared_day_is_taken_by_the_next(desk: Desk) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
 
 from appliance.api.local.exchange import json_answer, read_body
-from appliance.model.errors import Rejected
+from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import ProviderName
 from appliance.payment.reconcile import Reconciliation
-from appliance.wire.answers import ComparedAnswer
+from appliance.wire.answers import ComparedAnswer, ReconcileAnswer
 from appliance.wire.requests import Text, Wire
+
+LOOK_S_MAX: Final = 60.0
+"""An operator waits at a screen; the daily look has ten minutes."""
 
 
 class _Day(Wire, frozen=True, kw_only=True):
@@ -53,7 +57,7 @@ class ReconcileRoutes:
     async def _reconcile(self, request: web.Request) -> web.Response:
         asked = await read_body(request, _Day)
         (looking, *_) = self._asked(asked.provider)
-        answer = await looking.reconcile(asked.day)
+        answer = await look_in_time(looking, asked.day)
         return json_answer(msgspec.structs.replace(answer, not_compared=self._names.not_compared))
 
     async def _accept(self, request: web.Request) -> web.Response:
@@ -72,3 +76,16 @@ class ReconcileRoutes:
         if provider not in working:
             raise Rejected("provider_unknown", f"expected one of {', '.join(working)}")
         return [working[ProviderName(provider)]]
+
+
+async def look_in_time(looking: Reconciliation, day: str | None) -> ReconcileAnswer:
+    """What a look finds, if it ends while somebody waits. Raises Unavailable `reconcile_slow`, and as `reconcile`."""
+    try:
+        async with asyncio.timeout(LOOK_S_MAX):
+            return await looking.reconcile(day)
+    except TimeoutError:
+        raise Unavailable(
+            "reconcile_slow",
+            f"the provider's list took more than {LOOK_S_MAX:.0f} s to read; the box goes on looking by itself, and"
+            " `tillstone status` says whether that worked",
+        ) from None
