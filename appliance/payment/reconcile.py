@@ -236,7 +236,7 @@ class Reconciliation:
         carried = [
             (line_of(each.facts.line), each.facts.line.day)
             for each in known.values()
-            if each.facts.line is not None and each.facts.line.day != str(scope.day) and not each.is_accepted
+            if each.facts.line is not None and each.facts.line.day != str(scope.day)
         ]
         # Before the pages: a line that was told of in its own day is not counted again in this one.
         for start in range(0, len(carried), PAGE_ROWS):

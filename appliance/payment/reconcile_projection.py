@@ -1,8 +1,9 @@
 """Tables of reconciliation, derived from entries alone.
 
-* `reconcile_moves` holds card money that operations moved, until a later day than the one in which it matched: so the
-  newest day can be looked at again, and nothing is taken by no day. A movement belongs to the first reconciled day that
-  ends after it; one whose time lies in a day that was reconciled before goes to the next.
+* `reconcile_moves` holds card money that operations moved, until a later day than the one in which it was settled: so
+  the newest day can be looked at again, nothing is taken by no day, and a line that differs finds its movement as long
+  as it does. A movement belongs to the first reconciled day that ends after it; one whose time lies in a day that was
+  reconciled before goes to the next.
 * `reconcile_breaks` keeps every break; one is open while `closed` is null.
 """
 
@@ -30,9 +31,9 @@ _SIGN: Final = {
 FIRST_PROVIDER: Final = "stripe"
 """Whom intents mean: they name no provider while there is one only."""
 _SETTLE: Final = (
-    "UPDATE reconcile_moves SET matched = CASE WHEN operation IN (SELECT subject FROM reconcile_breaks"
-    " WHERE provider = reconcile_moves.provider AND type IN ('late', 'missing_there') AND closed IS NULL)"
-    " THEN NULL ELSE ? END WHERE provider = ? AND taken IS NOT NULL AND (matched IS NULL OR matched = ?)"
+    "UPDATE reconcile_moves SET settled = CASE WHEN operation IN (SELECT subject FROM reconcile_breaks"
+    " WHERE provider = reconcile_moves.provider AND closed IS NULL)"
+    " THEN NULL ELSE ? END WHERE provider = ? AND taken IS NOT NULL AND (settled IS NULL OR settled = ?)"
 )
 
 
@@ -45,10 +46,10 @@ class ReconcileProjection:
         # amount: signed; what an operation will have moved once it is confirmed.
         "CREATE TABLE reconcile_asked (operation TEXT PRIMARY KEY, provider TEXT NOT NULL, amount INTEGER NOT NULL,"
         " currency TEXT NOT NULL) WITHOUT ROWID",
-        # taken: the day that took it; matched: the day in which it was found in the statement, or given up.
+        # taken: the day that took it; settled: the day from which on nothing about it was open.
         "CREATE TABLE reconcile_moves (operation TEXT PRIMARY KEY, provider TEXT NOT NULL, payment BLOB NOT NULL,"
         " amount INTEGER NOT NULL, currency TEXT NOT NULL, at_ms INTEGER NOT NULL, seq INTEGER NOT NULL, taken TEXT,"
-        " matched TEXT) WITHOUT ROWID",
+        " settled TEXT) WITHOUT ROWID",
         "CREATE TABLE reconcile_days (provider TEXT NOT NULL, day TEXT NOT NULL, seq INTEGER NOT NULL,"
         " PRIMARY KEY (provider, day)) WITHOUT ROWID",
         # facts: the break as its entry has it; opened, closed: entries; closed_day: the day in which it closed.
@@ -129,7 +130,7 @@ def _change(
         ],
     )
     connection.execute(_SETTLE, (body.day, body.provider, body.day))
-    connection.execute("DELETE FROM reconcile_moves WHERE provider = ? AND matched < ?", (body.provider, body.day))
+    connection.execute("DELETE FROM reconcile_moves WHERE provider = ? AND settled < ?", (body.provider, body.day))
 
 
 def _accepted(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
@@ -141,8 +142,9 @@ def _accepted(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         (entry.seq, body.provider, body.provider, body.subject, body.type),
     )
     connection.execute(
-        "UPDATE reconcile_moves SET matched = (SELECT max(day) FROM reconcile_days WHERE provider = ?)"
-        " WHERE provider = ? AND operation = ? AND matched IS NULL",
+        "UPDATE reconcile_moves SET settled = (SELECT max(day) FROM reconcile_days WHERE provider = ?)"
+        " WHERE provider = ? AND operation = ? AND settled IS NULL AND operation NOT IN"
+        " (SELECT subject FROM reconcile_breaks WHERE provider = reconcile_moves.provider AND closed IS NULL)",
         (body.provider, body.provider, body.subject),
     )
 

@@ -31,7 +31,7 @@ _MOVES: Final = (
     "SELECT operation, payment, amount, currency, coalesce(taken, :day) FROM reconcile_moves WHERE provider = :provider"
     " AND operation > :after"
     " AND ((taken IS NULL AND at_ms < :ends AND seq <= :last)"
-    " OR (taken <= :day AND (matched IS NULL OR matched = :day))) ORDER BY operation LIMIT :limit"
+    " OR (taken <= :day AND (settled IS NULL OR settled = :day))) ORDER BY operation LIMIT :limit"
 )
 
 
@@ -122,10 +122,14 @@ def open_by_type(connection: sqlite3.Connection, provider: str) -> dict[str, int
 
 
 def known_breaks(connection: sqlite3.Connection, scope: Scope, after: tuple[str, str]) -> list[KnownBreak]:
-    """A page of those that are open, or were closed since the day was looked at first."""
+    """A page of those that are open, or were closed since the day was looked at first.
+
+    Those that were accepted stay known as long as another one is open about the same movement.
+    """
     rows = connection.execute(
         "SELECT facts, opened, closed IS NULL, accepted FROM reconcile_breaks WHERE provider = :provider"
-        " AND (subject, type) > (:subject, :kind) AND (closed IS NULL OR closed_day = :day)"
+        " AND (subject, type) > (:subject, :kind) AND (closed IS NULL OR closed_day = :day"
+        " OR (accepted = 1 AND subject IN (SELECT operation FROM reconcile_moves WHERE settled IS NULL)))"
         " ORDER BY subject, type LIMIT :limit",
         {**scope.values, "subject": after[0], "kind": after[1], "limit": PAGE_ROWS},
     )
@@ -169,14 +173,14 @@ def looked_for(connection: sqlite3.Connection, scope: Scope, lines: Sequence[Lin
 def _is_looked_for(connection: sqlite3.Connection, scope: Scope, operation: OperationId) -> bool:
     """Whether `_MOVES` has it."""
     row = connection.execute(
-        "SELECT taken, matched, at_ms, seq FROM reconcile_moves WHERE operation = ?", (operation,)
+        "SELECT taken, settled, at_ms, seq FROM reconcile_moves WHERE operation = ?", (operation,)
     ).fetchone()
     if row is None:
         return False
-    taken, matched, at_ms, seq = row
+    taken, settled, at_ms, seq = row
     if taken is None:
         return bool(at_ms < scope.day.ends_ms and seq <= scope.last)
-    return taken <= str(scope.day) and matched in (None, str(scope.day))
+    return taken <= str(scope.day) and settled in (None, str(scope.day))
 
 
 def _resolve(connection: sqlite3.Connection, scope: Scope, line: Line) -> tuple[OperationId | None, Standing]:

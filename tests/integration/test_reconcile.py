@@ -14,6 +14,7 @@ import pytest
 from appliance.model.limits import DAY_MS, HOUR_MS
 from appliance.till.sheet import sheet_of_day
 from appliance.till.statement_sheet import with_statement
+from appliance.wire.reconcile_entries import DifferenceFacts
 from provisioning.sandbox.stripe_twin_balance import fee_of
 from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
 from tests.integration.desk import Desk, open_desk
@@ -81,6 +82,48 @@ async def test_a_planted_break_is_found_with_its_type_and_owner(
     found = (await desk.look()).day
     recorded = found.here.charged - found.here.refunded
     assert recorded + sum(each.amount for each in found.differences) == found.there.gross
+
+
+@pytest.mark.parametrize(("more", "kind"), [({"amount": 980}, "amount"), ({"currency": "usd"}, "currency")])
+async def test_a_line_that_differs_stays_that_break_until_it_is_accepted(
+    desk: Desk, more: dict[str, Any], kind: str
+) -> None:
+    desk.plant(await desk.sell(990), "changed", **more)
+    day = desk.end_day()
+    opened = await desk.kinds()
+    assert [(each[0], each[2]) for each in opened] == [(kind, day)]
+    for _ in range(3):
+        desk.end_day()
+        assert await desk.kinds() == opened, "it is no second charge on the days that follow"
+        assert (await desk.look()).day.differences in ((), (DifferenceFacts(why=kind, count=1, amount=0),))
+    (found,) = (await desk.look()).breaks
+    await desk.reconciliation.accept(found.type, found.subject, "agreed with the provider")
+    for _ in range(2):
+        assert (await desk.look()).open_count == 0
+        desk.end_day()
+
+
+async def test_of_two_breaks_of_a_payment_one_is_accepted_and_the_other_stays(desk: Desk) -> None:
+    desk.plant(await desk.sell(990), "changed", amount=980, fee=200)
+    day = desk.end_day()
+    assert await desk.kinds() == [("amount", "provider", day), ("fee", "provider", day)]
+    (found, _) = (await desk.look()).breaks
+    await desk.reconciliation.accept("amount", found.subject, "agreed with the provider")
+    for _ in range(3):
+        assert await desk.kinds() == [("fee", "provider", day)]
+        desk.end_day()
+    await desk.reconciliation.accept("fee", found.subject, "agreed with the provider")
+    for _ in range(2):
+        assert await desk.kinds() == []
+        desk.end_day()
+
+
+async def test_a_fee_stays_too_high_as_one_break(desk: Desk) -> None:
+    desk.plant(await desk.sell(990), "changed", fee=200)
+    day = desk.end_day()
+    assert await desk.kinds() == [("fee", "provider", day)]
+    desk.end_day()
+    assert await desk.kinds() == [("fee", "provider", day)]
 
 
 async def test_what_never_comes_is_late_for_two_days_and_then_missing_there(desk: Desk) -> None:
