@@ -5,10 +5,12 @@ which the account is settled.
 
 * `expand` brings the source with the line, so a page costs one request; a charge carries the metadata that its payment
   had when it was charged (docs.stripe.com/metadata, "copied").
+* Where the account is settled in another currency than the card was charged in, `exchange_rate` is given, and the
+  source has the amount as it was charged.
 * A line does not say with which payout it leaves; `available_on` is when it may.
 
-Source: docs.stripe.com/api/balance_transactions/list, docs.stripe.com/reports/balance-transaction-types,
-docs.stripe.com/reports/reporting-categories.
+Source: docs.stripe.com/api/balance_transactions/list, docs.stripe.com/api/balance_transactions/object (exchange_rate),
+docs.stripe.com/reports/balance-transaction-types, docs.stripe.com/reports/reporting-categories.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from appliance.adapters.stripe_session import StripeSession, StripeSettings
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import OperationId, ProviderReference
 from appliance.model.limits import MINUTE_MS
+from appliance.model.money import Money
 from appliance.ports.clock import Clock
 from appliance.ports.statement import LINES_PER_PAGE_MAX, Line, LineId, LineKind, Page, PageMark, Window
 
@@ -34,6 +37,7 @@ _PATH: Final = "/v1/balance_transactions"
 _CHARGES: Final = frozenset({"charge", "payment"})
 _REFUNDS: Final = frozenset({"refund", "payment_refund"})
 _REFUNDS_FAILED: Final = frozenset({"refund_failure", "payment_failure_refund"})
+_ABOUT_CARDS: Final = frozenset({LineKind.CHARGE, LineKind.REFUND, LineKind.REFUND_FAILED})
 _PAYOUTS: Final = frozenset({"payout", "payout_cancel", "payout_failure"})
 _DISPUTES: Final = frozenset({"dispute", "dispute_reversal"})
 
@@ -42,6 +46,7 @@ _NAME_CHARACTERS_MAX: Final = 200
 """More than names of ours ever have; others of the account may write 500 characters beside a charge."""
 _Name = Annotated[str, Meta(max_length=120)]
 _Amount = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+_Currency = Annotated[str, Meta(pattern=r"\A[a-z]{3}\Z")]
 _Seconds = Annotated[int, Meta(ge=0, le=2**37)]  # until the year 6325: each has a shop day
 
 
@@ -52,6 +57,9 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True):
     object: str
     metadata: dict[str, str] = {}
     payment_intent: _Name | None = None
+    amount: _Amount | None = None
+    amount_captured: _Amount | None = None
+    currency: _Currency | None = None
 
 
 class _Transaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +71,8 @@ class _Transaction(msgspec.Struct, frozen=True, kw_only=True):
     amount: _Amount
     fee: _Amount
     net: _Amount
-    currency: Annotated[str, Meta(pattern=r"\A[a-z]{3}\Z")]
+    currency: _Currency
+    exchange_rate: float | None = None
     created: _Seconds
     available_on: _Seconds
     source: _Source | None
@@ -125,6 +134,7 @@ def _line(transaction: _Transaction) -> Line:
         gross, fee, net = (
             amount_from_stripe(each, currency) for each in (transaction.amount, transaction.fee, transaction.net)
         )
+        converted_from = _converted_from(transaction, kind)
     except Rejected as cause:
         raise _unread(cause.code) from cause
     return Line(
@@ -139,7 +149,21 @@ def _line(transaction: _Transaction) -> Line:
         currency=currency,
         created_ms=transaction.created * 1000,
         available_ms=transaction.available_on * 1000,
+        converted_from=converted_from,
     )
+
+
+def _converted_from(transaction: _Transaction, kind: LineKind) -> Money | None:
+    """What the card was charged or given back, where Stripe settled it in another currency (`exchange_rate`)."""
+    source = transaction.source
+    if transaction.exchange_rate is None or source is None or kind not in _ABOUT_CARDS:
+        return None
+    asked = source.amount if source.amount_captured is None else source.amount_captured
+    if asked is None or source.currency is None:
+        return None
+    currency = source.currency.upper()
+    amount = amount_from_stripe(asked, currency)
+    return Money(amount if transaction.amount > 0 else -amount, currency)
 
 
 def _names(metadata: Mapping[str, str]) -> tuple[str | None, OperationId | None]:

@@ -19,11 +19,14 @@ from itertools import groupby
 from typing import Final
 
 from appliance.model.ids import OperationId
+from appliance.model.money import Money
 from appliance.model.reconciling import LATE_DAYS, BreakType, FeeRule, Move, Owner
 from appliance.ports.statement import Line, LineKind
 
 ELSEWHERE: Final = "elsewhere"
 OTHER_DAY: Final = "other_day"
+CONVERTED: Final = "converted"
+"""The account is settled in another currency: what the customer was asked for fits, and has no place in our sums."""
 CARD_MONEY: Final = frozenset({LineKind.CHARGE, LineKind.REFUND, LineKind.REFUND_FAILED, LineKind.DISPUTE})
 """Lines that a shop's sales explain; payouts and a provider's own bookings are only counted."""
 
@@ -124,19 +127,22 @@ def _both(move: Move, claims: Iterable[Claim], rules: Rules) -> Iterator[Finding
 
 def _fits(move: Move, claim: Claim, rules: Rules) -> Iterator[Finding]:
     line, subject = claim.line, str(move.operation)
+    asked = line.converted_from or Money(line.gross_minor, line.currency)
     difference = _there(claim, rules) - _here(move, rules)
 
     def found(kind: BreakType | None, owner: Owner, share: int, why: str = "") -> Finding:
         return Finding(type=kind, subject=subject, owner=owner, move=move, claim=claim, difference_minor=share, why=why)
 
-    if line.currency != move.currency:
+    if asked.currency != move.currency:
         yield found(BreakType.CURRENCY, Owner.SHOP, difference)
         return
-    if line.gross_minor != move.amount_minor:
+    if asked.amount_minor != move.amount_minor:
         yield found(BreakType.AMOUNT, Owner.PROVIDER, difference)
     elif difference:
-        yield found(None, Owner.PROVIDER, difference, OTHER_DAY)
-    if line.net_minor != line.gross_minor - line.fee_minor or not rules.fee.allows(line.gross_minor, line.fee_minor):
+        yield found(None, Owner.PROVIDER, difference, CONVERTED if line.converted_from else OTHER_DAY)
+    # The most that a provider may keep is an amount of the shop's currency.
+    is_allowed = line.converted_from is not None or rules.fee.allows(line.gross_minor, line.fee_minor)
+    if line.net_minor != line.gross_minor - line.fee_minor or not is_allowed:
         yield found(BreakType.FEE, Owner.PROVIDER, 0)
 
 

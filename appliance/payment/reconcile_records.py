@@ -13,6 +13,7 @@ from appliance.crypto import cbor
 from appliance.ledger import entry as ledger_entry
 from appliance.model.errors import Rejected
 from appliance.model.ids import OperationId, ProviderReference
+from appliance.model.money import Money
 from appliance.model.operation import OPEN, OperationKind, OperationState
 from appliance.model.payment import PaymentState
 from appliance.model.reconciling import Move
@@ -256,6 +257,8 @@ def line_facts(line: Line, day: str) -> LineFacts:
         reference=line.reference,
         created_ms=line.created_ms,
         available_ms=line.available_ms,
+        converted=None if line.converted_from is None else line.converted_from.amount_minor,
+        converted_from=None if line.converted_from is None else line.converted_from.currency,
     )
 
 
@@ -273,7 +276,14 @@ def line_of(facts: LineFacts) -> Line:
         currency=facts.currency,
         created_ms=facts.created_ms,
         available_ms=facts.available_ms,
+        converted_from=_converted(facts),
     )
+
+
+def _converted(facts: LineFacts) -> Money | None:
+    if facts.converted is None or facts.converted_from is None:
+        return None
+    return Money(facts.converted, facts.converted_from)
 
 
 def _facts(octets: bytes) -> BreakFacts:

@@ -15,6 +15,7 @@ from typing import Final, NewType, Protocol
 
 from appliance.model.ids import OperationId, ProviderReference
 from appliance.model.invariants import ensure
+from appliance.model.money import Money
 
 LineId = NewType("LineId", str)
 """The provider's name for one movement; never given twice."""
@@ -47,6 +48,8 @@ class Line:
         fee_minor: what the provider keeps; positive.
         net_minor: what the provider says reaches the shop; `gross_minor - fee_minor`, if it adds up.
         available_ms: when it can be paid out, Unix milliseconds.
+        converted_from: what the customer was asked for, or given back, with the sign that it has for the shop; None
+            where the provider converted nothing.
     """
 
     line_id: LineId
@@ -60,6 +63,7 @@ class Line:
     currency: str
     created_ms: int
     available_ms: int
+    converted_from: Money | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Final
 
 from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.reconciling import BreakType, Owner
-from appliance.payment.matching import ELSEWHERE, OTHER_DAY, age_days
+from appliance.payment.matching import CONVERTED, ELSEWHERE, OTHER_DAY, age_days
 from appliance.ports.statement import LineKind
 from appliance.slip.paper_text import clean
 from appliance.till.sheet import Row, Sheet
@@ -17,6 +17,7 @@ from appliance.wire.reconcile_entries import BreakFacts, ReconciledEntry
 
 _WHY: Final = {
     OTHER_DAY: "recorded and listed on different days",
+    CONVERTED: "converted into the account's currency",
     ELSEWHERE: "of another box on the same account",
     BreakType.MISSING_HERE: "listed, not recorded",
     BreakType.MISSING_THERE: "recorded, never listed",
@@ -29,7 +30,7 @@ _WHY: Final = {
 _STEPS: Final = {
     BreakType.MISSING_THERE: "Ask the provider where this payment is; it confirmed it to the box.",
     BreakType.AMOUNT: "Ask the provider why the amount is another one than it confirmed.",
-    BreakType.CURRENCY: "Look in which currency the account is settled; it must be the shop's.",
+    BreakType.CURRENCY: "The customer was asked for another currency: ask the provider who changed it.",
     BreakType.FEE: "Compare the fee with your contract; correct the settings' [reconciliation] or ask the provider.",
     BreakType.LATE: "Wait: it is looked at again each day.",
     BreakType.DOUBLED: "Give the second charge back at the provider, then accept this break.",
@@ -98,6 +99,18 @@ def statement_rows(day: ReconciledEntry, *, of_day: str = "") -> Iterator[Row]:
         yield Row(section=listed, label=label, count=there.others, amount_minor=there.payout + there.other)
     if there.foreign:
         yield Row(section=listed, label="in another currency, not counted", count=there.foreign)
+
+
+def converted_words(day: ReconciledEntry) -> str | None:
+    """What cannot be summed up, where the provider settles the account in another currency; None where it does not."""
+    count = sum(each.count for each in day.differences if each.why == CONVERTED)
+    if not count:
+        return None
+    return (
+        f"{count} of {clean(day.provider)}'s lines were converted into the account's own currency. What customers were"
+        f" asked for fits; fees and net are not known in {day.currency}. To have them in the report, let the account be"
+        " settled in the shop's currency."
+    )
 
 
 def _money(provider: str) -> str:

@@ -15,7 +15,11 @@ BREAK_ACCEPTED: Final = "break_accepted"
 
 
 class LineFacts(Wire, frozen=True, kw_only=True):
-    """A provider's line, as far as a break needs it; amounts in minor units of `currency`."""
+    """A provider's line, as far as a break needs it; amounts in minor units of `currency`.
+
+    Attributes:
+        converted: what the customer was asked for, in minor units of `converted_from`, where the provider converted it.
+    """
 
     id: str
     day: str
@@ -25,10 +29,12 @@ class LineFacts(Wire, frozen=True, kw_only=True):
     gross: int
     origin: str | None = None
     currency: str
+    converted: int | None = None
     operation: str | None = None
     reference: str | None = None
     created_ms: int
     available_ms: int
+    converted_from: str | None = None
 
 
 class BreakFacts(Wire, frozen=True, kw_only=True):

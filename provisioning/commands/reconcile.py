@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from appliance.model.errors import TillstoneError
 from appliance.till.page import report_text
-from appliance.till.statement_sheet import advice, break_words, sheet_of_statement
+from appliance.till.statement_sheet import advice, break_words, converted_words, sheet_of_statement
 from appliance.wire.answers import ReconcileAnswer
 from provisioning.commands.folder import add_box
 from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, counted, print_json
@@ -96,6 +96,9 @@ def explain(answer: ReconcileAnswer) -> None:
     """What is open, what to do about it, and what nobody looked at."""
     if not answer.open_count:
         print("Nothing is open.")
+    converted = converted_words(answer.day)
+    if converted is not None:
+        print(converted)
     if answer.not_compared:
         names = ", ".join(answer.not_compared)
         print(

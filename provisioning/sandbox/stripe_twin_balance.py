@@ -31,16 +31,19 @@ class Plant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         payment: the PaymentIntent whose charge is meant.
         what: `gone`: it is listed no more. `doubled`: it is listed twice. `changed`: with another `amount`, `fee` or
             `currency`; `net` follows unless it is given. `late`: it is listed `late_ms` after it came to be, and from
-            then on bears that time. `disputed`: the cardholder's bank takes it back.
+            then on bears that time. `disputed`: the cardholder's bank takes it back. `converted`: it was settled in
+            `currency`, at `rate_percent`; with `asked`, after another amount was charged.
     """
 
     payment: str
-    what: Literal["gone", "doubled", "changed", "late", "disputed"]
+    what: Literal["gone", "doubled", "changed", "late", "disputed", "converted"]
     amount: int | None = None
     fee: int | None = None
     net: int | None = None
     currency: str | None = None
     late_ms: int = 0
+    rate_percent: int = 100
+    asked: int | None = None
 
 
 def fee_of(amount: int) -> int:
@@ -78,6 +81,8 @@ def plant(store: TwinStore, planted: Plant) -> None:
             store.put(KIND, {**line, "id": store.new_id("txn")})
         case "changed":
             store.put(KIND, _changed(line, planted))
+        case "converted":
+            store.put(KIND, _converted(line, planted))
         case "late":
             store.put(KIND, {**line, "is_hidden": True})
             later = line["created"] + planted.late_ms // 1000
@@ -133,6 +138,14 @@ def _changed(line: dict[str, Any], planted: Plant) -> dict[str, Any]:
     changed = {**line, **{name: value for name, value in given.items() if value is not None}}
     net = changed["amount"] - changed["fee"] if planted.net is None else planted.net
     return {**changed, "net": net}
+
+
+def _converted(line: dict[str, Any], planted: Plant) -> dict[str, Any]:
+    amount, fee = (line[name] * planted.rate_percent // 100 for name in ("amount", "fee"))
+    changed = {"amount": amount, "fee": fee, "net": amount - fee, "currency": planted.currency}
+    asked = line["source"]["amount"] if planted.asked is None else planted.asked
+    source = {**line["source"], "amount": asked, "amount_captured": asked}
+    return {**line, **changed, "source": source, "exchange_rate": planted.rate_percent / 100}
 
 
 def _is_charge_of(line: dict[str, Any], payment: str) -> bool:

@@ -21,6 +21,7 @@ from appliance.config.secret import Secret
 from appliance.model.errors import Unavailable
 from appliance.model.ids import OperationId, ProviderReference
 from appliance.model.limits import DAY_MS, HOUR_MS
+from appliance.model.money import Money
 from appliance.ports.statement import LINES_PER_PAGE_MAX, Line, LineId, LineKind, Statement, Window
 from provisioning.sandbox.paypal_twin_report import fee_of as paypal_fee_of
 from provisioning.sandbox.stripe_twin_balance import Plant, fee_of, plant
@@ -361,6 +362,16 @@ async def test_stripe_a_line_that_no_day_could_hold_is_no_statement(line: dict[s
     assert (await page_of(said())).gross_minor == 1_000
     with pytest.raises(Unavailable, match="answer_unreadable"):
         await page_of(line)
+
+
+async def test_stripe_says_what_was_asked_for_where_it_settled_in_another_currency() -> None:
+    source = {"amount": 5_000, "amount_captured": 800, "currency": "eur"}
+    line = await page_of(said(source=source, currency="usd", exchange_rate=1.25))
+    assert (line.gross_minor, line.currency, line.converted_from) == (1_000, "USD", Money(800, "EUR"))
+    refund = {"type": "refund", "amount": -1_000, "currency": "usd", "exchange_rate": 1.25}
+    back = {"id": "re_1", "object": "refund", "amount": 800, "currency": "eur"}
+    assert (await page_of(said(**refund, source=back))).converted_from == Money(-800, "EUR")
+    assert (await page_of(said(source=source))).converted_from is None
 
 
 @pytest.mark.parametrize("name", ["tillstone_operation", "tillstone_log"])

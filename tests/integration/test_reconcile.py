@@ -13,7 +13,7 @@ import pytest
 
 from appliance.model.limits import DAY_MS, HOUR_MS
 from appliance.till.sheet import sheet_of_day
-from appliance.till.statement_sheet import with_statement
+from appliance.till.statement_sheet import converted_words, with_statement
 from appliance.wire.reconcile_entries import DifferenceFacts
 from provisioning.sandbox.stripe_twin_balance import fee_of
 from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
@@ -124,6 +124,28 @@ async def test_a_fee_stays_too_high_as_one_break(desk: Desk) -> None:
     assert await desk.kinds() == [("fee", "provider", day)]
     desk.end_day()
     assert await desk.kinds() == [("fee", "provider", day)]
+
+
+async def test_an_account_in_another_currency_is_compared_by_what_customers_were_asked_for(desk: Desk) -> None:
+    for amount in (1_250, 990):
+        desk.plant(await desk.sell(amount), "converted", currency="usd", rate_percent=123)
+    desk.end_day()
+    answer = await desk.look()
+    assert (answer.open_count, answer.day.there.foreign, answer.day.there.gross) == (0, 2, 0)
+    assert [(each.why, each.count, each.amount) for each in answer.day.differences] == [("converted", 2, -2_240)]
+    said = converted_words(answer.day)
+    assert said is not None
+    assert said.startswith("2 of stripe's lines were converted")
+    again = await desk.look()
+    assert (again.seq, again.is_new) == (answer.seq, False)
+
+
+async def test_a_converted_line_that_asked_for_another_amount_is_a_break_and_is_carried(desk: Desk) -> None:
+    desk.plant(await desk.sell(990), "converted", currency="usd", rate_percent=123, asked=991)
+    day = desk.end_day()
+    assert await desk.kinds() == [("amount", "provider", day)]
+    desk.end_day()
+    assert await desk.kinds() == [("amount", "provider", day)]
 
 
 async def test_what_never_comes_is_late_for_two_days_and_then_missing_there(desk: Desk) -> None:

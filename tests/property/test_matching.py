@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from appliance.crypto import cbor
 from appliance.model.ids import OperationId, ProviderReference
+from appliance.model.money import Money
 from appliance.model.reconciling import FeeRule, Move
 from appliance.payment.comparison import ComparisonSheet
 from appliance.payment.matching import Rules, Standing
@@ -24,12 +25,31 @@ DAY, BEFORE, LONG_AGO = "2026-10-24", "2026-10-23", "2026-10-20"
 RULES = Rules(day=DAY, currency="EUR", fee=FeeRule(basis_points_max=300, fixed_minor_max=50))
 
 Planted = Literal[
-    "none", "gone", "gone_long_ago", "amount", "currency", "fee", "net", "doubled", "tripled", "came_late", "came_early"
+    "none",
+    "gone",
+    "gone_long_ago",
+    "amount",
+    "currency",
+    "converted",
+    "converted_amount",
+    "fee",
+    "net",
+    "doubled",
+    "tripled",
+    "came_late",
+    "came_early",
 ]
 Alone = Literal["nobody", "elsewhere", "never", "checked", "checked_long_ago", "again", "disputed", "payout", "yen"]
 
 PLANTS = st.lists(st.tuples(st.sampled_from(get_args(Planted)), st.booleans(), st.integers(1, 10**6)), max_size=12)
 ALONE = st.lists(st.tuples(st.sampled_from(get_args(Alone)), st.integers(1, 10**6)), max_size=8)
+
+
+def settled_in_yen(amount: int) -> dict[str, object]:
+    """The provider converted what the customer was asked for."""
+    settled = 160 * amount
+    rest = {"gross_minor": settled, "fee_minor": 9_000, "net_minor": settled - 9_000}
+    return {"currency": "JPY", "converted_from": Money(amount, "EUR"), **rest}
 
 
 @dataclass
@@ -78,6 +98,11 @@ class Books:
             case "currency":
                 changed = {"currency": "USD"}
                 self.planted.add(("currency", operation))
+            case "converted":
+                changed = settled_in_yen(amount)
+            case "converted_amount":
+                changed = settled_in_yen(amount + 3)
+                self.planted.add(("amount", operation))
             case "fee":
                 changed = {"fee_minor": abs(amount) + 51, "net_minor": amount - abs(amount) - 51}
                 self.planted.add(("fee", operation))
