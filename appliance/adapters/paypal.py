@@ -41,6 +41,7 @@ from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
 from appliance.ports.provider import (
     Absent,
+    AcceptedOffline,
     Answer,
     Authorise,
     Confirmed,
@@ -124,7 +125,7 @@ class PayPalProvider(Provider, Offers):
             if not is_trusted(order.approval, base=self._session.base):
                 return Refused(code="approval_missing", detail="the order has no address of PayPal to agree at")
             return Offered(provider_reference=ProviderReference(order.id), show=order.approval)
-        if isinstance(order, Declined | Confirmed):
+        if isinstance(order, Declined | Confirmed | AcceptedOffline):
             return Refused(code="offer_declined", detail="PayPal declined the order")
         return order
 

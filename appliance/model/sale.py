@@ -32,11 +32,12 @@ class TenderKind(StrEnum):
     CASH = "cash"
     CARD = "card"  # a provider takes it
     PAYPAL = "paypal"  # a provider takes it, once the customer agreed there
+    PIN_PAD = "pin_pad"  # a card at a device on the counter, whose acquirer may let it do without the bank for a while
     VOUCHER = "voucher"  # the shop owes it already
     CARD_STATED = "card_stated"  # at a terminal that the box does not drive: the cashier says so, nothing proves it
 
 
-MOVED_BY_PROVIDERS: Final = frozenset({TenderKind.CARD, TenderKind.PAYPAL})
+MOVED_BY_PROVIDERS: Final = frozenset({TenderKind.CARD, TenderKind.PAYPAL, TenderKind.PIN_PAD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

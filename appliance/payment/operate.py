@@ -297,6 +297,9 @@ class Operations:
                         return await provider.refund(question)
                     case port.Capture() | port.Cancel():
                         return await _ask_held(self.providers.holds(operation.provider), question)
+                    case port.Forward():
+                        forwards = self.providers.forwards(operation.provider)
+                        return _HOLDS_NO_CARDS if forwards is None else await forwards.forward(question)
                     case _:
                         assert_never(question)
         except TimeoutError:
@@ -340,6 +343,11 @@ class Operations:
                 assert_never(operation.kind)
 
 
+_HOLDS_NO_CARDS: Final = port.Refused(
+    code="accepts_nothing_offline", detail="this provider takes no card without its bank"
+)
+
+
 async def _ask_held(holds: port.Holds | None, question: port.Capture | port.Cancel) -> port.Answer:
     if holds is None:
         return port.Refused(code="holds_nothing", detail="this provider takes money at once or not at all")
@@ -367,6 +375,11 @@ def settle(kind: OperationKind, answer: port.Answer) -> Settled:
                 reference=answer.provider_reference,
                 code=None,
                 done_ms=answer.confirmed_ms,
+            )
+        case port.AcceptedOffline():
+            # Nobody allowed it. The money may still come: reading tells.
+            return Settled(
+                state=OperationState.UNKNOWN, reference=answer.provider_reference, code="accepted_offline_unasked"
             )
         case port.Declined():
             return Settled(state=OperationState.REJECTED, reference=answer.provider_reference, code=answer.code)

@@ -24,6 +24,7 @@ class SetUp:
         admit: raises Unavailable when it is known to refuse this box: no new payment is begun with it.
         offers: where the customer agrees there first.
         holds: the same one where money can be held there.
+        forwards: the same one where cards may be accepted offline.
     """
 
     tender: TenderKind
@@ -31,6 +32,7 @@ class SetUp:
     admit: Callable[[], None]
     offers: port.Offers | None = None
     holds: port.Holds | None = None
+    forwards: port.Forwards | None = None
 
 
 class Providers:
@@ -74,6 +76,11 @@ class Providers:
         """Who holds money; None: this provider takes it at once. Raises Unavailable `provider_not_configured`."""
         self.require(name)
         return self._set_up[name].holds
+
+    def forwards(self, name: ProviderName) -> port.Forwards | None:
+        """Who accepts cards offline; None: this provider never does. Raises Unavailable `provider_not_configured`."""
+        self.require(name)
+        return self._set_up[name].forwards
 
     def give_up(self, operation: Operation) -> None:
         """Wait no longer for the customer of `operation`."""

@@ -17,7 +17,7 @@ Source: ARCHITECTURE section 3, "Operations".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
 
 from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId
 from appliance.model.invariants import ensure
@@ -25,6 +25,9 @@ from appliance.model.money import Money
 
 CardSource = NewType("CardSource", str)
 """Where the provider takes the card from: a reader's name, or in the sandbox a test card. Never a card number."""
+
+BANK_UNREACHABLE: Final = "bank_unreachable"
+"""Code of the `Declined` of a device that could not ask the card's bank, and may not or will not do without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,8 @@ class Authorise:
 
     Attributes:
         of: what the customer agreed to before (`Offers`); then `source` says nothing.
+        may_accept_offline: a device that cannot reach the card's bank may take the card by its own rules and answer
+            `AcceptedOffline` (`Forwards`); without it that is `Declined` with `BANK_UNREACHABLE`.
     """
 
     provider_key: ProviderKey
@@ -63,9 +68,11 @@ class Authorise:
     source: CardSource
     is_captured_later: bool = False
     of: ProviderReference | None = None
+    may_accept_offline: bool = False
 
     def __post_init__(self) -> None:
         ensure(self.amount.amount_minor > 0, "a card payment takes a positive amount")
+        ensure(not (self.is_captured_later and self.may_accept_offline), "nobody holds money without a bank")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +104,10 @@ class Refund:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """Withdraw the payment `of`, which took no money yet; a captured one is refused (`payment_already_captured`)."""
+    """Withdraw the payment `of`, which took no money yet; a captured one is refused (`payment_already_captured`).
+
+    Of a payment that was accepted offline: its bank is not to be asked at all (`Forwards`).
+    """
 
     provider_key: ProviderKey
     reference: Reference
@@ -105,7 +115,20 @@ class Cancel:
     of: ProviderReference
 
 
-Operation = Authorise | Capture | Refund | Cancel
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """Ask the card's bank now for the `amount` that the payment `of` accepted offline."""
+
+    provider_key: ProviderKey
+    reference: Reference
+    amount: Money
+    of: ProviderReference
+
+    def __post_init__(self) -> None:
+        ensure(self.amount.amount_minor > 0, "a bank is asked for a positive amount")
+
+
+Operation = Authorise | Capture | Refund | Cancel | Forward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +139,22 @@ class Confirmed:
     amount: Money
     confirmed_ms: int
     """The provider's clock, Unix milliseconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedOffline:
+    """The card's side took the card without its bank: the money comes only if the bank agrees later (`Forward`).
+
+    Said of an `Authorise` alone, of all of its amount, and only where it allowed that; anything else is `Unknown`.
+
+    Attributes:
+        provider_reference: names it for `Forward`, `Cancel` and `Refund`, also which of several devices keeps it.
+        accepted_ms: the device's clock, Unix milliseconds.
+    """
+
+    provider_reference: ProviderReference
+    amount: Money
+    accepted_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +182,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotSent:
-    """No byte of this request left the box, provably: no connection could be made."""
+    """No byte of this request left the box, provably: no connection could be made.
+
+    Of a `Forward` also: the device has said that it did not ask the bank, and that the payment still waits in it; of a
+    `Forward` or `Cancel` also: the device is in use by a customer.
+    """
 
     reason: str
 
@@ -169,20 +212,22 @@ class Offered:
     show: str
 
 
-Answer = Confirmed | Declined | Refused | NotSent | Unknown
+Answer = Confirmed | AcceptedOffline | Declined | Refused | NotSent | Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The provider has the operation, with this final answer."""
+    """The provider has the operation, with this final answer; `AcceptedOffline` of an `Authorise` alone, also after its
+    bank was asked."""
 
-    answer: Confirmed | Declined
+    answer: Confirmed | AcceptedOffline | Declined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absent:
     """One complete listing, read to its last page, does not hold the operation; of a capture or cancel: the payment
-    still only holds the money. Proof needs two readings: `payment/resolve.py`.
+    still only holds the money; of a forward, or the cancel of what was accepted offline: it still waits for its bank.
+    Proof needs two readings: `payment/resolve.py`.
 
     Attributes:
         as_of_ms: the provider's clock when the reading began, Unix milliseconds; two listings are compared by it.
@@ -269,4 +314,27 @@ class Holds(Provider, Protocol):
 
     async def cancel(self, operation: Cancel) -> Answer:
         """Withdraw a payment that took no money yet. One that was withdrawn or has expired before is `Confirmed`."""
+        ...
+
+
+class Forwards(Provider, Protocol):
+    """A provider whose devices may accept a card without its bank, and ask the bank later, when they are told to.
+
+    The core forwards, the oldest first and one at a time for each `source` and till. Where a device asked the bank
+    before, by itself, `forward` and `find` say what the bank said. What was confirmed is refunded like any other
+    payment, under the same reference.
+    """
+
+    async def forward(self, operation: Forward) -> Answer:
+        """Ask the bank: `Confirmed`, it agreed; `Declined`, it said no, although the goods are gone.
+
+        `NotSent` where that could not be done and nothing changed: it is asked again later, under a new key.
+        """
+        ...
+
+    async def cancel(self, operation: Cancel) -> Answer:
+        """Forget what was accepted offline, so that its bank is never asked: `Confirmed`, also when it was so before.
+
+        `Refused` where the device cannot, or has asked the bank already: then it is forwarded, and refunded after that.
+        """
         ...

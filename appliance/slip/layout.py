@@ -48,6 +48,7 @@ _TENDERS: Final = {
     "cash": "Cash",
     "card": "Card",
     "paypal": "PayPal",
+    "pin_pad": "Card",
     "card_stated": "Card, stated by cashier",
     "voucher": "Voucher",
 }
@@ -154,7 +155,7 @@ class _Layout:
     def _moved(self) -> str:
         """The tender that a provider took."""
         kinds = [] if self.slip.sale is None else [tender.kind for tender in self.slip.sale.tenders]
-        return "paypal" if "paypal" in kinds else "card"
+        return next((kind for kind in ("paypal", "pin_pad") if kind in kinds), "card")
 
     def _proof(self) -> Iterator[Row | Code]:
         yield from _rows(wrapped(f"Entry {self.slip.entry_seq} of the log", self.width))

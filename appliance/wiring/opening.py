@@ -23,7 +23,7 @@ from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.sale import TenderKind
 from appliance.payment.readers import Readers
 from appliance.ports.clock import Clock
-from appliance.ports.provider import CardSource, Holds, Offers, Provider
+from appliance.ports.provider import CardSource, Forwards, Holds, Offers, Provider
 from appliance.wiring.projections import projections
 from appliance.wiring.trust import Trust
 
@@ -50,12 +50,14 @@ class Opened:
     Attributes:
         offers: the same one where customers agree there first.
         holds: the same one where money can be held there.
+        forwards: the same one where cards may be accepted offline.
     """
 
     tender: TenderKind
     provider: Provider
     offers: Offers | None = None
     holds: Holds | None = None
+    forwards: Forwards | None = None
 
 
 async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName, Opened]:

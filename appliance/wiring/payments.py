@@ -52,6 +52,7 @@ def make_operations(
                     provider=each.provider,
                     offers=each.offers,
                     holds=each.holds,
+                    forwards=each.forwards,
                     admit=admit_cards if each.tender is TenderKind.CARD else _admit_always,
                 )
                 for name, each in opened.items()

@@ -12,12 +12,14 @@ from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
 from appliance.ports.provider import (
     Absent,
+    AcceptedOffline,
     Answer,
     Authorise,
     Cancel,
     Capture,
     Confirmed,
     Declined,
+    Forward,
     Found,
     NotSent,
     Operation,
@@ -59,7 +61,7 @@ class FakeProvider:
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._ahead_ms = clock.now_ms() - clock.monotonic_ms()
-        self._done: dict[ProviderKey, tuple[Operation, Confirmed | Declined]] = {}
+        self._done: dict[ProviderKey, tuple[Operation, Confirmed | AcceptedOffline | Declined]] = {}
         self._made_ms: dict[ProviderKey, int] = {}
         self._payments: dict[ProviderReference, Authorise] = {}
         self._captured: dict[ProviderReference, int] = {}
@@ -174,7 +176,7 @@ class FakeProvider:
         before = self._done.get(operation.provider_key)
         if before is not None:
             return before[1] if before[0] == operation else Unknown(reason="key_reused")
-        answer: Confirmed | Declined | Refused
+        answer: Answer
         match operation:
             case Authorise():
                 answer = self._authorise(operation)
@@ -184,12 +186,14 @@ class FakeProvider:
                 answer = self._capture(operation)
             case Cancel():
                 answer = self._cancel(operation)
-        if isinstance(answer, Confirmed | Declined):
+            case Forward():
+                answer = self._forward(operation)
+        if isinstance(answer, Confirmed | AcceptedOffline | Declined):
             self._done[operation.provider_key] = (operation, answer)
             self._made_ms[operation.provider_key] = self._now_ms()
         return answer
 
-    def _authorise(self, operation: Authorise) -> Confirmed | Declined:
+    def _authorise(self, operation: Authorise) -> Confirmed | AcceptedOffline | Declined:
         reference = ProviderReference(f"pi_{len(self._done) + 1:024d}")
         code = DECLINED_SOURCES.get(operation.source)
         if code is not None:
@@ -198,6 +202,9 @@ class FakeProvider:
         if not operation.is_captured_later:
             self._captured[reference] = operation.amount.amount_minor
         return self._confirmed(operation, reference)
+
+    def _forward(self, operation: Forward) -> Confirmed | Declined | NotSent | Refused:
+        return Refused(code="accepts_nothing_offline", detail="only FakeForwards does")
 
     def lapse(self) -> None:
         """Nothing that is held is held any longer, as after days."""

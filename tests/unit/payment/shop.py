@@ -58,6 +58,7 @@ from appliance.wiring.payments import make_give_back, payment_pipeline
 from appliance.wiring.projections import projections
 from provisioning.terminal.signing import sign_cose
 from tests.fakes.clock import FakeClock
+from tests.fakes.forwards import FakeForwards
 from tests.fakes.offers import FakeOffers
 from tests.fakes.provider import FakeProvider
 from tests.unit.ledger.shop import genesis, open_ledger, running
@@ -83,6 +84,7 @@ class BlindWatermark:
 
 
 PAYPAL: Final = ProviderName("paypal")
+PIN_PAD: Final = ProviderName("pin_pad")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,10 +153,14 @@ class Shop:
         return await self.ledger.read(lambda connection: connection.execute(statement).fetchall())
 
 
-def _providers(cards: Holds, admit: Callable[[], None], offers: FakeOffers | PayPalProvider | None) -> Providers:
+def _providers(
+    cards: Holds, admit: Callable[[], None], offers: FakeOffers | PayPalProvider | None, pads: FakeForwards | None
+) -> Providers:
     set_up = {FIRST_PROVIDER: SetUp(tender=TenderKind.CARD, provider=cards, holds=cards, admit=admit)}
     if offers is not None:
         set_up[PAYPAL] = SetUp(tender=TenderKind.PAYPAL, provider=offers, offers=offers, admit=lambda: None)
+    if pads is not None:
+        set_up[PIN_PAD] = SetUp(tender=TenderKind.PIN_PAD, provider=pads, forwards=pads, admit=lambda: None)
     return Providers(set_up)
 
 
@@ -167,8 +173,10 @@ async def open_shop(
     asked: Holds | None = None,
     screening: Screening | None = None,
     offers: FakeOffers | PayPalProvider | None = None,
+    pads: FakeForwards | None = None,
 ) -> AsyncIterator[Shop]:
-    """A box with one paired terminal, `till-1`; `asked` stands in the place of the fake, `offers` takes PayPal."""
+    """A box with one paired terminal, `till-1`; `asked` stands in the place of the fake, `offers` takes PayPal,
+    `pads` takes cards at PIN pads."""
     clock = clock or FakeClock()
     log = _quiet(clock)
     provider = FakeProvider(clock=clock)
@@ -178,7 +186,7 @@ async def open_shop(
         stages = Stages(tracer=open_tracer(None, service="test"), metrics=Metrics())
         terminals = Terminals(ledger=ledger, clock=clock)
         authenticate = _authenticate(terminals, clock, audience, ledger)
-        providers = _providers(provider if asked is None else asked, provider.admit, offers)
+        providers = _providers(provider if asked is None else asked, provider.admit, offers, pads)
         operations = _operations(ledger, providers, supervisor, clock, stages)
         rules = ShopRules(currency="EUR", cash_rounding_minor=cash_step_minor, amount_minor_max=10**9)
         quarantine = Quarantine()
@@ -211,15 +219,7 @@ async def open_shop(
                 screener=screener,
             ),
             screener=screener,
-            resolver=Resolver(
-                ledger=ledger,
-                operations=operations,
-                give_back=make_give_back(ledger, operations, clock),
-                clock=clock,
-                log=log,
-                settle_ms=SETTLE_MS,
-                jitter=random.Random(1),
-            ),
+            resolver=_resolver(ledger, operations, clock, log),
             quarantine=quarantine,
             audience=audience,
             **_till(authenticate, admission, ledger, clock, quarantine),
@@ -229,6 +229,18 @@ async def open_shop(
         await shop.pair("till-1")
         yield shop
         supervisor.stop("the test is over")
+
+
+def _resolver(ledger: Ledger, operations: Operations, clock: FakeClock, log: Log) -> Resolver:
+    return Resolver(
+        ledger=ledger,
+        operations=operations,
+        give_back=make_give_back(ledger, operations, clock),
+        clock=clock,
+        log=log,
+        settle_ms=SETTLE_MS,
+        jitter=random.Random(1),
+    )
 
 
 def _admission(quarantine: Quarantine, ledger: Ledger) -> BoxAdmission:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from typing_extensions import override
 
 from appliance.config.schema import Limits
 from appliance.ledger.reader import READS_WAITING_MAX
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.limits import DAY_MS, HOUR_MS, PROVIDER_DEADLINE_MS
-from appliance.ports.provider import Answer, Authorise
+from appliance.ports.provider import AcceptedOffline, Answer, Authorise, Confirmed, Declined
 from tests.fakes.clock import FakeClock
+from tests.fakes.forwards import FakeForwards
 from tests.fakes.provider import FakeProvider, Switch
 from tests.unit.payment.shop import SETTLE_MS, open_shop
 
@@ -107,3 +110,22 @@ async def test_an_outcome_is_recorded_however_many_ask_for_a_status(tmp_path: Pa
         await asyncio.gather(*crowd)
         await shop.works_done()
         assert (await shop.pipeline.status(shop.request("status", {"of": second}))).state == "approved"
+
+
+class _Bold(FakeForwards):
+    """Accepts cards without their bank, whether it may or not."""
+
+    @override
+    def _authorise(self, operation: Authorise) -> Confirmed | AcceptedOffline | Declined:
+        return super()._authorise(replace(operation, may_accept_offline=True))
+
+
+async def test_a_card_accepted_offline_that_nobody_allowed_is_being_checked(tmp_path: Path) -> None:
+    clock = FakeClock()
+    pads = _Bold(clock=clock)
+    pads.is_bank_down = True
+    async with open_shop(tmp_path, clock=clock, pads=pads) as shop:
+        sale = {"currency": "EUR", "amount_minor": 700, "tenders": [{"kind": "pin_pad", "amount_minor": 700}]}
+        await shop.pipeline.pay(shop.request("payment", sale))
+        await shop.works_done()
+        assert await shop.rows("SELECT state, code FROM payments") == [("being_checked", "accepted_offline_unasked")]
