@@ -55,6 +55,7 @@ _STATUS: Final[dict[str, int]] = {
     "payment_open": 409,
     "payment_took_no_money": 409,
     "payment_not_captured": 409,
+    "payment_not_confirmed": 409,
     "payment_not_held": 409,
     "payment_of_another_terminal": 409,
     "authorisation_expired": 409,

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from appliance.config.card_provider import Stripe
+from appliance.config.offline import Offline
 from appliance.config.paper import Printer, Slips
 from appliance.config.paypal import PayPal
 from appliance.config.publication import Publication
@@ -372,5 +373,6 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     printer: Annotated[Printer | None, Meta(description="Paper.")] = None
     limits: Annotated[Limits, Meta(description="Bounds.")] = Limits()
     screening: Annotated[Screening, Meta(description="What may move money.")] = Screening()
+    offline: Annotated[Offline, Meta(description="Cards without their bank.")] = Offline()
     otlp: Annotated[Otlp | None, Meta(description="Spans.")] = None
     log: Annotated[Log, Meta(description="Lines.")] = Log()

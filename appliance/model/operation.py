@@ -13,6 +13,7 @@ from typing import Final
 from appliance.model.ids import OperationId, ProviderKey, ProviderName, RequestKey
 from appliance.model.invariants import ensure
 from appliance.model.money import Money
+from appliance.model.offline import Exceeded
 
 
 class OperationKind(StrEnum):
@@ -25,6 +26,8 @@ class OperationKind(StrEnum):
     CANCEL = "cancel"  # give up what is held
     REFUND = "refund"
     REVERSE = "reverse"
+    FORWARD = "forward"  # ask the bank for what was accepted offline
+    WITHDRAW = "withdraw"  # forget what was accepted offline, so that its bank is never asked
 
 
 class OperationState(StrEnum):
@@ -32,6 +35,7 @@ class OperationState(StrEnum):
 
     PREPARED = "prepared"  # the intent is durable; the provider may or may not have been asked
     CONFIRMED = "confirmed"  # the provider did it
+    ACCEPTED = "accepted_offline"  # a card was taken without its bank: the money hangs on a forward
     REJECTED = "rejected"  # the provider said no, in a typed answer
     UNKNOWN = "unknown"  # asked, and no usable answer
     ABSENT = "absent"  # two complete listings prove that the provider never did it
@@ -39,10 +43,19 @@ class OperationState(StrEnum):
 
 NEXT: Final[dict[OperationState, frozenset[OperationState]]] = {
     OperationState.PREPARED: frozenset(
-        {OperationState.CONFIRMED, OperationState.REJECTED, OperationState.UNKNOWN, OperationState.ABSENT}
+        {
+            OperationState.CONFIRMED,
+            OperationState.ACCEPTED,
+            OperationState.REJECTED,
+            OperationState.UNKNOWN,
+            OperationState.ABSENT,
+        }
     ),
-    OperationState.UNKNOWN: frozenset({OperationState.CONFIRMED, OperationState.REJECTED, OperationState.ABSENT}),
+    OperationState.UNKNOWN: frozenset(
+        {OperationState.CONFIRMED, OperationState.ACCEPTED, OperationState.REJECTED, OperationState.ABSENT}
+    ),
     OperationState.CONFIRMED: frozenset(),
+    OperationState.ACCEPTED: frozenset(),
     OperationState.REJECTED: frozenset(),
     OperationState.ABSENT: frozenset(),
 }
@@ -78,6 +91,8 @@ class Operation:
         held_minor: what the card's bank holds of the target, for capture and cancel.
         provider: who is asked.
         is_retry: it begins a payment that tries another one again: when it stands, the other must not.
+        may_accept_offline: the card may be taken without its bank; the limits were reserved with the intent.
+        offline_exceeded: the limit that forbids it, where the provider could.
     """
 
     operation_id: OperationId
@@ -93,6 +108,8 @@ class Operation:
     held_minor: int = 0
     provider: ProviderName = FIRST_PROVIDER
     is_retry: bool = False
+    may_accept_offline: bool = False
+    offline_exceeded: Exceeded | None = None
 
     def agreed(self, ordinal: int, now_ms: int, target: str) -> Operation:
         """Take the money of this offer: the customer agreed to `target`."""

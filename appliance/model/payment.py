@@ -18,6 +18,7 @@ from typing import Final, Generic, TypeVar
 
 from appliance.model.ids import RequestKey, TerminalId
 from appliance.model.invariants import ensure
+from appliance.model.offline import Exceeded
 from appliance.model.operation import Operation, OperationKind, OperationState
 from appliance.model.sale import Sale
 from appliance.model.screening import Verdict
@@ -102,6 +103,8 @@ class PaymentState(StrEnum):
     APPROVED = "approved"
     AUTHORISED = "authorised"  # the card's bank holds the money; it is not taken yet
     DECLINED = "declined"
+    ACCEPTED_OFFLINE = "accepted_offline"  # the card was taken without its bank, which may still say no
+    DECLINED_AFTER_HANDOVER = "declined_after_handover"  # its bank said no, and the goods are gone
     CHECKING = "being_checked"
     EXPIRED = "expired"  # held for too long, and given up without being taken
     NOT_CHARGED = "not_charged"  # proven absent at the provider
@@ -120,6 +123,15 @@ STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState | Non
     (OperationKind.AUTHORISE, OperationState.REJECTED): PaymentState.DECLINED,
     (OperationKind.AUTHORISE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
     (OperationKind.AUTHORISE, OperationState.UNKNOWN): PaymentState.CHECKING,
+    (OperationKind.AUTHORISE, OperationState.ACCEPTED): PaymentState.ACCEPTED_OFFLINE,
+    (OperationKind.FORWARD, OperationState.CONFIRMED): PaymentState.APPROVED,
+    (OperationKind.FORWARD, OperationState.REJECTED): PaymentState.DECLINED_AFTER_HANDOVER,
+    (OperationKind.FORWARD, OperationState.ABSENT): PaymentState.ACCEPTED_OFFLINE,  # it waits for the next forward
+    (OperationKind.FORWARD, OperationState.UNKNOWN): PaymentState.CHECKING,
+    (OperationKind.WITHDRAW, OperationState.CONFIRMED): PaymentState.CHECKING,  # its entry follows in the same commit
+    (OperationKind.WITHDRAW, OperationState.REJECTED): PaymentState.ACCEPTED_OFFLINE,  # reversed after its forward
+    (OperationKind.WITHDRAW, OperationState.ABSENT): PaymentState.CHECKING,  # a new attempt follows in the same commit
+    (OperationKind.WITHDRAW, OperationState.UNKNOWN): PaymentState.CHECKING,
     (OperationKind.RESERVE, OperationState.CONFIRMED): PaymentState.AUTHORISED,
     (OperationKind.RESERVE, OperationState.REJECTED): PaymentState.DECLINED,
     (OperationKind.RESERVE, OperationState.ABSENT): PaymentState.NOT_CHARGED,
@@ -152,6 +164,7 @@ class RecordedPayment:
         refunded_minor: given back of the payment in all, when the newest of these entries was written.
         given_minor: what the one refund gave that this is about; 0 for everything else.
         capture_before_ms: until when an authorised payment may be captured.
+        offline: why it may not be accepted offline, where that is why it was declined.
     """
 
     key: RequestKey
@@ -163,3 +176,4 @@ class RecordedPayment:
     refunded_minor: int = 0
     given_minor: int = 0
     capture_before_ms: int | None = None
+    offline: Exceeded | None = None

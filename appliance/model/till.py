@@ -50,6 +50,11 @@ class What(StrEnum):
     REFUNDED = "refunded"
     REVERSALS = "reversals"
     REVERSED = "reversed"
+    OFFLINE = "offline"  # accepted without a bank; every sale of it is in SALES, too
+    FORWARDED = "forwarded"  # of that, on whichever day: its bank agreed
+    LOST = "lost"  # its bank said no after the goods were gone
+    LOSSES = "losses"  # how many
+    WITHDRAWN = "withdrawn"  # its bank will never be asked
     TAKEN = "taken"  # by tender, change is off
     RETURNED = "returned"  # by tender
     GROSS = "gross"  # by tax code and rate: what the lines come to, with tax
@@ -119,6 +124,12 @@ def owed_minor(sums: Mapping[Key, int]) -> int:
     """What vouchers out there are worth, if `sums` go back to the beginning of the shop."""
     spent = sums.get(labelled(What.TAKEN, "voucher"), 0) - sums.get(labelled(What.RETURNED, "voucher"), 0)
     return sums.get(What.VOUCHERS, 0) - spent
+
+
+def waiting_minor(sums: Mapping[Key, int]) -> int:
+    """What was accepted offline and is not known yet, if `sums` go back to their beginning."""
+    known = sum(sums.get(what, 0) for what in (What.FORWARDED, What.LOST, What.WITHDRAWN))
+    return sums.get(What.OFFLINE, 0) - known
 
 
 class Tally:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from appliance.ledger.ledger import Ledger
-from appliance.model.ids import ProviderKey, ProviderName
+from appliance.model.ids import ProviderKey, ProviderName, TerminalId
 from appliance.model.money import Money
+from appliance.model.offline import Exposure, OfflineLimits, OfflineRefused
 from appliance.model.operation import Operation, OperationKind, operation_id
 from appliance.model.payment import ClearedPayment, PreparedPayment
 from appliance.model.sale import Tender
 from appliance.payment.drafts import authorisation_draft
-from appliance.payment.linked import begin
+from appliance.payment.linked import Begun, begin
+from appliance.payment.offline_records import WithinOfflineLimits
 
 
 async def prepare(
-    cleared: ClearedPayment, card: Tender, provider: ProviderName, kind: OperationKind, ledger: Ledger, now_ms: int
+    cleared: ClearedPayment,
+    card: Tender,
+    provider: ProviderName,
+    kind: OperationKind,
+    ledger: Ledger,
+    now_ms: int,
+    *,
+    offline: OfflineLimits | None = None,
 ) -> PreparedPayment:
-    """Make the intent of a card payment durable; only then may the provider be asked. Raises as `linked.begin`."""
+    """Make the intent of a card payment durable; only then may the provider be asked.
+
+    Args:
+        offline: how much may be accepted without a bank, where the provider can do that at all.
+    Raises: as `linked.begin`.
+    """
     identity = cleared.valid.identity
     name = operation_id(identity.key, 0)
     operation = Operation(
@@ -31,7 +47,7 @@ async def prepare(
         source=card.source,
         is_retry=bool(cleared.valid.retry_of),
     )
-    begun = await begin(ledger, cleared.valid, authorisation_draft(cleared, operation), stands=False)
+    operation, begun = await _begin(cleared, operation, offline, ledger)
     return PreparedPayment(
         cleared=cleared,
         operation=operation,
@@ -39,3 +55,27 @@ async def prepare(
         intent_hash=begun.entry.entry_hash,
         outlived=begun.outlived,
     )
+
+
+async def _begin(
+    cleared: ClearedPayment, operation: Operation, limits: OfflineLimits | None, ledger: Ledger
+) -> tuple[Operation, Begun]:
+    """The intent, with the limits reserved if they leave room; else it goes to the bank or nowhere, and says why."""
+    if limits is not None:
+        none = Exposure()
+        exceeded = limits.exceeded(operation.money.amount_minor, terminal=none, box=none, now_ms=operation.prepared_ms)
+        if exceeded is None:
+            allowed = replace(operation, may_accept_offline=True)
+            within = WithinOfflineLimits(
+                limits=limits,
+                terminal=TerminalId(operation.terminal),
+                amount_minor=operation.money.amount_minor,
+                now_ms=operation.prepared_ms,
+            )
+            draft = authorisation_draft(cleared, allowed)
+            try:
+                return allowed, await begin(ledger, cleared.valid, draft, stands=False, within=within)
+            except OfflineRefused as refused:
+                exceeded = refused.exceeded
+        operation = replace(operation, offline_exceeded=exceeded)
+    return operation, await begin(ledger, cleared.valid, authorisation_draft(cleared, operation), stands=False)

@@ -233,4 +233,7 @@ def _operation_facts(operation: Operation) -> entries.OperationFacts:
         source=operation.source,
         held=operation.held_minor,
         provider=None if operation.provider == FIRST_PROVIDER else operation.provider,
+        offline=operation.may_accept_offline,
+        offline_limit=None if operation.offline_exceeded is None else operation.offline_exceeded.limit.value,
+        offline_left=0 if operation.offline_exceeded is None else operation.offline_exceeded.left_minor,
     )

@@ -25,6 +25,8 @@ VERBS: Final = {
     OperationKind.CANCEL: "reversal",
     OperationKind.REFUND: "refund",
     OperationKind.REVERSE: "reversal",
+    OperationKind.FORWARD: "payment",
+    OperationKind.WITHDRAW: "reversal",
 }
 """What a terminal asked for, by the operation that serves it."""
 

@@ -1,9 +1,11 @@
-"""Begins an operation on a payment that the provider knows already: capture, cancel, refund, reverse.
+"""Begins an operation on a payment that the provider knows: capture, cancel, refund, reverse, forward, withdraw.
 
 Owns the order: the intent is durable under its guard, only then is the provider asked.
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
@@ -18,6 +20,7 @@ from appliance.payment.drafts import follow_up_draft
 from appliance.payment.guards import Unchanged
 from appliance.payment.operate import Operations
 from appliance.payment.records import StandingPayment, operation_count
+from appliance.payment.settled import Settled
 from appliance.ports.clock import Clock
 from appliance.wire import entries
 
@@ -48,6 +51,19 @@ class FollowUp:
             Rejected: what the guard says; nothing was written.
             Unavailable: nothing was written, or the resolver finds the intent later.
         """
+        _ = await self.begun(kind, amount_minor, guard, asked_by=asked_by, refund=refund, verdict=verdict)
+
+    async def begun(
+        self,
+        kind: OperationKind,
+        amount_minor: int,
+        guard: Unchanged,
+        *,
+        asked_by: Identity | None,
+        refund: entries.RefundFacts | None = None,
+        verdict: Verdict | None = None,
+    ) -> asyncio.Future[Settled]:
+        """As the call, for whoever wants to hear the end."""
         if self._operations is None:
             raise Unavailable("cards_not_taken", "no card provider is set up on this box")
         standing = guard.standing
@@ -57,7 +73,7 @@ class FollowUp:
         operation = operation_on(standing, kind, amount_minor, ordinal, self._clock.now_ms(), asked_by=asked_by)
         draft = follow_up_draft(operation, asked_by, refund=refund, verdict=verdict)
         (intent,) = await self._ledger.append([draft], guard, purpose=Purpose.OUTCOME)
-        self._operations.start(operation, intent.entry_hash)
+        return self._operations.ask(operation, intent.entry_hash)
 
 
 def operation_on(

@@ -42,7 +42,7 @@ class GiveBack:
             await self._by_the_cashier(OperationKind.REFUND, facts, guard, asked_by, verdict)
 
     async def rest(self, reason: str, guard: Unchanged, *, asked_by: Identity | None) -> None:
-        """Give back all that is left, and give up what a card's bank only holds.
+        """Give back all that is left, give up what a card's bank only holds, and withdraw what it was not asked for.
 
         Args:
             asked_by: None for a reversal whose request is in the ledger already.
@@ -50,6 +50,8 @@ class GiveBack:
         standing = guard.standing
         if standing.held_minor:
             await self._follow_up(OperationKind.CANCEL, standing.held_minor, guard, asked_by=asked_by)
+        elif standing.accepted_minor:
+            await self._follow_up(OperationKind.WITHDRAW, standing.accepted_minor, guard, asked_by=asked_by)
         elif standing.left.card_minor:
             await self._follow_up(OperationKind.REVERSE, standing.left.card_minor, guard, asked_by=asked_by)
         else:

@@ -94,7 +94,11 @@ def require_standing(standing: StandingPayment) -> None:
         raise Rejected("already_undone", "all of it was given back before, or a reversal came first")
     if standing.vouchers_minor:
         raise Rejected("vouchers_sold", "vouchers were sold with it, which are money already: take them back first")
+    if state is PaymentState.ACCEPTED_OFFLINE:
+        raise Rejected("payment_not_confirmed", "the card was accepted offline: reverse it, or wait for its bank")
     if state is PaymentState.CHECKING:
         raise Rejected("payment_open", "the payment is still being checked; reverse it, or wait for its outcome")
+    if state is PaymentState.DECLINED_AFTER_HANDOVER and standing.left.total_minor:
+        return  # what else paid is still the shop's to give back
     if state not in (PaymentState.APPROVED, PaymentState.AUTHORISED, PaymentState.PARTLY_REFUNDED):
         raise Rejected("payment_took_no_money", f"the payment is {state}: there is nothing to give back")

@@ -39,6 +39,7 @@ _KEEPS_NOTHING: Final = frozenset(
         PaymentState.CANCELLED,
         PaymentState.REVERSED,
         PaymentState.REFUNDED,
+        PaymentState.DECLINED_AFTER_HANDOVER,
     }
 )
 
@@ -98,11 +99,14 @@ class _Earlier:
         return (*(each.recorded.key for each in self.came), *self.unseen)
 
 
-async def begin(ledger: Ledger, valid: ValidPayment, first_entry: Draft, *, stands: bool) -> Begun:
+async def begin(
+    ledger: Ledger, valid: ValidPayment, first_entry: Draft, *, stands: bool, within: Guard | None = None
+) -> Begun:
     """Write the first entry of a payment, and with it what it means for the tries before.
 
     Args:
         stands: the payment stands with this entry (cash); a card's once it is confirmed (`outlived_by`).
+        within: what else must hold, once everything else does.
     Raises:
         AlreadyRecorded: the request is in the ledger.
         Rejected: the key was used otherwise; a voucher is not worth what is taken of it; or the link is refused:
@@ -116,7 +120,8 @@ async def begin(ledger: Ledger, valid: ValidPayment, first_entry: Draft, *, stan
 
     async def attempt() -> Begun:
         if not valid.retry_of:
-            (entry,) = await ledger.append([first_entry], holds, purpose=Purpose.INTENT)
+            guard = holds if within is None else AllOf(guards=(holds, within))
+            (entry,) = await ledger.append([first_entry], guard, purpose=Purpose.INTENT)
             return Begun(entry=entry)
         earlier = await _look(ledger, identity, valid.retry_of)
         drafts = [first_entry, *(unseen_draft(first_entry, key, identity.key) for key in earlier.unseen)]
@@ -127,6 +132,7 @@ async def begin(ledger: Ledger, valid: ValidPayment, first_entry: Draft, *, stan
             _OnlyRetry(earlier=earlier.keys),
             *_unchanged(earlier.came),
             *(Unseen(fresh=unused(identity.key), payment=key) for key in earlier.unseen),
+            *(() if within is None else (within,)),
         )
         entry, *_ = await ledger.append(drafts, AllOf(guards=guards), purpose=Purpose.INTENT)
         return Begun(entry=entry, outlived=tuple(each.recorded.key for each in earlier.came))
@@ -188,7 +194,9 @@ def _standing(connection: sqlite3.Connection, keys: tuple[RequestKey, ...]) -> t
 
 
 def _stands(payment: StandingPayment) -> bool:
-    return payment.recorded.state not in _KEEPS_NOTHING and (payment.is_complete or payment.held_minor > 0)
+    return payment.recorded.state not in _KEEPS_NOTHING and (
+        payment.is_complete or payment.held_minor > 0 or payment.accepted_minor > 0
+    )
 
 
 def _kept(tries: tuple[StandingPayment, ...]) -> tuple[StandingPayment, ...]:

@@ -24,13 +24,15 @@ from appliance.model.ids import OperationId, ProviderName, ProviderReference, Re
 from appliance.model.invariants import present
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.model.money import Money
-from appliance.model.operation import SALES, Operation, OperationKind, OperationState
+from appliance.model.offline import OfflineLimits
+from appliance.model.operation import FIRST_PROVIDER, SALES, Operation, OperationKind, OperationState
 from appliance.payment.drafts import follow_up_draft, outcome_draft, undone_draft
 from appliance.payment.guards import PAYMENT_CHANGED, OperationOpen, Unchanged, require_payment
 from appliance.payment.linked import Outlived, outlived_by
 from appliance.payment.providers import Providers
 from appliance.payment.readers import Readers
 from appliance.payment.records import StandingPayment, operation_count
+from appliance.payment.settled import Settled, settle
 from appliance.payment.shown import CUSTOMER_ASKED, Shown
 from appliance.payment.undo_entry import confirmed_entry
 from appliance.ports import provider as port
@@ -40,22 +42,9 @@ from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import Supervisor
 
 _RACES_MAX = 5
+_NEVER: Final = OfflineLimits()
 RECORD_MS_MAX = 30_000
 """How long recording an outcome may wait for the ledger, after the provider's own deadline."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """What is to be recorded about an operation.
-
-    Attributes:
-        done_ms: the provider's clock when it did what is confirmed.
-    """
-
-    state: OperationState
-    reference: ProviderReference | None
-    code: str | None
-    done_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +62,7 @@ class Operations:
         providers: who can be asked.
         readers: which card reader is whose, and in use.
         shown: what customers who are waited for must see.
+        offline_limits: how much money may hang on banks that were not asked.
     """
 
     def __init__(
@@ -88,6 +78,7 @@ class Operations:
         source_default: str,
         readers: Readers,
         capture_window_ms: int,
+        offline_limits: OfflineLimits = _NEVER,
     ) -> None:
         self._ledger = ledger
         self.providers = providers
@@ -99,6 +90,7 @@ class Operations:
         self._log_origin = log_origin
         self._source_default = source_default
         self.readers = readers
+        self.offline_limits = offline_limits
         self._running: dict[OperationId, Operation] = {}
         self._capture_window_ms = capture_window_ms
 
@@ -108,10 +100,14 @@ class Operations:
 
     def start(self, operation: Operation, intent_hash: bytes) -> None:
         """Ask the provider in the background. Raises Unavailable when stopping: the resolver finds the intent later."""
+        _ = self.ask(operation, intent_hash)
+
+    def ask(self, operation: Operation, intent_hash: bytes) -> asyncio.Future[Settled]:
+        """As `start`, for whoever wants to hear the end."""
         patience_ms = self._patience_ms(operation)
         self._running[operation.operation_id] = operation
         try:
-            _ = self._supervisor.begin(
+            return self._supervisor.begin(
                 f"operation {operation.operation_id}",
                 lambda: self._run(operation, intent_hash),
                 bound_ms=patience_ms + RECORD_MS_MAX,
@@ -196,7 +192,8 @@ class Operations:
             operation_id=operation.operation_id, may_be_unknown=settled.state is not OperationState.UNKNOWN
         )
         try:
-            if is_confirmed and operation.kind in SALES and operation.is_retry and taking is None:
+            is_sold = is_confirmed or settled.state is OperationState.ACCEPTED
+            if is_sold and operation.kind in SALES and operation.is_retry and taking is None:
                 await self._record_sold(operation, drafts[0], guard)
                 written: tuple[Recorded, ...] = ()
             else:
@@ -244,11 +241,13 @@ class Operations:
         for payment in (await look_again(attempt, after=PAYMENT_CHANGED, times_max=_RACES_MAX, busy=busy)).keys:
             self.give_up(payment)
 
-    async def _run(self, operation: Operation, intent_hash: bytes) -> None:
+    async def _run(self, operation: Operation, intent_hash: bytes) -> Settled:
         try:
             with self._stages(operation.kind.value, operation.payment_key):
                 answer = await self._answer(operation, intent_hash)
-            await self.record(operation, settle(operation.kind, answer), intent_hash)
+            settled = settle(operation, answer)
+            await self.record(operation, settled, intent_hash)
+            return settled
         finally:
             del self._running[operation.operation_id]
             self.shown.forget(operation.payment_key)
@@ -295,11 +294,12 @@ class Operations:
                         return await provider.authorise(question)
                     case port.Refund():
                         return await provider.refund(question)
+                    case port.Forward():
+                        return await _ask_forwards(self.providers.forwards(operation.provider), question)
+                    case port.Cancel() if operation.kind is OperationKind.WITHDRAW:
+                        return await _ask_forwards(self.providers.forwards(operation.provider), question)
                     case port.Capture() | port.Cancel():
                         return await _ask_held(self.providers.holds(operation.provider), question)
-                    case port.Forward():
-                        forwards = self.providers.forwards(operation.provider)
-                        return _HOLDS_NO_CARDS if forwards is None else await forwards.forward(question)
                     case _:
                         assert_never(question)
         except TimeoutError:
@@ -312,6 +312,9 @@ class Operations:
             operation_id=operation.operation_id,
             terminal_id=TerminalId(operation.terminal),
         )
+
+    def _default_of(self, provider: ProviderName) -> str:
+        return self._source_default if provider == FIRST_PROVIDER else ""
 
     def _offer_of(self, operation: Operation) -> port.Offer:
         return port.Offer(
@@ -327,25 +330,23 @@ class Operations:
                     provider_key=key,
                     reference=reference,
                     amount=amount,
-                    source=port.CardSource(operation.source or self._source_default),
+                    source=port.CardSource(operation.source or self._default_of(operation.provider)),
                     is_captured_later=operation.kind is OperationKind.RESERVE,
                     of=None if operation.target is None else ProviderReference(operation.target),
+                    may_accept_offline=operation.may_accept_offline,
                 )
             case OperationKind.CAPTURE:
                 held = Money(operation.held_minor, amount.currency)
                 return port.Capture(provider_key=key, reference=reference, amount=amount, held=held, of=of)
-            case OperationKind.CANCEL:
+            case OperationKind.FORWARD:
+                return port.Forward(provider_key=key, reference=reference, amount=amount, of=of)
+            case OperationKind.CANCEL | OperationKind.WITHDRAW:
                 return port.Cancel(provider_key=key, reference=reference, amount=amount, of=of)
             case OperationKind.REFUND | OperationKind.REVERSE:
                 # A reversal of money that was taken gives it back like a refund.
                 return port.Refund(provider_key=key, reference=reference, amount=amount, of=of)
             case _:
                 assert_never(operation.kind)
-
-
-_HOLDS_NO_CARDS: Final = port.Refused(
-    code="accepts_nothing_offline", detail="this provider takes no card without its bank"
-)
 
 
 async def _ask_held(holds: port.Holds | None, question: port.Capture | port.Cancel) -> port.Answer:
@@ -356,6 +357,14 @@ async def _ask_held(holds: port.Holds | None, question: port.Capture | port.Canc
     return await holds.cancel(question)
 
 
+async def _ask_forwards(forwards: port.Forwards | None, question: port.Forward | port.Cancel) -> port.Answer:
+    if forwards is None:
+        return port.Refused(code="accepts_nothing_offline", detail="this provider takes no card without its bank")
+    if isinstance(question, port.Forward):
+        return await forwards.forward(question)
+    return await forwards.cancel(question)
+
+
 _ABORTED: Final = Settled(state=OperationState.REJECTED, reference=None, code="payment_aborted")
 
 
@@ -363,34 +372,4 @@ def _takes_back(operation: Operation) -> bool:
     """Whether its confirmation is told by an entry of a refund or reversal; an authorisation that expired has none."""
     if operation.kind is OperationKind.CANCEL:
         return operation.request is not None
-    return operation.kind in (OperationKind.REFUND, OperationKind.REVERSE)
-
-
-def settle(kind: OperationKind, answer: port.Answer) -> Settled:
-    """What the ledger says after the first and only time of asking."""
-    match answer:
-        case port.Confirmed():
-            return Settled(
-                state=OperationState.CONFIRMED,
-                reference=answer.provider_reference,
-                code=None,
-                done_ms=answer.confirmed_ms,
-            )
-        case port.AcceptedOffline():
-            # Nobody allowed it. The money may still come: reading tells.
-            return Settled(
-                state=OperationState.UNKNOWN, reference=answer.provider_reference, code="accepted_offline_unasked"
-            )
-        case port.Declined():
-            return Settled(state=OperationState.REJECTED, reference=answer.provider_reference, code=answer.code)
-        case port.Refused():
-            return Settled(state=OperationState.REJECTED, reference=None, code=answer.code)
-        case port.NotSent() if kind in SALES:
-            return Settled(state=OperationState.ABSENT, reference=None, code="provider_unreachable")
-        case port.NotSent():
-            # It was asked for and must still be done: being checked until the resolver starts a new operation.
-            return Settled(state=OperationState.UNKNOWN, reference=None, code="provider_unreachable")
-        case port.Unknown():
-            return Settled(state=OperationState.UNKNOWN, reference=answer.provider_reference, code=answer.reason)
-        case _:
-            assert_never(answer)
+    return operation.kind in (OperationKind.REFUND, OperationKind.REVERSE, OperationKind.WITHDRAW)

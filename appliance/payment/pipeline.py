@@ -148,7 +148,15 @@ class PaymentPipeline:
         try:
             with self._operations.readers.held(card, cleared.valid.identity) as placed:
                 with self._stages("authorise", key):
-                    prepared = await prepare(cleared, placed, name, kind, self._ledger, self._clock.now_ms())
+                    prepared = await prepare(
+                        cleared,
+                        placed,
+                        name,
+                        kind,
+                        self._ledger,
+                        self._clock.now_ms(),
+                        offline=self._operations.offline_limits if providers.forwards(name) is not None else None,
+                    )
                 self._operations.start(prepared.spend(), prepared.intent_hash)
         except Unavailable as busy:
             if busy.code == "reader_busy":

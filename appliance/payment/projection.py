@@ -25,7 +25,7 @@ from appliance.wire.requests import TenderBody
 CANCELLED_PAYLOAD: Final = bytes(32)
 """Commitment that a tombstone puts in the place of the payment that never came."""
 
-_KEEPS_MONEY: Final = (None, PaymentState.APPROVED, PaymentState.AUTHORISED)
+_KEEPS_MONEY: Final = (None, PaymentState.APPROVED, PaymentState.AUTHORISED, PaymentState.ACCEPTED_OFFLINE)
 _CHANGE_PAYMENT: Final = (
     "UPDATE payments SET last = ?, code = ?,"
     " state = CASE WHEN ? AND reversal IS NOT NULL THEN 'being_checked'"
@@ -62,7 +62,8 @@ class PaymentProjection:
         "CREATE TABLE operations (id TEXT PRIMARY KEY, payment BLOB NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,"
         " provider_key TEXT NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, terminal TEXT NOT NULL,"
         " prepared_ms INTEGER NOT NULL, intent INTEGER NOT NULL, target TEXT, source TEXT, reference TEXT, code TEXT,"
-        " request BLOB, held INTEGER NOT NULL, provider TEXT NOT NULL) WITHOUT ROWID",
+        " request BLOB, held INTEGER NOT NULL, provider TEXT NOT NULL, offline INTEGER NOT NULL DEFAULT 0,"
+        " offline_limit TEXT, offline_left INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID",
         "CREATE INDEX operations_open ON operations (prepared_ms) WHERE state IN ('prepared', 'unknown')",
         "CREATE INDEX operations_by_reference ON operations (reference) WHERE reference IS NOT NULL",
         "CREATE INDEX payments_being_undone ON payments (first) WHERE state = 'being_checked' AND reversal IS NOT NULL",
@@ -125,12 +126,14 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
             refund_rows.begin(connection, entry.seq, body)
         elif operation.kind == OperationKind.REFUND:
             refund_rows.move(connection, request, PaymentState.CHECKING, entry.seq, code=None)
+        # While its bank is asked a payment is what it was: accepted offline.
+        following = None if operation.kind == OperationKind.FORWARD else PaymentState.CHECKING
         connection.execute(
-            "UPDATE payments SET state = ?, last = ?, code = NULL WHERE key = ?",
-            (PaymentState.CHECKING, entry.seq, body.payment),
+            "UPDATE payments SET state = coalesce(?, state), last = ?, code = NULL WHERE key = ?",
+            (following, entry.seq, body.payment),
         )
     connection.execute(
-        "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?)",
+        "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?, ?, ?)",
         (
             operation.id,
             body.payment,
@@ -147,6 +150,9 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
             request,
             operation.held,
             operation.provider or FIRST_PROVIDER,
+            operation.offline,
+            operation.offline_limit,
+            operation.offline_left,
         ),
     )
 
@@ -167,15 +173,25 @@ def _outcome(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         (following, body.reference, body.code, body.operation),
     )
     after = STATE_AFTER[kind, following]
+    keeps_money = after in _KEEPS_MONEY or (
+        # What a lost card was not alone in paying is still to be given back, where that was asked for.
+        after is PaymentState.DECLINED_AFTER_HANDOVER and _has_more(connection, body.payment)
+    )
     if kind in SALES:
         connection.execute(
             "UPDATE payments SET reference = coalesce(?, reference) WHERE key = ?", (body.reference, body.payment)
         )
     _move_money(connection, kind, following, body)
     # A payment whose reversal is wanted is never told as standing: it stays "being checked" until it is reversed.
-    connection.execute(_CHANGE_PAYMENT, (entry.seq, body.code, after in _KEEPS_MONEY, after, body.payment))
+    connection.execute(_CHANGE_PAYMENT, (entry.seq, body.code, keeps_money, after, body.payment))
     if kind is OperationKind.REFUND:
         refund_rows.move(connection, body.request, after, entry.seq, code=body.code)
+
+
+def _has_more(connection: sqlite3.Connection, payment: bytes) -> bool:
+    """Whether anything but a card paid."""
+    asked = "SELECT cash + stated + voucher > 0 FROM payments WHERE key = ?"
+    return bool(connection.execute(asked, (payment,)).fetchone()[0])
 
 
 def _move_money(
@@ -183,7 +199,7 @@ def _move_money(
 ) -> None:
     """What is charged and what is held, once an operation has its end."""
     match kind, state:
-        case OperationKind.AUTHORISE, OperationState.CONFIRMED:
+        case ((OperationKind.AUTHORISE | OperationKind.FORWARD), OperationState.CONFIRMED):
             connection.execute("UPDATE payments SET is_charged = 1 WHERE key = ?", (body.payment,))
         case OperationKind.RESERVE, OperationState.CONFIRMED:
             connection.execute(

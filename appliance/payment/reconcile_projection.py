@@ -24,6 +24,7 @@ from appliance.wire import entries, reconcile_entries
 _SIGN: Final = {
     OperationKind.AUTHORISE: 1,
     OperationKind.CAPTURE: 1,
+    OperationKind.FORWARD: 1,
     OperationKind.REFUND: -1,
     OperationKind.REVERSE: -1,
 }

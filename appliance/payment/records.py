@@ -17,16 +17,18 @@ from appliance.model.ids import OperationId, ProviderKey, ProviderName, Provider
 from appliance.model.invariants import present
 from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.money import Money
+from appliance.model.offline import OFFLINE_LIMIT_EXCEEDED, Exceeded, OfflineLimit
 from appliance.model.operation import FIRST_PROVIDER, OPEN, Operation, OperationKind, OperationState, operation_id
 from appliance.model.payment import PaymentState, RecordedPayment
 from appliance.model.refund import Share
 from appliance.payment.entry_body import body_at
+from appliance.payment.offline_records import accepted_minor
 from appliance.payment.projection import CANCELLED_PAYLOAD
 from appliance.wire import entries
 
 _OPERATIONS: Final = (
     "SELECT id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
-    " reference, request, held, provider,"
+    " reference, request, held, provider, offline, offline_limit, offline_left,"
     " EXISTS (SELECT 1 FROM retries WHERE retries.payment = operations.payment) FROM operations"
 )
 _COUNTED: Final = "SELECT state, count(*) FROM operations"
@@ -60,10 +62,11 @@ class StandingPayment:
 
     Attributes:
         paid: as tendered, or captured.
-        left: what may still be given back; what the card was not charged is no part of it.
+        left: what may still be given back; of a card what it was charged, or what was accepted offline.
         vouchers_minor: what was sold with it as vouchers, which are money already.
         is_complete: cash holds, or the card was charged: it was approved at some time.
         held_minor: what the card's bank holds, neither charged nor given up.
+        accepted_minor: what was accepted offline and is not known yet.
         reversal: the request after which the payment must not stand, if there is one.
         sold_seq: the entry that holds the sale.
         provider: who moves the part that is not cash.
@@ -81,6 +84,7 @@ class StandingPayment:
     provider_reference: ProviderReference | None
     sold_seq: int
     provider: ProviderName = FIRST_PROVIDER
+    accepted_minor: int = 0
 
     @property
     def tender(self) -> str | None:
@@ -140,6 +144,7 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
     held, capture_before, reversal, reference, code, stated, stated_back = row[11:18]
     voucher, voucher_back, vouchers = row[18:]
     is_complete = bool(is_charged) or card == 0
+    accepted = 0 if is_complete else accepted_minor(connection, key)
     return StandingPayment(
         recorded=RecordedPayment(
             key=key,
@@ -150,18 +155,20 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
             code=code,
             refunded_minor=cash_back + card_back + stated_back + voucher_back,
             capture_before_ms=capture_before if state == PaymentState.AUTHORISED else None,
+            offline=_exceeded_of(connection, key) if code == OFFLINE_LIMIT_EXCEEDED else None,
         ),
         terminal=TerminalId(terminal),
         paid=Share(cash_minor=cash, card_minor=card, stated_minor=stated, voucher_minor=voucher),
         left=Share(
             cash_minor=cash - cash_back,
-            card_minor=card - card_back if is_complete else 0,
+            card_minor=card - card_back if is_complete or accepted else 0,
             stated_minor=stated - stated_back,
             voucher_minor=voucher - voucher_back,
         ),
         vouchers_minor=vouchers,
         is_complete=is_complete,
         held_minor=held,
+        accepted_minor=accepted,
         capture_before_ms=capture_before,
         reversal=None if reversal is None else _key(reversal),
         provider_reference=None if reference is None else ProviderReference(reference),
@@ -255,10 +262,15 @@ def open_counts(connection: sqlite3.Connection) -> dict[OperationState, int]:
 
 
 def reversals_due(connection: sqlite3.Connection, limit: int) -> tuple[RequestKey, ...]:
-    """Payments that stand although their reversal was asked for, and that nothing reverses yet."""
+    """Payments that stand although their reversal was asked for, and that nothing reverses yet.
+
+    What was accepted offline and cannot be withdrawn waits for its bank's word first.
+    """
     rows = connection.execute(
         "SELECT key FROM payments WHERE state = 'being_checked' AND reversal IS NOT NULL AND key NOT IN"
-        " (SELECT payment FROM operations WHERE state IN ('prepared', 'unknown')) ORDER BY first LIMIT ?",
+        " (SELECT payment FROM operations WHERE state IN ('prepared', 'unknown'))"
+        " AND NOT EXISTS (SELECT 1 FROM offline WHERE offline.payment = payments.key AND is_bound)"
+        " ORDER BY first LIMIT ?",
         (limit,),
     ).fetchall()
     return tuple(_key(key) for (key,) in rows)
@@ -305,6 +317,9 @@ def _open(
     request: bytes | None,
     held: int,
     provider: str,
+    offline: int,
+    offline_limit: str | None,
+    offline_left: int,
     is_retry: int,
 ) -> OpenOperation:
     return OpenOperation(
@@ -322,11 +337,27 @@ def _open(
             held_minor=held,
             provider=ProviderName(provider),
             is_retry=bool(is_retry),
+            may_accept_offline=bool(offline),
+            offline_exceeded=_exceeded(offline_limit, offline_left),
         ),
         state=OperationState(state),
         intent_seq=intent,
         known=None if reference is None else ProviderReference(reference),
     )
+
+
+def _exceeded(limit: str | None, left_minor: int) -> Exceeded | None:
+    return None if limit is None else Exceeded(limit=OfflineLimit(limit), left_minor=left_minor)
+
+
+def _exceeded_of(connection: sqlite3.Connection, payment: RequestKey) -> Exceeded | None:
+    """The limit that kept a card of the payment from being accepted offline."""
+    asked = (
+        "SELECT offline_limit, offline_left FROM operations WHERE id > ? AND id < ? AND offline_limit IS NOT NULL"
+        " ORDER BY id DESC LIMIT 1"
+    )
+    row = connection.execute(asked, (f"{payment}/", f"{payment}0")).fetchone()
+    return None if row is None else _exceeded(*row)
 
 
 def _provider_of(connection: sqlite3.Connection, payment: RequestKey) -> ProviderName:

@@ -1,7 +1,7 @@
 """Finds out what became of operations whose answer was lost, by reading only, and finishes what was promised.
 
     found                      record what the provider has
-    absent, proven             what begins a payment is closed: nothing was charged
+    absent, proven             what begins a payment is closed: nothing was charged; a forward waits for its turn again
                                anything else starts anew under a new provider key, until it is confirmed
     anything else              ask again later
 
@@ -29,7 +29,7 @@ from appliance.payment.drafts import follow_up_draft, outcome_draft
 from appliance.payment.follow_up import operation_on
 from appliance.payment.give_back import GiveBack
 from appliance.payment.guards import OperationOpen, Unchanged, require_payment
-from appliance.payment.operate import Operations, Settled, settle
+from appliance.payment.operate import Operations
 from appliance.payment.records import (
     OpenOperation,
     StandingPayment,
@@ -41,6 +41,7 @@ from appliance.payment.records import (
     operation_count,
     reversals_due,
 )
+from appliance.payment.settled import Settled, settle
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
@@ -133,7 +134,7 @@ class Resolver:
         found = await self._operations.find(operation, since_ms=since_ms, known=waiting.known)
         match found:
             case port.Found():
-                await self._close(waiting, settle(operation.kind, found.answer))
+                await self._close(waiting, settle(operation, found.answer))
             case port.Absent() if self._is_proven(waiting, found):
                 await self._close_absent(waiting)
             case port.Absent() | port.Unknown():
@@ -182,6 +183,10 @@ class Resolver:
         operation = waiting.operation
         if operation.kind in SALES:
             await self._close(waiting, Settled(state=OperationState.ABSENT, reference=None, code="never_charged"))
+            return
+        if operation.kind is OperationKind.FORWARD:
+            # Back to its place in the queue: `forward.py` begins it anew, in order.
+            await self._close(waiting, Settled(state=OperationState.ABSENT, reference=None, code="never_arrived"))
             return
         payment = operation.payment_key
         ordinal = await self._read(lambda connection: operation_count(connection, payment))

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from sqlite3 import Connection
+
+import msgspec
 
 from appliance.ledger.ledger import Ledger
 from appliance.model.limits import SIGNATURE_WAIT_MS
+from appliance.model.offline import Exposure
 from appliance.model.payment import PaymentState, RecordedPayment
+from appliance.payment.guards import require_payment
+from appliance.payment.offline_records import exposure
 from appliance.payment.shown import Shown
 from appliance.ports.clock import Clock
-from appliance.wire.answers import PaymentAnswer
+from appliance.wire.answers import OfflineAnswer, PaymentAnswer
 
 
 class Respond:
@@ -23,7 +29,28 @@ class Respond:
     async def final(self, recorded: RecordedPayment, verb: str, key: str) -> PaymentAnswer:
         """The durable result with its receipt; without one, and `pending`, when signing takes too long."""
         receipt = await receipt_in_time(self._ledger, recorded.entry_seqs)
-        return self._answer(recorded, verb, key, receipt, is_pending=receipt is None)
+        answer = self._answer(recorded, verb, key, receipt, is_pending=receipt is None)
+        if recorded.state is PaymentState.ACCEPTED_OFFLINE or recorded.offline is not None:
+            answer = msgspec.structs.replace(answer, offline=await self._offline(recorded))
+        return answer
+
+    async def _offline(self, recorded: RecordedPayment) -> OfflineAnswer:
+        """The exposure, for the cashier whose sale hangs on it."""
+
+        def read(connection: Connection) -> tuple[Exposure, Exposure]:
+            standing = require_payment(connection, recorded.key)
+            return exposure(connection, standing.terminal), exposure(connection)
+
+        terminal, box = await self._ledger.read(read)
+        exceeded = recorded.offline
+        return OfflineAnswer(
+            limit=None if exceeded is None else exceeded.limit.value,
+            left_minor=0 if exceeded is None else exceeded.left_minor,
+            terminal_minor=terminal.accepted_minor,
+            terminal_count=terminal.accepted_count,
+            box_minor=box.accepted_minor,
+            box_count=box.accepted_count,
+        )
 
     def accepted(self, recorded: RecordedPayment, verb: str, key: str) -> PaymentAnswer:
         """The intent is durable and the provider is being asked: events and `status` tell the rest."""

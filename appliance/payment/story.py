@@ -33,6 +33,15 @@ _KINDS: Final = frozenset(
     }
 )
 
+_KEEPS_MONEY: Final = frozenset(
+    {
+        PaymentState.APPROVED,
+        PaymentState.AUTHORISED,
+        PaymentState.ACCEPTED_OFFLINE,
+        PaymentState.PARTLY_REFUNDED,
+    }
+)
+
 
 async def events_after(ledger: Ledger, terminal: TerminalId, after: int) -> tuple[tuple[Event, ...], int]:
     """What the terminal did, and what others did to its sales, behind entry `after`; and how far was read.
@@ -88,8 +97,7 @@ def _event(connection: Connection, entry: RecordedEntry) -> Event:
         case entries.SALE:
             return _of(entry, body_of(entry, entries.SaleEntry).asked.key, "payment", PaymentState.APPROVED)
         case entries.INTENT:
-            intent = body_of(entry, entries.IntentEntry)
-            return _of(entry, intent.payment, VERBS[OperationKind(intent.operation.kind)], PaymentState.CHECKING)
+            return _intent(connection, entry)
         case entries.OUTCOME:
             return _outcome(connection, entry)
         case entries.REFUND:
@@ -102,6 +110,14 @@ def _event(connection: Connection, entry: RecordedEntry) -> Event:
             return _of(entry, body_of(entry, entries.ReversalWantedEntry).payment, "reversal", PaymentState.CHECKING)
         case _:
             return _of(entry, body_of(entry, entries.TombstoneEntry).payment, "reversal", PaymentState.CANCELLED)
+
+
+def _intent(connection: Connection, entry: RecordedEntry) -> Event:
+    intent = body_of(entry, entries.IntentEntry)
+    state = PaymentState.CHECKING
+    if intent.operation.kind == OperationKind.FORWARD:  # until its bank says something, it is what it was
+        state = _unless_wanted_back(connection, entry, intent.payment, PaymentState.ACCEPTED_OFFLINE)
+    return _of(entry, intent.payment, VERBS[OperationKind(intent.operation.kind)], state)
 
 
 def _outcome(connection: Connection, entry: RecordedEntry) -> Event:
@@ -120,7 +136,7 @@ def _unless_wanted_back(
     connection: Connection, entry: RecordedEntry, payment: bytes, state: PaymentState
 ) -> PaymentState:
     """`state`, or being checked where a reversal was durable by then: nobody may take it for a sale that stands."""
-    keeps_money = state in (PaymentState.APPROVED, PaymentState.AUTHORISED, PaymentState.PARTLY_REFUNDED)
+    keeps_money = state in _KEEPS_MONEY
     return PaymentState.CHECKING if keeps_money and wanted_back_before(connection, payment, entry.seq) else state
 
 

@@ -69,11 +69,17 @@ class Undo:
         standing = await look(self._ledger, identity, payment)
         if standing is None:
             await self._bury(identity, payment)
-        elif standing.recorded.state in _NOTHING_TO_UNDO:
             return
-        elif verb == "abort" and standing.is_complete and standing.reversal is None:
+        state = standing.recorded.state
+        is_lost = state is PaymentState.DECLINED_AFTER_HANDOVER and not standing.left.total_minor
+        if state in _NOTHING_TO_UNDO or is_lost:
+            return
+        is_handed_over = (
+            standing.is_complete or standing.accepted_minor or state is PaymentState.DECLINED_AFTER_HANDOVER
+        )
+        if verb == "abort" and is_handed_over and standing.reversal is None:
             raise Rejected("payment_complete", "the payment is approved; refund or reverse it")
-        elif standing.recorded.state is PaymentState.CHECKING:
+        elif state in (PaymentState.CHECKING, PaymentState.ACCEPTED_OFFLINE):
             await self._want_reversal(identity, standing)
         else:
             require_standing(standing)

@@ -18,6 +18,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from appliance.model.offline import Exposure
+
 M = TypeVar("M", bound=MetricWrapperBase)
 
 CHILDREN_MAX: Final = 200
@@ -33,8 +35,7 @@ class Metrics:
     def __init__(self) -> None:
         # Creation times double the series and nobody reads them; the library has one switch for the whole process.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it unannotated
-        registry = CollectorRegistry()
-        self._registry = registry
+        registry = self._registry = CollectorRegistry()
 
         self._requests = _counter(
             "tillstone_requests", "Requests answered, by verb and code.", ("verb", "code"), registry
@@ -88,6 +89,7 @@ class Metrics:
         self.clock_steps = Counter("tillstone_clock_steps", "Steps of the wall clock.", registry=registry)
         self.terminals = Gauge("tillstone_terminals", "Terminals that may sell.", registry=registry)
         self.vouchers_owed = Gauge("tillstone_vouchers_owed_minor", "Worth of vouchers not spent.", registry=registry)
+        self._offline = _OfflineGauges(registry)
         self.connections_displaced = Counter(
             "tillstone_connections_displaced", "Idle connections closed to make room.", registry=registry
         )
@@ -142,6 +144,10 @@ class Metrics:
         self._follower_success.at(follower).set(success_seconds)
         self._follower_late.at(follower).set(is_late)
 
+    def offline(self, exposure: Exposure, *, now_ms: int) -> None:
+        """What was accepted without a bank, and what open intents may still accept."""
+        self._offline.set(exposure, now_ms)
+
     def breaks_open(self, provider: str, kind: str, count: int) -> None:
         """`kind` is of `model/reconciling.py`."""
         self._breaks.at(provider, kind).set(count)
@@ -175,6 +181,22 @@ class _Labelled(Generic[M]):
         if len(self._children) >= CHILDREN_MAX or not all(_LABEL.match(label) for label in labels):
             return self._metric.labels(*("other" for _ in labels))
         return self._children.setdefault(labels, self._metric.labels(*labels))
+
+
+class _OfflineGauges:
+    """What hangs on banks that were not asked."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._minor = Gauge("tillstone_offline_minor", "Money that hangs on banks.", ("state",), registry=registry)
+        self._payments = Gauge("tillstone_offline_payments", "Cards that wait for their bank.", registry=registry)
+        self._oldest = Gauge("tillstone_offline_oldest_seconds", "Age of the oldest; 0: none.", registry=registry)
+
+    def set(self, exposure: Exposure, now_ms: int) -> None:
+        self._minor.labels("accepted").set(exposure.accepted_minor)
+        self._minor.labels("reserved").set(exposure.reserved_minor)
+        self._payments.set(exposure.accepted_count)
+        oldest_ms = now_ms if exposure.oldest_ms is None else exposure.oldest_ms
+        self._oldest.set(max(now_ms - oldest_ms, 0) / 1_000)
 
 
 class _Timings(Collector):

@@ -26,6 +26,10 @@ WORDS: Final[dict[Standing, tuple[str, str]]] = {
         "ACCEPTED OFFLINE, NOT YET CONFIRMED",
         "The card's bank has not been asked yet. It may still say no.",
     ),
+    Standing.DECLINED_AFTER_HANDOVER: (
+        "DECLINED BY THE BANK",
+        "The card was accepted offline, and its bank said no later. It was not charged.",
+    ),
     Standing.CHECKING: (
         "BEING CHECKED",
         "Nobody knows yet whether the card was charged. Please ask before you pay again.",

@@ -32,7 +32,7 @@ _PERSONAL: Final = ("cashier", "customer")
 
 
 class Standing(StrEnum):
-    """What a slip may say of the money. No entry proves `ACCEPTED_OFFLINE` yet.
+    """What a slip may say of the money.
 
     `NOT_GIVEN_BACK` is what the end of a refused refund or reversal says by itself: the payment stands as before.
     """
@@ -40,6 +40,7 @@ class Standing(StrEnum):
     PAID = "paid"
     AUTHORISED = "authorised"
     ACCEPTED_OFFLINE = "accepted_offline"
+    DECLINED_AFTER_HANDOVER = "declined_after_handover"
     CHECKING = "being_checked"
     DECLINED = "declined"
     EXPIRED = "expired"
@@ -54,6 +55,8 @@ class Standing(StrEnum):
 _STANDING: Final[dict[PaymentState, Standing]] = {
     PaymentState.APPROVED: Standing.PAID,
     PaymentState.AUTHORISED: Standing.AUTHORISED,
+    PaymentState.ACCEPTED_OFFLINE: Standing.ACCEPTED_OFFLINE,
+    PaymentState.DECLINED_AFTER_HANDOVER: Standing.DECLINED_AFTER_HANDOVER,
     PaymentState.EXPIRED: Standing.EXPIRED,
     PaymentState.CHECKING: Standing.CHECKING,
     PaymentState.DECLINED: Standing.DECLINED,
@@ -64,7 +67,15 @@ _STANDING: Final[dict[PaymentState, Standing]] = {
     PaymentState.CANCELLED: Standing.CANCELLED,
 }
 
-_KEEPS_MONEY: Final = frozenset({Standing.PAID, Standing.AUTHORISED, Standing.PARTLY_REFUNDED, Standing.NOT_GIVEN_BACK})
+_KEEPS_MONEY: Final = frozenset(
+    {
+        Standing.PAID,
+        Standing.AUTHORISED,
+        Standing.ACCEPTED_OFFLINE,
+        Standing.PARTLY_REFUNDED,
+        Standing.NOT_GIVEN_BACK,
+    }
+)
 _REFUSED_REVERSALS: Final = frozenset(
     {(OperationKind.REVERSE, OperationState.REJECTED), (OperationKind.CANCEL, OperationState.REJECTED)}
 )
@@ -194,6 +205,8 @@ def _standing(newest: Entry) -> Standing:
             return Standing.REVERSED
         case entries.TOMBSTONE:
             return Standing.CANCELLED
+        case entries.INTENT if _body(newest, entries.IntentEntry).operation.kind == OperationKind.FORWARD:
+            return Standing.ACCEPTED_OFFLINE
         case _:
             return Standing.CHECKING  # an intent, or a reversal that waits for an outcome
 

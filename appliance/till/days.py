@@ -36,6 +36,7 @@ from appliance.till.records import (
     open_day,
     read_drawers,
     read_late,
+    read_lost,
     read_open,
     read_period,
 )
@@ -162,6 +163,7 @@ class ShopDays:
     def _report(self, connection: sqlite3.Connection, day: ShopDay) -> DayClosedEntry:
         open_count, open_operations = read_open(connection)
         late_count, late = read_late(connection)
+        lost_count, lost = read_lost(connection)
         drawers = read_drawers(connection)
         return DayClosedEntry(
             day=str(day),
@@ -176,4 +178,6 @@ class ShopDays:
             open_count=open_count,
             late=late,
             late_count=late_count,
+            lost=lost,
+            lost_count=lost_count,
         )

@@ -35,6 +35,11 @@ _TOTALS_OF: Final = {
     "reversed": What.REVERSED,
     "no_sales": What.NO_SALES,
     "vouchers": What.VOUCHERS,
+    "offline": What.OFFLINE,
+    "forwarded": What.FORWARDED,
+    "lost": What.LOST,
+    "losses": What.LOSSES,
+    "withdrawn": What.WITHDRAWN,
 }
 
 
@@ -49,6 +54,7 @@ def period_facts(
     until: int,
     currency: str,
     owed: int = 0,
+    waiting: int = 0,
 ) -> PeriodFacts:
     """The report of a period. `Bug` when it does not add up."""
     period = PeriodFacts(
@@ -63,6 +69,7 @@ def period_facts(
         taxes=_tax_facts(sums),
         cash=cash,
         owed=owed,
+        waiting=waiting,
     )
     require_adds_up(period)
     return period
@@ -96,6 +103,7 @@ def require_adds_up(period: PeriodFacts) -> None:
     returned = sum(tender.returned for tender in period.tenders)
     ensure(returned == totals.refunded + totals.reversed, "what was returned is what was refunded and reversed")
     ensure(sum(tax.gross for tax in period.taxes) == totals.total, "lines by tax come to what was sold")
+    ensure(period.waiting >= 0, "no more becomes known than was accepted offline")
     ensure(period.owed >= 0, "no more is spent of vouchers than was issued")
     if cash is not None:
         in_cash = next((tender for tender in period.tenders if tender.kind == "cash"), TenderFacts(kind="cash"))

@@ -18,7 +18,16 @@ from appliance.ledger.draft import RecordedEntry
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.till import Scope, Sums, Tally, What, held_minor
 from appliance.payment.entry_body import body_of
-from appliance.till.tally import act_sums, captured_sums, decode_sums, encode_sums, sale_sums, undo_sums, voucher_sums
+from appliance.till.tally import (
+    act_sums,
+    captured_sums,
+    decode_sums,
+    encode_sums,
+    offline_sums,
+    sale_sums,
+    undo_sums,
+    voucher_sums,
+)
 from appliance.wire import entries, till_entries
 
 _CLOSES: Final = {
@@ -45,6 +54,8 @@ class TillProjection:
         "till_open",
         "till_held",
         "till_late",
+        "till_accepted",
+        "till_lost",
         "till_news",
     )
     schema: Final = (
@@ -71,6 +82,12 @@ class TillProjection:
         "CREATE TABLE till_late (outcome INTEGER PRIMARY KEY, day TEXT NOT NULL, payment BLOB NOT NULL,"
         " kind TEXT NOT NULL, state TEXT NOT NULL, amount INTEGER NOT NULL, terminal TEXT NOT NULL,"
         " intent INTEGER NOT NULL)",
+        # Accepted offline and not known yet. intent: of the sale; asked_by: the forward or withdrawal that runs.
+        "CREATE TABLE till_accepted (payment BLOB NOT NULL, reference TEXT NOT NULL, intent INTEGER NOT NULL,"
+        " asked_by TEXT, PRIMARY KEY (payment, reference)) WITHOUT ROWID",
+        # What a bank declined in the open day after it was accepted offline; day: that of the sale, null: the open one.
+        "CREATE TABLE till_lost (outcome INTEGER PRIMARY KEY, day TEXT, payment BLOB NOT NULL, amount INTEGER NOT NULL,"
+        " terminal TEXT NOT NULL, intent INTEGER NOT NULL, reference TEXT, code TEXT)",
         # The open day: its first fact (null: none yet), and the last entry that this projection took in.
         "CREATE TABLE till_news (one INTEGER PRIMARY KEY CHECK (one = 1), first_ms INTEGER, last INTEGER NOT NULL)",
     )
@@ -162,6 +179,11 @@ class _Folding:
 
     def _intent(self, entry: RecordedEntry, terminal: str) -> None:
         body = body_of(entry, entries.IntentEntry)
+        if body.operation.kind in (OperationKind.FORWARD, OperationKind.WITHDRAW):
+            self._connection.execute(
+                "UPDATE till_accepted SET asked_by = ? WHERE payment = ? AND reference = ?",
+                (body.operation.id, body.payment, body.operation.target),
+            )
         sums = self._agreed(body) if body.sale is None else encode_sums(sale_sums(body.sale))
         self._connection.execute(
             "INSERT INTO till_open VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -193,17 +215,47 @@ class _Folding:
             "SELECT intent, amount, sums FROM till_open WHERE operation = ?", (body.operation,)
         ).fetchone()
         self._connection.execute("DELETE FROM till_open WHERE operation = ?", (body.operation,))
-        if body.state == OperationState.CONFIRMED:
+        kind, state = OperationKind(body.kind), OperationState(body.state)
+        if state is OperationState.CONFIRMED:
             self._confirmed(terminal, body, amount, sums)
-        # An intent that lies before the close of a day belongs to the first day that was closed after it.
-        day = self._connection.execute(
-            "SELECT day FROM till_days WHERE seq > ? ORDER BY seq LIMIT 1", (intent,)
-        ).fetchone()
+        elif state is OperationState.ACCEPTED:
+            self._count(terminal, decode_sums(sums))
+            self._connection.execute(
+                "INSERT INTO till_accepted VALUES (?, ?, ?, NULL)", (body.payment, body.reference, intent)
+            )
+        offline = offline_sums(kind, state, amount)
+        if offline:
+            self._count(terminal, offline)
+        if kind in (OperationKind.FORWARD, OperationKind.WITHDRAW) and offline:
+            self._known(entry, terminal, body, amount)
+        if kind is OperationKind.FORWARD:
+            return  # of earlier days as a rule: an agreement is a sum, a loss is listed by itself
+        day = self._day_of(intent)
         if day is not None:
             self._connection.execute(
                 "INSERT INTO till_late (outcome, day, payment, kind, state, amount, terminal, intent)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (entry.seq, day[0], body.payment, body.kind, body.state, amount, terminal, intent),
+                (entry.seq, day, body.payment, body.kind, body.state, amount, terminal, intent),
+            )
+
+    def _day_of(self, intent: int) -> str | None:
+        """An intent that lies before the close of a day belongs to the first day that was closed after it."""
+        row = self._connection.execute(
+            "SELECT day FROM till_days WHERE seq > ? ORDER BY seq LIMIT 1", (intent,)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def _known(self, entry: RecordedEntry, terminal: str, body: entries.OutcomeEntry, amount: int) -> None:
+        """What was accepted offline has its end; a loss falls into the day that learns of it, and names its sale."""
+        where = (body.payment, body.operation)
+        intent, reference = self._connection.execute(
+            "SELECT intent, reference FROM till_accepted WHERE payment = ? AND asked_by = ?", where
+        ).fetchone()
+        self._connection.execute("DELETE FROM till_accepted WHERE payment = ? AND asked_by = ?", where)
+        if body.state == OperationState.REJECTED:
+            self._connection.execute(
+                "INSERT INTO till_lost VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (entry.seq, self._day_of(intent), body.payment, amount, terminal, intent, reference, body.code),
             )
 
     def _confirmed(self, terminal: str, body: entries.OutcomeEntry, amount: int, sums: bytes | None) -> None:
@@ -249,6 +301,7 @@ class _Folding:
             name = ""
             self._connection.execute("INSERT INTO till_days VALUES (?, ?)", (day.day, entry.seq))
             self._connection.execute("DELETE FROM till_late")  # they stand in this entry
+            self._connection.execute("DELETE FROM till_lost")
             self._connection.execute("UPDATE till_news SET first_ms = NULL")
         else:
             closed = body_of(entry, till_entries.PeriodClosedEntry)

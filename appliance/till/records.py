@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.model.limits import LATE_LISTED_MAX, OPEN_LISTED_MAX
-from appliance.model.till import Scope, Sums, added, held_minor, minus, owed_minor
+from appliance.model.till import Scope, Sums, added, held_minor, minus, owed_minor, waiting_minor
 from appliance.till.period import cash_facts, has_cash, period_facts
 from appliance.till.projection import within
 from appliance.till.tally import decode_sums
-from appliance.wire.till_entries import DrawerStand, LateFacts, OpenFacts, PeriodFacts
+from appliance.wire.till_entries import DrawerStand, LateFacts, LostFacts, OpenFacts, PeriodFacts
 
 _LAST_CHANGE: Final = "SELECT max(seq) FROM till_totals"
 _TOTALS: Final = "SELECT terminal, drawer, sums FROM till_totals"
@@ -88,6 +88,8 @@ def read_period(connection: sqlite3.Connection, scope: Scope, name: str, currenc
         until=int(until),
         currency=currency,
         owed=owed_minor(now) if scope is Scope.SHOP else 0,
+        # A card belongs to no drawer.
+        waiting=0 if scope is Scope.DRAWER else waiting_minor(now),
     )
 
 
@@ -132,6 +134,18 @@ def read_late(connection: sqlite3.Connection) -> tuple[int, tuple[LateFacts, ...
     )
     names = ("day", "kind", "state", "amount", "intent", "outcome", "payment", "terminal")
     return int(count), tuple(LateFacts(**dict(zip(names, row, strict=True))) for row in rows)
+
+
+def read_lost(connection: sqlite3.Connection) -> tuple[int, tuple[LostFacts, ...]]:
+    """How many payments that were accepted offline were declined in the open day, and the first of them."""
+    (count,) = connection.execute("SELECT count(*) FROM till_lost").fetchone()
+    rows = connection.execute(
+        "SELECT day, code, amount, intent, outcome, payment, terminal, reference FROM till_lost"
+        " ORDER BY outcome LIMIT ?",
+        (LATE_LISTED_MAX,),
+    )
+    names = ("day", "code", "amount", "intent", "outcome", "payment", "terminal", "reference")
+    return int(count), tuple(LostFacts(**dict(zip(names, row, strict=True))) for row in rows)
 
 
 def _totals(connection: sqlite3.Connection, scope: Scope, name: str) -> dict[tuple[str, str], Sums]:

@@ -16,9 +16,14 @@ from appliance.wire.till_entries import (
     TotalsFacts,
 )
 
-_STATES = {"confirmed": "done", "rejected": "refused", "absent": "never happened"}
-_TENDERS = {"card_stated": "card, stated by cashier,"}
-_KINDS = {"authorise": "card payment", "refund": "refund", "reverse": "reversal"}
+_STATES = {
+    "confirmed": "done",
+    "rejected": "refused",
+    "absent": "never happened",
+    "accepted_offline": "accepted offline",
+}
+_TENDERS = {"card_stated": "card, stated by cashier,", "pin_pad": "card at the PIN pad"}
+_KINDS = {"authorise": "card payment", "refund": "refund", "reverse": "reversal", "withdraw": "reversal"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,7 @@ def sheet_of_day(day: DayClosedEntry, *, seq: int | None) -> Sheet:
         title=f"Shop day {day.day}, {state}, no. {day.period.number}",
         about=(f"from {day.cut_off} to {day.cut_off}, {day.zone}", _entries(day.period), _proof(seq)),
         currency=day.period.currency,
-        rows=(*_period_rows(day.period), *_drawer_rows(day), *_open_rows(day), *_late_rows(day)),
+        rows=(*_period_rows(day.period), *_drawer_rows(day), *_open_rows(day), *_late_rows(day), *_lost_rows(day)),
     )
 
 
@@ -88,6 +93,7 @@ def _period_rows(period: PeriodFacts) -> Iterator[Row]:
     for label, minor in (("issued", period.totals.vouchers), ("still to be spent, in all", period.owed)):
         if minor:
             yield Row(section="Vouchers", label=label, amount_minor=minor)
+    yield from _offline_rows(period)
     if period.cash is not None:
         yield from _cash_rows("Cash", period.cash)
 
@@ -121,6 +127,22 @@ def _sales_rows(totals: TotalsFacts) -> Iterator[Row]:
     net = totals.total + totals.tips + totals.rounding - totals.refunded - totals.reversed
     yield Row(section="Sales", label="kept", amount_minor=net)
     yield Row(section="Sales", label="drawer opened without a sale", count=totals.no_sales)
+
+
+def _offline_rows(period: PeriodFacts) -> Iterator[Row]:
+    section, totals = "Cards accepted without their bank", period.totals
+    moves = (
+        ("accepted", totals.offline),
+        ("confirmed by their banks", -totals.forwarded),
+        ("withdrawn", -totals.withdrawn),
+        ("not confirmed yet, in all", period.waiting),
+    )
+    for label, minor in moves:
+        if minor:
+            yield Row(section=section, label=label, amount_minor=minor)
+    if totals.losses:
+        label = "declined by their banks, lost"
+        yield Row(section=section, label=label, count=totals.losses, amount_minor=-totals.lost)
 
 
 def _cash_rows(section: str, cash: CashFacts) -> Iterator[Row]:
@@ -164,6 +186,15 @@ def _late_rows(day: DayClosedEntry) -> Iterator[Row]:
         state = _STATES.get(each.state, each.state)
         yield Row(section=section, label=f"{each.day} {_about(each)}: {state}", amount_minor=each.amount)
     yield from _left_out(section, day.late_count - len(day.late))
+
+
+def _lost_rows(day: DayClosedEntry) -> Iterator[Row]:
+    section = "Declined by the bank after they were accepted offline (lost)"
+    for each in day.lost:
+        sold = "" if each.day is None else f"{each.day} "
+        label = f"{sold}sale at {each.terminal}, entry {each.intent}, {clean(each.reference or 'no reference')}"
+        yield Row(section=section, label=label, amount_minor=-each.amount)
+    yield from _left_out(section, day.lost_count - len(day.lost))
 
 
 def _about(each: OpenFacts | LateFacts) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from appliance.ledger.draft import RecordedEntry
+from appliance.model.operation import OperationKind, OperationState
 from appliance.model.till import Key, Sums, What, added, labelled
 from appliance.payment.entry_body import body_of, given_minor
 from appliance.wire import till_entries
@@ -57,6 +58,21 @@ def captured_sums(sums: Sums, more: int) -> Sums:
     if not more:
         return sums
     return added((sums, {What.TIPS: more, labelled(What.TAKEN, _CARD): more}))
+
+
+def offline_sums(kind: OperationKind, state: OperationState, amount: int) -> Sums:
+    """What a card adds that was accepted offline, or is known now."""
+    match kind, state:
+        case OperationKind.AUTHORISE, OperationState.ACCEPTED:
+            return {What.OFFLINE: amount}
+        case OperationKind.FORWARD, OperationState.CONFIRMED:
+            return {What.FORWARDED: amount}
+        case OperationKind.FORWARD, OperationState.REJECTED:
+            return {What.LOST: amount, What.LOSSES: 1}
+        case OperationKind.WITHDRAW, OperationState.CONFIRMED:
+            return {What.WITHDRAWN: amount}
+        case _:
+            return {}
 
 
 def undo_sums(undo: UndoEntry, *, is_refund: bool) -> Sums:

@@ -12,6 +12,8 @@ State = Literal[
     "approved",
     "authorised",
     "declined",
+    "accepted_offline",
+    "declined_after_handover",
     "being_checked",
     "expired",
     "not_charged",
@@ -23,6 +25,24 @@ State = Literal[
 
 
 VoucherState = Literal["open", "spent", "expired", "voided"]
+
+
+class OfflineAnswer(Wire, frozen=True, kw_only=True):
+    """What hangs on banks that could not be asked, at the till that sold and in the whole box, as it is now.
+
+    Attributes:
+        limit: of a payment that was declined by a limit: `sale`, `terminal`, `box` or `age`.
+        left_minor: the largest amount that this limit would have allowed then.
+        terminal_minor, terminal_count: accepted offline at this till and not confirmed yet.
+        box_minor, box_count: the same of all tills.
+    """
+
+    limit: Literal["sale", "terminal", "box", "age"] | None = None
+    box_count: int = 0
+    box_minor: int = 0
+    left_minor: int = 0
+    terminal_count: int = 0
+    terminal_minor: int = 0
 
 
 class PaymentAnswer(Wire, frozen=True, kw_only=True):
@@ -38,6 +58,7 @@ class PaymentAnswer(Wire, frozen=True, kw_only=True):
         given_minor: what this refund gave; 0 while it is being checked, and when it gave nothing.
         capture_before_ms: while `authorised`: until when it may be captured.
         refunded_minor: given back of the payment in all, as far as `seq`.
+        offline: of a payment that was accepted offline, or was not because of a limit.
     """
 
     key: str
@@ -47,6 +68,7 @@ class PaymentAnswer(Wire, frozen=True, kw_only=True):
     verb: str
     state: State
     now_ms: int
+    offline: OfflineAnswer | None = None
     pending: bool = False
     receipt: bytes | None = None
     currency: str

@@ -89,7 +89,12 @@ class SaleEntry(Wire, frozen=True, kw_only=True):
 
 
 class OperationFacts(Wire, frozen=True, kw_only=True):
-    """An operation as its intent fixes it (model/operation.py); without `provider` the first that there was."""
+    """An operation as its intent fixes it (model/operation.py); without `provider` the first that there was.
+
+    Attributes:
+        offline: a card may be taken without its bank.
+        offline_limit, offline_left: the limit that forbids it, where the provider could, and what it leaves.
+    """
 
     id: str
     held: int = 0
@@ -97,9 +102,12 @@ class OperationFacts(Wire, frozen=True, kw_only=True):
     amount: int
     source: str | None = None
     target: str | None = None
+    offline: bool = False
     currency: str
     provider: str | None = None
+    offline_left: int = 0
     provider_key: str
+    offline_limit: str | None = None
 
 
 class ReturnedTax(Wire, frozen=True, kw_only=True):

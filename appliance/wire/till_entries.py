@@ -88,18 +88,26 @@ class TotalsFacts(Wire, frozen=True, kw_only=True):
     """Counts and amounts of a period: `sales`, `refunds`, `reversals` and `no_sales` are counts.
 
     `vouchers` is what was issued, less what was taken back unspent.
+
+    Of cards accepted without their bank: `offline` is what was, and of that or of earlier periods `forwarded` is what
+    banks agreed to, `lost` what they declined (`losses` times), `withdrawn` what they will never be asked for.
     """
 
+    lost: int = 0
     tips: int = 0
     sales: int = 0
     total: int = 0
+    losses: int = 0
+    offline: int = 0
     refunds: int = 0
     no_sales: int = 0
     refunded: int = 0
     reversed: int = 0
     rounding: int = 0
     vouchers: int = 0
+    forwarded: int = 0
     reversals: int = 0
+    withdrawn: int = 0
 
 
 class TaxFacts(Wire, frozen=True, kw_only=True):
@@ -134,6 +142,7 @@ class PeriodFacts(Wire, frozen=True, kw_only=True):
         number: counts the periods of this drawer, terminal or shop from 1.
         cash: absent for a terminal, whose drawer may be another terminal's too.
         owed: of the shop alone: what all vouchers out there are worth at the end of it, expired ones too.
+        waiting: of a terminal or the shop: what was accepted offline in all, and is not known at the end of it.
     """
 
     cash: CashFacts | None = None
@@ -146,6 +155,7 @@ class PeriodFacts(Wire, frozen=True, kw_only=True):
     number: int
     totals: TotalsFacts
     tenders: tuple[TenderFacts, ...] = ()
+    waiting: int = 0
     currency: str
 
 
@@ -187,6 +197,25 @@ class LateFacts(Wire, frozen=True, kw_only=True):
     terminal: str
 
 
+class LostFacts(Wire, frozen=True, kw_only=True):
+    """A card that was accepted offline and declined by its bank in this day, after the goods were gone.
+
+    Attributes:
+        day: of the sale, where that one was closed before.
+        intent: the entry of the sale.
+        reference: the device's name of the payment.
+    """
+
+    day: str | None = None
+    code: str | None = None
+    amount: int
+    intent: int
+    outcome: int
+    payment: bytes
+    terminal: str
+    reference: str | None = None
+
+
 class DayClosedEntry(Wire, frozen=True, kw_only=True):
     """kind `day_closed`: the shop's day, from `begins_ms` to before `ends_ms` by the shop's own clock and zone.
 
@@ -195,6 +224,7 @@ class DayClosedEntry(Wire, frozen=True, kw_only=True):
 
     day: str
     late: tuple[LateFacts, ...] = ()
+    lost: tuple[LostFacts, ...] = ()
     open: tuple[OpenFacts, ...] = ()
     zone: str
     period: PeriodFacts
@@ -203,6 +233,7 @@ class DayClosedEntry(Wire, frozen=True, kw_only=True):
     ends_ms: int
     begins_ms: int
     late_count: int = 0
+    lost_count: int = 0
     open_count: int = 0
     drawer_count: int = 0
 

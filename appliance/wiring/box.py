@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -33,7 +32,6 @@ from appliance.model.ids import ProviderName
 from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.repeats import is_used
-from appliance.payment.resolve import Resolver
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
@@ -45,8 +43,9 @@ from appliance.wiring.cards import CardParts, stranger_finding
 from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, announce, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.followers import Outside, open_outside
+from appliance.wiring.offline import OfflineParts
 from appliance.wiring.opening import Opened, open_ledger, open_providers
-from appliance.wiring.payments import make_give_back, make_operations, payment_pipeline, shop_rules
+from appliance.wiring.payments import make_operations, make_resolver, payment_pipeline, shop_rules
 from appliance.wiring.paypal import PayPalParts
 from appliance.wiring.public import PublicParts
 from appliance.wiring.screening import ScreeningParts
@@ -133,7 +132,8 @@ class Box:
         self._cards = CardParts(settings=settings, clock=clock, log=log, metrics=self._metrics)
         self._paypal = PayPalParts(settings=settings, clock=clock, log=log, metrics=self._metrics)
         self._operations = self._make_operations()
-        self._resolver = self._make_resolver()
+        self._resolver = make_resolver(settings, ledger, self._operations, clock, log)
+        self._offline = self._make_offline()
         self._authenticate = Authenticate(
             terminals=self._terminals,
             watermark=LogWatermark(ledger=ledger, quarantine=self._quarantine),
@@ -233,6 +233,7 @@ class Box:
         watchdog = Watchdog(manager=self._manager, clock=self._clock, metrics=self._metrics, log=self._log)
         self._supervisor.start("watchdog", watchdog.run)
         self._supervisor.start("resolver", self._resolver.run, restart=Restart.ON_CRASH)
+        self._offline.begin(self._supervisor)
         for parts in (self._cards, self._paypal):
             parts.listen(self._supervisor, self._operations, self._resolver, self._ledger, self._audience)
 
@@ -298,7 +299,7 @@ class Box:
 
     def _findings(self) -> tuple[Check, ...]:
         """What health says beside the log, the token and the disk."""
-        providers = (*self._cards.checks, *self._paypal.checks, self._stranger_finding)
+        providers = (*self._cards.checks, *self._paypal.checks, self._stranger_finding, self._offline.check)
         return (*providers, *self._till.reconciling.checks, self._screen.check, *self._public.checks)
 
     def _stranger_finding(self) -> Finding:
@@ -317,15 +318,15 @@ class Box:
             log_origin=self._audience,
         )
 
-    def _make_resolver(self) -> Resolver:
-        return Resolver(
+    def _make_offline(self) -> OfflineParts:
+        return OfflineParts(
+            settings=self._settings,
             ledger=self._ledger,
             operations=self._operations,
-            give_back=make_give_back(self._ledger, self._operations, self._clock),
             clock=self._clock,
             log=self._log,
-            settle_ms=self._settings.limits.settle_ms,
-            jitter=random.SystemRandom(),
+            metrics=self._metrics,
+            quarantine=lambda: self._quarantine.reason,
         )
 
     def _make_till(self, outside: Outside) -> TillParts:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 
 from appliance.config.schema import Settings
 from appliance.identity.authenticate import Authenticate
 from appliance.ledger.ledger import Ledger
 from appliance.model.ids import ProviderName
+from appliance.model.offline import OfflineLimits
 from appliance.model.sale import TenderKind
 from appliance.payment.capture import Capture
 from appliance.payment.follow_up import FollowUp
@@ -16,6 +18,7 @@ from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.providers import Providers, SetUp
 from appliance.payment.refund import Refund
+from appliance.payment.resolve import Resolver
 from appliance.payment.respond import Respond
 from appliance.payment.screening.judge import Screener
 from appliance.payment.shown import Shown
@@ -66,6 +69,18 @@ def make_operations(
         source_default="" if stripe is None else stripe.payment_source_default,
         capture_window_ms=settings.limits.capture_window_ms,
         readers=readers_of(stripe),
+        offline_limits=offline_limits(settings),
+    )
+
+
+def offline_limits(settings: Settings) -> OfflineLimits:
+    """How much money may hang on banks that were not asked."""
+    offline = settings.offline
+    return OfflineLimits(
+        sale_minor_max=offline.sale_minor_max,
+        terminal_minor_max=offline.terminal_minor_max,
+        box_minor_max=offline.box_minor_max,
+        age_hours_max=offline.age_hours_max,
     )
 
 
@@ -86,6 +101,19 @@ def make_give_back(ledger: Ledger, operations: Operations | None, clock: Clock) 
     """For whoever takes payments back without a request: the resolver."""
     follow_up = FollowUp(ledger=ledger, operations=operations, clock=clock)
     return GiveBack(ledger=ledger, follow_up=follow_up, clock=clock)
+
+
+def make_resolver(settings: Settings, ledger: Ledger, operations: Operations, clock: Clock, log: Log) -> Resolver:
+    """Who finds out what became of lost answers."""
+    return Resolver(
+        ledger=ledger,
+        operations=operations,
+        give_back=make_give_back(ledger, operations, clock),
+        clock=clock,
+        log=log,
+        settle_ms=settings.limits.settle_ms,
+        jitter=random.SystemRandom(),
+    )
 
 
 def payment_pipeline(

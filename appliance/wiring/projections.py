@@ -8,6 +8,7 @@ from appliance.identity.auditors import AuditorProjection
 from appliance.identity.terminals import TerminalProjection
 from appliance.ledger.projection import Projection
 from appliance.payment.history import HistoryProjection
+from appliance.payment.offline_projection import OfflineProjection
 from appliance.payment.projection import PaymentProjection
 from appliance.payment.reconcile_projection import ReconcileProjection
 from appliance.payment.screening.records import ScreeningProjection
@@ -19,6 +20,7 @@ def projections() -> tuple[Projection, ...]:
     """All of them; one that is added is built from the log at the next start."""
     return (
         PaymentProjection(),
+        OfflineProjection(),
         VoucherProjection(),
         HistoryProjection(),
         ScreeningProjection(),

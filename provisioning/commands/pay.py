@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
             ask_ms_max=READER_MS_MAX if arguments.tender in ("reader", "paypal") else ASK_MS_MAX,
         )
     show(answered, arguments)
-    return DONE if answered.answer.state in ("approved", "authorised") else NO
+    return DONE if answered.answer.state in ("approved", "authorised", "accepted_offline") else NO
 
 
 async def sell_and_show(

@@ -16,7 +16,7 @@ from provisioning.commands.outcome import DONE, NO
 from provisioning.terminal.client import TerminalClient
 
 _IN_DOUBT: Final = "the same command again: a payment is reversed once, however often it is asked"
-_UNDECIDED: Final = ("approved", "authorised", "being_checked", "partly_refunded")
+_UNDECIDED: Final = ("approved", "authorised", "accepted_offline", "being_checked", "partly_refunded")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -20,6 +20,8 @@ PROGRAM: Final = ".venv/bin/tillstone"
 _STATES: Final = {
     "approved": "[green]approved[/]",
     "authorised": "[green]authorised[/]",
+    "accepted_offline": "[yellow]accepted offline[/]",
+    "declined_after_handover": "[red]declined after handover[/]",
     "declined": "[red]declined[/]",
     "being_checked": "[yellow]being checked[/]",
     "expired": "[red]expired[/]",

@@ -20,6 +20,7 @@ from appliance.ledger.receipt import verify_receipt
 from appliance.ledger.shown_head import head_of
 from appliance.ledger.trust import Trust, load_trust
 from appliance.model.errors import Rejected
+from appliance.model.operation import OperationKind
 from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.wire import entries, till_entries
 from appliance.wire.requests import HeadBody, Seen
@@ -73,7 +74,9 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
                 yield msgspec.convert(body, entries.SaleEntry).asked.key, "approved"
             case entries.INTENT:
                 intent = msgspec.convert(body, entries.IntentEntry)
-                yield intent.payment, "being_checked"
+                # A forward is of what was accepted offline, and does not change that.
+                state = "accepted_offline" if intent.operation.kind == OperationKind.FORWARD else "being_checked"
+                yield intent.payment, state
                 yield from ((key, "being_checked") for key in _asking(intent.asked, intent.request))
             case entries.OUTCOME:
                 outcome = msgspec.convert(body, entries.OutcomeEntry)

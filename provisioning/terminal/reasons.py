@@ -48,6 +48,10 @@ REASONS: Final = {
     "provider_not_configured": "the box is not set up for its provider any more",
     "customer_canceled": "the customer cancelled on the card reader",
     "payment_aborted": "the till stopped waiting",
+    "bank_unreachable": "the device cannot reach the card's bank",
+    "offline_limit_exceeded": "the device cannot reach the card's bank, and the shop's offline limit is used up",
+    "accepted_offline_unasked": "the device took the card without its bank, which nobody had allowed",
+    "cannot_forget": "the device sends it to the card's bank first",
     # The provider did not take our question.
     "source_unknown": "the card provider knows no such card: look at the tender's source",
     "resource_missing": "the card provider does not know that payment",
@@ -92,6 +96,7 @@ REASONS: Final = {
 _BY_STATE: Final = {
     "declined": "the card's side said no",
     "not_charged": "nothing was charged",
+    "declined_after_handover": "the card's bank said no after the goods were handed over",
     "being_checked": _NOT_CLEAR,
 }
 

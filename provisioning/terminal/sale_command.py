@@ -29,6 +29,8 @@ _RESULTS: Final = {
     "being_checked": "unknown",
     "not_charged": "declined",
     "authorised": "approved",
+    "accepted_offline": "approved",
+    "declined_after_handover": "declined",
     "expired": "declined",
     "partly_refunded": "approved",
     "refunded": "declined",

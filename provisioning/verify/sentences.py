@@ -25,6 +25,15 @@ _OUTCOMES = {
     (OperationKind.RESERVE, OperationState.ABSENT): "the provider never asked the card's bank: nothing was paid",
     (OperationKind.CAPTURE, OperationState.CONFIRMED): "the provider charged what was held: approved",
     (OperationKind.CANCEL, OperationState.CONFIRMED): "what was held was given up: nothing was charged",
+    (
+        OperationKind.AUTHORISE,
+        OperationState.ACCEPTED,
+    ): "accepted offline: the card's bank was not asked, not charged yet",
+    (OperationKind.FORWARD, OperationState.CONFIRMED): "the card's bank agreed to what was accepted offline: approved",
+    (OperationKind.FORWARD, OperationState.REJECTED): "the card's bank said no after the goods were gone: not charged",
+    (OperationKind.FORWARD, OperationState.ABSENT): "the card's bank could not be asked: still accepted offline",
+    (OperationKind.WITHDRAW, OperationState.CONFIRMED): "what was accepted offline was withdrawn: nothing was charged",
+    (OperationKind.WITHDRAW, OperationState.REJECTED): "not withdrawn: the card's bank is asked, the reversal follows",
     (OperationKind.REFUND, OperationState.CONFIRMED): "the provider gave the money back",
     (OperationKind.REVERSE, OperationState.CONFIRMED): "the provider undid the charge",
 }

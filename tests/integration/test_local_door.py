@@ -43,6 +43,7 @@ def test_status_is_in_plain_words(box: RunningBox) -> None:
         "disk",
         "screening",
         "providers",
+        "offline",
     }
     assert any("SoftHSM" in finding["sentence"] for finding in status["findings"])
 

@@ -10,7 +10,10 @@ from appliance.adapters.hsm_link import HsmState
 from appliance.adapters.tpm_sealer import SealerState
 from appliance.device.health import Level
 from appliance.ledger.head import SigningLag
+from appliance.model.limits import HOUR_MS
+from appliance.model.offline import Exposure
 from appliance.wiring.checks import LATE_MS, signing_finding, tpm_finding
+from appliance.wiring.offline import exposure_finding
 
 RAW = "C_Initialize: 0x5"
 
@@ -46,3 +49,19 @@ def test_a_lost_tpm_never_stops_sales(kind: Literal["degraded", "away"], words: 
     assert finding.sentence.startswith(words)
     assert "tcti" not in finding.sentence
     assert "tcti" in finding.next_step
+
+
+@pytest.mark.parametrize(
+    ("exposure", "level", "words"),
+    [
+        (Exposure(reserved_minor=900), Level.OK, "No card waits"),
+        (Exposure(accepted_minor=900, accepted_count=1, oldest_ms=0), Level.OK, "1 card, 9.00 EUR, accepted offline"),
+        (Exposure(accepted_minor=900, accepted_count=2, oldest_ms=-HOUR_MS), Level.COPING, "2 cards, 9.00 EUR,"),
+    ],
+)
+def test_what_hangs_on_banks_is_told_and_alarms_once_it_is_too_old(
+    exposure: Exposure, level: Level, words: str
+) -> None:
+    finding = exposure_finding(exposure, currency="EUR", age_hours_max=24, now_ms=24 * HOUR_MS - 1)
+    assert finding.level is level
+    assert finding.sentence.startswith(words)

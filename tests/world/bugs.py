@@ -24,7 +24,7 @@ from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderReference, RequestKey
 from appliance.model.limits import DAY_MS
 from appliance.model.operation import Operation, OperationKind, OperationState
-from appliance.payment import batch, linked, may_begin, operate, projection, records, repeats, resolve
+from appliance.payment import batch, linked, may_begin, operate, projection, records, repeats, resolve, settled
 from appliance.payment.entry_body import body_of
 from appliance.payment.follow_up import FollowUp
 from appliance.payment.guards import Unchanged
@@ -350,12 +350,12 @@ class _FreshOrTombstone:
 
 
 def _settle_unknown_as(state: OperationState) -> None:
-    right = operate.settle
+    right = settled.settle
 
-    def settle(kind: OperationKind, answer: port.Answer) -> operate.Settled:
-        if isinstance(answer, port.Unknown) and kind is OperationKind.AUTHORISE:
-            return operate.Settled(state=state, reference=None, code=answer.reason)
-        return right(kind, answer)
+    def settle(operation: Operation, answer: port.Answer) -> settled.Settled:
+        if isinstance(answer, port.Unknown) and operation.kind is OperationKind.AUTHORISE:
+            return settled.Settled(state=state, reference=None, code=answer.reason)
+        return right(operation, answer)
 
     _put(operate, settle=settle)
     _put(resolve, settle=settle)

@@ -188,6 +188,7 @@ async function proveSignature({ receipt }, root, shop) {
 
 const STANDINGS = {
   paid: "Paid",
+  accepted_offline: "Accepted offline, not yet confirmed",
   checking: "Being checked",
   declined: "Declined",
   not_charged: "Not charged",
@@ -196,7 +197,7 @@ const STANDINGS = {
   reversed: "Reversed",
   cancelled: "Cancelled",
 };
-const AFTER_AUTHORISE = { confirmed: "paid", rejected: "declined", absent: "not_charged", unknown: "checking" };
+const AFTER_AUTHORISE = { confirmed: "paid", rejected: "declined", accepted_offline: "accepted_offline", absent: "not_charged", unknown: "checking" };
 
 const paymentOf = (entry) => (entry.kind === "sale" ? entry.body.get("asked").get("key") : entry.body.get("payment"));
 
@@ -213,7 +214,8 @@ async function standingOf(first, newest) {
     case "refund": return newest.body.get("left") ? "partly_refunded" : "refunded";
     case "reversal": return "reversed";
     case "tombstone": return "cancelled";
-    case "intent": case "reversal_wanted": return "checking";
+    case "intent": return newest.body.get("operation").get("kind") === "forward" ? "accepted_offline" : "checking";
+    case "reversal_wanted": return "checking";
     case "outcome": break;
     default: throw new Wrong("Its entry is not about a payment.");
   }

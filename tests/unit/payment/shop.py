@@ -30,10 +30,13 @@ from appliance.ledger.projection import tables_digest
 from appliance.ledger.rebuild import rebuild
 from appliance.model.ids import ProviderName, TerminalId, new_request_key
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
+from appliance.model.offline import OfflineLimits
 from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.sale import TenderKind
 from appliance.model.shop_day import ShopCalendar
 from appliance.payment.batch import Batch
+from appliance.payment.follow_up import FollowUp
+from appliance.payment.forward import Forwarder
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.providers import Providers, SetUp
@@ -70,6 +73,7 @@ SETTLE_MS: Final = 60_000
 CAPTURE_WINDOW_MS: Final = 2 * DAY_MS
 ROUNDS_MAX: Final = 24
 MODEL: Final = load_model(None)
+NEVER: Final = OfflineLimits()
 
 
 class BlindWatermark:
@@ -102,6 +106,7 @@ class Shop:
     batch: Batch
     screener: Screener
     resolver: Resolver
+    forwarder: Forwarder
     quarantine: Quarantine
     drawers: Drawers
     vouchers: Vouchers
@@ -174,9 +179,10 @@ async def open_shop(
     screening: Screening | None = None,
     offers: FakeOffers | PayPalProvider | None = None,
     pads: FakeForwards | None = None,
+    limits: OfflineLimits = NEVER,
 ) -> AsyncIterator[Shop]:
     """A box with one paired terminal, `till-1`; `asked` stands in the place of the fake, `offers` takes PayPal,
-    `pads` takes cards at PIN pads."""
+    `pads` takes cards at PIN pads, offline within `limits`."""
     clock = clock or FakeClock()
     log = _quiet(clock)
     provider = FakeProvider(clock=clock)
@@ -187,7 +193,7 @@ async def open_shop(
         terminals = Terminals(ledger=ledger, clock=clock)
         authenticate = _authenticate(terminals, clock, audience, ledger)
         providers = _providers(provider if asked is None else asked, provider.admit, offers, pads)
-        operations = _operations(ledger, providers, supervisor, clock, stages)
+        operations = _operations(ledger, providers, supervisor, clock, stages, limits)
         rules = ShopRules(currency="EUR", cash_rounding_minor=cash_step_minor, amount_minor_max=10**9)
         quarantine = Quarantine()
         admission = _admission(quarantine, ledger)
@@ -220,6 +226,7 @@ async def open_shop(
             ),
             screener=screener,
             resolver=_resolver(ledger, operations, clock, log),
+            forwarder=_forwarder(ledger, operations, clock, quarantine),
             quarantine=quarantine,
             audience=audience,
             **_till(authenticate, admission, ledger, clock, quarantine),
@@ -240,6 +247,17 @@ def _resolver(ledger: Ledger, operations: Operations, clock: FakeClock, log: Log
         log=log,
         settle_ms=SETTLE_MS,
         jitter=random.Random(1),
+    )
+
+
+def _forwarder(ledger: Ledger, operations: Operations, clock: FakeClock, quarantine: Quarantine) -> Forwarder:
+    return Forwarder(
+        ledger=ledger,
+        follow_up=FollowUp(ledger=ledger, operations=operations, clock=clock),
+        clock=clock,
+        log=_quiet(clock),
+        jitter=random.Random(1),
+        quarantine=lambda: quarantine.reason,
     )
 
 
@@ -271,6 +289,7 @@ def _operations(
     supervisor: Supervisor,
     clock: FakeClock,
     stages: Stages,
+    limits: OfflineLimits,
 ) -> Operations:
     return Operations(
         ledger=ledger,
@@ -283,6 +302,7 @@ def _operations(
         source_default="pm_card_visa",
         readers=_readers(),
         capture_window_ms=CAPTURE_WINDOW_MS,
+        offline_limits=limits,
     )
 
 

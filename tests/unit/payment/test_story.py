@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from appliance.model.ids import TerminalId
+from appliance.model.limits import DAY_MS
 from appliance.payment.story import events_after, news
 from tests.fakes.provider import Switch
+from tests.unit.payment.offline import open_till
 from tests.unit.payment.shop import SETTLE_MS, Shop, open_shop
 from tests.unit.payment.test_capture import held
 from tests.unit.payment.test_linked import lost, pay
@@ -102,3 +104,29 @@ async def test_first_try_that_stood_before_a_later_one_outlived_it_was_approved_
         approved = [event.seq for event in events if event.key == first and event.state == "approved"]
         assert [seq < wanted for seq in approved] == [True]
         assert (await told(shop, first))[-1] == "reversed"
+
+
+async def test_a_forward_is_told_as_accepted_offline_until_the_bank_speaks(tmp_path: Path) -> None:
+    async with open_till(tmp_path) as till:
+        of = (await till.sell(1_000)).key
+        await till.shop.forwarder.look()
+        till.pads.is_bank_down = False
+        till.shop.clock.pass_time(DAY_MS)
+        await till.forward()
+        offline = ["accepted_offline"] * 4  # accepted, asked, not reached, asked again
+        assert await told(till.shop, of) == ["being_checked", *offline, "approved"]
+
+
+async def test_a_forward_behind_a_durable_reversal_is_never_told_as_standing(tmp_path: Path) -> None:
+    async with open_till(tmp_path) as till:
+        till.pads.keeps = True
+        of = (await till.sell(1_000)).key
+        await till.reverse(of)
+        await till.shop.resolver.look()
+        await till.shop.works_done()
+        till.pads.is_bank_down = False
+        await till.forward()
+        await till.shop.settle()
+        states = await told(till.shop, of)
+        assert states[:2] == ["being_checked", "accepted_offline"]
+        assert set(states[2:]) == {"being_checked", "reversed"}

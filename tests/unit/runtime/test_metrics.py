@@ -7,6 +7,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from appliance.model.offline import Exposure
 from appliance.runtime.metrics import CHILDREN_MAX, Metrics
 
 
@@ -50,6 +51,14 @@ def test_levels_and_times_are_exposed() -> None:
     assert samples(metrics, "tillstone_operations_open") == {("unknown",): 3.0}
     assert samples(metrics, "tillstone_device_up") == {("hsm",): 0.0}
     assert samples(metrics, "tillstone_ledger_queue_depth") == {(): 7.0}
+
+
+def test_what_hangs_on_banks_is_exposed() -> None:
+    metrics = Metrics()
+    metrics.offline(Exposure(accepted_minor=900, accepted_count=2, reserved_minor=50, oldest_ms=4_000), now_ms=9_000)
+    assert samples(metrics, "tillstone_offline_minor") == {("accepted",): 900.0, ("reserved",): 50.0}
+    assert samples(metrics, "tillstone_offline_payments") == {(): 2.0}
+    assert samples(metrics, "tillstone_offline_oldest_seconds") == {(): 5.0}
 
 
 def test_memory_is_read_when_asked() -> None:

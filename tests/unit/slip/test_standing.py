@@ -12,16 +12,19 @@ from appliance.ledger.archive import Archive
 from appliance.ledger.entry import decode
 from appliance.model.errors import Rejected
 from appliance.model.ids import request_key
+from appliance.model.limits import HOUR_MS
 from appliance.slip.layout import lay_out
 from appliance.slip.plain import plain_text
 from appliance.slip.reader import NOT_TOLD, ReadSlip, SlipReader
 from appliance.slip.slip import ShopFace, Standing, read_slip
 from tests.fakes.provider import Switch
+from tests.unit.payment.offline import Till, open_till
 from tests.unit.payment.shop import SETTLE_MS, Shop, open_shop
 from tests.unit.payment.test_capture import capture, held
 from tests.unit.payment.test_refund import refund, sold
 
 REFUSALS = 5
+FACE = ShopFace(name="Corner Shop")
 
 
 @asynccontextmanager
@@ -30,6 +33,17 @@ async def shop_with_slips(folder: Path) -> AsyncIterator[tuple[Shop, SlipReader]
         archive = await Archive.open(folder, lambda: shop.ledger.tail)
         face = ShopFace(name="Corner Shop")
         yield shop, SlipReader(ledger=shop.ledger, archive=archive, shop=face, page_url="https://shop.example/check/")
+        await archive.close()
+
+
+@asynccontextmanager
+async def offline_till_with_slips(folder: Path) -> AsyncIterator[tuple[Till, SlipReader]]:
+    async with open_till(folder) as till:
+        archive = await Archive.open(folder, lambda: till.shop.ledger.tail)
+        yield (
+            till,
+            SlipReader(ledger=till.shop.ledger, archive=archive, shop=FACE, page_url="https://shop.example/check/"),
+        )
         await archive.close()
 
 
@@ -131,3 +145,35 @@ async def test_unknown_key_has_no_slip(tmp_path: Path) -> None:
 async def _ends(shop: Shop) -> tuple[int, ...]:
     ((first, last),) = await shop.rows("SELECT first, last FROM payments")
     return first, last
+
+
+async def test_a_card_accepted_offline_is_told_as_that_until_its_bank_said_yes(tmp_path: Path) -> None:
+    async with offline_till_with_slips(tmp_path) as (till, reader):
+        of = (await till.sell(1_000)).key
+        read = await slip_of(reader, of)
+        assert (read.slip.standing, read.slip.proven) == (Standing.ACCEPTED_OFFLINE, Standing.ACCEPTED_OFFLINE)
+        assert read.proof.link is not None
+        await till.shop.forwarder.look()  # the bank cannot be asked
+        assert (await slip_of(reader, of)).slip.standing is Standing.ACCEPTED_OFFLINE
+        till.pads.strike(Switch.FAIL_BEFORE)
+        till.shop.clock.pass_time(HOUR_MS)
+        await till.shop.forwarder.look()
+        assert (await slip_of(reader, of)).slip.standing is Standing.CHECKING
+        till.pads.is_bank_down = False
+        await till.shop.settle()
+        till.shop.clock.pass_time(HOUR_MS)
+        await till.forward()
+        assert (await slip_of(reader, of)).slip.standing is Standing.PAID
+
+
+async def test_a_card_whose_bank_said_no_later_is_never_told_as_paid(tmp_path: Path) -> None:
+    async with offline_till_with_slips(tmp_path) as (till, reader):
+        of = (await till.sell(1_000)).key
+        till.pads.says_no.add(till.reference())
+        till.pads.is_bank_down = False
+        await till.forward()
+        read = await slip_of(reader, of)
+        assert read.slip.standing is Standing.DECLINED_AFTER_HANDOVER
+        text = plain_text(lay_out(read.slip, FACE, read.proof), width=42)
+        assert "DECLINED BY THE BANK" in text
+        assert "Card, asked for" in text
