@@ -45,13 +45,16 @@ from appliance.ledger.ledger import Ledger
 from appliance.ledger.receipt import ReceiptBundle
 from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderName, ProviderReference
+from appliance.model.sale import TenderKind
 from appliance.model.shop_day import ShopCalendar
 from appliance.payment.resolve import Resolver
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.wiring import box as wiring
 from appliance.wiring import opening, reconciling
+from appliance.wiring import payments as wiring_payments
 from appliance.wiring.trust import Trust
+from tests.crash.pad import FilePad
 
 SEED_BYTES = 32
 SETTLE_MS = 1_000
@@ -110,7 +113,13 @@ class DyingProvider:
         return await self._ask(lambda: self._inner.refund(operation))
 
     async def cancel(self, operation: port.Cancel) -> port.Answer:
-        return await self._ask(lambda: self._holds.cancel(operation))
+        inner = self._inner if isinstance(self._inner, FilePad) else self._holds
+        return await self._ask(lambda: inner.cancel(operation))
+
+    async def forward(self, operation: port.Forward) -> port.Answer:
+        assert isinstance(self._inner, FilePad)
+        inner = self._inner
+        return await self._ask(lambda: inner.forward(operation))
 
     def patience_ms(self, operation: port.Operation) -> int:
         return self._inner.patience_ms(operation)
@@ -227,10 +236,12 @@ def install() -> None:
 
     async def open_dying_providers(settings: Settings, clock: Clock) -> dict[ProviderName, opening.Opened]:
         opened = await open_providers(settings, clock)
+        if pad := os.environ.get("PAD"):
+            inner = FilePad(Path(pad))
+            opened[ProviderName("pin_pad")] = opening.Opened(tender=TenderKind.PIN_PAD, provider=inner, forwards=inner)
         return {name: _dying(each) for name, each in opened.items()}
 
     parts = {
-        "Resolver": QuickResolver,
         "open_providers": open_dying_providers,
         "make_middleware": dying_middleware,
     }
@@ -242,6 +253,7 @@ def install() -> None:
         vars(stripe_statement)["SETTLE_MS"] = 0
     vars(wiring).update(parts)
     vars(opening)["Ledger"] = DyingLedger
+    vars(wiring_payments)["Resolver"] = QuickResolver
 
 
 def _dying(opened: opening.Opened) -> opening.Opened:
@@ -251,6 +263,7 @@ def _dying(opened: opening.Opened) -> opening.Opened:
         provider=provider,
         offers=None if opened.offers is None else provider,
         holds=None if opened.holds is None else provider,
+        forwards=None if opened.forwards is None else provider,
     )
 
 

@@ -29,6 +29,8 @@ FINAL = frozenset(PaymentState) - {PaymentState.CHECKING}
 AFTER: dict[str, frozenset[str]] = {
     "approved": frozenset({"approved", "being_checked", "partly_refunded", "refunded", "reversed"}),
     "authorised": FINAL - {"declined", "not_charged", "cancelled"} | {"being_checked"},
+    "accepted_offline": FINAL - {"declined", "not_charged", "cancelled", "expired", "authorised"} | {"being_checked"},
+    "declined_after_handover": frozenset({"declined_after_handover"}),
     "expired": frozenset({"expired"}),
     "partly_refunded": frozenset({"being_checked", "partly_refunded", "refunded", "reversed"}),
     "declined": frozenset({"declined"}),
