@@ -35,6 +35,7 @@ _COMMANDS: Final = (
     _Command("receipt", "provisioning.commands.receipt", "print what the log says of a payment, for people"),
     _Command("drawer", "provisioning.commands.drawer", "float, paid in, paid out, no sale or count at a till"),
     _Command("voucher", "provisioning.commands.voucher", "issue a voucher at a till, see what is left, take it back"),
+    _Command("vault", "provisioning.commands.vault", "keep providers' tokens by name, rotate their keys, forget them"),
     _Command("report", "provisioning.commands.report", "X or Z of a till's drawer, or of the till"),
     _Command("close-day", "provisioning.commands.close_day", "end the shop's day and show its report"),
     _Command("reconcile", "provisioning.commands.reconcile", "compare money with each provider's own list"),

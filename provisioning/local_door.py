@@ -179,6 +179,19 @@ class LocalDoor:
         answer: list[dict[str, Any]] = self._ask("GET", f"/screening/why?{urlencode({'key': key})}")
         return answer
 
+    def vault(self, *, after: str = "") -> dict[str, Any]:
+        """Tokens of the vault by name, with what each is bound to; data keys. `trouble` is null when all is well."""
+        answer: dict[str, Any] = self._ask("GET", f"/vault?{urlencode({'after': after})}")
+        return answer
+
+    def rotate_vault(self) -> str:
+        """Begin a new data key; its number. The tokens move in the background."""
+        return str(self._ask("POST", "/vault/rotate", {})["key"])
+
+    def forget_token(self, name: str, reason: str) -> int:
+        """Forget a token for good; the entry that says so."""
+        return int(self._ask("POST", "/vault/forget", {"name": name, "reason": reason})["seq"])
+
     def day(self) -> DayAnswer:
         """What the open day came to so far."""
         return msgspec.convert(self._ask("GET", "/day"), DayAnswer)

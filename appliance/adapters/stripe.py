@@ -95,7 +95,7 @@ class StripeProvider:
             confirm=True,
             error_on_requires_action=True,  # nobody at a till completes a redirect; such a card is declined at once
             metadata=expected.metadata,
-            payment_method=operation.source,
+            **_card(operation.source),
         )
         return authorise_answer(reply, expected) if isinstance(reply, Reply) else reply
 
@@ -278,3 +278,12 @@ def _verdict(answers: Sequence[Confirmed | Declined | Unknown], as_of_ms: int) -
         return Unknown(reason="found_more_than_once")
     final: list[Confirmed | Declined] = [*confirmed, *declined]
     return Found(answer=final[0]) if final else Absent(as_of_ms=as_of_ms)
+
+
+def _card(source: str) -> dict[str, str]:
+    """What names the card: a payment method, or `CUSTOMER/METHOD` of one that is attached to a customer.
+
+    An attached one is refused without its customer (docs.stripe.com/payments/save-and-reuse).
+    """
+    customer, slash, method = source.rpartition("/")
+    return {"customer": customer, "payment_method": method} if slash else {"payment_method": method}

@@ -47,6 +47,8 @@ from appliance.runtime.nap import nap
 PAYMENTS: Final = "/v1/payment_intents"
 READERS: Final = "/v1/terminal/readers"
 READER_PREFIX: Final = "tmr_"
+_REUSABLE: Final = ("pm_", "cus_", "card_", "src_")
+_TEST_CARD: Final = "pm_card_"
 UNHEARD_MS: Final = 5_000
 """How long a reader whose answer was lost may take to show the payment."""
 WITHDRAW_MS: Final = 20_000
@@ -285,6 +287,11 @@ class ReaderPayments:
 def is_reader(source: str) -> bool:
     """Whether the source of a payment is a reader's name."""
     return source.startswith(READER_PREFIX)
+
+
+def is_reusable_token(source: str) -> bool:
+    """Whether the source is itself what takes money: a payment method that is none of Stripe's test cards."""
+    return source.startswith(_REUSABLE) and not source.startswith(_TEST_CARD)
 
 
 def _seen(reply: Reply | NotSent | Unknown, expected: Expected) -> Seen:

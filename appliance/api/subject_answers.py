@@ -10,7 +10,7 @@ an entry: entries name an alias.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -41,7 +41,10 @@ PAGE_ENTRIES: Final = 50
 class SubjectAnswers:
     """Acts on the ledger, reads through the archive: no payment waits behind a long export."""
 
-    def __init__(self, *, ledger: Ledger, archive: Archive, clock: Clock) -> None:
+    def __init__(
+        self, *, ledger: Ledger, archive: Archive, clock: Clock, on_erased: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._on_erased = on_erased
         self._ledger = ledger
         self._archive = archive
         self._clock = clock
@@ -68,6 +71,7 @@ class SubjectAnswers:
                 raise _unknown(seq)
             return {"seq": seq, "entries": 0, "was_erased": True}
         recorded = await self._ledger.erase(subject, actor=ACTOR)
+        await self._on_erased()
         return {"seq": recorded.seq, "entries": held.entries, "was_erased": False}
 
     async def export(self, subject: str) -> AsyncGenerator[dict[str, Any]]:

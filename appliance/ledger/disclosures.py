@@ -55,11 +55,19 @@ class DisclosureVault:
                 sealed.append(_seal(draft_index, disclosure, key))
         return tuple(sealed)
 
+    async def key_id(self, subject: str) -> int:
+        """The number of the subject's key, made and durable on return."""
+        await self._load({subject})
+        return self._cached[subject].key_id
+
     async def load_keys(self, drafts: Sequence[Draft]) -> None:
         """Look up or make the keys that `drafts` need; new ones are durable on return."""
         subjects = {
             disclosure.subject or _day_subject(draft.time_ms) for draft in drafts for disclosure in draft.disclosures
         }
+        await self._load(subjects)
+
+    async def _load(self, subjects: set[str]) -> None:
         self._refuse_erased_now(subjects)
         missing = sorted(subjects - self._cached.keys())
         found = await _on(self._thread, lambda: [(subject, self._keys.key_of(subject)) for subject in missing])

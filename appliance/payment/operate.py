@@ -35,6 +35,7 @@ from appliance.payment.records import StandingPayment, operation_count
 from appliance.payment.settled import Settled, settle
 from appliance.payment.shown import CUSTOMER_ASKED, Shown
 from appliance.payment.undo_entry import confirmed_entry
+from appliance.payment.vault.vault import Vault
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
@@ -61,6 +62,7 @@ class Operations:
     Attributes:
         providers: who can be asked.
         readers: which card reader is whose, and in use.
+        vault: what the provider is told for a source that names a token.
         shown: what customers who are waited for must see.
         offline_limits: how much money may hang on banks that were not asked.
     """
@@ -77,6 +79,7 @@ class Operations:
         log_origin: str,
         source_default: str,
         readers: Readers,
+        vault: Vault,
         capture_window_ms: int,
         offline_limits: OfflineLimits = _NEVER,
     ) -> None:
@@ -91,6 +94,7 @@ class Operations:
         self._source_default = source_default
         self.readers = readers
         self.offline_limits = offline_limits
+        self.vault = vault
         self._running: dict[OperationId, Operation] = {}
         self._capture_window_ms = capture_window_ms
 
@@ -291,7 +295,7 @@ class Operations:
             async with asyncio.timeout(provider.patience_ms(question) / 1_000):
                 match question:
                     case port.Authorise():
-                        return await provider.authorise(question)
+                        return await self.vault.authorise(provider, question, operation)
                     case port.Refund():
                         return await provider.refund(question)
                     case port.Forward():

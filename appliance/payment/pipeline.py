@@ -37,6 +37,7 @@ from appliance.payment.screen import screen
 from appliance.payment.screening.judge import Screener
 from appliance.payment.undo import Undo
 from appliance.payment.validate import ShopRules, validate
+from appliance.payment.vault.rows import TokenRefused
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
 from appliance.runtime.stages import Stages
@@ -95,7 +96,7 @@ class PaymentPipeline:
                 recorded = await self._take(cleared)
         except AlreadyRecorded:
             recorded = await self._standing(str(key))
-        except (Unavailable, ScreeningRefused) as refusal:
+        except (Unavailable, ScreeningRefused, TokenRefused) as refusal:
             # The box takes nothing new now, or not this; what it took before is still told.
             if not await self._was_recorded(request.identity, key):
                 await self._screener.record_refused(refusal, request.identity, "payment")
@@ -145,6 +146,7 @@ class PaymentPipeline:
         name = present(providers.of_tender(card.kind), "screening lets through what a provider takes")
         providers.admit(name)
         kind = providers.beginning(name, is_captured_later=cleared.valid.sale.is_captured_later)
+        await self._operations.vault.admit(card.source, name, kind)
         try:
             with self._operations.readers.held(card, cleared.valid.identity) as placed:
                 with self._stages("authorise", key):

@@ -270,7 +270,8 @@ def _reversal_wanted(connection: sqlite3.Connection, entry: RecordedEntry) -> No
 def _at_the_till(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     shape, verb = till_entries.ASKED[entry.kind]
     body = body_of(entry, shape)
-    connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, verb, None))
+    if body.asked is not None:
+        connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, verb, None))
     if isinstance(body, till_entries.VoucherIssuedEntry | till_entries.VoucherVoidedEntry):
         sold = body.amount if entry.kind == till_entries.VOUCHER_ISSUED else -body.amount
         connection.execute("UPDATE payments SET vouchers = vouchers + ? WHERE key = ?", (sold, body.payment))

@@ -10,6 +10,7 @@ import msgspec
 from appliance.crypto import cbor
 from appliance.ledger.entry import decode
 from appliance.model.errors import Rejected
+from appliance.model.provider_token import TokenName
 from appliance.model.voucher import VoucherId
 from appliance.wire.till_entries import (
     DayClosedEntry,
@@ -22,6 +23,12 @@ class _VoucherEntry(msgspec.Struct):
     """What both kinds of a voucher's entry hold."""
 
     voucher: bytes
+
+
+class _TokenEntry(msgspec.Struct):
+    """What both kinds of a token's entry hold."""
+
+    name: str
 
 
 _ShapeT = TypeVar("_ShapeT", bound=msgspec.Struct)
@@ -40,6 +47,11 @@ def read_closed(connection: sqlite3.Connection, seq: int) -> PeriodClosedEntry:
 def read_voucher(connection: sqlite3.Connection, seq: int) -> VoucherId:
     """The voucher that was issued or taken back."""
     return VoucherId(_read(connection, seq, _VoucherEntry)[1].voucher)
+
+
+def read_token(connection: sqlite3.Connection, seq: int) -> TokenName:
+    """The token that was kept or forgotten."""
+    return TokenName(_read(connection, seq, _TokenEntry)[1].name)
 
 
 def read_day(connection: sqlite3.Connection, seq: int) -> DayClosedEntry:

@@ -25,6 +25,7 @@ State = Literal[
 
 
 VoucherState = Literal["open", "spent", "expired", "voided"]
+VaultState = Literal["kept", "expired", "forgotten", "erased"]
 
 
 class OfflineAnswer(Wire, frozen=True, kw_only=True):
@@ -162,6 +163,25 @@ class VoucherAnswer(Wire, frozen=True, kw_only=True):
     amount_minor: int
 
 
+class TokenAnswer(Wire, frozen=True, kw_only=True):
+    """A token of the vault as it stands now, by its name; the token itself is in no answer.
+
+    `seq` and `receipt` are of the entry that kept or forgot it.
+    """
+
+    act: str
+    key: str
+    seq: int | None = None
+    name: str
+    state: VaultState
+    now_ms: int
+    pending: bool = False
+    receipt: bytes | None = None
+    provider: str
+    purposes: tuple[str, ...]
+    expires_ms: int | None = None
+
+
 class ReportAnswer(Wire, frozen=True, kw_only=True):
     """A period. `seq` is the entry of a `z` and `receipt` proves it; an `x` is neither recorded nor signed."""
 
@@ -245,4 +265,14 @@ class Problem(Wire, frozen=True, kw_only=True):
     event_id: str | None = None
 
 
-Answer = PaymentAnswer | BatchAnswer | DrawerAnswer | VoucherAnswer | ReportAnswer | PairAnswer | HeadAnswer | Problem
+Answer = (
+    PaymentAnswer
+    | BatchAnswer
+    | DrawerAnswer
+    | VoucherAnswer
+    | TokenAnswer
+    | ReportAnswer
+    | PairAnswer
+    | HeadAnswer
+    | Problem
+)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from appliance.model import limits
+from appliance.model.provider_token import TOKEN_CHARACTERS_MAX
 
 Text = Annotated[str, msgspec.Meta(max_length=limits.TEXT_CHARACTERS_MAX)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -188,6 +189,22 @@ class VoucherBody(Wire, frozen=True, kw_only=True):
     amount_minor: Amount = 0
 
 
+class TokenBody(Wire, frozen=True, kw_only=True):
+    """`keep` a provider's reusable token for `purposes`, from then on under a name; `show` or `forget` that of `name`.
+
+    `customer` binds a kept token to that person: erasing the person erases it. Nothing gives the token back.
+    """
+
+    act: Literal["keep", "show", "forget"]
+    name: Name | None = None
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=TOKEN_CHARACTERS_MAX)] | None = None
+    reason: Text = ""
+    cashier: Text | None = None
+    customer: Text | None = None
+    purposes: Annotated[tuple[Literal["sale", "hold"], ...], msgspec.Meta(max_length=2)] = ()
+    expires_ms: Milliseconds | None = None
+
+
 class PairBody(Wire, frozen=True, kw_only=True):
     """A new terminal's key, and proof that it knows the one-time code.
 
@@ -229,6 +246,7 @@ Verb = Literal[
     "drawer",
     "report",
     "voucher",
+    "token",
     "events",
     "pair",
     "head",
@@ -267,6 +285,7 @@ BODIES: dict[str, type[Wire]] = {
     "drawer": DrawerBody,
     "report": ReportBody,
     "voucher": VoucherBody,
+    "token": TokenBody,
     "events": EventsBody,
     "pair": PairBody,
     "head": HeadBody,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from appliance.wire import vault_entries
 from appliance.wire.entries import Asked
 from appliance.wire.requests import Wire
 
@@ -239,7 +240,12 @@ class DayClosedEntry(Wire, frozen=True, kw_only=True):
 
 
 _AskedEntry: TypeAlias = (
-    type[DrawerEntry] | type[PeriodClosedEntry] | type[VoucherIssuedEntry] | type[VoucherVoidedEntry]
+    type[DrawerEntry]
+    | type[PeriodClosedEntry]
+    | type[VoucherIssuedEntry]
+    | type[VoucherVoidedEntry]
+    | type[vault_entries.TokenKeptEntry]
+    | type[vault_entries.TokenForgottenEntry]
 )
 ASKED: Final[dict[str, tuple[_AskedEntry, str]]] = {
     **dict.fromkeys(ACTS, (DrawerEntry, "drawer")),
@@ -247,5 +253,7 @@ ASKED: Final[dict[str, tuple[_AskedEntry, str]]] = {
     TERMINAL_CLOSED: (PeriodClosedEntry, "report"),
     VOUCHER_ISSUED: (VoucherIssuedEntry, "voucher"),
     VOUCHER_VOIDED: (VoucherVoidedEntry, "voucher"),
+    vault_entries.KEPT: (vault_entries.TokenKeptEntry, "token"),
+    vault_entries.FORGOTTEN: (vault_entries.TokenForgottenEntry, "token"),
 }
 """Kinds that answer a terminal's request: their body, and the request's verb."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version as installed_version
@@ -18,7 +18,7 @@ from appliance.config.schema import Settings
 from appliance.device.admission import BoxAdmission, LogWatermark, Quarantine
 from appliance.device.boot import begin_epoch, record_boot, renew_epochs, self_test
 from appliance.device.harden import harden
-from appliance.device.health import Check, Finding, Health, examine
+from appliance.device.health import Check, Health, examine
 from appliance.device.statements import record_statements
 from appliance.device.upkeep import Upkeep
 from appliance.identity.authenticate import Authenticate
@@ -27,11 +27,10 @@ from appliance.identity.refusals import Refusals
 from appliance.identity.terminals import Terminals
 from appliance.ledger.archive import Archive
 from appliance.ledger.ledger import Ledger
-from appliance.model.errors import Corrupt, Unavailable
 from appliance.model.ids import ProviderName
-from appliance.payment.batch import Batch
 from appliance.payment.operate import Operations
 from appliance.payment.repeats import is_used
+from appliance.payment.vault.safe import Safe
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
@@ -45,12 +44,13 @@ from appliance.wiring.doors import Doors, announce, authority_pem, certificate_s
 from appliance.wiring.followers import Outside, open_outside
 from appliance.wiring.offline import OfflineParts
 from appliance.wiring.opening import Opened, open_ledger, open_providers
-from appliance.wiring.payments import make_operations, make_resolver, payment_pipeline, shop_rules
+from appliance.wiring.payments import make_batch, make_operations, make_resolver, payment_pipeline, shop_rules
 from appliance.wiring.paypal import PayPalParts
 from appliance.wiring.public import PublicParts
 from appliance.wiring.screening import ScreeningParts
 from appliance.wiring.till import TillParts
 from appliance.wiring.trust import Trust, open_trust
+from appliance.wiring.vault import VaultParts, make_safe
 
 VERSION: Final = installed_version("tillstone")
 
@@ -76,6 +76,8 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
         for each in opened.values():
             stack.push_async_callback(each.provider.close)
         outside = await stack.enter_async_context(open_outside(settings))
+        safe = make_safe(settings, trust)
+        stack.push_async_callback(safe.close)
         async with supervised(log=log, clock=clock) as supervisor:
             supervisor.stop_on_signals()
             supervisor.start("head signing", ledger.sign_heads)
@@ -86,6 +88,7 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
                 ledger=ledger,
                 archive=archive,
                 outside=outside,
+                safe=safe,
                 opened=opened,
                 supervisor=supervisor,
                 log=log,
@@ -109,6 +112,7 @@ class Box:
         ledger: Ledger,
         archive: Archive,
         outside: Outside,
+        safe: Safe,
         opened: Mapping[ProviderName, Opened],
         supervisor: Supervisor,
         log: Log,
@@ -131,7 +135,8 @@ class Box:
         self._audience = trust.statement.origin
         self._cards = CardParts(settings=settings, clock=clock, log=log, metrics=self._metrics)
         self._paypal = PayPalParts(settings=settings, clock=clock, log=log, metrics=self._metrics)
-        self._operations = self._make_operations()
+        self._vault = VaultParts(settings=settings, safe=safe, ledger=ledger, clock=clock, log=log)
+        self._operations = self._make_operations(self._audience)
         self._resolver = make_resolver(settings, ledger, self._operations, clock, log)
         self._offline = self._make_offline()
         self._authenticate = Authenticate(
@@ -160,16 +165,9 @@ class Box:
             metrics=self._metrics,
             log=log,
             quarantine=self._quarantine.set,
+            on_erased=self._vault.vault.sweep,
         )
-        self._checks = checks(
-            trust=trust,
-            ledger=ledger,
-            quarantine=self._quarantine,
-            folder=settings.storage.path,
-            room_bytes_min=settings.storage.room_bytes_min,
-            is_test_token="softhsm" in str(settings.hsm.module_path).lower(),
-            followers=self._findings(),
-        )
+        self._checks = self._make_checks()
 
     async def begin(self, self_tests: int) -> None:
         """The start becomes a fact, and the services behind the doors run."""
@@ -194,6 +192,7 @@ class Box:
         await self._terminals.load()
         await self._screen.begin()
         await self._till.begin(self._supervisor)
+        self._vault.begin(self._supervisor)
         self._start_services()
         self._cards.begin(self._supervisor)
         await self._public.begin(self._supervisor)
@@ -210,7 +209,7 @@ class Box:
             metrics=self._metrics,
             log=self._log,
             folder=self._settings.storage.path,
-            probes={"hsm": self._probe_hsm, "tpm": self._probe_tpm},
+            probes={"hsm": self._trust.probe_hsm, "tpm": self._trust.probe_tpm},
             terminal_count=lambda: len(self._terminals.all),
         )
         self._supervisor.start("upkeep", upkeep.run, restart=Restart.ON_CRASH)
@@ -280,6 +279,7 @@ class Box:
             slips=self._public.slip_routes(),
             days=self._till.routes(),
             screening=self._screen.routes(),
+            vault=self._vault.routes(),
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
         opened = {"pos": pos, "public": public, "local": local}
@@ -297,15 +297,24 @@ class Box:
         """All findings of this moment."""
         return examine(self._checks)
 
+    def _make_checks(self) -> Sequence[Check]:
+        return checks(
+            trust=self._trust,
+            ledger=self._ledger,
+            quarantine=self._quarantine,
+            folder=self._settings.storage.path,
+            room_bytes_min=self._settings.storage.room_bytes_min,
+            is_test_token="softhsm" in str(self._settings.hsm.module_path).lower(),
+            followers=self._findings(),
+        )
+
     def _findings(self) -> tuple[Check, ...]:
         """What health says beside the log, the token and the disk."""
-        providers = (*self._cards.checks, *self._paypal.checks, self._stranger_finding, self._offline.check)
-        return (*providers, *self._till.reconciling.checks, self._screen.check, *self._public.checks)
+        cards = (*self._cards.checks, lambda: stranger_finding(self._resolver.strangers), self._offline.check)
+        providers = (*cards, *self._paypal.checks)
+        return (*providers, *self._till.reconciling.checks, self._screen.check, self._vault.check, *self._public.checks)
 
-    def _stranger_finding(self) -> Finding:
-        return stranger_finding(self._resolver.strangers)
-
-    def _make_operations(self) -> Operations:
+    def _make_operations(self, log_origin: str) -> Operations:
         return make_operations(
             settings=self._settings,
             opened=self._opened,
@@ -315,7 +324,8 @@ class Box:
             clock=self._clock,
             log=self._log,
             stages=self._stages,
-            log_origin=self._audience,
+            log_origin=log_origin,
+            vault=self._vault.vault,
         )
 
     def _make_offline(self) -> OfflineParts:
@@ -344,20 +354,10 @@ class Box:
         )
 
     def _pos_door(self, pairing: Pairing) -> PosDoor:
-        rules = shop_rules(self._settings)
-        batch = Batch(
-            authenticate=self._authenticate,
-            rules=rules,
-            admission=self._admission,
-            ledger=self._ledger,
-            clock=self._clock,
-            screener=self._screen.screener,
-            sales_max=self._settings.limits.batch_sales_max,
-        )
         return PosDoor(
             pipeline=payment_pipeline(
                 authenticate=self._authenticate,
-                rules=rules,
+                rules=shop_rules(self._settings),
                 admission=self._admission,
                 operations=self._operations,
                 screener=self._screen.screener,
@@ -365,9 +365,17 @@ class Box:
                 clock=self._clock,
                 stages=self._stages,
             ),
-            batch=batch,
+            batch=make_batch(
+                self._settings,
+                authenticate=self._authenticate,
+                admission=self._admission,
+                screener=self._screen.screener,
+                ledger=self._ledger,
+                clock=self._clock,
+            ),
             drawers=self._till.drawers,
             vouchers=self._till.vouchers,
+            tokens=self._vault.tokens(self._authenticate, self._admission),
             reports=self._till.reports,
             pairing=pairing,
             authenticate=self._authenticate,
@@ -385,15 +393,3 @@ class Box:
             shop=self._settings.shop.name,
             version=VERSION,
         )
-
-    async def _probe_hsm(self) -> bool:
-        return (await self._trust.link.probe()).kind == "ok"
-
-    async def _probe_tpm(self) -> bool:
-        if self._trust.sealer is None:
-            return False
-        try:
-            await self._trust.sealer.epoch()
-        except (Unavailable, Corrupt):
-            return False
-        return True

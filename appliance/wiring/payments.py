@@ -11,6 +11,7 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.ids import ProviderName
 from appliance.model.offline import OfflineLimits
 from appliance.model.sale import TenderKind
+from appliance.payment.batch import Batch
 from appliance.payment.capture import Capture
 from appliance.payment.follow_up import FollowUp
 from appliance.payment.give_back import GiveBack
@@ -24,6 +25,7 @@ from appliance.payment.screening.judge import Screener
 from appliance.payment.shown import Shown
 from appliance.payment.undo import Undo
 from appliance.payment.validate import ShopRules
+from appliance.payment.vault.vault import Vault
 from appliance.ports.admission import Admission
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
@@ -43,6 +45,7 @@ def make_operations(
     log: Log,
     stages: Stages,
     log_origin: str,
+    vault: Vault,
 ) -> Operations:
     """Everything that is asked of a provider, of whichever."""
     stripe = settings.provider.stripe
@@ -70,6 +73,7 @@ def make_operations(
         capture_window_ms=settings.limits.capture_window_ms,
         readers=readers_of(stripe),
         offline_limits=offline_limits(settings),
+        vault=vault,
     )
 
 
@@ -94,6 +98,27 @@ def shop_rules(settings: Settings) -> ShopRules:
         currency=settings.shop.currency,
         cash_rounding_minor=settings.shop.cash_rounding_minor,
         amount_minor_max=settings.limits.amount_minor_max,
+    )
+
+
+def make_batch(
+    settings: Settings,
+    *,
+    authenticate: Authenticate,
+    admission: Admission,
+    screener: Screener,
+    ledger: Ledger,
+    clock: Clock,
+) -> Batch:
+    """Sales that were stored at a till."""
+    return Batch(
+        authenticate=authenticate,
+        rules=shop_rules(settings),
+        admission=admission,
+        ledger=ledger,
+        clock=clock,
+        screener=screener,
+        sales_max=settings.limits.batch_sales_max,
     )
 
 

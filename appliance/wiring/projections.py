@@ -12,6 +12,7 @@ from appliance.payment.offline_projection import OfflineProjection
 from appliance.payment.projection import PaymentProjection
 from appliance.payment.reconcile_projection import ReconcileProjection
 from appliance.payment.screening.records import ScreeningProjection
+from appliance.payment.vault.rows import TokenProjection
 from appliance.payment.voucher_rows import VoucherProjection
 from appliance.till.projection import TillProjection
 
@@ -22,6 +23,7 @@ def projections() -> tuple[Projection, ...]:
         PaymentProjection(),
         OfflineProjection(),
         VoucherProjection(),
+        TokenProjection(),
         HistoryProjection(),
         ScreeningProjection(),
         TillProjection(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from appliance.anchor.gather import Gatherer
@@ -63,6 +63,7 @@ class PublicParts:
         metrics: Metrics,
         log: Log,
         quarantine: Callable[[str], None],
+        on_erased: Callable[[], Awaitable[None]],
     ) -> None:
         self._checkpoints = checkpoint_maker(trust, ledger, clock)
         self._archive = archive
@@ -87,7 +88,7 @@ class PublicParts:
             settings, ledger=ledger, archive=archive, outside=outside, followers=self.followers, clock=clock
         )
         self._access = Access(auditors=self._auditors, reads=self._reads, clock=clock)
-        self._subjects = SubjectAnswers(ledger=ledger, archive=archive, clock=clock)
+        self._subjects = SubjectAnswers(ledger=ledger, archive=archive, clock=clock, on_erased=on_erased)
         shop = settings.shop
         self._slips = SlipReader(
             ledger=ledger,

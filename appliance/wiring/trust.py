@@ -18,7 +18,7 @@ from appliance.adapters.tpm_sealer import TpmSealer
 from appliance.config.load import read_secret
 from appliance.config.schema import Settings, TokenKey
 from appliance.crypto import cose
-from appliance.crypto.envelope import NOTE_PURPOSE, POST_QUANTUM_PURPOSE, open_envelope
+from appliance.crypto.envelope import NOTE_PURPOSE, POST_QUANTUM_PURPOSE, EnvelopeCipher, open_envelope
 from appliance.crypto.hybrid import PinnedKey
 from appliance.ledger.genesis import GenesisStatement, SignedGenesis, read_body
 from appliance.ledger.head import LogSigners
@@ -26,7 +26,7 @@ from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.recover import write_durably
 from appliance.ledger.trust import Evidence, load_trust
 from appliance.ledger.trust import Trust as KnownTrust
-from appliance.model.errors import Corrupt
+from appliance.model.errors import Corrupt, Unavailable
 from appliance.ports.clock import Clock
 from appliance.ports.signer import Signer
 from appliance.wiring.rotations import with_rotations
@@ -43,11 +43,13 @@ class Trust:
     """Phase one: what the box proves itself with.
 
     Attributes:
+        cipher: the HSM's key-encryption key.
         note: signs checkpoints; None where the log's keys are of before a token without Ed25519 had such a key.
     """
 
     sealer: TpmSealer | None
     link: HsmLink
+    cipher: EnvelopeCipher
     signers: LogSigners
     note: Signer | None
     store_key: bytes
@@ -55,6 +57,20 @@ class Trust:
     statement: GenesisStatement
     post_quantum_home: str
     said: Evidence = field(default_factory=Evidence)
+
+    async def probe_hsm(self) -> bool:
+        """Whether the HSM answers, by asking it."""
+        return (await self.link.probe()).kind == "ok"
+
+    async def probe_tpm(self) -> bool:
+        """Whether the TPM answers, by asking it."""
+        if self.sealer is None:
+            return False
+        try:
+            await self.sealer.epoch()
+        except (Unavailable, Corrupt):
+            return False
+        return True
 
 
 @asynccontextmanager
@@ -92,6 +108,7 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
         yield Trust(
             sealer=sealer,
             link=link,
+            cipher=cipher,
             signers=LogSigners(classical=classical, post_quantum=post_quantum),
             note=note,
             store_key=await _store_key(settings.storage.path, cipher),

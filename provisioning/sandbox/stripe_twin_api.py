@@ -55,8 +55,10 @@ DECLINING: Final[dict[str, tuple[str, str, str]]] = {
 LAPSE: Final = "lapse"
 HOLD_PRESENT_MS: Final = 2 * 24 * 3_600_000
 HOLD_ONLINE_MS: Final = 7 * 24 * 3_600_000
+_KEPT: Final = "payment_method"
 _CREATE: Final = frozenset(
     {"amount", "currency", "capture_method", "confirm", "description", "error_on_requires_action", "payment_method"}
+    | {"customer"}
 )
 
 
@@ -80,6 +82,7 @@ def create_payment(store: TwinStore, parameters: Parameters) -> Answered:
         "capture_method": parameters.get("capture_method", "automatic"),
         "created": store.now_ms() // 1000,
         "currency": currency,
+        "customer": parameters.get("customer"),
         "last_payment_error": None,
         "latest_charge": None,
         "livemode": False,
@@ -214,7 +217,7 @@ def _charge(store: TwinStore, payment: dict[str, Any]) -> Answered:
         return refusal(
             message, code=code, status=402, kind="card_error", decline_code=decline_code, payment_intent=payment
         )
-    if method not in SUCCEEDING:
+    if method not in SUCCEEDING and not _is_kept(store, method, payment["customer"]):
         raise InvalidRequest(f"No such PaymentMethod: '{method}'", code="resource_missing", parameter="payment_method")
     payment |= {"latest_charge": store.new_id("ch"), "last_payment_error": None}
     if payment["capture_method"] == "manual":
@@ -229,6 +232,25 @@ def _charge(store: TwinStore, payment: dict[str, Any]) -> Answered:
         book_charge(store, payment)
     emit(store, "payment_intent.succeeded" if is_captured else "payment_intent.amount_capturable_updated", payment)
     return Answered(status=200, body=payment)
+
+
+def keep_method(store: TwinStore) -> dict[str, Any]:
+    """A card that a customer left with the shop before: a payment method that is attached to a customer."""
+    method = {"id": store.new_id("pm_1Kept"), "customer": store.new_id("cus")}
+    store.put(_KEPT, method)
+    return method
+
+
+def _is_kept(store: TwinStore, method: str, customer: str | None) -> bool:
+    """Whether a customer left this card. It is good with its customer alone (docs.stripe.com/api/payment_methods)."""
+    kept = store.get(_KEPT, method)
+    if kept is not None and kept["customer"] != customer:
+        message = (
+            f"The payment method `{method}` supplied belongs to a Customer. Please include the Customer in the"
+            " `customer` parameter on the PaymentIntent."
+        )
+        raise InvalidRequest(message, parameter="payment_method")
+    return kept is not None
 
 
 def payment_of(store: TwinStore, identifier: str) -> dict[str, Any]:

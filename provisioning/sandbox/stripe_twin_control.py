@@ -2,6 +2,7 @@
 
     POST   /_twin/balance         one `Plant`: a line of the balance that differs from what was charged
     GET    /_twin/readers         who stands at each reader; POST /_twin/readers/ID one `Customer`
+    POST   /_twin/kept-cards      a card that a customer leaves with the shop: `id` and `customer`
     POST   /_twin/webhooks        one `Hook`: where events go, and how badly
 
 Every request carries the control token; the guard is `stripe_twin.py`'s.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
+from provisioning.sandbox.stripe_twin_api import keep_method
 from provisioning.sandbox.stripe_twin_balance import Plant, plant
 from provisioning.sandbox.stripe_twin_events import Hook, set_hook
 from provisioning.sandbox.stripe_twin_form import InvalidRequest
@@ -31,6 +33,7 @@ class ControlDoor:
         router.add_post("/_twin/balance", self._plant)
         router.add_get("/_twin/readers", self._readers)
         router.add_post("/_twin/readers/{reader}", self._set_customer)
+        router.add_post("/_twin/kept-cards", self._keep)
         router.add_post("/_twin/webhooks", self._set_hook)
 
     async def _plant(self, request: web.Request) -> web.Response:
@@ -59,6 +62,10 @@ class ControlDoor:
         except InvalidRequest as refused:
             return web.json_response(refused.answer.body, status=refused.answer.status)
         return web.json_response({})
+
+    async def _keep(self, _request: web.Request) -> web.Response:
+        with self._store.transaction():
+            return web.json_response(keep_method(self._store))
 
     async def _set_hook(self, request: web.Request) -> web.Response:
         set_hook(self._store, await read_json(request, Hook))

@@ -26,7 +26,16 @@ from appliance.model.voucher import voucher_of
 from appliance.ports.clock import Clock
 from appliance.runtime.deadline import Deadline
 from appliance.wire import requests
-from appliance.wire.answers import BatchAnswer, DrawerAnswer, Event, PaymentAnswer, Problem, ReportAnswer, VoucherAnswer
+from appliance.wire.answers import (
+    BatchAnswer,
+    DrawerAnswer,
+    Event,
+    PaymentAnswer,
+    Problem,
+    ReportAnswer,
+    TokenAnswer,
+    VoucherAnswer,
+)
 from appliance.wire.requests import Verb, Wire
 from provisioning.terminal import key_file, till_claims, verdict
 from provisioning.terminal.asking import ATTEMPT_MS_MAX, Asker, Said
@@ -176,6 +185,20 @@ class TerminalClient:
             return msgspec.structs.replace(answer, pending=True)
         state = till_claims.voucher_state(answer.act, answer.amount_minor, answer.voucher, answer.expires_ms)
         await self._prove(answer.receipt, [Claimed(keys=frozenset({answer.key}), state=state)], said.seen)
+        return answer
+
+    async def token(self, body: requests.TokenBody, *, key: RequestKey, deadline: Deadline) -> TokenAnswer:
+        """Keep, show or forget one; what changes it is `pending` without a receipt. Raises like `payment`."""
+        said = await self._asker.ask("token", key, body, TokenAnswer, deadline)
+        answer = said.answer
+        if (answer.key, answer.act) != (str(key), body.act) or answer.name != (body.name or answer.name):
+            raise NotBelieved("answer_of_another_request", f"asked about {key}, answered about {answer.key}")
+        if body.act == "show":
+            return answer
+        if answer.receipt is None:
+            return msgspec.structs.replace(answer, pending=True)
+        claim = Claimed(keys=frozenset({answer.key}), state=till_claims.token_state(answer.act, answer.name))
+        await self._prove(answer.receipt, [claim], said.seen)
         return answer
 
     async def report(self, body: requests.ReportBody, *, key: RequestKey, deadline: Deadline) -> ReportAnswer:

@@ -22,7 +22,7 @@ from appliance.ledger.trust import Trust, load_trust
 from appliance.model.errors import Rejected
 from appliance.model.operation import OperationKind
 from appliance.model.payment import STATE_AFTER, PaymentState
-from appliance.wire import entries, till_entries
+from appliance.wire import entries, till_entries, vault_entries
 from appliance.wire.requests import HeadBody, Seen
 from provisioning.terminal import till_claims
 from provisioning.terminal.receipts import VerifiedReceipt
@@ -104,6 +104,13 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
             case till_entries.VOUCHER_VOIDED:
                 voided = msgspec.convert(body, till_entries.VoucherVoidedEntry)
                 yield voided.asked.key, till_claims.voucher_state("void", voided.amount, voided.voucher.hex(), None)
+            case vault_entries.KEPT:
+                kept = msgspec.convert(body, vault_entries.TokenKeptEntry)
+                yield kept.asked.key, till_claims.token_state("keep", kept.name)
+            case vault_entries.FORGOTTEN:
+                forgotten = msgspec.convert(body, vault_entries.TokenForgottenEntry)
+                for key in _asking(forgotten.asked, None):
+                    yield key, till_claims.token_state("forget", forgotten.name)
             case till_entries.DRAWER_CLOSED | till_entries.TERMINAL_CLOSED:
                 closed = msgspec.convert(body, till_entries.PeriodClosedEntry)
                 yield closed.asked.key, till_claims.period_state(closed.period)

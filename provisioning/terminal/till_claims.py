@@ -29,6 +29,11 @@ def voucher_state(act: str, amount_minor: int, voucher: str, expires_ms: int | N
     return f"voucher {act} {amount_minor} {voucher} {expires_ms if act == 'issue' else None}"
 
 
+def token_state(act: str, name: str) -> str:
+    """A provider's token that was kept or forgotten, by its name."""
+    return f"token {act} {name}"
+
+
 def period_state(period: till_entries.PeriodFacts) -> str:
     """A closed period with every figure of its report."""
     return f"closed {hashlib.sha256(cbor.encode_ordered(msgspec.to_builtins(period))).hexdigest()}"

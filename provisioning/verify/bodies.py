@@ -16,7 +16,7 @@ from appliance.ledger import disclosures, epoch, genesis, pruned, snapshot, succ
 from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
 from appliance.ledger.log_keys import Distrust
 from appliance.model.errors import Corrupt, Rejected
-from appliance.wire import entries, reconcile_entries, till_entries
+from appliance.wire import entries, reconcile_entries, till_entries, vault_entries
 from appliance.wire.requests import Wire
 
 SHAPES: Final[dict[str, type[Wire]]] = {
@@ -50,6 +50,10 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     reconcile_entries.RECONCILED: reconcile_entries.ReconciledEntry,
     reconcile_entries.RECONCILED_MORE: reconcile_entries.ReconciledMoreEntry,
     reconcile_entries.BREAK_ACCEPTED: reconcile_entries.BreakAcceptedEntry,
+    vault_entries.KEPT: vault_entries.TokenKeptEntry,
+    vault_entries.FORGOTTEN: vault_entries.TokenForgottenEntry,
+    vault_entries.KEY_MADE: vault_entries.VaultKeyMadeEntry,
+    vault_entries.KEY_DESTROYED: vault_entries.VaultKeyDestroyedEntry,
     till_entries.VOUCHER_ISSUED: till_entries.VoucherIssuedEntry,
     till_entries.VOUCHER_VOIDED: till_entries.VoucherVoidedEntry,
 }

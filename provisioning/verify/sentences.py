@@ -10,7 +10,7 @@ from appliance.ledger.snapshot import Snapshot
 from appliance.ledger.succession import RotationStatement
 from appliance.model.operation import OperationKind, OperationState
 from appliance.payment.entry_body import given_minor
-from appliance.wire import entries, till_entries
+from appliance.wire import entries, till_entries, vault_entries
 from appliance.wire.requests import Wire
 from provisioning.verify.bodies import Body, EpochBody, ErasedBody
 from provisioning.verify.wording import key_text, money_text, printable, short, time_text
@@ -62,6 +62,11 @@ def sentence(entry: Entry, body: Body) -> str:
             return f"{word} of {given} ({parts}){lines}{left}, by {_who(entry)}, {_paid(body.payment)}"
         case till_entries.VoucherIssuedEntry() | till_entries.VoucherVoidedEntry():
             return _voucher(entry, body)
+        case vault_entries.TokenKeptEntry():
+            return _token_kept(entry, body)
+        case vault_entries.TokenForgottenEntry():
+            reason = f": {printable(body.reason)}" if body.reason else ""
+            return f"token {printable(body.name)} was forgotten, by {_who(entry)}{reason}"
         case GenesisStatement():
             return f"the log begins: {printable(body.origin)}, named by its owner at {time_text(body.created_ms)}"
         case till_entries.DrawerEntry() | till_entries.PeriodClosedEntry() | till_entries.DayClosedEntry():
@@ -86,6 +91,14 @@ def _voucher(entry: Entry, body: till_entries.VoucherIssuedEntry | till_entries.
         return f"{named} taken back unspent, by {_who(entry)}, it was {sold}{reason}"
     ends = "without end" if body.expires is None else f"good until {time_text(body.expires)}"
     return f"{named} issued, {ends}, by {_who(entry)}, {sold}{reason}"
+
+
+def _token_kept(entry: Entry, body: vault_entries.TokenKeptEntry) -> str:
+    ends = "" if body.expires is None else f", until {time_text(body.expires)}"
+    bound = "" if body.under is None else ", bound to a customer"
+    purposes = " and ".join(printable(purpose) for purpose in body.purposes)
+    named = f"token {printable(body.name)} of {printable(body.provider)} was kept for {purposes}"
+    return f"{named}{ends}{bound}, by {_who(entry)}"
 
 
 def _about_the_till(entry: Entry, body: Wire) -> str:
@@ -162,6 +175,10 @@ def _about_the_box(body: Body) -> str:
             return f"the tables of the first {body.size} entries were copied; digests of {len(body.digests)} stand here"
         case PrunedBody():
             return f"entries below {body.below} were pruned under the snapshot of entry {body.snapshot}"
+        case vault_entries.VaultKeyMadeEntry():
+            return f"tokens are sealed under the new data key {body.key:x}"
+        case vault_entries.VaultKeyDestroyedEntry():
+            return f"the data key {body.key:x} of tokens was destroyed"
         case EpochBody():
             return f"epoch {body.epoch} began"
         case ErasedBody():

@@ -7,8 +7,8 @@ it forks runs `appliance.__main__.main` on the real wiring. Production code has 
 ledger, provider and middleware below.
 
 Points are `before KIND` and `after KIND` (the append of an entry of that kind), `before ask` and `after ask` (the
-provider), `before offer` and `after offer`, `signed` (a receipt's head) and `answer VERB` (a request is done, its
-answer not sent).
+provider), `before offer` and `after offer`, `after put`, `after drop`, `before reseal` and `after reseal` (the vault),
+`signed` (a receipt's head) and `answer VERB` (a request is done, its answer not sent).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -45,16 +45,19 @@ from appliance.ledger.ledger import Ledger
 from appliance.ledger.receipt import ReceiptBundle
 from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderName, ProviderReference
+from appliance.model.provider_token import TokenBinding, TokenName
 from appliance.model.sale import TenderKind
 from appliance.model.shop_day import ShopCalendar
 from appliance.payment.resolve import Resolver
+from appliance.payment.vault.safe import Safe, Step
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock
 from appliance.wiring import box as wiring
-from appliance.wiring import opening, reconciling
+from appliance.wiring import opening, reconciling, vault
 from appliance.wiring import payments as wiring_payments
 from appliance.wiring.trust import Trust
 from tests.crash.pad import FilePad
+from tests.fakes.cipher import FakeCipher
 
 SEED_BYTES = 32
 SETTLE_MS = 1_000
@@ -95,6 +98,28 @@ class DyingLedger(Ledger):
         bundle = await super().receipts(seqs, wait_ms)
         die_at("signed")
         return bundle
+
+
+class DyingSafe(Safe):
+    """The real safe, with an end around what it writes beside the log."""
+
+    async def put(self, binding: TokenBinding, token: bytes, key_id: int) -> bool:
+        is_put = await super().put(binding, token, key_id)
+        die_at("after put")
+        return is_put
+
+    async def drop(self, names: Iterable[TokenName]) -> None:
+        await super().drop(names)
+        die_at("after drop")
+
+    async def reseal(self, key_id: int, *, after: str) -> Step:
+        is_rotating = len(await self.keys()) > 1
+        if is_rotating:
+            die_at("before reseal")
+        step = await super().reseal(key_id, after=after)
+        if is_rotating:
+            die_at("after reseal")
+        return step
 
 
 class DyingProvider:
@@ -207,6 +232,7 @@ async def software_trust(settings: Settings, _clock: Clock) -> AsyncIterator[Tru
     yield Trust(
         sealer=None,
         link=cast(HsmLink, HealthyLink()),
+        cipher=FakeCipher(store_key),
         signers=signers,
         note=signers.classical,
         store_key=store_key,
@@ -254,6 +280,7 @@ def install() -> None:
     vars(wiring).update(parts)
     vars(opening)["Ledger"] = DyingLedger
     vars(wiring_payments)["Resolver"] = QuickResolver
+    vars(vault)["Safe"] = DyingSafe
 
 
 def _dying(opened: opening.Opened) -> opening.Opened:

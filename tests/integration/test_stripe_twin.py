@@ -214,3 +214,15 @@ async def test_money_keys_and_clock_survive_a_power_cut(twin: TwinProcess) -> No
 async def test_control_needs_its_token(twin: TwinProcess) -> None:
     status, _ = await twin.get("/_twin/charges")
     assert status == 401
+
+
+async def test_an_attached_payment_method_is_good_with_its_customer_alone(twin: TwinProcess) -> None:
+    """docs.stripe.com/payments/save-and-reuse: the customer is named with its payment method"""
+    kept = await twin.control("POST", "kept-cards")
+    other = await twin.control("POST", "kept-cards")
+    for customer in ({}, {"customer": other["customer"]}):
+        status, body = await twin.post(PAYMENTS, form(payment_method=kept["id"], **customer))
+        assert (status, body["error"]["type"]) == (400, "invalid_request_error")
+    payment = await paid(twin, payment_method=kept["id"], customer=kept["customer"])
+    assert (payment["status"], payment["customer"]) == ("succeeded", kept["customer"])
+    assert len(await twin.charges()) == 1

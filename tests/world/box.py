@@ -51,6 +51,8 @@ from appliance.payment.resolve import Resolver
 from appliance.payment.screening.judge import Screener
 from appliance.payment.screening.trees import load_model
 from appliance.payment.validate import ShopRules
+from appliance.payment.vault.safe import Safe
+from appliance.payment.vault.vault import Vault
 from appliance.ports.provider import Holds
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
@@ -60,6 +62,7 @@ from appliance.runtime.tracing import SilentTracer
 from appliance.wire.answers import BatchAnswer, HeadAnswer, PaymentAnswer
 from appliance.wiring.payments import make_give_back, payment_pipeline
 from appliance.wiring.projections import projections
+from tests.fakes.cipher import FakeCipher
 from tests.world.disk import WorldDisk
 from tests.world.loop import Machine, WorldClock, WorldLoop, threadlike
 from tests.world.template import AUDIENCE, STORE_KEY, Keys
@@ -262,6 +265,11 @@ class WorldBox:
             self.is_open = False
         await ledger.close()
 
+    def _vault(self, ledger: Ledger, folder: Path) -> Vault:
+        """No till of this world hands a token in, so its file is never opened."""
+        safe = Safe(folder=folder, cipher=FakeCipher(STORE_KEY), is_ready=lambda: not self.token.is_away)
+        return Vault(safe=safe, ledger=ledger, clock=self.clock, log=self.log, is_in_clear=lambda _: False)
+
     async def _build(self, ledger: Ledger, supervisor: Supervisor, folder: Path) -> None:
         clock, quarantine, stages = self.clock, Quarantine(), Stages(tracer=SilentTracer(), metrics=metrics())
         terminals = Terminals(ledger=ledger, clock=clock)
@@ -291,6 +299,7 @@ class WorldBox:
             log_origin=AUDIENCE,
             source_default="pm_card_visa",
             readers=Readers(bound={}, is_reader=lambda _: False, is_default=False),
+            vault=self._vault(ledger, folder),
             capture_window_ms=CAPTURE_WINDOW_MS,
         )
         screener = await _screener(ledger, clock)

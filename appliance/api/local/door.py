@@ -23,6 +23,7 @@ from appliance.api.local.prune import PruneRoutes
 from appliance.api.local.screening import ScreeningRoutes
 from appliance.api.local.slip import SlipRoutes
 from appliance.api.local.subjects import SubjectRoutes
+from appliance.api.local.vault import VaultRoutes
 from appliance.device.health import Health
 from appliance.identity.pairing import Pairing
 from appliance.identity.terminals import Terminals
@@ -66,6 +67,7 @@ class LocalDoor:
         slips: SlipRoutes,
         days: DayRoutes,
         screening: ScreeningRoutes,
+        vault: VaultRoutes,
     ) -> None:
         self._pairing = pairing
         self._terminals = terminals
@@ -79,6 +81,7 @@ class LocalDoor:
         self._slips = slips
         self._days = days
         self._screening = screening
+        self._vault = vault
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of the socket."""
@@ -95,6 +98,7 @@ class LocalDoor:
         self._slips.add_to(application.router)
         self._days.add_to(application.router)
         self._screening.add_to(application.router)
+        self._vault.add_to(application.router)
         return application
 
     async def _status(self, _request: web.Request) -> web.Response:

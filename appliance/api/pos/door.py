@@ -25,6 +25,7 @@ from appliance.payment.pipeline import PaymentPipeline
 from appliance.ports.clock import Clock
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
+from appliance.till.tokens import Tokens
 from appliance.till.vouchers import Vouchers
 from appliance.wire.answers import (
     BatchAnswer,
@@ -33,6 +34,7 @@ from appliance.wire.answers import (
     PairAnswer,
     PaymentAnswer,
     ReportAnswer,
+    TokenAnswer,
     VoucherAnswer,
 )
 
@@ -53,6 +55,7 @@ class PosDoor:
         batch: Batch,
         drawers: Drawers,
         vouchers: Vouchers,
+        tokens: Tokens,
         reports: Reports,
         pairing: Pairing,
         authenticate: Authenticate,
@@ -68,6 +71,7 @@ class PosDoor:
         self._batch = batch
         self._drawers = drawers
         self._vouchers = vouchers
+        self._tokens = tokens
         self._reports = reports
         self._pairing = pairing
         self._authenticate = authenticate
@@ -93,6 +97,7 @@ class PosDoor:
         application.router.add_post("/v1/batch", self._serve_batch, name="batch")
         application.router.add_post("/v1/drawer", self._serve_drawer, name="drawer")
         application.router.add_post("/v1/voucher", self._serve_voucher, name="voucher")
+        application.router.add_post("/v1/token", self._serve_token, name="token")
         application.router.add_post("/v1/report", self._serve_report, name="report")
         application.router.add_post("/v1/pair", self._serve_pair, name="pair")
         application.router.add_post("/v1/head", self._serve_head, name="head")
@@ -134,6 +139,11 @@ class PosDoor:
     async def _serve_voucher(self, request: web.Request) -> web.Response:
         signed = await read_signed(request, REQUEST_BYTES_MAX)
         result: VoucherAnswer = await self._counted(signed, self._vouchers.act)
+        return answer(result, signed.encoding)
+
+    async def _serve_token(self, request: web.Request) -> web.Response:
+        signed = await read_signed(request, REQUEST_BYTES_MAX)
+        result: TokenAnswer = await self._counted(signed, self._tokens.act)
         return answer(result, signed.encoding)
 
     async def _serve_report(self, request: web.Request) -> web.Response:

@@ -23,7 +23,7 @@ from appliance.config.screening import Screening
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.page import read_page
-from appliance.model.errors import Rejected, Unavailable
+from appliance.model.errors import Rejected, TillstoneError, Unavailable
 from appliance.model.limits import MINUTE_MS
 from appliance.model.payment import ClearedPayment, Identity, ValidPayment
 from appliance.model.screening import Judgement, Reason, Rule, ScreeningRefused, Verdict
@@ -144,13 +144,13 @@ class Screener:
             refunds.add(verdict.at_ms, amount_minor, -1)
             raise
 
-    async def record_refused(self, refusal: ScreeningRefused | Unavailable, identity: Identity, verb: str) -> None:
-        """Keep a refused verdict; the request's key stays unused. Who was not even judged leaves nothing.
+    async def record_refused(self, refusal: TillstoneError, identity: Identity, verb: str) -> None:
+        """Keep a refused verdict; the request's key stays unused. What something else refused leaves nothing.
 
         Raises:
             Unavailable: the log takes nothing now.
         """
-        if isinstance(refusal, Unavailable):
+        if not isinstance(refusal, ScreeningRefused):
             return
         activity = self._activity.of(identity.terminal)
         now_ms = self._clock.now_ms()

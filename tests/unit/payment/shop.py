@@ -46,6 +46,8 @@ from appliance.payment.resolve import Resolver
 from appliance.payment.screening.judge import Screener
 from appliance.payment.screening.trees import load_model
 from appliance.payment.validate import ShopRules
+from appliance.payment.vault.safe import Safe
+from appliance.payment.vault.vault import Vault
 from appliance.ports.provider import CardSource, Holds
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
@@ -55,16 +57,18 @@ from appliance.runtime.tracing import open_tracer
 from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
+from appliance.till.tokens import Tokens
 from appliance.till.vouchers import Vouchers
 from appliance.wire.requests import Claims, HeadBody
 from appliance.wiring.payments import make_give_back, payment_pipeline
 from appliance.wiring.projections import projections
 from provisioning.terminal.signing import sign_cose
+from tests.fakes.cipher import FakeCipher
 from tests.fakes.clock import FakeClock
 from tests.fakes.forwards import FakeForwards
 from tests.fakes.offers import FakeOffers
 from tests.fakes.provider import FakeProvider
-from tests.unit.ledger.shop import genesis, open_ledger, running
+from tests.unit.ledger.shop import STORE_KEY, genesis, open_ledger, running
 
 CERTIFICATE: Final = bytes(range(32))
 PROJECTIONS: Final = projections()
@@ -110,6 +114,10 @@ class Shop:
     quarantine: Quarantine
     drawers: Drawers
     vouchers: Vouchers
+    tokens: Tokens
+    vault: Vault
+    safe: Safe
+    hsm: FakeCipher
     reports: Reports
     days: ShopDays
     audience: str
@@ -193,7 +201,8 @@ async def open_shop(
         terminals = Terminals(ledger=ledger, clock=clock)
         authenticate = _authenticate(terminals, clock, audience, ledger)
         providers = _providers(provider if asked is None else asked, provider.admit, offers, pads)
-        operations = _operations(ledger, providers, supervisor, clock, stages, limits)
+        kept = _vault(folder, ledger, clock)
+        operations = _operations(ledger, providers, supervisor, clock, stages, limits, kept["vault"])
         rules = ShopRules(currency="EUR", cash_rounding_minor=cash_step_minor, amount_minor_max=10**9)
         quarantine = Quarantine()
         admission = _admission(quarantine, ledger)
@@ -230,12 +239,15 @@ async def open_shop(
             quarantine=quarantine,
             audience=audience,
             **_till(authenticate, admission, ledger, clock, quarantine),
+            tokens=_tokens(authenticate, admission, ledger, clock, kept["vault"]),
+            **kept,
             works_open=lambda: supervisor.works_open,
         )
         await terminals.load()
         await shop.pair("till-1")
         yield shop
         supervisor.stop("the test is over")
+        await kept["safe"].close()
 
 
 def _resolver(ledger: Ledger, operations: Operations, clock: FakeClock, log: Log) -> Resolver:
@@ -290,6 +302,7 @@ def _operations(
     clock: FakeClock,
     stages: Stages,
     limits: OfflineLimits,
+    vault: Vault,
 ) -> Operations:
     return Operations(
         ledger=ledger,
@@ -301,6 +314,7 @@ def _operations(
         log_origin=genesis().read().origin,
         source_default="pm_card_visa",
         readers=_readers(),
+        vault=vault,
         capture_window_ms=CAPTURE_WINDOW_MS,
         offline_limits=limits,
     )
@@ -321,6 +335,36 @@ async def rebuilt_equal(shop: Shop) -> None:
             assert tables_digest(copy, PROJECTIONS) == before
 
     await shop.ledger.read(compare)
+
+
+class _Kept(TypedDict):
+    hsm: FakeCipher
+    safe: Safe
+    vault: Vault
+
+
+def _vault(folder: Path, ledger: Ledger, clock: FakeClock) -> _Kept:
+    hsm = FakeCipher(STORE_KEY)
+    safe = Safe(folder=folder, cipher=hsm, is_ready=lambda: hsm.is_there)
+    vault = Vault(safe=safe, ledger=ledger, clock=clock, log=_quiet(clock), is_in_clear=_is_in_clear)
+    return _Kept(hsm=hsm, safe=safe, vault=vault)
+
+
+def _tokens(
+    authenticate: Authenticate, admission: BoxAdmission, ledger: Ledger, clock: FakeClock, vault: Vault
+) -> Tokens:
+    return Tokens(
+        authenticate=authenticate,
+        admission=admission,
+        ledger=ledger,
+        vault=vault,
+        provider=FIRST_PROVIDER,
+        clock=clock,
+    )
+
+
+def _is_in_clear(source: str) -> bool:
+    return source.startswith("pm_1")
 
 
 def _readers() -> Readers:

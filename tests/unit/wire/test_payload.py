@@ -46,6 +46,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "RefundBody": {"of": "0" * 36, "lines": [], "reason": ""},
     "DrawerBody": {"act": "no_sale", "amount_minor": 0, "reason": ""},
     "VoucherBody": {"act": "show", "amount_minor": 0, "reason": ""},
+    "TokenBody": {"act": "keep", "purposes": [], "reason": ""},
     "ReportBody": {"kind": "x", "scope": "drawer"},
 }
 
