@@ -13,7 +13,7 @@ from appliance.adapters.paypal_statement import PayPalStatement
 from appliance.config.secret import Secret
 from appliance.ports.clock import Clock
 from provisioning.sandbox.paypal_twin import KEY_AGE_MAX_MS, PayPalTwin
-from provisioning.sandbox.paypal_twin_api import agree, charges, decide, route
+from provisioning.sandbox.paypal_twin_api import agree, charges, decide, forget, route
 from provisioning.sandbox.paypal_twin_events import Hook, set_hook
 from provisioning.sandbox.paypal_twin_report import Lateness, Plant, plant, set_lateness
 from provisioning.sandbox.stripe_twin_store import TwinStore
@@ -79,6 +79,11 @@ class PayPalHere(InLoop):
         """PayPal ends its review of a capture."""
         with self.store.transaction():
             decide(self.store, order, is_taken=is_taken)
+
+    def forget(self, order: str) -> None:
+        """PayPal knows this order no more."""
+        with self.store.transaction():
+            forget(self.store, order)
 
     def plant(self, capture: str, what: Any, **more: str) -> None:
         """Let the transaction search differ from what happened."""

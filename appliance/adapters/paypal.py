@@ -8,7 +8,8 @@ be listed, and the transaction search is late by hours; the order's own name, du
 sent, is what an answer that was lost is looked up by. The order also lists its refunds.
 
 Source: developer.paypal.com/sdk/orders/v2/orders-capture, developer.paypal.com/api/rest/reference/idempotency,
-developer.paypal.com/api/orders/v2/definitions/order_status, developer.paypal.com/checkout/manage-payment (refunds).
+developer.paypal.com/api/orders/v2/definitions/order_status, developer.paypal.com/checkout/manage-payment (refunds),
+developer.paypal.com/payment-methods/uncaptured-payments (an order that nobody captures is given up after 3 hours).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -65,6 +66,7 @@ _CUSTOM_ID_MAX: Final = 127  # api/orders/v2: purchase_units[].custom_id
 _REFERENCE: Final = re.compile(r"\A[0-9A-Z]{1,36}\Z")  # it becomes part of a path
 _ADDRESS: Final = re.compile(r"\Ahttps?://[0-9A-Za-z.:\[\]-]{1,253}/[!#-\[\]-~]{0,1800}\Z")
 """What every reader takes for the same address: browsers read `\\` as `/`, and pass over tabs."""
+ORDER_GONE: Final = "order_gone"
 _ASK_S_MAX: Final = 10.0
 _PAUSE_FIRST_MS: Final = 1_000
 _PAUSE_MAX_MS: Final = 4_000
@@ -149,7 +151,12 @@ class PayPalProvider(Provider, Offers):
 
     @override
     async def look_at_offer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
-        return await self._agreed(operation, of, is_left=True)
+        answer = await self._agreed(operation, of, is_left=True)
+        if isinstance(answer, Unknown) and answer.reason == ORDER_GONE:
+            # PayPal forgets an order that nobody captured. Only this box captures it, under an intent of its own, and
+            # an offer without an end has none: no money was taken, whatever became of it, and none will be.
+            return _declined(ORDER_GONE, of)
+        return answer
 
     @override
     async def authorise(self, operation: Authorise) -> Answer:
@@ -281,6 +288,8 @@ class PayPalProvider(Provider, Offers):
         if order is not None and reply.date_ms is not None and order.id == of:
             return _Read(order=order, date_ms=reply.date_ms, reply=reply)
         answer = Unknown(reason="answer_unreadable") if reply.is_success else failure_answer(reply)
+        if reply.status == 404 and isinstance(answer, Refused):  # PayPal itself says so, and nothing on the way to it
+            return replace(answer, code=ORDER_GONE)
         return Unknown(reason=answer.code) if isinstance(answer, Declined) else answer
 
     async def _ask(self, method: str, path: str) -> Reply | NotSent | Refused | Unknown:
@@ -332,5 +341,6 @@ def _declined(code: str, of: ProviderReference) -> Declined:
         "customer_timeout": "The customer did not agree in time.",
         "payment_aborted": "The till stopped waiting.",
         "offer_voided": "PayPal withdrew the order.",
+        ORDER_GONE: "PayPal no longer knows the order; nothing was taken.",
     }
     return Declined(code=code, message=messages[code], provider_reference=of)

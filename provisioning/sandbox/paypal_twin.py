@@ -14,8 +14,8 @@ Faithful, each line pinned by `tests/integration/test_paypal_twin.py`, which nam
   for a review; a client id that ends in `no-search` may not ask for it.
 - Webhooks: a certificate chain, and a signature over a CRC32 of the body only (`paypal_twin_events.py`).
 
-Unfaithful, on purpose: no cards, authorisations or payer data; disputes are lines of the search only; orders do not
-expire; refunds succeed at once.
+Unfaithful, on purpose: no cards, authorisations or payer data; disputes are lines of the search only; orders expire
+when they are told to; refunds succeed at once.
 
 Customers: GET /checkoutnow?token=ORDER is a page with two buttons. What customers do by themselves, and the rest of the
 control door, with `Authorization: Bearer TOKEN`:
@@ -24,6 +24,7 @@ control door, with `Authorization: Bearer TOKEN`:
     POST /_twin/customer                one `Customer`: what payers do from now on
     POST /_twin/orders/ORDER/agree      {"funding"}: this payer approves now
     POST /_twin/orders/ORDER/decide     {"is_taken"}: the review of a capture that is pending ends
+    POST /_twin/orders/ORDER/forget     PayPal knows this order no more, which nobody captured
     POST /_twin/report                  one `Plant`: the transaction search differs from what happened
     POST /_twin/report/lateness         {"late_ms"}: how late it lists, 3 hours before anybody says
     POST /_twin/webhooks                one `Hook`; GET /_twin/root the certificate to trust
@@ -46,7 +47,7 @@ from typing import Any, Final, Literal
 import msgspec
 from aiohttp import web
 
-from provisioning.sandbox.paypal_twin_api import Answered, PayPalRefusal, agree, charges, decide, route
+from provisioning.sandbox.paypal_twin_api import Answered, PayPalRefusal, agree, charges, decide, forget, route
 from provisioning.sandbox.paypal_twin_events import (
     CERTIFICATE_PATH,
     Hook,
@@ -104,6 +105,7 @@ class PayPalTwin:
         router.add_post("/_twin/customer", self._customer)
         router.add_post("/_twin/orders/{order}/agree", self._agree)
         router.add_post("/_twin/orders/{order}/decide", self._decide)
+        router.add_post("/_twin/orders/{order}/forget", self._forget)
         router.add_post("/_twin/report", self._plant)
         router.add_post("/_twin/report/lateness", self._lateness)
         router.add_post("/_twin/webhooks", self._hook)
@@ -272,6 +274,11 @@ class PayPalTwin:
         review = await read_json(request, Review)
         with self._store.transaction():
             decide(self._store, request.match_info["order"], is_taken=review.is_taken)
+        return self._respond(200, {})
+
+    async def _forget(self, request: web.Request) -> web.Response:
+        with self._store.transaction():
+            forget(self._store, request.match_info["order"])
         return self._respond(200, {})
 
     async def _plant(self, request: web.Request) -> web.Response:

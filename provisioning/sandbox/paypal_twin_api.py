@@ -73,6 +73,14 @@ def agree(store: TwinStore, order_id: str, funding: str = "good") -> None:
     emit(store, "CHECKOUT.ORDER.APPROVED", "checkout-order", _shown(order))
 
 
+def forget(store: TwinStore, order_id: str) -> None:
+    """PayPal gives up an order that nobody captured."""
+    order = _get(store, "order", order_id)
+    if order["status"] == "COMPLETED":
+        raise PayPalRefusal("ORDER_ALREADY_CAPTURED")
+    store.put("order", {**order, "_is_gone": True})
+
+
 def decide(store: TwinStore, order_id: str, *, is_taken: bool) -> None:
     """PayPal ends its review of a capture that is pending."""
     order = _get(store, "order", order_id)
@@ -227,7 +235,7 @@ def _minor(amount: Mapping[str, Any]) -> int:
 
 def _get(store: TwinStore, kind: str, name: str) -> dict[str, Any]:
     found = store.get(kind, name)
-    if found is None:
+    if found is None or found.get("_is_gone"):
         raise PayPalRefusal("INVALID_RESOURCE_ID", status=404, name="RESOURCE_NOT_FOUND")
     return found
 

@@ -17,6 +17,7 @@ from appliance.config.secret import Secret
 from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.model.money import Money
+from appliance.ports.clock import Clock
 from appliance.ports.provider import (
     Absent,
     Authorise,
@@ -115,6 +116,48 @@ async def test_whoever_agreed_and_was_left_behind_for_too_long_is_not_charged() 
         assert answer.code == "customer_timeout"
 
 
+async def test_an_order_that_paypal_forgot_took_nothing_and_is_declined() -> None:
+    async with PayPalHere() as here:
+        operation = offer()
+        of = await offered(here, operation)
+        here.forget(of)
+        answer = await here.provider().look_at_offer(operation, of)
+        assert isinstance(answer, Declined)
+        assert (answer.code, answer.provider_reference) == ("order_gone", of)
+
+
+async def test_while_a_customer_is_waited_for_an_order_that_cannot_be_found_is_no_end() -> None:
+    async with PayPalHere(SkippingClock()) as here:
+        operation = offer()
+        of = await offered(here, operation, "")
+        here.forget(of)
+        answer = await here.provider().await_customer(operation, of)
+        assert isinstance(answer, Declined)
+        assert answer.code == "customer_timeout"
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, b"<html>not here</html>"), (410, b"{}"), (502, b"")])
+async def test_something_on_the_way_to_paypal_does_not_say_that_an_order_is_gone(status: int, body: bytes) -> None:
+    async with PayPalHere() as here:
+        operation = offer()
+        of = await offered(here, operation)
+        session = FixedAnswer(Reply(status=status, body=body, date_ms=here.clock.now_ms()), settings(here), here.clock)
+        provider = PayPalProvider(session=session, clock=here.clock, jitter=random.Random(1), customer_wait_ms=1_000)
+        assert isinstance(await provider.look_at_offer(operation, of), Unknown)
+        await provider.close()
+
+
+async def test_a_taking_whose_order_is_gone_stays_being_checked() -> None:
+    """The capture may have been made before: what is not there proves nothing, and the account may be another one."""
+    async with PayPalHere() as here:
+        operation = offer()
+        of = await offered(here, operation)
+        here.forget(of)
+        found = await here.provider().find(taking(operation, of), since_ms=0)
+        assert isinstance(found, Unknown)
+        assert found.reason == "order_gone"
+
+
 @pytest.mark.parametrize(
     ("fault", "kept", "reason"),
     [
@@ -143,6 +186,17 @@ async def test_an_unclear_capture_is_unknown_and_the_order_tells(fault: FaultNam
 def settings(here: PayPalHere) -> PayPalSettings:
     secret = Secret(SECRET.encode())
     return PayPalSettings(api_base=here.base, client_id=CLIENT, client_secret=secret, customer_wait_ms=1_000)
+
+
+class FixedAnswer(PayPalSession):
+    """Gives one answer to whatever is asked."""
+
+    def __init__(self, reply: Reply, settings: PayPalSettings, clock: Clock) -> None:
+        super().__init__(settings=settings, clock=clock)
+        self._reply = reply
+
+    async def ask(self, *_: Any, **__: Any) -> Reply:
+        return self._reply
 
 
 class OtherOrder(PayPalSession):

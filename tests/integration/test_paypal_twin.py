@@ -172,6 +172,17 @@ async def test_a_payer_presses_the_button_on_the_page_that_the_order_names(api: 
     assert (await api.ask("GET", f"{ORDERS}/{order['id']}"))[1]["status"] == "APPROVED"
 
 
+async def test_an_order_that_nobody_captures_is_forgotten(api: Api) -> None:
+    """developer.paypal.com/payment-methods/uncaptured-payments: after 3 hours, unless told otherwise."""
+    order = await api.order()
+    api.here.agree(order["id"])
+    api.here.forget(order["id"])
+    for method, path in (("GET", f"{ORDERS}/{order['id']}"), ("POST", f"{ORDERS}/{order['id']}/capture")):
+        status, refused = await api.ask(method, path, {} if method == "POST" else None)
+        assert (status, refused["name"]) == (404, "RESOURCE_NOT_FOUND")
+    assert api.here.charges() == []
+
+
 def window(here: PayPalHere, *, days: int = 1, **more: str) -> str:
     """The query of a search that ends an hour from now."""
     end = datetime.datetime.fromtimestamp(here.clock.now_ms() / 1000, datetime.UTC) + datetime.timedelta(hours=1)
