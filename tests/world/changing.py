@@ -1,0 +1,83 @@
+"""Acts about sales that were asked for: given back, stopped, asked again, looked at, tampered with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from appliance.model.ids import request_key
+from appliance.wire.requests import TenderBody
+from tests.world.selling import RECENT, card_sale, cash_sale, sale_of
+from tests.world.till import Question
+
+if TYPE_CHECKING:
+    from tests.world.world import World
+
+
+def cancel_in_advance(world: World) -> None:
+    """A reversal overtakes its payment: the payment must not stand when it comes."""
+    till = world.any_till()
+    key = till.new_key()
+    body = card_sale(world, None) if world.plan.random() < 0.5 else cash_sale(world)
+    verb = world.plan.choice(("reversal", "abort"))
+    till.ask(Question(key=till.new_key(), of=key, verb=verb))
+    later = Question(key=key, of=key, verb="payment", body=body)
+    till.loop.on(till.machine, world.plan.uniform(0.0, 4.0), lambda: till.ask(later))
+
+
+def refund(world: World) -> None:
+    _undo(world, "refund")
+
+
+def refund_twice_at_once(world: World) -> None:
+    """Two tills give the same payment back in the same moment: one wins."""
+    of = world.some_payment(RECENT)
+    for till in world.plan.sample(world.tills, 2):
+        if of is not None:
+            till.ask(Question(key=till.new_key(), of=of, verb="refund"))
+
+
+def reverse(world: World) -> None:
+    _undo(world, "reversal")
+
+
+def abort(world: World) -> None:
+    _undo(world, "abort")
+
+
+def ask_again(world: World) -> None:
+    """The same question a second time, beside the first or after its answer."""
+    if world.asked:
+        till, question = world.plan.choice(world.asked[-RECENT:])
+        till.spawn(question)
+
+
+def look(world: World) -> None:
+    of = world.some_payment(3 * RECENT)
+    if of is not None:
+        till = world.any_till()
+        till.loop.spawn(till.machine, till.look(str(of)), f"{till.name} status")
+
+
+def tamper(world: World) -> None:
+    """Another sale under a key that has its answer."""
+    answered = [told.key for told in world.books.told if told.verb == "payment"]
+    if answered:
+        key = world.plan.choice(answered[-RECENT:])
+        amount = (world.books.sales[key].amount_minor or 0) + 100
+        body = sale_of(amount, (TenderBody(kind="card", amount_minor=amount),), 0, 0)
+        till = world.any_till()
+        till.loop.spawn(till.machine, till.tamper(request_key(key), body), f"{till.name} tampers")
+
+
+def restart_till(world: World) -> None:
+    world.any_till().restart()
+
+
+def _undo(world: World, verb: str) -> None:
+    till = world.any_till()
+    of = world.some_payment(RECENT)
+    if of is None:
+        return
+    question = Question(key=till.new_key(), of=of, verb=verb)
+    world.asked.append((till, question))
+    till.ask(question)

@@ -1,0 +1,144 @@
+"""Acts of selling, and the sales that are sold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
+
+from appliance.model.ids import RequestKey
+from appliance.model.limits import SALE_TRIES_MAX
+from appliance.model.money import round_to
+from appliance.wire.requests import BatchBody, BatchItem, PaymentBody, TenderBody
+from tests.world.box import CASH_ROUNDING_MINOR, CURRENCY
+from tests.world.till import Question, Till
+
+if TYPE_CHECKING:
+    from tests.world.world import World
+
+AMOUNTS: Final = (250, 500, 1_203, 1_999, 2_407)
+"""Few, so that two sales often have the same amount: nothing may be found by its amount."""
+DECLINED_CARD: Final = "pm_card_visa_chargeDeclined"
+RECENT: Final = 6
+
+
+def sell_for_cash(world: World) -> None:
+    _sell(world, cash_sale(world))
+
+
+def sell_by_card(world: World) -> None:
+    source = DECLINED_CARD if world.plan.random() < 0.1 else None
+    _sell(world, card_sale(world, source))
+
+
+def sell_mixed(world: World) -> None:
+    _sell(world, mixed_sale(world, world.plan.choice(AMOUNTS)))
+
+
+def sell_and_give_up(world: World) -> None:
+    """A till that loses its patience with a card payment takes it back at once, under a key of its own."""
+    till = world.any_till()
+    payment = _sell(world, card_sale(world, None), till=till, patience_ms=300)
+    till.loop.on(
+        till.machine,
+        world.plan.uniform(0.0, 2.0),
+        lambda: till.ask(Question(key=till.new_key(), of=payment, verb="reversal")),
+    )
+
+
+def sell_and_try_another_tender(world: World) -> None:
+    """A till waits no longer for a card and sells the same again, linked, with what the customer has in hand."""
+    till = world.any_till()
+    first = _sell(world, card_sale(world, None), till=till, patience_ms=300)
+    world.tries.append([first])
+    pause_s = world.plan.choice((0.0, world.plan.uniform(0.0, 2.0), world.plan.uniform(0.0, 60.0)))
+    _try_again(world, till, world.tries[-1], pause_s)
+
+
+def try_again(world: World) -> None:
+    """What was tried is tried once more, at any till: in a line, or beside another retry."""
+    if world.tries:
+        _try_again(world, world.any_till(), world.plan.choice(world.tries[-RECENT:]), 0.0)
+
+
+def send_stored_sales(world: World) -> None:
+    till = world.any_till()
+    items = tuple(
+        BatchItem(key=str(till.new_key()), payment=cash_sale(world)) for _ in range(world.plan.randrange(1, 5))
+    )
+    key = till.new_key()
+    world.batches.append((till, BatchBody(items=items)))
+    till.ask(Question(key=key, of=key, verb="batch", body=BatchBody(items=items)))
+
+
+def send_stored_sales_again(world: World) -> None:
+    """A till that forgot that it sent them: the same sales under their own keys, in a new batch."""
+    if world.batches:
+        till, body = world.plan.choice(world.batches)
+        key = till.new_key()
+        till.ask(Question(key=key, of=key, verb="batch", body=body))
+
+
+def cash_sale(world: World, total: int | None = None) -> PaymentBody:
+    total = world.plan.choice(AMOUNTS) if total is None else total
+    payable, change = _in_cash(world, total)
+    return sale_of(total, (TenderBody(kind="cash", amount_minor=payable + change),), change, payable - total)
+
+
+def card_sale(world: World, source: str | None, total: int | None = None) -> PaymentBody:
+    total = world.plan.choice(AMOUNTS) if total is None else total
+    return sale_of(total, (TenderBody(kind="card", amount_minor=total, source=source),), 0, 0)
+
+
+def mixed_sale(world: World, total: int) -> PaymentBody:
+    card = world.plan.randrange(1, total - 50)
+    payable, change = _in_cash(world, total - card)
+    tenders = (
+        TenderBody(kind="card", amount_minor=card),
+        TenderBody(kind="cash", amount_minor=payable + change),
+    )
+    return sale_of(total, tenders, change, payable - (total - card))
+
+
+def _in_cash(world: World, left_minor: int) -> tuple[int, int]:
+    """What is to be paid in cash, rounded as the shop does, and how much change is given."""
+    return round_to(left_minor, CASH_ROUNDING_MINOR), world.plan.choice((0, 0, 100, 2_000))
+
+
+def sale_of(total: int, tenders: tuple[TenderBody, ...], change: int, rounding: int) -> PaymentBody:
+    return PaymentBody(
+        currency=CURRENCY, tenders=tenders, amount_minor=total, change_minor=change, rounding_minor=rounding
+    )
+
+
+def _sell(world: World, body: PaymentBody, *, till: Till | None = None, patience_ms: int | None = None) -> RequestKey:
+    till = till or world.any_till()
+    key = till.new_key()
+    question = Question(key=key, of=key, verb="payment", body=body)
+    world.asked.append((till, question))
+    till.ask(question, patience_ms)
+    return key
+
+
+def _try_again(world: World, till: Till, tries: list[RequestKey], pause_s: float) -> None:
+    """All tries so far are named, whether the box answered for them or not; at times another till knows fewer."""
+    known = tries if world.plan.random() < 0.8 else tries[: world.plan.randrange(len(tries)) + 1]
+    of = tuple(str(each) for each in reversed(known[:SALE_TRIES_MAX]))
+    body, key = _other_tender(world, world.books.sales[of[-1]].amount_minor or 0), till.new_key()
+    question = Question(key=key, of=key, verb="payment", body=structs.replace(body, retry_of=of))
+
+    def ask() -> None:
+        tries.append(key)
+        world.asked.append((till, question))
+        till.ask(question)
+
+    till.loop.on(till.machine, pause_s, ask)
+
+
+def _other_tender(world: World, total: int) -> PaymentBody:
+    draw = world.plan.random()
+    if draw < 0.4:
+        return cash_sale(world, total)
+    if draw < 0.55:
+        return mixed_sale(world, total)
+    return card_sale(world, DECLINED_CARD if draw > 0.8 else None, total)
