@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from appliance.wire.requests import PaymentBody
+from appliance.wire.requests import PaymentBody, RefundBody
 
 Harm = Literal["lost", "doubled", "falsely failed"]
 
@@ -28,13 +28,23 @@ class Violation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """A final, proven answer: under `key` a till heard that `payment` is in `state`, as of the entry `seq`."""
+    """A final, proven answer: under `key` a till heard that `payment` is in `state`, as of the entry `seq`.
+
+    Attributes:
+        given_minor: what the refund gave that it is about.
+    """
 
     key: str
     payment: str
     verb: str
     state: str
     seq: int
+    given_minor: int = 0
+
+
+def total_of(body: PaymentBody) -> int:
+    """What a sale comes to."""
+    return (body.total_minor if body.amount_minor is None else body.amount_minor) or 0
 
 
 class History:
@@ -73,6 +83,8 @@ class Books:
     Attributes:
         sales: each payment ever asked for, with what it was to be.
         told: final answers that were believed; `heads` the signed heads they hung on.
+        refunds: each refund ever asked for; `None` stands for all that is left.
+        above: refunds that were refused because so much was not left.
         undone: payments whose refund, reversal or abort was asked for by somebody.
         taken: payments that the box answered for, be it that they are being checked.
         refused: keys under which nothing may have happened.
@@ -83,6 +95,8 @@ class Books:
     live_minor: Callable[[str], int]
     sales: dict[str, PaymentBody] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
+    refunds: dict[str, RefundBody | None] = field(default_factory=dict)
+    above: set[str] = field(default_factory=set)
     undone: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from appliance.model.ids import request_key
-from appliance.wire.requests import TenderBody
+from appliance.model.ids import RequestKey, request_key
+from appliance.wire.requests import RefundBody, RefundLine, TenderBody
+from tests.world.books import total_of
 from tests.world.selling import RECENT, card_sale, cash_sale, sale_of
 from tests.world.till import Question
 
@@ -28,12 +29,22 @@ def refund(world: World) -> None:
     _undo(world, "refund")
 
 
+def refund_a_part(world: World) -> None:
+    """An amount, or pieces of a line; at times more than there is."""
+    till, of = world.any_till(), world.some_payment(RECENT)
+    if of is not None:
+        question = Question(key=till.new_key(), of=of, verb="refund", body=_part(world, of))
+        world.asked.append((till, question))
+        till.ask(question)
+
+
 def refund_twice_at_once(world: World) -> None:
-    """Two tills give the same payment back in the same moment: one wins."""
+    """Two tills give the same payment back in the same moment, all or parts of it: no more goes back than was paid."""
     of = world.some_payment(RECENT)
     for till in world.plan.sample(world.tills, 2):
         if of is not None:
-            till.ask(Question(key=till.new_key(), of=of, verb="refund"))
+            body = _part(world, of) if world.plan.random() < 0.5 else None
+            till.ask(Question(key=till.new_key(), of=of, verb="refund", body=body))
 
 
 def reverse(world: World) -> None:
@@ -63,7 +74,7 @@ def tamper(world: World) -> None:
     answered = [told.key for told in world.books.told if told.verb == "payment"]
     if answered:
         key = world.plan.choice(answered[-RECENT:])
-        amount = (world.books.sales[key].amount_minor or 0) + 100
+        amount = total_of(world.books.sales[key]) + 100
         body = sale_of(amount, (TenderBody(kind="card", amount_minor=amount),), 0, 0)
         till = world.any_till()
         till.loop.spawn(till.machine, till.tamper(request_key(key), body), f"{till.name} tampers")
@@ -71,6 +82,17 @@ def tamper(world: World) -> None:
 
 def restart_till(world: World) -> None:
     world.any_till().restart()
+
+
+def _part(world: World, of: RequestKey) -> RefundBody:
+    sale, plan = world.books.sales[str(of)], world.plan
+    total = total_of(sale)
+    if plan.random() < 0.5:
+        return RefundBody(of=str(of), amount_minor=plan.choice((total // 3, total // 2, total - 100, total + 5)))
+    index = plan.randrange(max(1, len(sale.lines)))
+    return RefundBody(
+        of=str(of), lines=(RefundLine(index=index, quantity_thousandths=plan.choice((500, 1_000, 1_000, 2_000))),)
+    )
 
 
 def _undo(world: World, verb: str) -> None:

@@ -29,11 +29,11 @@ from appliance.wire import entries
 from appliance.wire.requests import PaymentBody
 from appliance.wiring.projections import projections
 from tests.crash.invariants import AFTER
-from tests.world.books import FAILED, Books, Harm, Told
-from tests.world.box import LIFE, WorldBox
+from tests.world.books import FAILED, Books, Harm, Told, total_of
+from tests.world.box import CASH_ROUNDING_MINOR, LIFE, WorldBox
 from tests.world.provider import WorldTwin
 
-KEPT: Final = frozenset({"approved"})
+KEPT: Final = frozenset({"approved", "partly_refunded"})
 GIVEN_BACK: Final = frozenset({"refunded", "reversed"})
 
 
@@ -45,6 +45,16 @@ class Standing:
     total: int
     cash: int
     card: int
+    cash_back: int
+    card_back: int
+
+    @property
+    def paid(self) -> int:
+        return self.cash + self.card
+
+    @property
+    def back(self) -> int:
+        return self.cash_back + self.card_back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +76,8 @@ async def judge(books: Books, box: WorldBox, twin: WorldTwin, *, rebuilds: bool)
     _check_requests(books, held)
     _check_sales(books, held)
     _check_told(books, held)
-    _check_cash(books, held)
+    _check_given_back(books, held)
+    _check_refunds(books, held)
     _check_tries(books, held)
     _check_cards(books, held, twin.charges())
     if rebuilds:
@@ -76,13 +87,15 @@ async def judge(books: Books, box: WorldBox, twin: WorldTwin, *, rebuilds: bool)
 def _read(connection: sqlite3.Connection) -> Ledgered:
     encoded = [row[0] for row in connection.execute("SELECT entry FROM entries ORDER BY seq")]
     decoded = [decode(each) for each in encoded]
-    rows = connection.execute("SELECT key, state, total, cash, card FROM payments").fetchall()
+    rows = connection.execute("SELECT key, state, total, cash, card, cash_back, card_back FROM payments").fetchall()
     return Ledgered(
         encoded=encoded,
         log=[(entry, cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)) for entry in decoded],
         payments={
-            str(uuid.UUID(bytes=key)): Standing(state=state, total=total, cash=cash, card=card)
-            for key, state, total, cash, card in rows
+            _name(key): Standing(
+                state=state, total=total, cash=cash, card=card, cash_back=cash_back, card_back=card_back
+            )
+            for key, state, total, cash, card, cash_back, card_back in rows
         },
     )
 
@@ -124,7 +137,7 @@ def _check_sales(books: Books, held: Ledgered) -> None:
         body = books.sales.get(key)
         if body is None or standing.state == "cancelled":
             continue
-        expected = (body.amount_minor, _cash(body), _card(body))
+        expected = (total_of(body), _cash(body), _card(body))
         if (standing.total, standing.cash, standing.card) != expected:
             books.violate("lost", f"{books.name(key)} was to be {expected}, and is recorded as {standing}")
 
@@ -150,26 +163,67 @@ def _check_told(books: Books, held: Ledgered) -> None:
                 books.violate(harm, f"{name} was told {before}, and then it is {after}")
 
 
-def _check_cash(books: Books, held: Ledgered) -> None:
-    """Cash is handed back once, and exactly what was taken."""
-    given: Counter[str] = Counter()
-    for entry, body in held.log:
-        if entry.kind not in (entries.REFUND, entries.REVERSAL):
-            continue
-        undo = msgspec.convert(body, entries.UndoEntry)
-        payment = str(uuid.UUID(bytes=undo.payment))
-        given[payment] += 1
-        standing = held.payments.get(payment)
-        if standing is None or (undo.cash, undo.card) != (standing.cash, standing.card):
-            books.violate(
-                "lost", f"{books.name(payment)} is {standing}; given back: {undo.cash} cash, {undo.card} card"
-            )
-    for payment, count in given.items():
-        if count > 1:
-            books.violate("doubled", f"{books.name(payment)} was given back {count} times")
+def _check_given_back(books: Books, held: Ledgered) -> None:
+    """What entries gave back is what the tables say, never more than was paid, and what the state means."""
+    for payment, undos in _undos(held).items():
+        name, standing = books.name(payment), held.payments.get(payment)
+        given = (sum(undo.cash for _, undo in undos), sum(undo.card for _, undo in undos))
+        if standing is None or given != (standing.cash_back, standing.card_back):
+            books.violate("lost", f"{name} is {standing}; given back: {given[0]} cash, {given[1]} card")
+        elif standing.cash_back > standing.cash or standing.card_back > standing.card:
+            books.violate("doubled", f"{name} is {standing}: more was given back than was paid")
+        if sum(kind == entries.REVERSAL for kind, _ in undos) > 1:
+            books.violate("doubled", f"{name} was reversed more than once")
     for payment, standing in held.payments.items():
-        if (standing.state in GIVEN_BACK) != (given[payment] > 0):
-            books.violate("lost", f"{books.name(payment)} is {standing.state}, and given back {given[payment]} times")
+        match standing.state:
+            case state if state in GIVEN_BACK:
+                is_so = standing.back == standing.paid
+            case "partly_refunded":
+                is_so = 0 < standing.back < standing.paid
+            case _:
+                is_so = standing.back == 0
+        if not is_so:
+            books.violate("lost", f"{books.name(payment)} is {standing}, and given back {standing.back}")
+
+
+def _check_refunds(books: Books, held: Ledgered) -> None:
+    """Each refund gave, once, what its till asked for and was told; none was refused for an amount that was left."""
+    given: dict[str, int] = {}
+    returned: Counter[tuple[str, int]] = Counter()
+    for payment, undos in _undos(held).items():
+        for undo in (undo for kind, undo in undos if kind == entries.REFUND):
+            key = _name(undo.request or (undo.asked.key if undo.asked else b""))
+            if key in given:
+                books.violate("doubled", f"{books.name(key)} gave twice")
+            given[key] = undo.cash + undo.card
+            returned.update({(payment, line.index): line.quantity_thousandths for line in undo.lines})
+    for (payment, index), quantity in returned.items():
+        lines = books.sales[payment].lines
+        if quantity > (lines[index].quantity_thousandths if lines else 1_000):
+            books.violate("doubled", f"of {books.name(payment)} line {index} went back: {quantity} thousandths")
+    for key, asked in books.refunds.items():
+        amount = None if asked is None else asked.amount_minor
+        # Cash goes back in the shop's steps.
+        if amount is not None and key in given and abs(amount - given[key]) >= CASH_ROUNDING_MINOR:
+            books.violate("lost", f"{books.name(key)} was to give {amount}, and gave {given[key]}")
+        if key in books.above and asked is not None:
+            standing = held.payments.get(asked.of)
+            left = None if standing is None else standing.paid - standing.back
+            if left is None or (amount is not None and amount <= left):
+                books.violate("lost", f"{books.name(key)} was refused {amount}, and {left} are left")
+    for told in books.told:
+        if told.verb == "refund" and told.given_minor != given.get(told.key, 0):
+            books.violate("lost", f"{books.name(told.key)} was told {told.given_minor}, and gave {given.get(told.key)}")
+
+
+def _undos(held: Ledgered) -> dict[str, list[tuple[str, entries.UndoEntry]]]:
+    """The refunds and reversals of each payment, in order."""
+    undos: dict[str, list[tuple[str, entries.UndoEntry]]] = {}
+    for entry, body in held.log:
+        if entry.kind in (entries.REFUND, entries.REVERSAL):
+            undo = msgspec.convert(body, entries.UndoEntry)
+            undos.setdefault(_name(undo.payment), []).append((entry.kind, undo))
+    return undos
 
 
 def _check_tries(books: Books, held: Ledgered) -> None:
@@ -213,7 +267,7 @@ def _check_cards(books: Books, held: Ledgered, charges: list[dict[str, Any]]) ->
     for payment, standing in held.payments.items():
         taken = by_payment.get(payment, [])
         kept = sum(charge["captured"] - charge["refunded"] for charge in taken)
-        expected = standing.card if standing.state in KEPT else 0
+        expected = standing.card - standing.card_back if standing.state in KEPT else 0
         expected_sum += expected
         if kept == expected:
             continue
@@ -236,7 +290,11 @@ async def _check_rebuild(books: Books, box: WorldBox) -> None:
 
 
 def _asked(body: dict[str, Any]) -> str:
-    return str(uuid.UUID(bytes=body["asked"]["key"]))
+    return _name(body["asked"]["key"])
+
+
+def _name(key: bytes) -> str:
+    return str(uuid.UUID(bytes=key))
 
 
 def _cash(body: PaymentBody) -> int:

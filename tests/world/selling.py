@@ -9,7 +9,8 @@ from msgspec import structs
 from appliance.model.ids import RequestKey
 from appliance.model.limits import SALE_TRIES_MAX
 from appliance.model.money import round_to
-from appliance.wire.requests import BatchBody, BatchItem, PaymentBody, TenderBody
+from appliance.wire.requests import BatchBody, BatchItem, LineBody, PaymentBody, TenderBody
+from tests.world.books import total_of
 from tests.world.box import CASH_ROUNDING_MINOR, CURRENCY
 from tests.world.till import Question, Till
 
@@ -23,16 +24,16 @@ RECENT: Final = 6
 
 
 def sell_for_cash(world: World) -> None:
-    _sell(world, cash_sale(world))
+    _sell(world, _by_lines(world, cash_sale(world)))
 
 
 def sell_by_card(world: World) -> None:
     source = DECLINED_CARD if world.plan.random() < 0.1 else None
-    _sell(world, card_sale(world, source))
+    _sell(world, _by_lines(world, card_sale(world, source)))
 
 
 def sell_mixed(world: World) -> None:
-    _sell(world, mixed_sale(world, world.plan.choice(AMOUNTS)))
+    _sell(world, _by_lines(world, mixed_sale(world, world.plan.choice(AMOUNTS))))
 
 
 def sell_and_give_up(world: World) -> None:
@@ -100,6 +101,16 @@ def mixed_sale(world: World, total: int) -> PaymentBody:
     return sale_of(total, tenders, change, payable - (total - card))
 
 
+def _by_lines(world: World, body: PaymentBody) -> PaymentBody:
+    """At times the till says what was sold: two pieces of one thing, one of another."""
+    if world.plan.random() < 0.6:
+        return body
+    total = total_of(body)
+    pieces = LineBody(sku="apple", quantity_thousandths=2_000, unit_price_minor=total // 3)
+    other = LineBody(sku="bread", unit_price_minor=total - 2 * (total // 3))
+    return structs.replace(body, amount_minor=None, total_minor=total, lines=(pieces, other))
+
+
 def _in_cash(world: World, left_minor: int) -> tuple[int, int]:
     """What is to be paid in cash, rounded as the shop does, and how much change is given."""
     return round_to(left_minor, CASH_ROUNDING_MINOR), world.plan.choice((0, 0, 100, 2_000))
@@ -124,7 +135,7 @@ def _try_again(world: World, till: Till, tries: list[RequestKey], pause_s: float
     """All tries so far are named, whether the box answered for them or not; at times another till knows fewer."""
     known = tries if world.plan.random() < 0.8 else tries[: world.plan.randrange(len(tries)) + 1]
     of = tuple(str(each) for each in reversed(known[:SALE_TRIES_MAX]))
-    body, key = _other_tender(world, world.books.sales[of[-1]].amount_minor or 0), till.new_key()
+    body, key = _other_tender(world, total_of(world.books.sales[of[-1]])), till.new_key()
     question = Question(key=key, of=key, verb="payment", body=structs.replace(body, retry_of=of))
 
     def ask() -> None:

@@ -17,28 +17,38 @@ from appliance.crypto.signing_key import TerminalKey
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
 from appliance.wire.answers import BatchAnswer, PaymentAnswer
-from appliance.wire.requests import BatchBody, PaymentBody
+from appliance.wire.requests import BatchBody, PaymentBody, RefundBody
 from provisioning.terminal.client import TerminalClient
 from provisioning.terminal.home import Memory, Profile, TerminalHome
 from provisioning.terminal.memory import TerminalMemory
 from provisioning.terminal.receipts import NotBelieved, ReceiptVerifier, VerifiedReceipt
-from tests.world.books import Books, Told
+from tests.world.books import Books, Told, total_of
 from tests.world.link import Lan, WorldLink
 from tests.world.loop import Machine, WorldClock, WorldLoop
 
-FINAL: Final = frozenset({"approved", "declined", "not_charged", "refunded", "reversed", "cancelled"})
+FINAL: Final = frozenset(
+    {"approved", "declined", "not_charged", "partly_refunded", "refunded", "reversed", "cancelled"}
+)
 _AGES: Final = frozenset({"key_from_the_future", "key_too_old"})
 """A key that was made while the box's clock was days off, and that the box never heard of before it was set right."""
 HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
     "payment": _AGES | {"payment_cancelled", "retry_exists", "retry_not_needed", "retry_chain_too_long"},
     "batch": _AGES,
-    "refund": _AGES | {"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"},
+    "refund": _AGES
+    | {"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"}
+    | {"refund_above_left", "line_already_refunded"},
     "reversal": _AGES | {"already_undone"},
     "abort": _AGES | {"already_undone", "payment_complete"},
 }
 """What a till may be refused although it did nothing wrong, by verb."""
 NOT_NOW: Final = frozenset({"payment_open", "payment_unknown", "retry_exists", "retry_not_needed"})
 """Refusals that may turn into a yes: a copy of the question that is still on its way finds another payment."""
+STANDS: Final[dict[str, frozenset[str]]] = {
+    "refund": frozenset({"approved"}),
+    "reversal": frozenset({"approved", "partly_refunded"}),
+    "abort": frozenset({"approved", "partly_refunded"}),
+}
+"""What nobody may be told who asked that a payment should not stand, by verb."""
 PATIENCE_MS: Final = (300, 1_500, 4_000)
 ASK_AGAIN_S: Final = 8.0
 
@@ -50,7 +60,7 @@ class Question:
     key: RequestKey
     of: RequestKey
     verb: str
-    body: PaymentBody | BatchBody | None = None
+    body: PaymentBody | RefundBody | BatchBody | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +142,8 @@ class Till:
             books.sales.update({item.key: item.payment for item in question.body.items})
         if question.verb in ("refund", "reversal", "abort"):
             books.undone.add(str(question.of))
+        if question.verb == "refund":
+            books.refunds[str(question.key)] = question.body if isinstance(question.body, RefundBody) else None
         about = "" if question.of == question.key else f" of {books.name(str(question.of))}"
         if isinstance(question.body, PaymentBody) and question.body.retry_of:
             about = f" in place of {', '.join(map(books.name, question.body.retry_of))}"
@@ -208,7 +220,11 @@ class Till:
                 assert isinstance(question.body, PaymentBody)
                 return await client.payment(question.body, key=question.key, deadline=deadline)
             case "refund":
-                return await client.refund(question.of, key=question.key, deadline=deadline)
+                assert question.body is None or isinstance(question.body, RefundBody)
+                part = question.body or RefundBody(of=str(question.of))
+                return await client.refund(
+                    question.of, key=question.key, amount_minor=part.amount_minor, lines=part.lines, deadline=deadline
+                )
             case "reversal":
                 return await client.reversal(question.of, key=question.key, deadline=deadline)
             case _:
@@ -228,9 +244,16 @@ class Till:
             )
             return
         self.open.pop(key, None)
-        told = Told(key=key, payment=str(question.of), verb=question.verb, state=answer.state, seq=answer.seq)
+        told = Told(
+            key=key,
+            payment=str(question.of),
+            verb=question.verb,
+            state=answer.state,
+            seq=answer.seq,
+            given_minor=answer.given_minor,
+        )
         self._hear(told)
-        if question.verb != "payment" and answer.state == "approved":
+        if answer.state in STANDS.get(question.verb, ()):
             self.books.violate("lost", f"after {question.verb} {self.books.name(key)} the payment still stands")
 
     def _hear_batch(self, question: Question, answer: BatchAnswer) -> None:
@@ -251,6 +274,8 @@ class Till:
             self.books.violate("lost", f"{question.verb} {self.books.name(key)} was refused: {refusal}")
         elif refusal.code not in NOT_NOW:
             self.books.refused.add(key)
+        if refusal.code == "refund_above_left":
+            self.books.above.add(key)
 
     def _hear(self, told: Told) -> None:
         self.books.tell(self.name, told)
@@ -261,5 +286,8 @@ def _what(question: Question) -> str:
         return f": {len(question.body.items)} sales"
     if question.body is None:
         return ""
+    if isinstance(question.body, RefundBody):
+        pieces = ", ".join(f"{line.quantity_thousandths} of line {line.index}" for line in question.body.lines)
+        return f": {pieces or question.body.amount_minor}"
     tenders = " + ".join(f"{tender.kind} {tender.amount_minor}" for tender in question.body.tenders)
-    return f": {question.body.amount_minor} by {tenders}"
+    return f": {total_of(question.body)} by {tenders}"
