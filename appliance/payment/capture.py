@@ -59,7 +59,8 @@ class Capture:
 
     def _require_held(self, standing: StandingPayment, identity: Identity) -> None:
         state = standing.recorded.state
-        if standing.terminal != identity.terminal:
+        # What was cancelled before it came has no seller: its terminal is the one that cancelled it.
+        if standing.terminal != identity.terminal and state is not PaymentState.CANCELLED:
             raise Rejected("payment_of_another_terminal", "the terminal that sold captures; another one may reverse")
         if state is PaymentState.CHECKING:
             raise Rejected("payment_open", "the payment is still being checked: wait for its outcome")

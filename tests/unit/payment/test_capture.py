@@ -82,6 +82,14 @@ async def test_what_cannot_be_captured_is_refused_and_moves_nothing(tmp_path: Pa
         assert len(shop.provider.asked) == 1
 
 
+async def test_a_sale_that_another_till_cancelled_before_it_came_is_not_called_another_tills(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        await shop.pair("till-2")
+        of = shop.new_key()
+        await shop.pipeline.reverse(shop.request("reversal", {"of": of}, terminal="till-2"))
+        assert await refused(shop, "capture", {"of": of}) == "payment_not_held"
+
+
 @pytest.mark.parametrize("verb", ["reversal", "abort"])
 async def test_what_is_held_is_given_up_before_it_is_captured(tmp_path: Path, verb: str) -> None:
     async with open_shop(tmp_path) as shop:
