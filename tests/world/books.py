@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from appliance.wire.requests import PaymentBody, RefundBody
+from appliance.wire.requests import CaptureBody, PaymentBody, RefundBody
 
 Harm = Literal["lost", "doubled", "falsely failed"]
 
 FAILED: Final = frozenset({"declined", "not_charged", "cancelled"})
+OVER: Final = frozenset({"refunded", "reversed", "expired"})
+"""Money was taken or held, and is no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,11 @@ class Told:
 def total_of(body: PaymentBody) -> int:
     """What a sale comes to."""
     return (body.total_minor if body.amount_minor is None else body.amount_minor) or 0
+
+
+def card_of(body: PaymentBody) -> int:
+    """What is to be taken from a card."""
+    return sum(tender.amount_minor for tender in body.tenders if tender.kind == "card")
 
 
 class History:
@@ -84,11 +91,13 @@ class Books:
         sales: each payment ever asked for, with what it was to be.
         told: final answers that were believed; `heads` the signed heads they hung on.
         refunds: each refund ever asked for; `None` stands for all that is left.
+        captures: each capture ever asked for.
+        sold_at: the till that sold, by payment.
         above: refunds that were refused because so much was not left.
         undone: payments whose refund, reversal or abort was asked for by somebody.
         taken: payments that the box answered for, be it that they are being checked.
         refused: keys under which nothing may have happened.
-        live_minor: what the provider keeps of a payment now.
+        live_minor: what the provider keeps of a payment now, or has held.
     """
 
     history: History
@@ -96,6 +105,8 @@ class Books:
     sales: dict[str, PaymentBody] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
     refunds: dict[str, RefundBody | None] = field(default_factory=dict)
+    captures: dict[str, CaptureBody] = field(default_factory=dict)
+    sold_at: dict[str, str] = field(default_factory=dict)
     above: set[str] = field(default_factory=set)
     undone: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
@@ -115,6 +126,8 @@ class Books:
         self.history.add(till, f"hears {told.verb} {self.name(told.key)}{about}: {told.state} ({told.seq})")
         if told.state in FAILED and (live := self.live_minor(told.payment)):
             self.violate("falsely failed", f"{self.name(told.payment)} is told {told.state} while {live} are charged")
+        if told.state in OVER and (live := self.live_minor(told.payment)):
+            self.violate("lost", f"{self.name(told.payment)} is told {told.state} while {live} are charged")
 
     def see_head(self, size: int, root: str) -> None:
         if self.heads.setdefault(size, root) != root:

@@ -322,6 +322,7 @@ class WorldBox:
             "reversal": pipeline.reverse,
             "abort": pipeline.abort,
             "refund": pipeline.refund,
+            "capture": pipeline.capture,
             "batch": batch.take,
             "head": authenticate.show_head,
         }

@@ -8,6 +8,7 @@ from typing import Any
 
 from appliance.model.ids import ProviderReference
 from appliance.model.operation import Operation, OperationKind
+from appliance.model.payment import Identity
 from appliance.payment import (
     operate,
     pipeline,
@@ -15,6 +16,7 @@ from appliance.payment import (
     undo_entry,
 )
 from appliance.payment.follow_up import FollowUp
+from appliance.payment.give_back import GiveBack
 from appliance.payment.guards import Unchanged, require_payment
 from appliance.payment.operate import Operations
 from appliance.payment.records import StandingPayment
@@ -61,7 +63,7 @@ def forget_what_was_given_before() -> None:
     put(refund.Refund, _share=whole)
 
 
-@bug("A refund that the provider confirmed gave back what was left.", seed=1)
+@bug("A refund that the provider confirmed gave back what was left.", seed=12)
 def record_a_part_as_all() -> None:
     def all_of_it(connection: sqlite3.Connection, operation: Operation) -> entries.UndoEntry:
         standing = require_payment(connection, operation.payment_key)
@@ -79,3 +81,36 @@ def answer_a_refund_with_its_payment() -> None:
 @bug("Whether a refund is allowed was checked a moment ago.", seed=36)
 def check_a_refund_outside_the_transaction() -> None:
     put(Unchanged, check=lambda self, connection: self.fresh and self.fresh.check(connection))
+
+
+@bug("The time to capture is over when our clock says so.", seed=104)
+def give_up_by_our_own_clock() -> None:
+    async def over(*_: object) -> bool:
+        return True
+
+    put(Resolver, _is_over=over)
+
+
+@bug("What the card's bank holds is what the customer agreed to pay.", seed=6)
+def capture_all_that_is_held() -> None:
+    right = FollowUp.__call__
+
+    async def all_of_it(self: FollowUp, kind: OperationKind, amount_minor: int, guard: Unchanged, **rest: Any) -> None:
+        amount = guard.standing.held_minor if kind is OperationKind.CAPTURE else amount_minor
+        await right(self, kind, amount, guard, **rest)
+
+    put(FollowUp, __call__=all_of_it)
+
+
+@bug("What was never taken need not be given up: the bank forgets it.", seed=13)
+def leave_a_hold_to_the_bank() -> None:
+    right = GiveBack.rest
+
+    async def by_an_entry(self: GiveBack, reason: str, guard: Unchanged, *, asked_by: Identity | None) -> None:
+        standing = replace(guard.standing, held_minor=0)
+        if guard.standing.held_minor:
+            await self._by_the_cashier(OperationKind.REVERSE, undo_entry.all_left(standing, reason), guard, asked_by)
+        else:
+            await right(self, reason, guard, asked_by=asked_by)
+
+    put(GiveBack, rest=by_an_entry)

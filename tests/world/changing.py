@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from appliance.model.ids import RequestKey, request_key
 from appliance.wire.requests import RefundBody, RefundLine, TenderBody
 from tests.world.books import total_of
-from tests.world.selling import RECENT, card_sale, cash_sale, sale_of
+from tests.world.selling import RECENT, capture_soon, card_sale, cash_sale, sale_of
 from tests.world.till import Question
 
 if TYPE_CHECKING:
@@ -45,6 +45,16 @@ def refund_twice_at_once(world: World) -> None:
         if of is not None:
             body = _part(world, of) if world.plan.random() < 0.5 else None
             till.ask(Question(key=till.new_key(), of=of, verb="refund", body=body))
+
+
+def capture(world: World) -> None:
+    """What is held is captured, or once more: by the till that sold, at times by another, at times twice at once."""
+    if not world.held:
+        return
+    seller, of = world.plan.choice(world.held[-RECENT:])
+    capture_soon(world, seller if world.plan.random() < 0.8 else world.any_till(), of, 0.0)
+    if world.plan.random() < 0.3:
+        capture_soon(world, seller, of, 0.0)
 
 
 def reverse(world: World) -> None:

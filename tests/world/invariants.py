@@ -25,15 +25,17 @@ from appliance.ledger.merkle import Frontier, leaf_hash
 from appliance.ledger.projection import tables_digest
 from appliance.ledger.verify import verify_log
 from appliance.model.errors import TillstoneError
+from appliance.model.operation import OperationKind
 from appliance.wire import entries
 from appliance.wire.requests import PaymentBody
 from appliance.wiring.projections import projections
 from tests.crash.invariants import AFTER
-from tests.world.books import FAILED, Books, Harm, Told, total_of
-from tests.world.box import CASH_ROUNDING_MINOR, LIFE, WorldBox
+from tests.world.books import FAILED, Books, Harm, Told, card_of, total_of
+from tests.world.box import CAPTURE_WINDOW_MS, CASH_ROUNDING_MINOR, LIFE, WorldBox
 from tests.world.provider import WorldTwin
 
 KEPT: Final = frozenset({"approved", "partly_refunded"})
+HELD: Final = frozenset({"authorised"})
 GIVEN_BACK: Final = frozenset({"refunded", "reversed"})
 
 
@@ -47,10 +49,11 @@ class Standing:
     card: int
     cash_back: int
     card_back: int
+    is_charged: bool
 
     @property
     def paid(self) -> int:
-        return self.cash + self.card
+        return self.cash + (self.card if self.is_charged else 0)
 
     @property
     def back(self) -> int:
@@ -80,6 +83,7 @@ async def judge(books: Books, box: WorldBox, twin: WorldTwin, *, rebuilds: bool)
     _check_refunds(books, held)
     _check_tries(books, held)
     _check_cards(books, held, twin.charges())
+    _check_expired(books, held, twin.given_up())
     if rebuilds:
         await _check_rebuild(books, box)
 
@@ -87,15 +91,23 @@ async def judge(books: Books, box: WorldBox, twin: WorldTwin, *, rebuilds: bool)
 def _read(connection: sqlite3.Connection) -> Ledgered:
     encoded = [row[0] for row in connection.execute("SELECT entry FROM entries ORDER BY seq")]
     decoded = [decode(each) for each in encoded]
-    rows = connection.execute("SELECT key, state, total, cash, card, cash_back, card_back FROM payments").fetchall()
+    rows = connection.execute(
+        "SELECT key, state, total, cash, card, cash_back, card_back, is_charged FROM payments"
+    ).fetchall()
     return Ledgered(
         encoded=encoded,
         log=[(entry, cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)) for entry in decoded],
         payments={
             _name(key): Standing(
-                state=state, total=total, cash=cash, card=card, cash_back=cash_back, card_back=card_back
+                state=state,
+                total=total,
+                cash=cash,
+                card=card,
+                cash_back=cash_back,
+                card_back=card_back,
+                is_charged=bool(is_charged),
             )
-            for key, state, total, cash, card, cash_back, card_back in rows
+            for key, state, total, cash, card, cash_back, card_back, is_charged in rows
         },
     )
 
@@ -132,20 +144,39 @@ def _check_requests(books: Books, held: Ledgered) -> None:
 
 
 def _check_sales(books: Books, held: Ledgered) -> None:
-    """What is recorded of a sale is what the till asked for."""
+    """What is recorded of a sale is what the till asked for; of one that was captured later, what a capture did."""
+    captured = _captures(books, held)
     for key, standing in held.payments.items():
         body = books.sales.get(key)
         if body is None or standing.state == "cancelled":
             continue
-        expected = (total_of(body), _cash(body), _card(body))
+        card = card_of(body)
+        if body.capture == "later" and standing.is_charged and standing.card in captured.get(key, ()):
+            card = standing.card
+        expected = (total_of(body), _cash(body), card)
         if (standing.total, standing.cash, standing.card) != expected:
             books.violate("lost", f"{books.name(key)} was to be {expected}, and is recorded as {standing}")
+
+
+def _captures(books: Books, held: Ledgered) -> dict[str, set[int]]:
+    """What the provider was asked to capture of each payment, which is what a till asked for."""
+    captured: dict[str, set[int]] = {}
+    for entry, body in held.log:
+        if entry.kind != entries.INTENT or body["operation"]["kind"] != OperationKind.CAPTURE:
+            continue
+        payment, amount = _name(body["payment"]), body["operation"]["amount"]
+        asked = books.captures.get(_name(body["request"]) if body.get("request") else _asked(body))
+        if asked is None or amount != (asked.amount_minor or card_of(books.sales[payment])):
+            books.violate("lost", f"of {books.name(payment)} {amount} were to be captured, and asked was {asked}")
+        captured.setdefault(payment, set()).add(amount)
+    return captured
 
 
 def _check_told(books: Books, held: Ledgered) -> None:
     """What a till was told is there, and changed only because somebody asked for it."""
     stood = [key for key, standing in held.payments.items() if standing.state not in FAILED]
     outlived = {earlier for key in stood for earlier in _line(books, key)[1:]}
+    changed = books.undone | outlived | {capture.of for capture in books.captures.values()}
     by_payment: dict[str, list[Told]] = {}
     for told in books.told:
         by_payment.setdefault(told.payment, []).append(told)
@@ -157,7 +188,7 @@ def _check_told(books: Books, held: Ledgered) -> None:
         answers.sort(key=lambda told: told.seq)
         states = [told.state for told in answers] + [standing.state]
         for before, after in pairwise(states):
-            is_asked = before == after or payment in books.undone | outlived
+            is_asked = before == after or payment in changed or (before, after) == ("authorised", "expired")
             if after not in AFTER[before] or not is_asked:
                 harm: Harm = "falsely failed" if {before, after} & FAILED else "lost"
                 books.violate(harm, f"{name} was told {before}, and then it is {after}")
@@ -230,7 +261,7 @@ def _check_tries(books: Books, held: Ledgered) -> None:
     """Of all tries of one sale, at most one keeps money."""
     keepers: dict[str, list[str]] = {}
     for key, standing in held.payments.items():
-        if standing.state in KEPT:
+        if standing.state in KEPT | HELD:
             keepers.setdefault(_first(books, key), []).append(key)
     for tries in keepers.values():
         if len(tries) > 1:
@@ -269,6 +300,9 @@ def _check_cards(books: Books, held: Ledgered, charges: list[dict[str, Any]]) ->
         kept = sum(charge["captured"] - charge["refunded"] for charge in taken)
         expected = standing.card - standing.card_back if standing.state in KEPT else 0
         expected_sum += expected
+        bank = sum(charge["amount"] for charge in taken if not charge["captured"])
+        if bank != (standing.card if standing.state in HELD else 0):
+            books.violate("lost", f"{books.name(payment)} is {standing.state}, and the card's bank holds {bank}")
         if kept == expected:
             continue
         harm: Harm = "lost" if kept < expected else "falsely failed" if standing.state in FAILED else "doubled"
@@ -276,6 +310,16 @@ def _check_cards(books: Books, held: Ledgered, charges: list[dict[str, Any]]) ->
     kept_sum = sum(charge["captured"] - charge["refunded"] for charge in charges)
     if kept_sum != expected_sum and not books.violations:
         books.violate("lost", f"the provider keeps {kept_sum} in all, the ledger says {expected_sum}")
+
+
+def _check_expired(books: Books, held: Ledgered, given_up: list[dict[str, Any]]) -> None:
+    """What nobody captured was held for as long as the till was told, by the provider's clock."""
+    for intent in given_up:
+        payment = intent["metadata"]["tillstone_payment"]
+        held_ms = (intent["canceled_at"] + 1 - intent["created"]) * 1_000
+        standing = held.payments.get(payment)
+        if standing is not None and standing.state == "expired" and held_ms < CAPTURE_WINDOW_MS:
+            books.violate("lost", f"{books.name(payment)} was given up after {held_ms} ms")
 
 
 async def _check_rebuild(books: Books, box: WorldBox) -> None:
@@ -299,7 +343,3 @@ def _name(key: bytes) -> str:
 
 def _cash(body: PaymentBody) -> int:
     return sum(tender.amount_minor for tender in body.tenders if tender.kind == "cash") - body.change_minor
-
-
-def _card(body: PaymentBody) -> int:
-    return sum(tender.amount_minor for tender in body.tenders if tender.kind == "card")

@@ -29,7 +29,7 @@ from appliance.ports.clock import Clock
 from appliance.ports.provider import NotSent, Unknown
 from provisioning.sandbox import stripe_twin_api as api
 from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters, refusal
-from provisioning.sandbox.stripe_twin_routes import route
+from provisioning.sandbox.stripe_twin_routes import route, run_due
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
 from tests.world.loop import Machine, WorldLoop, hand_over
 
@@ -77,10 +77,21 @@ class WorldTwin:
 
     def charges(self) -> list[dict[str, Any]]:
         """The money oracle."""
+        self._catch_up()
         return api.charges(self.store)
+
+    def given_up(self) -> list[dict[str, Any]]:
+        """Every payment that was cancelled."""
+        return [each for each in self.store.newest_first("payment_intent") if each["status"] == "canceled"]
+
+    def _catch_up(self) -> None:
+        """What happens by itself has happened: banks give up what was held too long."""
+        with self.store.transaction():
+            run_due(self.store)
 
     def serve(self, method: str, path: str, parameters: Parameters, key: str | None, *, forget: bool) -> Answered:
         """Do it once for each key; `forget`: what is remembered, and answered, is a 500."""
+        self._catch_up()
         digest = hashlib.sha256(json.dumps([path, sorted(parameters.items())]).encode()).hexdigest()
         saved = self.store.saved_answer(key) if key else None
         if saved is not None:

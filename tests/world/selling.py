@@ -9,8 +9,8 @@ from msgspec import structs
 from appliance.model.ids import RequestKey
 from appliance.model.limits import SALE_TRIES_MAX
 from appliance.model.money import round_to
-from appliance.wire.requests import BatchBody, BatchItem, LineBody, PaymentBody, TenderBody
-from tests.world.books import total_of
+from appliance.wire.requests import BatchBody, BatchItem, CaptureBody, LineBody, PaymentBody, TenderBody
+from tests.world.books import card_of, total_of
 from tests.world.box import CASH_ROUNDING_MINOR, CURRENCY
 from tests.world.till import Question, Till
 
@@ -45,6 +45,33 @@ def sell_and_give_up(world: World) -> None:
         world.plan.uniform(0.0, 2.0),
         lambda: till.ask(Question(key=till.new_key(), of=payment, verb="reversal")),
     )
+
+
+def sell_and_capture_later(world: World) -> None:
+    """The card's bank holds total and tip; a while later the till takes what the customer wrote down, or forgets it."""
+    till, plan = world.any_till(), world.plan
+    body = card_sale(world, None)
+    tip = plan.choice((0, 0, 150, 400))
+    total = total_of(body)
+    tender = TenderBody(kind="card", amount_minor=total + tip)
+    payment = _sell(world, structs.replace(body, capture="later", tip_minor=tip, tenders=(tender,)), till=till)
+    world.held.append((till, payment))
+    if plan.random() < 0.7:
+        capture_soon(world, till, payment, plan.choice((1.0, plan.uniform(0.0, 5.0), plan.uniform(0.0, 60.0))))
+
+
+def capture_soon(world: World, till: Till, of: RequestKey, pause_s: float) -> None:
+    """Ask for a capture: mostly for what was held or less of the tip, at times for more, or less than the total."""
+    sale = world.books.sales[str(of)]
+    total, held = total_of(sale), card_of(sale)
+    amount = world.plan.choice((None, total, held, (total + held) // 2, (total + held) // 2, held + 100, total - 1))
+    question = Question(key=till.new_key(), of=of, verb="capture", body=CaptureBody(of=str(of), amount_minor=amount))
+
+    def ask() -> None:
+        world.asked.append((till, question))
+        till.ask(question)
+
+    till.loop.on(till.machine, pause_s, ask)
 
 
 def sell_and_try_another_tender(world: World) -> None:

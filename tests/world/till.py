@@ -16,19 +16,18 @@ from typing_extensions import override
 from appliance.crypto.signing_key import TerminalKey
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
+from appliance.model.payment import PaymentState
 from appliance.wire.answers import BatchAnswer, PaymentAnswer
-from appliance.wire.requests import BatchBody, PaymentBody, RefundBody
+from appliance.wire.requests import BatchBody, CaptureBody, PaymentBody, RefundBody
 from provisioning.terminal.client import TerminalClient
 from provisioning.terminal.home import Memory, Profile, TerminalHome
 from provisioning.terminal.memory import TerminalMemory
 from provisioning.terminal.receipts import NotBelieved, ReceiptVerifier, VerifiedReceipt
-from tests.world.books import Books, Told, total_of
+from tests.world.books import Books, Told, card_of, total_of
 from tests.world.link import Lan, WorldLink
 from tests.world.loop import Machine, WorldClock, WorldLoop
 
-FINAL: Final = frozenset(
-    {"approved", "declined", "not_charged", "partly_refunded", "refunded", "reversed", "cancelled"}
-)
+FINAL: Final = frozenset(PaymentState) - {PaymentState.CHECKING}
 _AGES: Final = frozenset({"key_from_the_future", "key_too_old"})
 """A key that was made while the box's clock was days off, and that the box never heard of before it was set right."""
 HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
@@ -36,17 +35,23 @@ HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
     "batch": _AGES,
     "refund": _AGES
     | {"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"}
-    | {"refund_above_left", "line_already_refunded"},
+    | {"refund_above_left", "line_already_refunded", "payment_not_captured"},
+    "capture": _AGES
+    | {"capture_above_authorisation", "capture_below_total", "payment_of_another_terminal"}
+    | {"authorisation_expired", "payment_not_held", "payment_open", "payment_unknown"},
     "reversal": _AGES | {"already_undone"},
     "abort": _AGES | {"already_undone", "payment_complete"},
 }
 """What a till may be refused although it did nothing wrong, by verb."""
-NOT_NOW: Final = frozenset({"payment_open", "payment_unknown", "retry_exists", "retry_not_needed"})
-"""Refusals that may turn into a yes: a copy of the question that is still on its way finds another payment."""
+NOT_NOW: Final = frozenset(
+    {"authorisation_expired", "payment_open", "payment_unknown", "retry_exists", "retry_not_needed"}
+)
+"""Refusals that may turn into a yes: a copy of the question that is still on its way finds another payment, or a box
+whose clock was set right."""
 STANDS: Final[dict[str, frozenset[str]]] = {
     "refund": frozenset({"approved"}),
-    "reversal": frozenset({"approved", "partly_refunded"}),
-    "abort": frozenset({"approved", "partly_refunded"}),
+    "reversal": frozenset({"approved", "authorised", "partly_refunded"}),
+    "abort": frozenset({"approved", "authorised", "partly_refunded"}),
 }
 """What nobody may be told who asked that a payment should not stand, by verb."""
 PATIENCE_MS: Final = (300, 1_500, 4_000)
@@ -60,7 +65,7 @@ class Question:
     key: RequestKey
     of: RequestKey
     verb: str
-    body: PaymentBody | RefundBody | BatchBody | None = None
+    body: PaymentBody | RefundBody | CaptureBody | BatchBody | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +143,15 @@ class Till:
         books.asked.add(str(question.key))
         if question.verb == "payment" and isinstance(question.body, PaymentBody):
             books.sales[str(question.key)] = question.body
+            books.sold_at[str(question.key)] = self.name
         if isinstance(question.body, BatchBody):
             books.sales.update({item.key: item.payment for item in question.body.items})
         if question.verb in ("refund", "reversal", "abort"):
             books.undone.add(str(question.of))
         if question.verb == "refund":
             books.refunds[str(question.key)] = question.body if isinstance(question.body, RefundBody) else None
+        if isinstance(question.body, CaptureBody):
+            books.captures[str(question.key)] = question.body
         about = "" if question.of == question.key else f" of {books.name(str(question.of))}"
         if isinstance(question.body, PaymentBody) and question.body.retry_of:
             about = f" in place of {', '.join(map(books.name, question.body.retry_of))}"
@@ -225,6 +233,10 @@ class Till:
                 return await client.refund(
                     question.of, key=question.key, amount_minor=part.amount_minor, lines=part.lines, deadline=deadline
                 )
+            case "capture":
+                assert isinstance(question.body, CaptureBody)
+                amount = question.body.amount_minor
+                return await client.capture(question.of, key=question.key, amount_minor=amount, deadline=deadline)
             case "reversal":
                 return await client.reversal(question.of, key=question.key, deadline=deadline)
             case _:
@@ -276,9 +288,26 @@ class Till:
             self.books.refused.add(key)
         if refusal.code == "refund_above_left":
             self.books.above.add(key)
+        if isinstance(question.body, CaptureBody) and _is_untrue(question.body, refusal.code, self):
+            self.books.violate("lost", f"capture {self.books.name(key)} was refused: {refusal}")
 
     def _hear(self, told: Told) -> None:
         self.books.tell(self.name, told)
+
+
+def _is_untrue(asked: CaptureBody, code: str, till: Till) -> bool:
+    """Whether the sale itself says that a capture cannot have been refused for this."""
+    sale, held = till.books.sales[asked.of], card_of(till.books.sales[asked.of])
+    amount = held if asked.amount_minor is None else asked.amount_minor
+    match code:
+        case "capture_above_authorisation":
+            return amount <= held
+        case "capture_below_total":
+            return amount >= total_of(sale)
+        case "payment_of_another_terminal":
+            return till.books.sold_at[asked.of] == till.name
+        case _:
+            return False
 
 
 def _what(question: Question) -> str:
@@ -289,5 +318,7 @@ def _what(question: Question) -> str:
     if isinstance(question.body, RefundBody):
         pieces = ", ".join(f"{line.quantity_thousandths} of line {line.index}" for line in question.body.lines)
         return f": {pieces or question.body.amount_minor}"
+    if isinstance(question.body, CaptureBody):
+        return f": {question.body.amount_minor or 'all'}"
     tenders = " + ".join(f"{tender.kind} {tender.amount_minor}" for tender in question.body.tenders)
     return f": {total_of(question.body)} by {tenders}"

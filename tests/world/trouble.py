@@ -85,6 +85,11 @@ def hours_pass(world: World) -> None:
     world.freeze(world.plan.uniform(0.5, 6.0) * 3_600)
 
 
+def days_pass(world: World) -> None:
+    """Nobody runs for so long that what is held may not be captured any more, or that the card's bank gave it up."""
+    world.freeze(world.plan.choice((1.9, 2.1, 2.1, 7.5)) * DAY_S)
+
+
 def a_day_without_power(world: World) -> None:
     """The box loses its power in the middle of something and comes back when the provider has forgotten every key."""
     world.crash_after_steps(int(10 ** world.plan.uniform(0.0, 2.5)), is_power_cut=True, down_s=1.1 * DAY_S)

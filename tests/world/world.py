@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.model.ids import RequestKey, request_key
-from appliance.payment.records import open_operations, reversals_due
+from appliance.payment.records import held_until, open_operations, reversals_due
 from appliance.runtime.log import Level, Log
 from appliance.wire.requests import BatchBody
 from provisioning.terminal.home import Profile
@@ -87,6 +87,7 @@ class World:
         self.batches: list[tuple[Till, BatchBody]] = []
         self.asked: list[tuple[Till, Question]] = []
         self.tries: list[list[RequestKey]] = []
+        self.held: list[tuple[Till, RequestKey]] = []
         self._machine = Machine(name="world")
         self._box: WorldBox | None = None
         self._down_s = 0.0
@@ -258,7 +259,13 @@ class World:
         if any(till.open for till in self.tills) or box.supervisor.works_open or box.life.is_stuck:
             return False
         return await box.ledger.read(
-            lambda connection: not open_operations(connection, 1) and not reversals_due(connection, 1)
+            lambda connection: (
+                not (
+                    open_operations(connection, 1)
+                    or reversals_due(connection, 1)
+                    or held_until(connection, self._box_clock.now_ms(), 1)
+                )
+            )
         )
 
     # --- building ---
@@ -282,7 +289,7 @@ class World:
 
     def _live_minor(self, payment: str) -> int:
         return sum(
-            charge["captured"] - charge["refunded"]
+            charge["captured"] - charge["refunded"] if charge["captured"] else charge["amount"]
             for charge in self.twin.charges()
             if charge["metadata"].get("tillstone_payment") == payment
         )
