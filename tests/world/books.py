@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from appliance.model.sale import MOVED_BY_PROVIDERS
 from appliance.wire.requests import CaptureBody, PaymentBody, RefundBody
 
 Harm = Literal["lost", "doubled", "falsely failed"]
@@ -50,8 +51,8 @@ def total_of(body: PaymentBody) -> int:
 
 
 def card_of(body: PaymentBody) -> int:
-    """What is to be taken from a card."""
-    return sum(tender.amount_minor for tender in body.tenders if tender.kind == "card")
+    """What a provider is to take."""
+    return sum(tender.amount_minor for tender in body.tenders if tender.kind in MOVED_BY_PROVIDERS)
 
 
 class History:

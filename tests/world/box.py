@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 from typing_extensions import override
 
+from appliance.adapters.paypal import PayPalProvider
 from appliance.api.encode import answer as encode_answer
 from appliance.api.failures import Failures
 from appliance.config.screening import Screening
@@ -65,6 +66,7 @@ from appliance.wiring.projections import projections
 from tests.fakes.cipher import FakeCipher
 from tests.world.disk import WorldDisk
 from tests.world.loop import Machine, WorldClock, WorldLoop, threadlike
+from tests.world.paypal import PAYPAL
 from tests.world.template import AUDIENCE, STORE_KEY, Keys
 
 CURRENCY: Final = "EUR"
@@ -227,12 +229,14 @@ class WorldBox:
     clock: WorldClock
     keys: Keys
     token: Token
-    provider: Holds
+    cards: Holds
+    paypal: PayPalProvider
     log: Log
     supervisor: Supervisor | None = None
     ledger: Ledger | None = None
     is_open: bool = False
     was_open: bool = False
+    stop_waiting: Callable[[], None] = lambda: None
     _verbs: dict[str, Callable[[SignedRequest], Awaitable[PaymentAnswer | BatchAnswer | HeadAnswer]]] = field(
         default_factory=dict
     )
@@ -263,6 +267,7 @@ class WorldBox:
             self.is_open = self.was_open = True
             await supervisor.stopped()
             self.is_open = False
+            self.stop_waiting()
         await ledger.close()
 
     def _vault(self, ledger: Ledger, folder: Path) -> Vault:
@@ -291,7 +296,7 @@ class WorldBox:
         rules = ShopRules(currency=CURRENCY, cash_rounding_minor=CASH_ROUNDING_MINOR, amount_minor_max=10**9)
         operations = Operations(
             ledger=ledger,
-            providers=Providers({FIRST_PROVIDER: _cards(self.provider)}),
+            providers=Providers({FIRST_PROVIDER: _cards(self.cards), PAYPAL: _paypal(self.paypal)}),
             supervisor=supervisor,
             clock=clock,
             log=self.log,
@@ -302,6 +307,7 @@ class WorldBox:
             vault=self._vault(ledger, folder),
             capture_window_ms=CAPTURE_WINDOW_MS,
         )
+        self.stop_waiting = operations.stop_waiting
         screener = await _screener(ledger, clock)
         pipeline = payment_pipeline(
             authenticate=authenticate,
@@ -374,6 +380,10 @@ async def _screener(ledger: Ledger, clock: WorldClock) -> Screener:
     )
     await screener.load(MODEL)
     return screener
+
+
+def _paypal(provider: PayPalProvider) -> SetUp:
+    return SetUp(tender=TenderKind.PAYPAL, provider=provider, offers=provider, admit=lambda: None)
 
 
 def _cards(provider: Holds) -> SetUp:

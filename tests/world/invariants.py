@@ -32,7 +32,6 @@ from appliance.wiring.projections import projections
 from tests.crash.invariants import AFTER
 from tests.world.books import FAILED, Books, Harm, Told, card_of, total_of
 from tests.world.box import CAPTURE_WINDOW_MS, CASH_ROUNDING_MINOR, LIFE, WorldBox
-from tests.world.provider import WorldTwin
 
 KEPT: Final = frozenset({"approved", "partly_refunded"})
 HELD: Final = frozenset({"authorised"})
@@ -69,8 +68,15 @@ class Ledgered:
     payments: dict[str, Standing]
 
 
-async def judge(books: Books, box: WorldBox, twin: WorldTwin, *, rebuilds: bool) -> None:
-    """Write every violation into the books."""
+async def judge(
+    books: Books, box: WorldBox, charges: list[dict[str, Any]], given_up: list[dict[str, Any]], *, rebuilds: bool
+) -> None:
+    """Write every violation into the books.
+
+    Args:
+        charges: what the providers took or hold.
+        given_up: what they hold no longer.
+    """
     assert box.ledger is not None
     held = await box.ledger.read(_read)
     for crash in box.life.loop.crashes:
@@ -82,8 +88,8 @@ async def judge(books: Books, box: WorldBox, twin: WorldTwin, *, rebuilds: bool)
     _check_given_back(books, held)
     _check_refunds(books, held)
     _check_tries(books, held)
-    _check_cards(books, held, twin.charges())
-    _check_expired(books, held, twin.given_up())
+    _check_cards(books, held, charges)
+    _check_expired(books, held, given_up)
     if rebuilds:
         await _check_rebuild(books, box)
 

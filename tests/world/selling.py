@@ -36,13 +36,22 @@ def sell_mixed(world: World) -> None:
     _sell(world, _by_lines(world, mixed_sale(world, world.plan.choice(AMOUNTS))))
 
 
+def sell_by_paypal(world: World) -> None:
+    """The customer agrees at an address that the till shows, or does not."""
+    total = world.plan.choice(AMOUNTS)
+    paypal = total if world.plan.random() < 0.7 else total // 2
+    _sell(world, paypal_sale(world, total, paypal), patience_ms=4_000)
+
+
 def sell_and_give_up(world: World) -> None:
-    """A till that loses its patience with a card payment takes it back at once, under a key of its own."""
-    till = world.any_till()
-    payment = _sell(world, card_sale(world, None), till=till, patience_ms=300)
+    """A till that loses its patience with a payment takes it back at once or soon, under a key of its own."""
+    till, total = world.any_till(), world.plan.choice(AMOUNTS)
+    is_paypal = world.plan.random() < 0.25
+    body = paypal_sale(world, total, total) if is_paypal else card_sale(world, None, total)
+    payment = _sell(world, body, till=till, patience_ms=4_000 if is_paypal else 300)
     till.loop.on(
         till.machine,
-        world.plan.uniform(0.0, 2.0),
+        world.plan.uniform(0.0, 20.0 if is_paypal else 2.0),
         lambda: till.ask(Question(key=till.new_key(), of=payment, verb="reversal")),
     )
 
@@ -138,6 +147,16 @@ def _by_lines(world: World, body: PaymentBody) -> PaymentBody:
     return structs.replace(body, amount_minor=None, total_minor=total, lines=(pieces, other))
 
 
+def paypal_sale(world: World, total: int, paypal: int) -> PaymentBody:
+    """So much by PayPal, the rest in cash."""
+    tenders = (TenderBody(kind="paypal", amount_minor=paypal),)
+    if paypal == total:
+        return sale_of(total, tenders, 0, 0)
+    payable, change = _in_cash(world, total - paypal)
+    cash = TenderBody(kind="cash", amount_minor=payable + change)
+    return sale_of(total, (*tenders, cash), change, payable - (total - paypal))
+
+
 def _in_cash(world: World, left_minor: int) -> tuple[int, int]:
     """What is to be paid in cash, rounded as the shop does, and how much change is given."""
     return round_to(left_minor, CASH_ROUNDING_MINOR), world.plan.choice((0, 0, 100, 2_000))
@@ -177,6 +196,8 @@ def _other_tender(world: World, total: int) -> PaymentBody:
     draw = world.plan.random()
     if draw < 0.4:
         return cash_sale(world, total)
-    if draw < 0.55:
+    if draw < 0.5:
         return mixed_sale(world, total)
+    if draw < 0.6:
+        return paypal_sale(world, total, total)
     return card_sale(world, DECLINED_CARD if draw > 0.8 else None, total)

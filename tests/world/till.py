@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,7 +45,14 @@ HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
 }
 """What a till may be refused although it did nothing wrong, by verb."""
 NOT_NOW: Final = frozenset(
-    {"authorisation_expired", "payment_open", "payment_unknown", "retry_exists", "retry_not_needed"}
+    {
+        "authorisation_expired",
+        "payment_not_captured",
+        "payment_open",
+        "payment_unknown",
+        "retry_exists",
+        "retry_not_needed",
+    }
 )
 """Refusals that may turn into a yes: a copy of the question that is still on its way finds another payment, or a box
 whose clock was set right."""
@@ -110,6 +118,7 @@ class Till:
     books: Books
     verifier: ReceiptVerifier
     randomness: random.Random
+    on_show: Callable[[str], None]
     open: dict[str, Question] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -250,6 +259,8 @@ class Till:
         key = str(question.key)
         if question.verb == "payment":
             self.books.taken.add(key)
+            if answer.show is not None:
+                self.on_show(answer.show)
         if answer.state not in FINAL or answer.receipt is None:
             self.books.history.add(
                 self.name, f"hears {question.verb} {self.books.name(key)}: {answer.state}, not final"

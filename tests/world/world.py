@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from appliance.model.ids import RequestKey, request_key
 from appliance.payment.records import held_until, open_operations, reversals_due
@@ -25,7 +25,9 @@ from tests.world.disk import WorldDisk
 from tests.world.invariants import judge
 from tests.world.link import Lan
 from tests.world.loop import Machine, WorldClock, WorldLoop
-from tests.world.provider import Network, WorldTwin, open_provider
+from tests.world.network import Network
+from tests.world.paypal import PayPalTwin, open_paypal
+from tests.world.provider import WorldTwin, open_cards
 from tests.world.template import AUDIENCE, TILLS, Keys, Template
 from tests.world.till import Pocket, Question, Till
 
@@ -67,10 +69,15 @@ class World:
         history = History(self._true.monotonic_ms, keeps_notes=keeps_notes)
         self._keeps_notes = keeps_notes
         self.twin = WorldTwin(self._true, lambda what: history.add("provider", what))
+        self.paypal = PayPalTwin(
+            loop=self.loop,
+            clock=self._true,
+            randomness=self._chance("customers"),
+            note=lambda what: history.add("paypal", what),
+        )
         self.books = Books(history=history, live_minor=self._live_minor)
         self.network = Network(
             loop=self.loop,
-            twin=self.twin,
             twin_clock=self._true,
             randomness=self._chance("network"),
             note=lambda what: history.note("network", what),
@@ -121,7 +128,11 @@ class World:
             await asyncio.sleep(self.plan.choice((0.0, 0.01, 0.1, 1.0, self.plan.expovariate(0.1))))
         await self._rest()
         if self._box is not None and self._box.is_open:
-            await judge(self.books, self._box, self.twin, rebuilds=self.seed % 8 == 0)
+            await judge(self.books, self._box, self.charges(), self.twin.given_up(), rebuilds=self.seed % 8 == 0)
+
+    def charges(self) -> list[dict[str, Any]]:
+        """The money oracle: what every provider took."""
+        return self.twin.charges() + self.paypal.charges()
 
     # --- what acts use ---
 
@@ -184,7 +195,8 @@ class World:
             clock=self._box_clock,
             keys=self._keys,
             token=self.token,
-            provider=open_provider(self.network, self._box_clock, self._timing),
+            cards=open_cards(self.network, self.twin, self._box_clock, self._timing),
+            paypal=open_paypal(self.network, self.paypal, self._box_clock, self._timing),
             log=log,
         )
         self.books.history.add("box", "starts")
@@ -282,6 +294,7 @@ class World:
             books=self.books,
             verifier=verifier,
             randomness=self._chance(name),
+            on_show=self.paypal.show,
         )
 
     def _chance(self, name: str) -> random.Random:
@@ -290,7 +303,7 @@ class World:
     def _live_minor(self, payment: str) -> int:
         return sum(
             charge["captured"] - charge["refunded"] if charge["captured"] else charge["amount"]
-            for charge in self.twin.charges()
+            for charge in self.charges()
             if charge["metadata"].get("tillstone_payment") == payment
         )
 
