@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextvars
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -23,10 +23,11 @@ from aiohttp import web
 from typing_extensions import override
 
 from appliance.adapters.paypal import PayPalProvider
+from appliance.adapters.stripe_webhook import StripeWebhooks
 from appliance.api.encode import answer as encode_answer
 from appliance.api.failures import Failures
 from appliance.config.screening import Screening
-from appliance.crypto.signing_key import SigningKey
+from appliance.config.secret import Secret
 from appliance.device.admission import BoxAdmission, LogWatermark, Quarantine
 from appliance.device.boot import record_boot
 from appliance.device.upkeep import Upkeep
@@ -39,7 +40,7 @@ from appliance.ledger.ledger import Ledger
 from appliance.ledger.room import Room
 from appliance.ledger.wal import WalKeeper
 from appliance.ledger.writer import Settled, Writer
-from appliance.model.errors import TillstoneError, Unavailable
+from appliance.model.errors import Rejected, TillstoneError, Unavailable
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.sale import TenderKind
@@ -54,6 +55,7 @@ from appliance.payment.screening.trees import load_model
 from appliance.payment.validate import ShopRules
 from appliance.payment.vault.safe import Safe
 from appliance.payment.vault.vault import Vault
+from appliance.payment.webhooks import Webhooks
 from appliance.ports.provider import Holds
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
@@ -65,8 +67,10 @@ from appliance.wiring.payments import make_give_back, payment_pipeline
 from appliance.wiring.projections import projections
 from tests.fakes.cipher import FakeCipher
 from tests.world.disk import WorldDisk
+from tests.world.hooks import SECRET
 from tests.world.loop import Machine, WorldClock, WorldLoop, threadlike
 from tests.world.paypal import PAYPAL
+from tests.world.signing import SlowSigner, Token
 from tests.world.template import AUDIENCE, STORE_KEY, Keys
 
 CURRENCY: Final = "EUR"
@@ -195,32 +199,6 @@ class WorldLedger(Ledger):
         )
 
 
-@dataclass(slots=True, kw_only=True)
-class Token:
-    """The state of the two keys' home: `is_away` for a while, or slow."""
-
-    is_away: bool = False
-    delay_ms: int = 5
-
-
-class SlowSigner:
-    """Satisfies `ports/signer.py`: a real key that takes its time and may be away."""
-
-    def __init__(self, key: SigningKey, token: Token, clock: WorldClock) -> None:
-        self._key = key
-        self._token = token
-        self._clock = clock
-        self.algorithm = key.algorithm
-        self.public_key = key.public_key
-        self.key_id = key.key_id
-
-    async def sign(self, message: bytes) -> bytes:
-        await self._clock.sleep(self._token.delay_ms)
-        if self._token.is_away:
-            raise Unavailable("token_away", "the world took the token away")
-        return self._key.sign(message)
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class WorldBox:
     """One life of the process; `run` ends when it is told to stop, or when the process would end itself."""
@@ -237,6 +215,7 @@ class WorldBox:
     is_open: bool = False
     was_open: bool = False
     stop_waiting: Callable[[], None] = lambda: None
+    webhooks: Webhooks | None = None
     _verbs: dict[str, Callable[[SignedRequest], Awaitable[PaymentAnswer | BatchAnswer | HeadAnswer]]] = field(
         default_factory=dict
     )
@@ -342,11 +321,33 @@ class WorldBox:
             settle_ms=SETTLE_MS,
             jitter=self.life.randomness,
         )
+        self.webhooks = Webhooks(
+            reader=StripeWebhooks(secret=Secret(SECRET.encode()), is_live=False, clock=clock),
+            log_origin=AUDIENCE,
+            provider=FIRST_PROVIDER,
+            hurry=lambda reference: operations.providers.hurry(FIRST_PROVIDER, reference),
+            find=lambda operation, known: operations.find(operation, since_ms=operation.prepared_ms, known=known),
+            resolver=resolver,
+            ledger=ledger,
+            clock=clock,
+            log=self.log,
+            count=lambda _: None,
+        )
         upkeep = Upkeep(
             ledger=ledger, clock=clock, metrics=metrics(), log=self.log, folder=folder, probes={}, terminal_count=int
         )
         supervisor.start("clock", upkeep.watch_clock, restart=Restart.ON_CRASH)
         supervisor.start("resolver", resolver.run, restart=Restart.ON_CRASH)
+        supervisor.start("webhooks", self.webhooks.run, restart=Restart.ON_CRASH)
+
+    def hear(self, body: bytes, headers: Mapping[str, str]) -> str:
+        """What the relay's door answers to a webhook: nothing, or why it was refused."""
+        assert self.webhooks is not None
+        try:
+            self.webhooks.take(body, headers)
+        except (Rejected, Unavailable) as refusal:
+            return refusal.code
+        return ""
 
     async def serve(self, verb: str, body: bytes) -> tuple[int, bytes]:
         """What the door answers to the bytes of a request: status and CBOR."""

@@ -8,6 +8,7 @@ from appliance.model.ids import RequestKey, request_key
 from appliance.wire.requests import RefundBody, RefundLine, TenderBody
 from tests.world.books import total_of
 from tests.world.selling import RECENT, capture_soon, card_sale, cash_sale, sale_of
+from tests.world.template import AUDIENCE
 from tests.world.till import Question
 
 if TYPE_CHECKING:
@@ -63,6 +64,23 @@ def reverse(world: World) -> None:
 
 def abort(world: World) -> None:
     _undo(world, "abort")
+
+
+def send_a_webhook(world: World) -> None:
+    """Somebody sends what the provider did not: a recording, a forgery, a lie or something about a stranger."""
+    plan, sales = world.plan, list(world.books.sales)
+    of = plan.choice(sales[-RECENT:]) if sales else "nobody"
+    about = {"id": f"pi_{plan.randrange(20):024x}", "amount": plan.choice((250, 2_407)), "currency": "eur"}
+    ours = {"tillstone_log": AUDIENCE, "tillstone_payment": of, "tillstone_operation": f"{of}/0"}
+    match plan.choice(("recording", "forgery", "lie", "lie", "stranger")):
+        case "recording":
+            world.relay.play_again()
+        case "forgery":
+            world.relay.forge({**about, "metadata": ours})
+        case "lie":
+            world.relay.lie({**about, "metadata": ours})
+        case _:
+            world.relay.lie({**about, "metadata": plan.choice(({"order": "6735"}, {**ours, "tillstone_log": "other"}))})
 
 
 def ask_again(world: World) -> None:

@@ -25,9 +25,11 @@ from appliance.adapters.stripe_session import StripeSession
 from appliance.ports.clock import Clock
 from appliance.ports.provider import NotSent, Unknown
 from provisioning.sandbox import stripe_twin_api as api
+from provisioning.sandbox.stripe_twin_events import DELIVER, Hook, set_hook
 from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters, refusal
 from provisioning.sandbox.stripe_twin_routes import route, run_due
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
+from tests.world.hooks import SECRET
 from tests.world.network import Network, Twin
 
 LIST_LAG_S_MAX: Final = 20.0
@@ -35,7 +37,7 @@ READER_WAIT_MS: Final = 20_000
 
 
 class WorldTwin:
-    """Stripe itself. `note` hears of each movement of money."""
+    """Stripe itself. `note` hears of each movement of money, `tell` of each event that it makes of one."""
 
     failures: Final = {
         409: '{"error": {"type": "idempotency_error"}}',
@@ -43,12 +45,14 @@ class WorldTwin:
         500: '{"error": {"type": "api_error"}}',
     }
 
-    def __init__(self, clock: Clock, note: Callable[[str], None]) -> None:
+    def __init__(self, clock: Clock, note: Callable[[str], None], tell: Callable[[dict[str, Any]], None]) -> None:
         names = count(1)
         self.store = TwinStore(
             Path(":memory:"), now_ms=clock.now_ms, random_hex=lambda size_bytes: f"{next(names):0{2 * size_bytes}x}"
         )
         self._note = note
+        self._tell = tell
+        set_hook(self.store, Hook(url="https://box", secret=SECRET))
 
     def charges(self) -> list[dict[str, Any]]:
         """The money oracle."""
@@ -71,6 +75,8 @@ class WorldTwin:
         if lag_s and (method, path) == ("GET", "/v1/payment_intents"):
             parameters = {**parameters, "created[lte]": str(self.store.now_ms() // 1000 - int(lag_s))}
         answer = self._serve(method, path, parameters, key, forget=forget)
+        for due in self.store.take_due(DELIVER):
+            self._tell(self.store.get("event", due.subject.split()[0]) or {})
         return answer.status, answer.body
 
     def lie(self, body: dict[str, Any], fault: str) -> dict[str, Any]:

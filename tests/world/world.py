@@ -20,14 +20,16 @@ from provisioning.terminal.receipts import ReceiptVerifier
 from tests.fakes.clock import START_MS
 from tests.world.acts import ACTS
 from tests.world.books import Books, History, Violation
-from tests.world.box import CURRENCY, CommitCut, Life, Token, WorldBox
+from tests.world.box import CURRENCY, CommitCut, Life, WorldBox
 from tests.world.disk import WorldDisk
+from tests.world.hooks import Relay
 from tests.world.invariants import judge
 from tests.world.link import Lan
 from tests.world.loop import Machine, WorldClock, WorldLoop
 from tests.world.network import Network
 from tests.world.paypal import PayPalTwin, open_paypal
 from tests.world.provider import WorldTwin, open_cards
+from tests.world.signing import Token
 from tests.world.template import AUDIENCE, TILLS, Keys, Template
 from tests.world.till import Pocket, Question, Till
 
@@ -68,7 +70,9 @@ class World:
         self._box_clock = WorldClock(self.loop, true_start_ms=START_MS)
         history = History(self._true.monotonic_ms, keeps_notes=keeps_notes)
         self._keeps_notes = keeps_notes
-        self.twin = WorldTwin(self._true, lambda what: history.add("provider", what))
+        self.twin = WorldTwin(
+            self._true, lambda what: history.add("provider", what), lambda event: self.relay.tell(event)
+        )
         self.paypal = PayPalTwin(
             loop=self.loop,
             clock=self._true,
@@ -76,6 +80,14 @@ class World:
             note=lambda what: history.add("paypal", what),
         )
         self.books = Books(history=history, live_minor=self._live_minor)
+        self.relay = Relay(
+            loop=self.loop,
+            clock=self._true,
+            box_clock=self._box_clock,
+            randomness=self._chance("relay"),
+            books=self.books,
+            take=self._hear,
+        )
         self.network = Network(
             loop=self.loop,
             twin_clock=self._true,
@@ -176,6 +188,11 @@ class World:
     def freeze(self, seconds: float) -> None:
         self.books.history.add("world", f"stands still for {round(seconds)} s")
         self.loop.jump(seconds)
+
+    def _hear(self, body: bytes, headers: dict[str, str]) -> str:
+        box = self._box
+        is_open = box is not None and box.is_open and box.life.machine.is_alive
+        return box.hear(body, headers) if box is not None and is_open else "down"
 
     # --- the lives of the box ---
 
