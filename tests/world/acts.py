@@ -26,10 +26,11 @@ class Act:
 
 
 ACTS: Final = (
-    Act(name="sell for cash", weight=12, do=selling.sell_for_cash),
-    Act(name="sell by card", weight=20, do=selling.sell_by_card),
+    Act(name="sell for cash", weight=11, do=selling.sell_for_cash),
+    Act(name="sell by card", weight=16, do=selling.sell_by_card),
     Act(name="sell mixed", weight=5, do=selling.sell_mixed),
-    Act(name="sell by PayPal", weight=7, do=selling.sell_by_paypal),
+    Act(name="sell at a reader", weight=8, do=selling.sell_at_a_reader),
+    Act(name="sell by PayPal", weight=6, do=selling.sell_by_paypal),
     Act(name="sell and capture later", weight=8, do=selling.sell_and_capture_later),
     Act(name="sell and give up", weight=6, do=selling.sell_and_give_up),
     Act(name="sell and try another tender", weight=8, do=selling.sell_and_try_another_tender),

@@ -23,6 +23,7 @@ from aiohttp import web
 from typing_extensions import override
 
 from appliance.adapters.paypal import PayPalProvider
+from appliance.adapters.stripe_reader import is_reader
 from appliance.adapters.stripe_webhook import StripeWebhooks
 from appliance.api.encode import answer as encode_answer
 from appliance.api.failures import Failures
@@ -41,6 +42,7 @@ from appliance.ledger.room import Room
 from appliance.ledger.wal import WalKeeper
 from appliance.ledger.writer import Settled, Writer
 from appliance.model.errors import Rejected, TillstoneError, Unavailable
+from appliance.model.ids import TerminalId
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.sale import TenderKind
@@ -56,7 +58,7 @@ from appliance.payment.validate import ShopRules
 from appliance.payment.vault.safe import Safe
 from appliance.payment.vault.vault import Vault
 from appliance.payment.webhooks import Webhooks
-from appliance.ports.provider import Holds
+from appliance.ports.provider import CardSource, Holds
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
@@ -209,6 +211,7 @@ class WorldBox:
     token: Token
     cards: Holds
     paypal: PayPalProvider
+    readers: Mapping[TerminalId, CardSource]
     log: Log
     supervisor: Supervisor | None = None
     ledger: Ledger | None = None
@@ -282,8 +285,8 @@ class WorldBox:
             stages=stages,
             log_origin=AUDIENCE,
             source_default="pm_card_visa",
-            readers=Readers(bound={}, is_reader=lambda _: False, is_default=False),
             vault=self._vault(ledger, folder),
+            readers=Readers(bound=self.readers, is_reader=is_reader, is_default=False),
             capture_window_ms=CAPTURE_WINDOW_MS,
         )
         self.stop_waiting = operations.stop_waiting

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from appliance.adapters.paypal import PayPalProvider
+from appliance.adapters.stripe_reader import ReaderPayments, WaitingAtReader
+from appliance.adapters.stripe_reply import Expected
 from appliance.model.ids import ProviderReference
 from appliance.ports import provider as port
 from tests.world.bug import bug, put
@@ -32,3 +34,23 @@ def call_an_unread_order_untaken() -> None:
         return port.Absent(as_of_ms=self._clock.now_ms()) if isinstance(found, port.Unknown) else found
 
     put(PayPalProvider, _find_taken=untaken)
+
+
+@bug("The reader says that it failed, so no card was charged.", seed=4)
+def believe_the_reader() -> None:
+    async def as_told(
+        self: ReaderPayments, expected: Expected, waiting: WaitingAtReader, refusal: port.Declined
+    ) -> port.Answer:
+        return refusal
+
+    put(ReaderPayments, _withdraw=as_told)
+
+
+@bug("A payment that nobody watches any more is cancelled by the provider some day.", seed=39)
+def leave_a_payment_at_its_reader() -> None:
+    async def gone(
+        self: ReaderPayments, expected: Expected, reader: str, reference: ProviderReference
+    ) -> port.Declined:
+        return port.Declined(code="customer_timeout", message="No card was shown in time.")
+
+    put(ReaderPayments, end_left=gone)

@@ -25,19 +25,26 @@ from appliance.adapters.stripe_session import StripeSession
 from appliance.ports.clock import Clock
 from appliance.ports.provider import NotSent, Unknown
 from provisioning.sandbox import stripe_twin_api as api
+from provisioning.sandbox import stripe_twin_readers as readers
 from provisioning.sandbox.stripe_twin_events import DELIVER, Hook, set_hook
 from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters, refusal
 from provisioning.sandbox.stripe_twin_routes import route, run_due
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
 from tests.world.hooks import SECRET
 from tests.world.network import Network, Twin
+from tests.world.template import TILLS
 
 LIST_LAG_S_MAX: Final = 20.0
 READER_WAIT_MS: Final = 20_000
 
 
 class WorldTwin:
-    """Stripe itself. `note` hears of each movement of money, `tell` of each event that it makes of one."""
+    """Stripe itself, with a card reader at each till.
+
+    Args:
+        note: hears of each movement of money; `tell` of each event that is made of one.
+        later: does something after so many seconds: customers act whoever looks.
+    """
 
     failures: Final = {
         409: '{"error": {"type": "idempotency_error"}}',
@@ -45,19 +52,32 @@ class WorldTwin:
         500: '{"error": {"type": "api_error"}}',
     }
 
-    def __init__(self, clock: Clock, note: Callable[[str], None], tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        note: Callable[[str], None],
+        tell: Callable[[dict[str, Any]], None],
+        later: Callable[[float, Callable[[], None]], None],
+    ) -> None:
         names = count(1)
         self.store = TwinStore(
             Path(":memory:"), now_ms=clock.now_ms, random_hex=lambda size_bytes: f"{next(names):0{2 * size_bytes}x}"
         )
         self._note = note
         self._tell = tell
+        self._later = later
+        self.readers = {name: str(self._new_reader()["id"]) for name in TILLS}
         set_hook(self.store, Hook(url="https://box", secret=SECRET))
 
     def charges(self) -> list[dict[str, Any]]:
         """The money oracle."""
         self._catch_up()
         return api.charges(self.store)
+
+    def let_come(self, till: str, customer: readers.Customer) -> None:
+        """Who stands at the till's reader from now on."""
+        with self.store.transaction():
+            readers.set_customer(self.store, self.readers[till], customer)
 
     def given_up(self) -> list[dict[str, Any]]:
         """Every payment that was cancelled."""
@@ -67,6 +87,15 @@ class WorldTwin:
         """What happens by itself has happened: banks give up what was held too long."""
         with self.store.transaction():
             run_due(self.store)
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        for due in self.store.take_due(DELIVER):
+            self._tell(self.store.get("event", due.subject.split()[0]) or {})
+
+    def _new_reader(self) -> dict[str, Any]:
+        with self.store.transaction():
+            return readers.create(self.store, {"registration_code": "simulated-wpe"}).body
 
     def serve(
         self, method: str, path: str, parameters: Mapping[str, Any], key: str | None, *, forget: bool, lag_s: float
@@ -75,8 +104,11 @@ class WorldTwin:
         if lag_s and (method, path) == ("GET", "/v1/payment_intents"):
             parameters = {**parameters, "created[lte]": str(self.store.now_ms() // 1000 - int(lag_s))}
         answer = self._serve(method, path, parameters, key, forget=forget)
-        for due in self.store.take_due(DELIVER):
-            self._tell(self.store.get("event", due.subject.split()[0]) or {})
+        self._tell_all()
+        if path.endswith("/process_payment_intent"):
+            customer = readers.customer_of(self.store, path.split("/")[-2])
+            for after_ms in (customer.after_ms, customer.after_ms + customer.authorise_ms):
+                self._later(after_ms / 1_000 + 0.01, self._catch_up)
         return answer.status, answer.body
 
     def lie(self, body: dict[str, Any], fault: str) -> dict[str, Any]:
@@ -136,11 +168,11 @@ class NetworkSession(StripeSession):
 def open_cards(network: Network, twin: Twin, clock: Clock, jitter: random.Random) -> StripeProvider:
     """The box's real adapter on this network."""
     session = NetworkSession(network=network, twin=twin, clock=clock)
-    readers = ReaderPayments(session=session, clock=clock, jitter=jitter, wait_ms=READER_WAIT_MS)
-    return StripeProvider(session=session, readers=readers)
+    at_readers = ReaderPayments(session=session, clock=clock, jitter=jitter, wait_ms=READER_WAIT_MS)
+    return StripeProvider(session=session, readers=at_readers)
 
 
-def _flat(parameters: dict[str, Any]) -> dict[str, str]:
+def _flat(parameters: Mapping[str, Any]) -> dict[str, str]:
     """As the SDK writes a form: `metadata[name]`, `payment_method_types[0]`, `true`."""
     flat: dict[str, str] = {}
     for name, value in parameters.items():
@@ -148,9 +180,9 @@ def _flat(parameters: dict[str, Any]) -> dict[str, str]:
             case bool():
                 flat[name] = str(value).lower()
             case dict():
-                flat |= {f"{name}[{key}]": str(each) for key, each in value.items()}
+                flat |= _flat({f"{name}[{key}]": each for key, each in value.items()})
             case list():
-                flat |= {f"{name}[{index}]": str(each) for index, each in enumerate(value)}
+                flat |= _flat({f"{name}[{index}]": each for index, each in enumerate(value)})
             case _:
                 flat[name] = str(value)
     return flat

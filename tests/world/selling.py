@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import structs
 
 from appliance.model.ids import RequestKey
 from appliance.model.limits import SALE_TRIES_MAX
 from appliance.model.money import round_to
+from appliance.payment.readers import OWN
 from appliance.wire.requests import BatchBody, BatchItem, CaptureBody, LineBody, PaymentBody, TenderBody
+from provisioning.sandbox.stripe_twin_readers import Customer
 from tests.world.books import card_of, total_of
 from tests.world.box import CASH_ROUNDING_MINOR, CURRENCY
 from tests.world.till import Question, Till
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 AMOUNTS: Final = (250, 500, 1_203, 1_999, 2_407)
 """Few, so that two sales often have the same amount: nothing may be found by its amount."""
 DECLINED_CARD: Final = "pm_card_visa_chargeDeclined"
+AT_THE_READER: Final[dict[Literal["approve", "decline", "walk_away", "cancel", "lose_line", "vanish"], int]] = {
+    "approve": 8,
+    "decline": 2,
+    "walk_away": 2,
+    "cancel": 1,
+    "lose_line": 2,
+    "vanish": 2,
+}
+"""What customers do at a card reader, by weight; the last two charge, and the reader does not say so."""
 RECENT: Final = 6
 
 
@@ -41,6 +52,29 @@ def sell_by_paypal(world: World) -> None:
     total = world.plan.choice(AMOUNTS)
     paypal = total if world.plan.random() < 0.7 else total // 2
     _sell(world, paypal_sale(world, total, paypal), patience_ms=4_000)
+
+
+def sell_at_a_reader(world: World) -> None:
+    """The customer pays at the till's own reader: taps, is declined, dawdles, cancels, goes; or the reader fails."""
+    till, plan = world.any_till(), world.plan
+    does = plan.choices(list(AT_THE_READER), list(AT_THE_READER.values()))[0]
+    customer = Customer(
+        does=does,
+        after_ms=plan.choice((300, 2_000, plan.randrange(25_000))),
+        authorise_ms=plan.choice((0, 0, 0, 2_000, 30_000)),
+        reaches=plan.choice(("yes",) * 8 + ("no", "unheard")),
+    )
+    world.twin.let_come(till.name, customer)
+    world.books.history.add("customer", f"at the reader of {till.name}: {does} after {customer.after_ms} ms")
+    body = card_sale(world, OWN)
+    if plan.random() < 0.15:
+        body = structs.replace(body, capture="later")
+    payment = _sell(world, body, till=till, patience_ms=4_000)
+    if body.capture == "later":
+        world.held.append((till, payment))
+    elif plan.random() < 0.2:
+        question = Question(key=till.new_key(), of=payment, verb=plan.choice(("abort", "reversal")))
+        till.loop.on(till.machine, plan.uniform(0.5, 30.0), lambda: till.ask(question))
 
 
 def sell_and_give_up(world: World) -> None:

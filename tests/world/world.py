@@ -11,8 +11,9 @@ import random
 from dataclasses import dataclass
 from typing import Any, Final
 
-from appliance.model.ids import RequestKey, request_key
+from appliance.model.ids import RequestKey, request_key, terminal_id
 from appliance.payment.records import held_until, open_operations, reversals_due
+from appliance.ports.provider import CardSource
 from appliance.runtime.log import Level, Log
 from appliance.wire.requests import BatchBody
 from provisioning.terminal.home import Profile
@@ -68,10 +69,14 @@ class World:
         self._keys = keys
         self._true = WorldClock(self.loop, true_start_ms=START_MS)
         self._box_clock = WorldClock(self.loop, true_start_ms=START_MS)
+        self._street = Machine(name="customers", is_wire=True)
         history = History(self._true.monotonic_ms, keeps_notes=keeps_notes)
         self._keeps_notes = keeps_notes
         self.twin = WorldTwin(
-            self._true, lambda what: history.add("provider", what), lambda event: self.relay.tell(event)
+            self._true,
+            lambda what: history.add("provider", what),
+            lambda event: self.relay.tell(event),
+            lambda seconds, call: self.loop.on(self._street, seconds, call),
         )
         self.paypal = PayPalTwin(
             loop=self.loop,
@@ -214,6 +219,7 @@ class World:
             token=self.token,
             cards=open_cards(self.network, self.twin, self._box_clock, self._timing),
             paypal=open_paypal(self.network, self.paypal, self._box_clock, self._timing),
+            readers={terminal_id(till): CardSource(reader) for till, reader in self.twin.readers.items()},
             log=log,
         )
         self.books.history.add("box", "starts")
