@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.world import changing, selling, trouble
+from tests.world import changing, counting, selling, trouble
 
 if TYPE_CHECKING:
     from tests.world.world import World
@@ -26,7 +26,7 @@ class Act:
 
 
 ACTS: Final = (
-    Act(name="sell for cash", weight=11, do=selling.sell_for_cash),
+    Act(name="sell for cash", weight=9, do=selling.sell_for_cash),
     Act(name="sell by card", weight=16, do=selling.sell_by_card),
     Act(name="sell mixed", weight=5, do=selling.sell_mixed),
     Act(name="sell at a reader", weight=8, do=selling.sell_at_a_reader),
@@ -44,6 +44,11 @@ ACTS: Final = (
     Act(name="abort", weight=4, do=changing.abort),
     Act(name="send stored sales", weight=4, do=selling.send_stored_sales),
     Act(name="send stored sales again", weight=2, do=selling.send_stored_sales_again),
+    Act(name="use a drawer", weight=6, do=counting.use_a_drawer),
+    Act(name="pay out at two tills", weight=2, do=counting.pay_out_at_two_tills),
+    Act(name="read a period", weight=2, do=counting.read_a_period),
+    Act(name="close a period", weight=5, do=counting.close_a_period),
+    Act(name="close the day", weight=3, do=counting.close_the_day),
     Act(name="send a webhook", weight=6, do=changing.send_a_webhook),
     Act(name="ask again", weight=5, do=changing.ask_again),
     Act(name="look", weight=6, do=changing.look),

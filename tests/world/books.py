@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from appliance.model.sale import MOVED_BY_PROVIDERS
 from appliance.wire.requests import CaptureBody, PaymentBody, RefundBody
+from tests.world.cash_books import CashBooks
 
 Harm = Literal["lost", "doubled", "falsely failed"]
 
@@ -34,7 +35,7 @@ class Told:
     """A final, proven answer: under `key` a till heard that `payment` is in `state`, as of the entry `seq`.
 
     Attributes:
-        given_minor: what the refund gave that it is about.
+        given_minor: what the refund gave that it is about; `refunded_minor` what was given back in all until then.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Told:
     state: str
     seq: int
     given_minor: int = 0
+    refunded_minor: int = 0
 
 
 def total_of(body: PaymentBody) -> int:
@@ -94,6 +96,7 @@ class Books:
         refunds: each refund ever asked for; `None` stands for all that is left.
         captures: each capture ever asked for.
         sold_at: the till that sold, by payment.
+        cash: drawers, reports and days.
         above: refunds that were refused because so much was not left.
         undone: payments whose refund, reversal or abort was asked for by somebody.
         taken: payments that the box answered for, be it that they are being checked.
@@ -114,6 +117,7 @@ class Books:
     taken: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     heads: dict[int, str] = field(default_factory=dict)
+    cash: CashBooks = field(default_factory=CashBooks)
     violations: list[Violation] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
 

@@ -3,15 +3,11 @@
 Owns one life of the process, from its start to its end. Must never decide when it ends: that is `world.py`.
 
 What is left out of the real process: sockets and TLS (`link.py` hands over the same bytes), HSM and TPM (keys in
-memory, slow on purpose), followers that only read. The writer's thread is a step of the world's loop: a group is
-written at once, and a crash inside it is a cut through the recording of its disk (`disk.py`).
+memory, slow on purpose), followers that only read. The writer's thread is a step of the world's loop (`stepping.py`).
 """
 
 from __future__ import annotations
 
-import contextvars
-import random
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -20,7 +16,6 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
-from typing_extensions import override
 
 from appliance.adapters.paypal import PayPalProvider
 from appliance.adapters.stripe_reader import is_reader
@@ -35,12 +30,9 @@ from appliance.device.upkeep import Upkeep
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.signed import Encoding, SignedRequest, decode_signed
 from appliance.identity.terminals import Terminals
-from appliance.ledger.group import Append
 from appliance.ledger.head import LogSigners
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.room import Room
-from appliance.ledger.wal import WalKeeper
-from appliance.ledger.writer import Settled, Writer
 from appliance.model.errors import Rejected, TillstoneError, Unavailable
 from appliance.model.ids import TerminalId
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
@@ -64,15 +56,16 @@ from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import Restart, Supervisor, supervised
 from appliance.runtime.tracing import SilentTracer
-from appliance.wire.answers import BatchAnswer, HeadAnswer, PaymentAnswer
+from appliance.wire.answers import Answer, DayAnswer, PaymentAnswer
 from appliance.wiring.payments import make_give_back, payment_pipeline
 from appliance.wiring.projections import projections
 from tests.fakes.cipher import FakeCipher
-from tests.world.disk import WorldDisk
+from tests.world.counter import Counter
 from tests.world.hooks import SECRET
-from tests.world.loop import Machine, WorldClock, WorldLoop, threadlike
+from tests.world.loop import WorldClock
 from tests.world.paypal import PAYPAL
 from tests.world.signing import SlowSigner, Token
+from tests.world.stepping import LIFE, Life, WorldLedger
 from tests.world.template import AUDIENCE, STORE_KEY, Keys
 
 CURRENCY: Final = "EUR"
@@ -81,124 +74,6 @@ SETTLE_MS: Final = 30_000  # the least that the settings allow; the provider of 
 CAPTURE_WINDOW_MS: Final = 2 * DAY_MS
 UNSIGNED_AGE_MAX_MS: Final = 15 * 60_000
 MODEL: Final = load_model(None)
-
-
-@dataclass(slots=True, kw_only=True)
-class CommitCut:
-    """A plan to lose power inside the `left`-th commit from now, `share` of the way through what it writes."""
-
-    left: int
-    share: float
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Life:
-    """What one life of the box stands on.
-
-    Attributes:
-        cut: where it is to end inside a commit; `on_cut` is then called with the disk's position.
-        is_stuck: its writer is inside the commit that it never leaves.
-    """
-
-    machine: Machine
-    loop: WorldLoop
-    disk: WorldDisk
-    randomness: random.Random
-    on_cut: Callable[[int], None]
-    cut: CommitCut | None = None
-    is_stuck: bool = False
-
-
-LIFE: Final[contextvars.ContextVar[Life]] = contextvars.ContextVar("life")
-
-
-class SteppedWriter(Writer):
-    """The real writer without its thread: a step of the loop takes what waits and writes it as one group."""
-
-    _life: Life
-    _is_due = False
-
-    @override
-    def start(self) -> None:
-        self._life = LIFE.get()
-        real_settle, self._settle = self._settle, self._hold
-        self._real_settle = real_settle
-        self._held: list[tuple[int, Settled]] = []
-
-    @override
-    def submit(self, append: Append) -> None:
-        super().submit(append)
-        if not self._is_due:
-            self._is_due = True
-            self._life.loop.call_later(self._life.randomness.expovariate(1_000), self._step)
-
-    @override
-    def close(self) -> None:
-        while self._queue:
-            self._step()
-        self._is_closing = True
-
-    def _hold(self, settled: Settled) -> None:
-        self._held.append((self._life.disk.position, settled))
-
-    def _step(self) -> None:
-        life = self._life
-        if life.is_stuck or not self._queue:
-            self._is_due = False
-            return
-        before = life.disk.position
-        with threadlike():
-            is_well = self._write_group(self._take())
-        self._is_due = is_well and bool(self._queue)
-        if self._is_due:
-            life.loop.call_later(life.randomness.expovariate(1_000), self._step)
-        position = life.disk.position
-        if life.cut is not None:
-            life.cut.left -= 1
-            if life.cut.left <= 0:
-                position = before + round(life.cut.share * (position - before))
-                life.is_stuck = True
-        told, self._held = [settled for at, settled in self._held if at <= position], []
-        for settled in told:
-            self._real_settle(settled)
-        if life.is_stuck:
-            # What was answered before the power went may still leave the box.
-            life.loop.call_later(0.2 if told else 0.0, life.on_cut, position)
-
-
-class SteppedWalKeeper(WalKeeper):
-    """Checkpoints now and then, in the writer's step."""
-
-    @override
-    def start(self) -> None:
-        self._life = LIFE.get()
-
-    @override
-    def close(self) -> None:
-        pass
-
-    @override
-    def after_commit(self, writer: sqlite3.Connection) -> None:
-        if self._life.randomness.random() < 0.02:
-            mode = self._life.randomness.choice(("PASSIVE", "RESTART"))
-            writer.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-
-
-class WorldLedger(Ledger):
-    """The real ledger on the world's loop."""
-
-    @override
-    def _new_writer(self) -> Writer:
-        self._wal = SteppedWalKeeper(self._folder, self._fail)
-        self._wal.start()
-        return SteppedWriter(
-            connection=self._opened.connection,
-            projector=self._opened.projector,
-            wal=self._wal,
-            tail=self._prover.tail,
-            settle=self._settle,
-            fail=self._fail,
-        )
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -219,9 +94,8 @@ class WorldBox:
     was_open: bool = False
     stop_waiting: Callable[[], None] = lambda: None
     webhooks: Webhooks | None = None
-    _verbs: dict[str, Callable[[SignedRequest], Awaitable[PaymentAnswer | BatchAnswer | HeadAnswer]]] = field(
-        default_factory=dict
-    )
+    close_day: Callable[[], Awaitable[DayAnswer]] | None = None
+    _verbs: dict[str, Callable[[SignedRequest], Awaitable[Answer]]] = field(default_factory=dict)
     _failures: Failures | None = None
 
     async def run(self) -> None:
@@ -304,6 +178,19 @@ class WorldBox:
         batch = Batch(
             authenticate=authenticate, rules=rules, admission=admission, ledger=ledger, clock=clock, screener=screener
         )
+        counter = Counter.build(
+            authenticate=authenticate,
+            admission=admission,
+            quarantine=quarantine,
+            ledger=ledger,
+            clock=clock,
+            log=self.log,
+            currency=CURRENCY,
+        )
+        self.close_day = counter.days.close
+        # As the process does: the day that ended while the box was off, before anything new is recorded.
+        await counter.days.close_due()
+        supervisor.start("shop days", counter.days.run, restart=Restart.ON_CRASH)
         self._verbs = {
             "payment": pipeline.pay,
             "status": pipeline.status,
@@ -312,6 +199,8 @@ class WorldBox:
             "refund": pipeline.refund,
             "capture": pipeline.capture,
             "batch": batch.take,
+            "drawer": counter.drawers.act,
+            "report": counter.reports.report,
             "head": authenticate.show_head,
         }
         self._failures = Failures(clock=clock, log=self.log, metrics=metrics(), on_corrupt=quarantine.set)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from appliance.model.ids import RequestKey, request_key
 from appliance.wire.requests import RefundBody, RefundLine, TenderBody
 from tests.world.books import total_of
-from tests.world.selling import RECENT, capture_soon, card_sale, cash_sale, sale_of
+from tests.world.selling import RECENT, capture_soon, cash_sale, sale_of, slow_sale
 from tests.world.template import AUDIENCE
 from tests.world.till import Question
 
@@ -19,7 +19,7 @@ def cancel_in_advance(world: World) -> None:
     """A reversal overtakes its payment: the payment must not stand when it comes."""
     till = world.any_till()
     key = till.new_key()
-    body = card_sale(world, None) if world.plan.random() < 0.5 else cash_sale(world)
+    body = slow_sale(world, till) if world.plan.random() < 0.5 else cash_sale(world)
     verb = world.plan.choice(("reversal", "abort"))
     till.ask(Question(key=till.new_key(), of=key, verb=verb))
     later = Question(key=key, of=key, verb="payment", body=body)

@@ -31,11 +31,14 @@ from appliance.wire.requests import PaymentBody
 from appliance.wiring.projections import projections
 from tests.crash.invariants import AFTER
 from tests.world.books import FAILED, Books, Harm, Told, card_of, total_of
-from tests.world.box import CAPTURE_WINDOW_MS, CASH_ROUNDING_MINOR, LIFE, WorldBox
+from tests.world.box import CAPTURE_WINDOW_MS, CASH_ROUNDING_MINOR, WorldBox
+from tests.world.stepping import LIFE
 
 KEPT: Final = frozenset({"approved", "partly_refunded"})
 HELD: Final = frozenset({"authorised"})
 GIVEN_BACK: Final = frozenset({"refunded", "reversed"})
+TAUGHT: Final = KEPT | HELD | GIVEN_BACK | FAILED | {"expired"}
+"""States that this verdict knows; a world at rest has no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,11 @@ class Standing:
     cash_back: int
     card_back: int
     is_charged: bool
+
+    @property
+    def is_complete(self) -> bool:
+        """It was approved at some time."""
+        return self.state != "cancelled" and (self.is_charged or self.card == 0)
 
     @property
     def paid(self) -> int:
@@ -70,8 +78,8 @@ class Ledgered:
 
 async def judge(
     books: Books, box: WorldBox, charges: list[dict[str, Any]], given_up: list[dict[str, Any]], *, rebuilds: bool
-) -> None:
-    """Write every violation into the books.
+) -> Ledgered:
+    """Write every violation into the books; returns what the box holds.
 
     Args:
         charges: what the providers took or hold.
@@ -92,6 +100,7 @@ async def judge(
     _check_expired(books, held, given_up)
     if rebuilds:
         await _check_rebuild(books, box)
+    return held
 
 
 def _read(connection: sqlite3.Connection) -> Ledgered:
@@ -104,7 +113,7 @@ def _read(connection: sqlite3.Connection) -> Ledgered:
         encoded=encoded,
         log=[(entry, cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)) for entry in decoded],
         payments={
-            _name(key): Standing(
+            key_name(key): Standing(
                 state=state,
                 total=total,
                 cash=cash,
@@ -154,6 +163,8 @@ def _check_sales(books: Books, held: Ledgered) -> None:
     captured = _captures(books, held)
     for key, standing in held.payments.items():
         body = books.sales.get(key)
+        if standing.state not in TAUGHT:
+            books.violate("lost", f"{books.name(key)} is {standing.state}, of which this verdict knows nothing")
         if body is None or standing.state == "cancelled":
             continue
         card = card_of(body)
@@ -170,8 +181,8 @@ def _captures(books: Books, held: Ledgered) -> dict[str, set[int]]:
     for entry, body in held.log:
         if entry.kind != entries.INTENT or body["operation"]["kind"] != OperationKind.CAPTURE:
             continue
-        payment, amount = _name(body["payment"]), body["operation"]["amount"]
-        asked = books.captures.get(_name(body["request"]) if body.get("request") else _asked(body))
+        payment, amount = key_name(body["payment"]), body["operation"]["amount"]
+        asked = books.captures.get(key_name(body["request"]) if body.get("request") else _asked(body))
         if asked is None or amount != (asked.amount_minor or card_of(books.sales[payment])):
             books.violate("lost", f"of {books.name(payment)} {amount} were to be captured, and asked was {asked}")
         captured.setdefault(payment, set()).add(amount)
@@ -229,7 +240,7 @@ def _check_refunds(books: Books, held: Ledgered) -> None:
     returned: Counter[tuple[str, int]] = Counter()
     for payment, undos in _undos(held).items():
         for undo in (undo for kind, undo in undos if kind == entries.REFUND):
-            key = _name(undo.request or (undo.asked.key if undo.asked else b""))
+            key = key_name(undo.request or (undo.asked.key if undo.asked else b""))
             if key in given:
                 books.violate("doubled", f"{books.name(key)} gave twice")
             given[key] = undo.cash + undo.card
@@ -248,9 +259,21 @@ def _check_refunds(books: Books, held: Ledgered) -> None:
             left = None if standing is None else standing.paid - standing.back
             if left is None or (amount is not None and amount <= left):
                 books.violate("lost", f"{books.name(key)} was refused {amount}, and {left} are left")
-    for told in books.told:
+    for told in (told for told in books.told if told.verb != "batch"):
+        back = sum(minor for seq, minor in _backs(held, told.payment) if seq <= told.seq)
+        if told.refunded_minor != back:
+            books.violate("lost", f"{books.name(told.payment)} was told {told.refunded_minor} back, and it was {back}")
         if told.verb == "refund" and told.given_minor != given.get(told.key, 0):
             books.violate("lost", f"{books.name(told.key)} was told {told.given_minor}, and gave {given.get(told.key)}")
+
+
+def _backs(held: Ledgered, payment: str) -> list[tuple[int, int]]:
+    """What each entry gave back of a payment."""
+    return [
+        (entry.seq, body.get("cash", 0) + body.get("card", 0))
+        for entry, body in held.log
+        if entry.kind in (entries.REFUND, entries.REVERSAL) and key_name(body["payment"]) == payment
+    ]
 
 
 def _undos(held: Ledgered) -> dict[str, list[tuple[str, entries.UndoEntry]]]:
@@ -259,7 +282,7 @@ def _undos(held: Ledgered) -> dict[str, list[tuple[str, entries.UndoEntry]]]:
     for entry, body in held.log:
         if entry.kind in (entries.REFUND, entries.REVERSAL):
             undo = msgspec.convert(body, entries.UndoEntry)
-            undos.setdefault(_name(undo.payment), []).append((entry.kind, undo))
+            undos.setdefault(key_name(undo.payment), []).append((entry.kind, undo))
     return undos
 
 
@@ -340,10 +363,10 @@ async def _check_rebuild(books: Books, box: WorldBox) -> None:
 
 
 def _asked(body: dict[str, Any]) -> str:
-    return _name(body["asked"]["key"])
+    return key_name(body["asked"]["key"])
 
 
-def _name(key: bytes) -> str:
+def key_name(key: bytes) -> str:
     return str(uuid.UUID(bytes=key))
 
 

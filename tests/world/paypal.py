@@ -33,7 +33,7 @@ from tests.world.network import Network, Twin
 
 PAYPAL: Final = ProviderName("paypal")
 BASE: Final = "https://www.paypal.com"
-CUSTOMER_WAIT_MS: Final = 40_000
+CUSTOMER_WAIT_MS: Final = 30_000
 CUSTOMERS: Final[dict[str, int]] = {
     "agrees": 6,
     "agrees at last": 2,  # about when the box stops waiting: before, or too late

@@ -35,41 +35,32 @@ RECENT: Final = 6
 
 
 def sell_for_cash(world: World) -> None:
-    _sell(world, _by_lines(world, cash_sale(world)))
+    sell(world, _by_lines(world, cash_sale(world)))
 
 
 def sell_by_card(world: World) -> None:
     source = DECLINED_CARD if world.plan.random() < 0.1 else None
-    _sell(world, _by_lines(world, card_sale(world, source)))
+    sell(world, _by_lines(world, card_sale(world, source)))
 
 
 def sell_mixed(world: World) -> None:
-    _sell(world, _by_lines(world, mixed_sale(world, world.plan.choice(AMOUNTS))))
+    sell(world, _by_lines(world, mixed_sale(world, world.plan.choice(AMOUNTS))))
 
 
 def sell_by_paypal(world: World) -> None:
     """The customer agrees at an address that the till shows, or does not."""
     total = world.plan.choice(AMOUNTS)
     paypal = total if world.plan.random() < 0.7 else total // 2
-    _sell(world, paypal_sale(world, total, paypal), patience_ms=4_000)
+    sell(world, paypal_sale(world, total, paypal), patience_ms=4_000)
 
 
 def sell_at_a_reader(world: World) -> None:
-    """The customer pays at the till's own reader: taps, is declined, dawdles, cancels, goes; or the reader fails."""
+    """At the till's own reader, which at times only has the money held."""
     till, plan = world.any_till(), world.plan
-    does = plan.choices(list(AT_THE_READER), list(AT_THE_READER.values()))[0]
-    customer = Customer(
-        does=does,
-        after_ms=plan.choice((300, 2_000, plan.randrange(25_000))),
-        authorise_ms=plan.choice((0, 0, 0, 2_000, 30_000)),
-        reaches=plan.choice(("yes",) * 8 + ("no", "unheard")),
-    )
-    world.twin.let_come(till.name, customer)
-    world.books.history.add("customer", f"at the reader of {till.name}: {does} after {customer.after_ms} ms")
-    body = card_sale(world, OWN)
+    body = reader_sale(world, till, plan.choice(AMOUNTS))
     if plan.random() < 0.15:
         body = structs.replace(body, capture="later")
-    payment = _sell(world, body, till=till, patience_ms=4_000)
+    payment = sell(world, body, till=till, patience_ms=4_000)
     if body.capture == "later":
         world.held.append((till, payment))
     elif plan.random() < 0.2:
@@ -79,13 +70,11 @@ def sell_at_a_reader(world: World) -> None:
 
 def sell_and_give_up(world: World) -> None:
     """A till that loses its patience with a payment takes it back at once or soon, under a key of its own."""
-    till, total = world.any_till(), world.plan.choice(AMOUNTS)
-    is_paypal = world.plan.random() < 0.25
-    body = paypal_sale(world, total, total) if is_paypal else card_sale(world, None, total)
-    payment = _sell(world, body, till=till, patience_ms=4_000 if is_paypal else 300)
+    till = world.any_till()
+    payment = sell(world, slow_sale(world, till), till=till, patience_ms=world.plan.choice((300, 4_000)))
     till.loop.on(
         till.machine,
-        world.plan.uniform(0.0, 20.0 if is_paypal else 2.0),
+        world.plan.choice((world.plan.uniform(0.0, 2.0), world.plan.uniform(0.0, 20.0))),
         lambda: till.ask(Question(key=till.new_key(), of=payment, verb="reversal")),
     )
 
@@ -97,7 +86,7 @@ def sell_and_capture_later(world: World) -> None:
     tip = plan.choice((0, 0, 150, 400))
     total = total_of(body)
     tender = TenderBody(kind="card", amount_minor=total + tip)
-    payment = _sell(world, structs.replace(body, capture="later", tip_minor=tip, tenders=(tender,)), till=till)
+    payment = sell(world, structs.replace(body, capture="later", tip_minor=tip, tenders=(tender,)), till=till)
     world.held.append((till, payment))
     if plan.random() < 0.7:
         capture_soon(world, till, payment, plan.choice((1.0, plan.uniform(0.0, 5.0), plan.uniform(0.0, 60.0))))
@@ -118,9 +107,9 @@ def capture_soon(world: World, till: Till, of: RequestKey, pause_s: float) -> No
 
 
 def sell_and_try_another_tender(world: World) -> None:
-    """A till waits no longer for a card and sells the same again, linked, with what the customer has in hand."""
+    """A till waits no longer for its customer and sells the same again, linked, with what the customer has in hand."""
     till = world.any_till()
-    first = _sell(world, card_sale(world, None), till=till, patience_ms=300)
+    first = sell(world, slow_sale(world, till), till=till, patience_ms=300)
     world.tries.append([first])
     pause_s = world.plan.choice((0.0, world.plan.uniform(0.0, 2.0), world.plan.uniform(0.0, 60.0)))
     _try_again(world, till, world.tries[-1], pause_s)
@@ -159,6 +148,32 @@ def cash_sale(world: World, total: int | None = None) -> PaymentBody:
 def card_sale(world: World, source: str | None, total: int | None = None) -> PaymentBody:
     total = world.plan.choice(AMOUNTS) if total is None else total
     return sale_of(total, (TenderBody(kind="card", amount_minor=total, source=source),), 0, 0)
+
+
+def slow_sale(world: World, till: Till) -> PaymentBody:
+    """One whose customer or bank may take too long: by card, at the reader, by PayPal, or with the money held."""
+    total, draw = world.plan.choice(AMOUNTS), world.plan.random()
+    if draw < 0.2:
+        return reader_sale(world, till, total)
+    if draw < 0.35:
+        return paypal_sale(world, total, total)
+    body = card_sale(world, None, total)
+    return structs.replace(body, capture="later") if draw < 0.5 else body
+
+
+def reader_sale(world: World, till: Till, total: int) -> PaymentBody:
+    """The customer at the till's own reader taps, is declined, dawdles, cancels or goes; or the reader fails."""
+    plan = world.plan
+    does = plan.choices(list(AT_THE_READER), list(AT_THE_READER.values()))[0]
+    customer = Customer(
+        does=does,
+        after_ms=plan.choice((300, 2_000, plan.randrange(20_000))),
+        authorise_ms=plan.choice((0, 0, 0, 2_000, 30_000)),
+        reaches=plan.choice(("yes",) * 8 + ("no", "unheard")),
+    )
+    world.twin.let_come(till.name, customer)
+    world.books.history.add("customer", f"at the reader of {till.name}: {does} after {customer.after_ms} ms")
+    return card_sale(world, OWN, total)
 
 
 def mixed_sale(world: World, total: int) -> PaymentBody:
@@ -202,7 +217,7 @@ def sale_of(total: int, tenders: tuple[TenderBody, ...], change: int, rounding: 
     )
 
 
-def _sell(world: World, body: PaymentBody, *, till: Till | None = None, patience_ms: int | None = None) -> RequestKey:
+def sell(world: World, body: PaymentBody, *, till: Till | None = None, patience_ms: int | None = None) -> RequestKey:
     till = till or world.any_till()
     key = till.new_key()
     question = Question(key=key, of=key, verb="payment", body=body)

@@ -18,8 +18,8 @@ from appliance.crypto.signing_key import TerminalKey
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.payment import PaymentState
-from appliance.wire.answers import BatchAnswer, PaymentAnswer
-from appliance.wire.requests import BatchBody, CaptureBody, PaymentBody, RefundBody
+from appliance.wire.answers import BatchAnswer, DrawerAnswer, PaymentAnswer, ReportAnswer
+from appliance.wire.requests import BatchBody, CaptureBody, DrawerBody, PaymentBody, RefundBody, ReportBody
 from provisioning.terminal.client import TerminalClient
 from provisioning.terminal.home import Memory, Profile, TerminalHome
 from provisioning.terminal.memory import TerminalMemory
@@ -34,6 +34,8 @@ _AGES: Final = frozenset({"key_from_the_future", "key_too_old"})
 HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
     "payment": _AGES | {"payment_cancelled", "retry_exists", "retry_not_needed", "retry_chain_too_long"},
     "batch": _AGES,
+    "drawer": _AGES | {"drawer_short"},
+    "report": _AGES | {"period_empty"},
     "refund": _AGES
     | {"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"}
     | {"refund_above_left", "line_already_refunded", "payment_not_captured"},
@@ -47,6 +49,8 @@ HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
 NOT_NOW: Final = frozenset(
     {
         "authorisation_expired",
+        "drawer_short",
+        "period_empty",
         "payment_not_captured",
         "payment_open",
         "payment_unknown",
@@ -73,7 +77,7 @@ class Question:
     key: RequestKey
     of: RequestKey
     verb: str
-    body: PaymentBody | RefundBody | CaptureBody | BatchBody | None = None
+    body: PaymentBody | RefundBody | CaptureBody | BatchBody | DrawerBody | ReportBody | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +159,9 @@ class Till:
             books.sold_at[str(question.key)] = self.name
         if isinstance(question.body, BatchBody):
             books.sales.update({item.key: item.payment for item in question.body.items})
+            books.sold_at.update({item.key: self.name for item in question.body.items})
+        if isinstance(question.body, DrawerBody):
+            books.cash.acts[str(question.key)] = question.body
         if question.verb in ("refund", "reversal", "abort"):
             books.undone.add(str(question.of))
         if question.verb == "refund":
@@ -187,7 +194,30 @@ class Till:
                 self.books.violate("lost", f"status of {self.books.name(of)}: {refusal}")
         else:
             if answer.state in FINAL and answer.receipt is not None:
-                self._hear(Told(key=of, payment=of, verb="status", state=answer.state, seq=answer.seq))
+                self._hear(
+                    Told(
+                        key=of,
+                        payment=of,
+                        verb="status",
+                        state=answer.state,
+                        seq=answer.seq,
+                        refunded_minor=answer.refunded_minor,
+                    )
+                )
+
+    async def read(self, body: ReportBody) -> None:
+        """Ask what a period came to so far."""
+        try:
+            answer = await self.client.report(body, key=self.client.new_key(), deadline=self.client.deadline(3_000))
+        except NotBelieved as contradiction:
+            self.books.violate("lost", f"X of {body.scope}: {contradiction}")
+        except (Unavailable, OutcomeUnknown):
+            return
+        except Rejected as refusal:
+            if refusal.code not in _AGES:
+                self.books.violate("lost", f"X of {body.scope}: {refusal}")
+        else:
+            self.books.cash.read.append(answer.period)
 
     async def tamper(self, key: RequestKey, body: PaymentBody) -> None:
         """Send another sale under a key that was answered: the box must refuse it."""
@@ -216,10 +246,17 @@ class Till:
             return
         self._busy.add(key)
         try:
-            if question.verb == "batch":
-                self._hear_batch(question, await self._send_batch(question, patience_ms))
-            else:
-                self._hear_answer(question, await self._send(question, patience_ms))
+            match question.body:
+                case BatchBody():
+                    self._hear_batch(question, await self._send_batch(question, patience_ms))
+                case DrawerBody() as body:
+                    deadline = self.client.deadline(patience_ms)
+                    self._hear_act(question, await self.client.drawer(body, key=question.key, deadline=deadline))
+                case ReportBody() as body:
+                    deadline = self.client.deadline(patience_ms)
+                    self._hear_report(question, await self.client.report(body, key=question.key, deadline=deadline))
+                case _:
+                    self._hear_answer(question, await self._send(question, patience_ms))
         except NotBelieved as contradiction:
             self.books.violate("lost", f"{question.verb} {self.books.name(key)}: {contradiction}")
             self.open.pop(key, None)
@@ -274,6 +311,7 @@ class Till:
             state=answer.state,
             seq=answer.seq,
             given_minor=answer.given_minor,
+            refunded_minor=answer.refunded_minor,
         )
         self._hear(told)
         if answer.state in STANDS.get(question.verb, ()):
@@ -288,6 +326,26 @@ class Till:
                 self._hear(Told(key=result.key, payment=result.key, verb="batch", state=result.state, seq=result.seq))
             elif result.code not in HONEST_REFUSALS["payment"]:
                 self.books.violate("lost", f"stored sale {self.books.name(result.key)}: {result.state} {result.code}")
+
+    def _hear_act(self, question: Question, answer: DrawerAnswer) -> None:
+        if answer.pending:
+            return
+        key = str(question.key)
+        self.open.pop(key, None)
+        self.books.cash.done[key] = (answer.seq, answer.held_minor)
+        self.books.history.add(
+            self.name, f"hears drawer {self.books.name(key)}: {answer.drawer} holds {answer.held_minor} ({answer.seq})"
+        )
+
+    def _hear_report(self, question: Question, answer: ReportAnswer) -> None:
+        if answer.pending or answer.seq is None:
+            return
+        key, period = str(question.key), answer.period
+        self.open.pop(key, None)
+        self.books.cash.closed[answer.seq] = period
+        self.books.history.add(
+            self.name, f"hears report {self.books.name(key)}: {period.scope} {period.name} {period.number} is closed"
+        )
 
     def _hear_refusal(self, question: Question, refusal: Rejected) -> None:
         key = str(question.key)
@@ -331,5 +389,9 @@ def _what(question: Question) -> str:
         return f": {pieces or question.body.amount_minor}"
     if isinstance(question.body, CaptureBody):
         return f": {question.body.amount_minor or 'all'}"
+    if isinstance(question.body, DrawerBody):
+        return f": {question.body.act} {question.body.amount_minor} {question.body.drawer or ''}"
+    if isinstance(question.body, ReportBody):
+        return f": {question.body.kind} of {question.body.scope}"
     tenders = " + ".join(f"{tender.kind} {tender.amount_minor}" for tender in question.body.tenders)
     return f": {total_of(question.body)} by {tenders}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.world.box import CommitCut
+from tests.world.stepping import CommitCut
 
 if TYPE_CHECKING:
     from tests.world.world import World

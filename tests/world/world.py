@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass
 from typing import Any, Final
 
+from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key, terminal_id
 from appliance.payment.records import held_until, open_operations, reversals_due
 from appliance.ports.provider import CardSource
@@ -21,16 +22,18 @@ from provisioning.terminal.receipts import ReceiptVerifier
 from tests.fakes.clock import START_MS
 from tests.world.acts import ACTS
 from tests.world.books import Books, History, Violation
-from tests.world.box import CURRENCY, CommitCut, Life, WorldBox
+from tests.world.box import CURRENCY, WorldBox
 from tests.world.disk import WorldDisk
 from tests.world.hooks import Relay
 from tests.world.invariants import judge
+from tests.world.invariants_till import judge_till
 from tests.world.link import Lan
 from tests.world.loop import Machine, WorldClock, WorldLoop
 from tests.world.network import Network
 from tests.world.paypal import PayPalTwin, open_paypal
 from tests.world.provider import WorldTwin, open_cards
 from tests.world.signing import Token
+from tests.world.stepping import CommitCut, Life
 from tests.world.template import AUDIENCE, TILLS, Keys, Template
 from tests.world.till import Pocket, Question, Till
 
@@ -145,7 +148,9 @@ class World:
             await asyncio.sleep(self.plan.choice((0.0, 0.01, 0.1, 1.0, self.plan.expovariate(0.1))))
         await self._rest()
         if self._box is not None and self._box.is_open:
-            await judge(self.books, self._box, self.charges(), self.twin.given_up(), rebuilds=self.seed % 8 == 0)
+            held = await judge(self.books, self._box, self.charges(), self.twin.given_up(), rebuilds=self.seed % 8 == 0)
+
+            await judge_till(self.books, held, self._box)
 
     def charges(self) -> list[dict[str, Any]]:
         """The money oracle: what every provider took."""
@@ -176,6 +181,26 @@ class World:
         if self._box is not None and self._box.supervisor is not None and self._box.is_open:
             self.books.history.add("box", "is told to stop")
             self._box.supervisor.stop("world")
+
+    def close_day(self) -> None:
+        """As an operator does at the box itself."""
+        if self._box is not None and self._box.is_open:
+            self.books.history.add("operator", "closes the day")
+            self.loop.spawn(self._box.life.machine, self._close_day(self._box), "close the day")
+
+    async def _close_day(self, box: WorldBox) -> None:
+        assert box.close_day is not None
+        try:
+            answer = await box.close_day()
+        except (Unavailable, OutcomeUnknown) as refusal:
+            self.books.history.add("operator", f"hears: {refusal.code}")
+        except Rejected as refusal:
+            if refusal.code != "day_empty":
+                self.books.violate("lost", f"a day was not closed: {refusal}")
+        else:
+            self.books.history.add("operator", f"hears: {answer.day.day} is closed ({answer.seq})")
+            if answer.seq is not None and not answer.pending:
+                self.books.cash.days[answer.seq] = answer.day
 
     def break_disk(self, line: str) -> None:
         if self._box is not None:
