@@ -143,26 +143,9 @@ class WorldBox:
             clock_skew_max_ms=5 * 60_000,
             is_used=partial(is_used, ledger),
         )
-        admission = BoxAdmission(
-            quarantine=quarantine,
-            signing_lag=lambda: ledger.signing_lag,
-            unsigned_age_max_ms=UNSIGNED_AGE_MAX_MS,
-            unsigned_entries_max=5_000,
-        )
+        admission = _admission(ledger, quarantine)
         rules = ShopRules(currency=CURRENCY, cash_rounding_minor=CASH_ROUNDING_MINOR, amount_minor_max=10**9)
-        operations = Operations(
-            ledger=ledger,
-            providers=Providers({FIRST_PROVIDER: _cards(self.cards), PAYPAL: _paypal(self.paypal)}),
-            supervisor=supervisor,
-            clock=clock,
-            log=self.log,
-            stages=stages,
-            log_origin=AUDIENCE,
-            source_default="pm_card_visa",
-            vault=self._vault(ledger, folder),
-            readers=Readers(bound=self.readers, is_reader=is_reader, is_default=False),
-            capture_window_ms=CAPTURE_WINDOW_MS,
-        )
+        operations = self._operations(ledger, supervisor, stages, folder)
         self.stop_waiting = operations.stop_waiting
         screener = await _screener(ledger, clock)
         pipeline = payment_pipeline(
@@ -204,6 +187,25 @@ class WorldBox:
             "head": authenticate.show_head,
         }
         self._failures = Failures(clock=clock, log=self.log, metrics=metrics(), on_corrupt=quarantine.set)
+        self._start_services(ledger, supervisor, operations, folder)
+
+    def _operations(self, ledger: Ledger, supervisor: Supervisor, stages: Stages, folder: Path) -> Operations:
+        return Operations(
+            ledger=ledger,
+            providers=Providers({FIRST_PROVIDER: _cards(self.cards), PAYPAL: _paypal(self.paypal)}),
+            supervisor=supervisor,
+            clock=self.clock,
+            log=self.log,
+            stages=stages,
+            log_origin=AUDIENCE,
+            source_default="pm_card_visa",
+            vault=self._vault(ledger, folder),
+            readers=Readers(bound=self.readers, is_reader=is_reader, is_default=False),
+            capture_window_ms=CAPTURE_WINDOW_MS,
+        )
+
+    def _start_services(self, ledger: Ledger, supervisor: Supervisor, operations: Operations, folder: Path) -> None:
+        clock = self.clock
         resolver = Resolver(
             ledger=ledger,
             operations=operations,
@@ -259,6 +261,15 @@ class WorldBox:
 def _sent(response: web.Response) -> tuple[int, bytes]:
     assert isinstance(response.body, bytes)
     return response.status, response.body
+
+
+def _admission(ledger: Ledger, quarantine: Quarantine) -> BoxAdmission:
+    return BoxAdmission(
+        quarantine=quarantine,
+        signing_lag=lambda: ledger.signing_lag,
+        unsigned_age_max_ms=UNSIGNED_AGE_MAX_MS,
+        unsigned_entries_max=5_000,
+    )
 
 
 @cache
