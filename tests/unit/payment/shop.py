@@ -68,7 +68,8 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.forwards import FakeForwards
 from tests.fakes.offers import FakeOffers
 from tests.fakes.provider import FakeProvider
-from tests.unit.ledger.shop import STORE_KEY, genesis, open_ledger, running
+from tests.unit.ledger.shop import genesis, open_ledger, running
+from tests.unit.payment.vault import open_vault, tokens_of
 
 CERTIFICATE: Final = bytes(range(32))
 PROJECTIONS: Final = projections()
@@ -105,6 +106,7 @@ class Shop:
     terminals: Terminals
     pairing: Pairing
     refusals: Refusals
+    authenticate: Authenticate
     pipeline: PaymentPipeline
     operations: Operations
     batch: Batch
@@ -201,7 +203,7 @@ async def open_shop(
         terminals = Terminals(ledger=ledger, clock=clock)
         authenticate = _authenticate(terminals, clock, audience, ledger)
         providers = _providers(provider if asked is None else asked, provider.admit, offers, pads)
-        kept = _vault(folder, ledger, clock)
+        kept = open_vault(folder, ledger, clock, log)
         operations = _operations(ledger, providers, supervisor, clock, stages, limits, kept["vault"])
         rules = ShopRules(currency="EUR", cash_rounding_minor=cash_step_minor, amount_minor_max=10**9)
         quarantine = Quarantine()
@@ -215,6 +217,7 @@ async def open_shop(
             pairing=_pairing(terminals, authenticate, clock, audience),
             refusals=Refusals(ledger=ledger, clock=clock),
             operations=operations,
+            authenticate=authenticate,
             pipeline=payment_pipeline(
                 authenticate=authenticate,
                 rules=rules,
@@ -239,7 +242,7 @@ async def open_shop(
             quarantine=quarantine,
             audience=audience,
             **_till(authenticate, admission, ledger, clock, quarantine),
-            tokens=_tokens(authenticate, admission, ledger, clock, kept["vault"]),
+            tokens=tokens_of(authenticate, admission, ledger, clock, kept["vault"]),
             **kept,
             works_open=lambda: supervisor.works_open,
         )
@@ -335,36 +338,6 @@ async def rebuilt_equal(shop: Shop) -> None:
             assert tables_digest(copy, PROJECTIONS) == before
 
     await shop.ledger.read(compare)
-
-
-class _Kept(TypedDict):
-    hsm: FakeCipher
-    safe: Safe
-    vault: Vault
-
-
-def _vault(folder: Path, ledger: Ledger, clock: FakeClock) -> _Kept:
-    hsm = FakeCipher(STORE_KEY)
-    safe = Safe(folder=folder, cipher=hsm, is_ready=lambda: hsm.is_there)
-    vault = Vault(safe=safe, ledger=ledger, clock=clock, log=_quiet(clock), is_in_clear=_is_in_clear)
-    return _Kept(hsm=hsm, safe=safe, vault=vault)
-
-
-def _tokens(
-    authenticate: Authenticate, admission: BoxAdmission, ledger: Ledger, clock: FakeClock, vault: Vault
-) -> Tokens:
-    return Tokens(
-        authenticate=authenticate,
-        admission=admission,
-        ledger=ledger,
-        vault=vault,
-        provider=FIRST_PROVIDER,
-        clock=clock,
-    )
-
-
-def _is_in_clear(source: str) -> bool:
-    return source.startswith("pm_1")
 
 
 def _readers() -> Readers:
