@@ -26,6 +26,7 @@ from tests.bench.box import (
 from tests.bench.calendar import CalendarResult, CalendarSpec
 from tests.bench.cards import CardsResult, CardsSpec
 from tests.bench.figures import Figure, figure
+from tests.bench.forwarding import ForwardingResult, ForwardingSpec
 from tests.bench.load import LoadResult, LoadSpec
 from tests.bench.log import LogResult, LogSpec
 from tests.bench.machine import Machine, MachineSpec
@@ -62,6 +63,8 @@ class Plan:
     beside_tiles: int
     screened: int
     cards: int
+    offline: int
+    forwarded: int
 
 
 WHOLE = Plan(
@@ -76,6 +79,8 @@ WHOLE = Plan(
     beside_tiles=3_000,
     screened=50_000,
     cards=10_000,
+    offline=100_000,
+    forwarded=10_000,
 )
 QUICK = Plan(
     machine_s=0.3,
@@ -89,6 +94,8 @@ QUICK = Plan(
     beside_tiles=1_500,
     screened=10_000,
     cards=3_000,
+    offline=3_000,
+    forwarded=1_000,
 )
 
 
@@ -107,6 +114,8 @@ class Suite:
         yield from machine_figures(machine)
         if self._wants("screening"):
             yield from self._screening()
+        if self._wants("forward"):
+            yield from self._forwarding(machine)
         if self._wants("calendar"):
             yield from self._calendar(machine)
         logs = ("ledger_append", "append", "verify_log", "proof", "tiles")
@@ -140,6 +149,18 @@ class Suite:
         beside = f"features, rules, model; 50 busy terminals; processor time alone: p99 {result.processor_p99:.3f} ms"
         yield figure("screening_p50", result.p50, "ms", beside=beside)
         yield figure("screening_p99", result.p99, "ms", beside=beside)
+
+    def _forwarding(self, machine: Machine) -> Iterator[Figure]:
+        plan = self._plan
+        self._say(f"forwarding {plan.forwarded:,} of {plan.offline:,} cards that were accepted offline")
+        folder = self._folder / "forwarding"
+        spec = ForwardingSpec(folder=str(folder), waiting=plan.offline, forwarded=plan.forwarded)
+        result = run_part("forwarding", spec, ForwardingResult, os.environ)
+        limit = f"two commits each: {machine.sqlite_commit / 2:,.0f}/s"
+        beside = f"one device that answers at once, one at a time: p50 {result.p50_ms:.1f} ms"
+        yield figure("forwards", result.rate, "forwards/s", limit=limit, beside=beside)
+        grown = f"{result.before_mb:.0f} MB when it began, with {plan.offline:,} waiting"
+        yield figure("forwards_memory_growth", result.after_mb - result.before_mb, "MB", beside=grown)
 
     def _calendar(self, machine: Machine) -> Iterator[Figure]:
         self._say(f"anchoring {CALENDAR_DIGESTS:,} digests in one transaction")
