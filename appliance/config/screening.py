@@ -63,6 +63,21 @@ class Screening(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     refund_velocity_window_minutes: Annotated[
         int, Meta(ge=15, le=1440, description="The window, counted in quarters of an hour.")
     ] = 240
+    offline_exposure_mode: Annotated[
+        str,
+        Meta(
+            pattern=_MODE,
+            description="Another card at a PIN pad while much hangs on banks already; [offline] is the limit itself.",
+        ),
+    ] = "watch"
+    offline_exposure_minor: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000 * AMOUNT_MINOR_MAX,
+            description="Accepted offline in the whole box and not confirmed, with this card, in minor units.",
+        ),
+    ] = 50_000
     model_mode: Annotated[
         str, Meta(pattern=_MODE, description="What a trained model thinks; trained on simulated sales, so only watch.")
     ] = "watch"

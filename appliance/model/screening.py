@@ -16,6 +16,7 @@ class Rule(StrEnum):
     HOUR_CEILING = "hour_ceiling"
     HOURS = "hours"
     REFUND_VELOCITY = "refund_velocity"
+    OFFLINE_EXPOSURE = "offline_exposure"
     MODEL = "model"
 
 

@@ -138,7 +138,6 @@ class Box:
         self._vault = VaultParts(settings=settings, safe=safe, ledger=ledger, clock=clock, log=log)
         self._operations = self._make_operations(self._audience)
         self._resolver = make_resolver(settings, ledger, self._operations, clock, log)
-        self._offline = self._make_offline()
         self._authenticate = Authenticate(
             terminals=self._terminals,
             watermark=LogWatermark(ledger=ledger, quarantine=self._quarantine),
@@ -154,6 +153,7 @@ class Box:
             unsigned_entries_max=settings.limits.unsigned_entries_max,
         )
         self._screen = ScreeningParts(settings=settings, ledger=ledger, clock=clock, metrics=self._metrics, log=log)
+        self._offline = self._make_offline()
         self._till = self._make_till(outside)
         self._public = PublicParts(
             settings=settings,
@@ -337,6 +337,7 @@ class Box:
             log=self._log,
             metrics=self._metrics,
             quarantine=lambda: self._quarantine.reason,
+            screener=self._screen.screener,
         )
 
     def _make_till(self, outside: Outside) -> TillParts:

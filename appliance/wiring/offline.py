@@ -15,6 +15,7 @@ from appliance.payment.follow_up import FollowUp
 from appliance.payment.forward import Forwarder
 from appliance.payment.offline_records import exposure
 from appliance.payment.operate import Operations
+from appliance.payment.screening.judge import Screener
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
@@ -37,7 +38,9 @@ class OfflineParts:
         log: Log,
         metrics: Metrics,
         quarantine: Callable[[], str | None],
+        screener: Screener,
     ) -> None:
+        self._screener = screener
         self._settings = settings
         self._ledger = ledger
         self._clock = clock
@@ -69,6 +72,7 @@ class OfflineParts:
     async def _watch(self) -> None:
         while True:
             self._exposure = await self._ledger.read(exposure)
+            self._screener.exposed_minor = self._exposure.exposed_minor
             self._metrics.offline(self._exposure, now_ms=self._clock.now_ms())
             await self._clock.sleep(_LOOK_MS)
 

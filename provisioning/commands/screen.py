@@ -16,6 +16,7 @@ _RULES: Final = {
     "velocity": "sales at this terminal in the window",
     "sale_ceiling": "minor units in one sale",
     "hour_ceiling": "minor units at this terminal within the hour",
+    "offline_exposure": "minor units that hang on banks not asked, with this card",
     "hours": "minutes after midnight; closed since",
     "refund_velocity": "refunds at this terminal in the window",
     "model": "score of the trained model, of 1000",

@@ -11,7 +11,7 @@ from typing import Final
 
 from appliance.model.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from appliance.model.money import exponent
-from appliance.model.sale import Sale
+from appliance.model.sale import Sale, TenderKind
 from appliance.payment.screening.activity import REFUNDS_SPAN_MS, SALES_SPAN_MS, TerminalActivity
 
 FEATURES: Final = (
@@ -44,6 +44,7 @@ class Asked:
     Attributes:
         minute: of the day, on the wall clock of the shop.
         refund_share: given back now, of the whole payment.
+        exposed_minor: what hangs on banks, and this card that might; 0 where no device of the sale accepts offline.
     """
 
     at_ms: int
@@ -58,10 +59,12 @@ class Asked:
     refund_share: float = 0.0
     refund_age_ms: int = 0
     is_of_another_till: bool = False
+    exposed_minor: int = 0
 
 
-def asked_of(sale: Sale, *, at_ms: int, minute: int) -> Asked:
-    """A sale, seen so."""
+def asked_of(sale: Sale, *, at_ms: int, minute: int, exposed_minor: int = 0) -> Asked:
+    """A sale, seen so. Args: exposed_minor: what hangs on banks that were not asked, without it."""
+    at_pads_minor = sum([tender.amount_minor for tender in sale.tenders if tender.kind is TenderKind.PIN_PAD])
     discount = sum([line.discount_minor for line in sale.lines])
     return Asked(
         at_ms=at_ms,
@@ -72,6 +75,7 @@ def asked_of(sale: Sale, *, at_ms: int, minute: int) -> Asked:
         discount_share=discount / (sale.total_minor + discount) if discount else 0.0,
         line_count=len(sale.lines),
         is_amount_only=len(sale.lines) == 1 and not sale.lines[0].sku,
+        exposed_minor=exposed_minor + at_pads_minor if at_pads_minor else 0,
     )
 
 

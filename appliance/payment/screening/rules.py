@@ -63,12 +63,17 @@ def _refund_velocity(asked: Asked, activity: TerminalActivity, thresholds: Scree
     return _above(Rule.REFUND_VELOCITY, count + 1, thresholds.refund_velocity_max)
 
 
+def _offline_exposure(asked: Asked, _activity: TerminalActivity, thresholds: Screening) -> Reason | None:
+    return _above(Rule.OFFLINE_EXPOSURE, asked.exposed_minor, thresholds.offline_exposure_minor)
+
+
 _RULES: Final[dict[Rule, _Look]] = {
     Rule.HOURS: _hours,
     Rule.SALE_CEILING: _sale_ceiling,
     Rule.HOUR_CEILING: _hour_ceiling,
     Rule.VELOCITY: _velocity,
     Rule.REFUND_VELOCITY: _refund_velocity,
+    Rule.OFFLINE_EXPOSURE: _offline_exposure,
 }
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from appliance.crypto import cbor
+from appliance.ledger.entry import ENTRY_BYTES_MAX, decode
 from appliance.model.errors import Rejected
 from appliance.model.limits import HOUR_MS
 from appliance.model.offline import Exposure, OfflineLimits
@@ -286,3 +289,17 @@ async def test_a_card_accepted_offline_reverses_the_try_before_it(tmp_path: Path
         await till.shop.settle()
         assert [(await till.status(key)).state for key in (first, second)] == ["reversed", "accepted_offline"]
         assert (await till.exposure()).exposed_minor == 1_000
+
+
+async def test_screening_sees_what_hangs_on_banks_and_this_card(tmp_path: Path) -> None:
+    async with open_till(tmp_path) as till:
+        till.shop.screener.exposed_minor = 49_000
+        await till.sell(1_000)
+        await till.sell(1_001)
+        cash = {"currency": "EUR", "amount_minor": 5_000, "tenders": [{"kind": "cash", "amount_minor": 5_000}]}
+        await till.shop.pipeline.pay(till.shop.request("payment", cash))
+        kinds = "kind IN ('intent', 'sale')"
+        found = await till.shop.rows(f"SELECT entry FROM entries WHERE {kinds} ORDER BY seq")
+        bodies: list[Any] = [cbor.decode(decode(entry).body, size_max=ENTRY_BYTES_MAX) for (entry,) in found]
+        reasons = [body["screen"].get("reasons", []) for body in bodies]
+        assert reasons == [[], [{"rule": "offline_exposure", "seen": 50_001, "limit": 50_000}], []]

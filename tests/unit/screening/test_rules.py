@@ -76,6 +76,13 @@ def test_ceilings_speak_above_their_limit() -> None:
     assert spoken(asked(), activity, hour_ceiling_minor=1499) == [("hour_ceiling", 1500, 1499)]
 
 
+def test_offline_exposure_speaks_of_cards_at_a_pad_alone() -> None:
+    activity = TerminalActivity()
+    assert spoken(asked(exposed_minor=1500), activity, offline_exposure_minor=1500) == []
+    told = spoken(asked(exposed_minor=1500), activity, offline_exposure_minor=1499)
+    assert told == [("offline_exposure", 1500, 1499)]
+
+
 def test_refund_velocity_speaks_of_refunds_alone() -> None:
     activity = TerminalActivity()
     activity.refunded(NOON - HOUR_MS, 100)
