@@ -5,6 +5,7 @@ card, none that was accepted is forgotten, and what a till was told stays true.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey
 from appliance.wire.answers import PaymentAnswer
 from appliance.wire.requests import PaymentBody, TenderBody
+from provisioning.local_door import LocalDoor
 from provisioning.terminal.client import TerminalClient
 from tests.crash.asks import AMOUNT, ANSWER_MS
 from tests.crash.invariants import Told, check_log
@@ -163,3 +166,22 @@ async def test_killed_anywhere_a_reversal_keeps_no_money(
     assert charged == card.refunded
     assert card.asked == int(keeps)
     assert await check(shop, key, "reversed", tmp_path / "copy") == "reversed"
+
+
+async def test_the_exposure_survives_a_power_cut_and_is_told_to_owner_and_machines(
+    shop: CrashShop, tmp_path: Path
+) -> None:
+    pad = Pad(shop)
+    key = await sold(shop)
+    await shop.start()
+    told = await asyncio.to_thread(LocalDoor(shop.data).status)
+    (finding,) = [each for each in told["findings"] if each["check"] == "offline"]
+    assert finding["sentence"].startswith("1 card, 12.50 EUR, accepted offline and not confirmed by their banks")
+    doors = json.loads((shop.data / "doors.json").read_text())
+    async with aiohttp.request("GET", f"http://127.0.0.1:{doors['public']}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    assert 'tillstone_offline_minor{state="accepted"} 1250.0' in lines
+    assert "tillstone_offline_payments 1.0" in lines
+    pad.set(is_bank_down=False)
+    await stands(shop, key, "approved")
+    assert await check(shop, key, "approved", tmp_path / "copy") == "approved"
