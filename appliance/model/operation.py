@@ -93,6 +93,7 @@ class Operation:
         is_retry: it begins a payment that tries another one again: when it stands, the other must not.
         may_accept_offline: the card may be taken without its bank; the limits were reserved with the intent.
         offline_exceeded: the limit that forbids it, where the provider could.
+        may_be_partial: the provider may take less than `money`.
     """
 
     operation_id: OperationId
@@ -110,6 +111,7 @@ class Operation:
     is_retry: bool = False
     may_accept_offline: bool = False
     offline_exceeded: Exceeded | None = None
+    may_be_partial: bool = False
 
     def agreed(self, ordinal: int, now_ms: int, target: str) -> Operation:
         """Take the money of this offer: the customer agreed to `target`."""

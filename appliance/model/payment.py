@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from appliance.model.ids import RequestKey, TerminalId
 from appliance.model.invariants import ensure
@@ -22,6 +22,9 @@ from appliance.model.offline import Exceeded
 from appliance.model.operation import Operation, OperationKind, OperationState
 from appliance.model.sale import Sale
 from appliance.model.screening import Verdict
+
+if TYPE_CHECKING:  # it reads the states below
+    from appliance.model.parts import SaleInParts
 
 BodyT = TypeVar("BodyT", covariant=True)
 
@@ -165,6 +168,8 @@ class RecordedPayment:
         given_minor: what the one refund gave that this is about; 0 for everything else.
         capture_before_ms: until when an authorised payment may be captured.
         offline: why it may not be accepted offline, where that is why it was declined.
+        total_minor: what it pays of its sale, without tip: of a part, that part.
+        sale: how a sale that is paid in parts stands.
     """
 
     key: RequestKey
@@ -177,3 +182,4 @@ class RecordedPayment:
     given_minor: int = 0
     capture_before_ms: int | None = None
     offline: Exceeded | None = None
+    sale: SaleInParts | None = None

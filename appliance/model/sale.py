@@ -2,7 +2,10 @@
 
 The rule that every sale obeys, in minor units of one currency:
 
-    total + tip + rounding = tenders - change
+    total + tip + rounding = tenders - change + remaining
+
+A sale may be paid in parts (`model/parts.py`): the first one has the lines and says what it leaves open, each later one
+names the first and covers some of that.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from appliance.model.errors import Rejected
+from appliance.model.ids import RequestKey
 from appliance.model.limits import AMOUNT_MINOR_MAX, CARD_TENDERS_MAX
 from appliance.model.money import Money, round_to
 
@@ -82,7 +86,14 @@ class Tender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sale:
-    """A sale whose lines, taxes and tenders add up."""
+    """A sale whose lines, taxes and tenders add up; or a later part of one, which has no lines.
+
+    Attributes:
+        total_minor: of a later part, what it covers of the sale.
+        remaining_minor: what a first part leaves to later ones.
+        part_of: the first part, of a later one.
+        may_be_partial: the provider may take less than it is asked for; the rest is left to later parts.
+    """
 
     currency: str
     prices: Prices
@@ -96,6 +107,9 @@ class Sale:
     sold_at_ms: int
     reference: str
     is_captured_later: bool = False  # a card's bank is to hold the money, a capture takes it later
+    remaining_minor: int = 0
+    part_of: RequestKey | None = None
+    may_be_partial: bool = False
 
     def __post_init__(self) -> None:
         Money(self.total_minor, self.currency)
@@ -106,6 +120,16 @@ class Sale:
     @property
     def total(self) -> Money:
         return Money(self.total_minor, self.currency)
+
+    @property
+    def covers_minor(self) -> int:
+        """How much of a sale's total this payment is for."""
+        return self.total_minor - self.remaining_minor
+
+    @property
+    def is_in_parts(self) -> bool:
+        """Other payments may pay the same sale."""
+        return self.part_of is not None or self.remaining_minor > 0 or self.may_be_partial
 
     @property
     def card_tender(self) -> Tender | None:
@@ -120,13 +144,15 @@ def check_cash_rounding(sale: Sale, step_minor: int) -> None:
         Rejected: `rounding_wrong`.
     """
     cash = [tender for tender in sale.tenders if tender.kind is TenderKind.CASH]
-    left_for_cash = sale.total_minor + sale.tip_minor - sum(t.amount_minor for t in sale.tenders if t not in cash)
+    left_for_cash = sale.covers_minor + sale.tip_minor - sum(t.amount_minor for t in sale.tenders if t not in cash)
     expected = round_to(left_for_cash, step_minor) - left_for_cash if cash and left_for_cash > 0 else 0
     if sale.rounding_minor != expected:
         raise Rejected(
             "rounding_wrong",
             f"expected {expected} minor units with a step of {step_minor}, saw {sale.rounding_minor}",
         )
+    if expected and sale.remaining_minor:
+        raise Rejected("rounding_wrong", "a sale is rounded once, with the cash that completes it")
 
 
 def _check_total(sale: Sale) -> None:
@@ -134,12 +160,19 @@ def _check_total(sale: Sale) -> None:
         raise Rejected("line_negative", "a line's discount must not exceed its price")
     lines_minor = sum(line.total_minor for line in sale.lines)
     added_minor = sum(tax.tax_minor for tax in sale.taxes) if sale.prices is Prices.TAX_ADDED else 0
-    if sale.total_minor != lines_minor + added_minor:
+    if sale.part_of is not None:
+        if sale.lines or sale.taxes or sale.remaining_minor:
+            raise Rejected(
+                "part_malformed", "a later part says what it covers; the first has lines, taxes and remaining"
+            )
+    elif sale.total_minor != lines_minor + added_minor:
         raise Rejected(
             "total_wrong", f"expected a total of {lines_minor + added_minor} from the lines, saw {sale.total_minor}"
         )
     if sale.total_minor <= 0:
         raise Rejected("amount_not_positive", f"a sale's total must be above zero, saw {sale.total_minor}")
+    if not 0 <= sale.remaining_minor < sale.total_minor:
+        raise Rejected("part_malformed", f"a first part leaves less open than {sale.total_minor}, the sale's total")
 
 
 def _check_taxes(sale: Sale) -> None:
@@ -166,13 +199,21 @@ def _check_tenders(sale: Sale) -> None:
     if not sale.tenders or any(tender.amount_minor <= 0 for tender in sale.tenders):
         raise Rejected("tender_not_positive", "a sale needs tenders, each above zero")
     if sum(tender.kind in MOVED_BY_PROVIDERS for tender in sale.tenders) > CARD_TENDERS_MAX:
-        raise Rejected("too_many_cards", f"at most {CARD_TENDERS_MAX} tender that a provider takes; link a second sale")
-    if sale.is_captured_later and [tender.kind for tender in sale.tenders] != [TenderKind.CARD]:
+        raise Rejected(
+            "too_many_cards",
+            f"at most {CARD_TENDERS_MAX} tender that a provider takes; a second card is a part of its own",
+        )
+    is_one_card = [tender.kind for tender in sale.tenders] == [TenderKind.CARD]
+    if sale.is_captured_later and (not is_one_card or sale.is_in_parts):
         raise Rejected("later_needs_one_card", "a sale that is captured later is paid by one card and nothing else")
+    if sale.may_be_partial and (not is_one_card or sale.tip_minor):
+        raise Rejected("partial_needs_one_card", "less than asked is taken of one card alone, without a tip")
     cash_minor = sum(tender.amount_minor for tender in sale.tenders if tender.kind is TenderKind.CASH)
     if not 0 <= sale.change_minor <= cash_minor or not 0 <= sale.tip_minor <= AMOUNT_MINOR_MAX:
         raise Rejected("change_wrong", "change is given from cash only, and neither change nor tip is negative")
-    payable = sale.total_minor + sale.tip_minor + sale.rounding_minor
+    payable = sale.covers_minor + sale.tip_minor + sale.rounding_minor
     paid = sum(tender.amount_minor for tender in sale.tenders) - sale.change_minor
     if payable != paid:
-        raise Rejected("tenders_do_not_add_up", f"total + tip + rounding is {payable}, tenders - change is {paid}")
+        raise Rejected(
+            "tenders_do_not_add_up", f"total + tip + rounding - remaining is {payable}, tenders - change is {paid}"
+        )

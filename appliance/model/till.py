@@ -62,6 +62,9 @@ class What(StrEnum):
     TAX = "tax"
     GROSS_BACK = "gross_back"  # by tax code and rate: what refunds by line gave back, with tax
     TAX_BACK = "tax_back"
+    PARTS_TAKEN = "parts_taken"  # by parts of sales, whether these are complete or not
+    PARTS_SOLD = "parts_sold"  # of that, what became sales that are complete
+    PARTS_RETURNED = "parts_returned"  # of that, what went back of sales that are not
 
 
 Key: TypeAlias = str

@@ -46,8 +46,10 @@ async def prepare(
         target=None,
         source=card.source,
         is_retry=bool(cleared.valid.retry_of),
+        may_be_partial=cleared.valid.sale.may_be_partial,
     )
-    operation, begun = await _begin(cleared, operation, offline, ledger)
+    # A part of a sale goes to its bank or nowhere: what is open must not rest on a bank that nobody asked.
+    operation, begun = await _begin(cleared, operation, None if cleared.valid.sale.is_in_parts else offline, ledger)
     return PreparedPayment(
         cleared=cleared,
         operation=operation,

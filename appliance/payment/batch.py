@@ -111,6 +111,8 @@ class Batch:
                 )
             if item.payment.retry_of:
                 raise Rejected("batch_takes_no_retry", "a sale that tries another again must be sent alone")
+            if item.payment.part_of is not None or item.payment.remaining_minor:
+                raise Rejected("batch_takes_no_part", "a part of a sale must be sent alone, while the rest is known")
             valid = validate(_single(item, key, request.identity), self._rules)
         except Rejected as refusal:
             return _refused(item.key, refusal)

@@ -112,6 +112,17 @@ def outlived_draft(beside: Draft, payment: RequestKey, retry: RequestKey) -> Dra
     return _beside(beside, entries.REVERSAL_WANTED, body)
 
 
+def given_up_drafts(
+    identity: Identity, payment: RequestKey, parts: Iterable[RequestKey], reason: str, now_ms: int
+) -> list[Draft]:
+    """A sale paid in parts must not stand: its first part is `payment`; `parts` keep money, or still may."""
+    asked, disclosures = ask(identity, ())
+    body = entries.SaleGivenUpEntry(asked=asked, payment=payment.octets, reason=reason)
+    given_up = draft(entries.SALE_GIVEN_UP, identity.terminal, now_ms, body, disclosures)
+    wanted = [entries.ReversalWantedEntry(payment=part.octets, request=asked.key) for part in parts]
+    return [given_up, *(_beside(given_up, entries.REVERSAL_WANTED, each) for each in wanted)]
+
+
 def undone_draft(
     undone: OperationKind, terminal: str, body: entries.UndoEntry, asked_by: Identity | None, now_ms: int
 ) -> Draft:

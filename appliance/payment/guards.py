@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from appliance.ledger.guard import KeysUnused
+from appliance.ledger.guard import Guard, KeysUnused
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey
 from appliance.model.operation import OperationState
@@ -36,16 +36,20 @@ class Unchanged:
 
     Attributes:
         fresh: None where the box itself writes, without a request.
+        also: what else must hold.
     """
 
     standing: StandingPayment
     fresh: KeysUnused | None
+    also: Guard | None = None
 
     def check(self, connection: sqlite3.Connection) -> None:
         if self.fresh is not None:
             self.fresh.check(connection)
         if find_payment(connection, self.standing.recorded.key) != self.standing:
             raise Rejected(PAYMENT_CHANGED, "the payment changed meanwhile; ask again")
+        if self.also is not None:
+            self.also.check(connection)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

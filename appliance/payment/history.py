@@ -39,6 +39,7 @@ class HistoryProjection:
             entries.REVERSAL,
             entries.TOMBSTONE,
             entries.REVERSAL_WANTED,
+            entries.SALE_GIVEN_UP,
         }
     )
 

@@ -8,12 +8,13 @@ from appliance.model.provider_token import TokenName, is_token_name
 from appliance.model.sale import TenderKind
 from appliance.model.voucher import VoucherId
 from appliance.payment.guards import unused
+from appliance.payment.parts import PartAllowed
 from appliance.payment.vault.rows import TokenUsable
 from appliance.payment.voucher_rows import VouchersCover
 
 
 def may_begin(valid: ValidPayment, now_ms: int) -> Guard:
-    """The key is fresh, vouchers among the tenders are worth what the sale takes of them, and a token may be used."""
+    """The key is fresh, vouchers are worth what is taken of them, a part fits its sale, a token may be used."""
     fresh = unused(valid.identity.key)
     card = valid.sale.card_tender
     uses = tuple(
@@ -24,6 +25,9 @@ def may_begin(valid: ValidPayment, now_ms: int) -> Guard:
     covered: Guard = fresh
     if uses:
         covered = VouchersCover(fresh=fresh, uses=uses, currency=valid.sale.currency, now_ms=now_ms)
-    if card is None or card.source is None or not is_token_name(card.source):
-        return covered
-    return AllOf(guards=(covered, TokenUsable(name=TokenName(card.source), now_ms=now_ms)))
+    guards = [covered]
+    if valid.sale.part_of is not None or valid.retry_of:
+        guards.append(PartAllowed(valid=valid))
+    if card is not None and card.source is not None and is_token_name(card.source):
+        guards.append(TokenUsable(name=TokenName(card.source), now_ms=now_ms))
+    return covered if len(guards) == 1 else AllOf(guards=tuple(guards))

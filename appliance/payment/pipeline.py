@@ -28,6 +28,7 @@ from appliance.model.screening import ScreeningRefused
 from appliance.payment.authorise import prepare
 from appliance.payment.capture import Capture
 from appliance.payment.operate import Operations
+from appliance.payment.parts import as_told
 from appliance.payment.record import being_checked, record_sale
 from appliance.payment.records import find_payment, find_refund, find_request
 from appliance.payment.refund import Refund
@@ -94,6 +95,8 @@ class PaymentPipeline:
                 )
             with self._screener.counting_sale(cleared):
                 recorded = await self._take(cleared)
+            if cleared.valid.sale.is_in_parts:
+                recorded = await self._standing(str(key))
         except AlreadyRecorded:
             recorded = await self._standing(str(key))
         except (Unavailable, ScreeningRefused, TokenRefused) as refusal:
@@ -212,7 +215,7 @@ class PaymentPipeline:
             recorded = find_refund(connection, key)
             if recorded is None and known.payment is not None:
                 standing = find_payment(connection, known.payment)
-                recorded = None if standing is None else standing.recorded
+                recorded = None if standing is None else as_told(connection, standing.recorded)
             return None if recorded is None else (known.verb, recorded)
 
         found = await self._ledger.read(read)

@@ -17,7 +17,7 @@ from appliance.model.invariants import ensure
 from appliance.model.operation import FIRST_PROVIDER, SALES, OperationKind, OperationState, advance
 from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.model.sale import MOVED_BY_PROVIDERS
-from appliance.payment import refund_rows, retry_rows
+from appliance.payment import part_rows, refund_rows, retry_rows
 from appliance.payment.entry_body import VERBS, body_of, state_after_refund
 from appliance.wire import entries, till_entries
 from appliance.wire.requests import TenderBody
@@ -39,13 +39,21 @@ class PaymentProjection:
     """Keeps the tables in step with the log, in the writer's transaction."""
 
     name: Final = "payment"
-    tables: Final = ("requests", "payments", "operations", *retry_rows.TABLES, *refund_rows.TABLES)
+    tables: Final = (
+        "requests",
+        "payments",
+        "operations",
+        *retry_rows.TABLES,
+        *refund_rows.TABLES,
+        *part_rows.TABLES,
+    )
     schema: Final = (
         # Every key that a terminal used, whatever for. payload: the entry's commitment to it. payment: the key of the
         # payment that the request is about; for a payment, its own; null for what is done at the till.
         "CREATE TABLE requests (key BLOB PRIMARY KEY, verb TEXT NOT NULL, terminal TEXT NOT NULL,"
         " payload BLOB NOT NULL, payment BLOB, seq INTEGER NOT NULL) WITHOUT ROWID",
-        # cash, card (what a provider moves), stated, voucher: as tendered, or captured; *_back: given back. first,
+        # total: what it pays of its sale. cash, card (what a provider moves), stated, voucher: as tendered, or what was
+        # captured or taken of it; *_back: given back. first,
         # last: entries that a receipt proves. is_charged: the card was. held: what its bank holds instead, until
         # capture_before (Unix ms). reversal: key of the request after which the payment must not stand, its own where
         # a later try outlived it. vouchers: what was sold with it as such.
@@ -70,6 +78,7 @@ class PaymentProjection:
         "CREATE INDEX payments_held ON payments (capture_before) WHERE state = 'authorised'",
         *retry_rows.SCHEMA,
         *refund_rows.SCHEMA,
+        *part_rows.SCHEMA,
     )
     kinds: Final = frozenset(
         {
@@ -80,6 +89,7 @@ class PaymentProjection:
             entries.REVERSAL,
             entries.TOMBSTONE,
             entries.REVERSAL_WANTED,
+            entries.SALE_GIVEN_UP,
             *till_entries.ASKED,
         }
     )
@@ -107,6 +117,7 @@ def _sales(connection: sqlite3.Connection, recorded: Sequence[RecordedEntry]) ->
         request_rows.append(_request_row(entry, body.asked, "payment", body.asked.key))
         payment_rows.append(_payment_row(entry, body.asked, body.sale, PaymentState.APPROVED))
         retry_rows.link(connection, body.asked.key, body.retry)
+        part_rows.begin(connection, entry.seq, body.asked.key, body.sale)
     insert_rows(connection, _INTO_REQUESTS, request_rows)
     insert_rows(connection, _INTO_PAYMENTS, payment_rows)
 
@@ -119,6 +130,7 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
         connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, "payment", body.payment))
         connection.execute(_INSERT_PAYMENT, _payment_row(entry, body.asked, body.sale, PaymentState.CHECKING))
         retry_rows.link(connection, body.payment, body.retry)
+        part_rows.begin(connection, entry.seq, body.payment, body.sale)
     else:
         if body.asked is not None:
             _ask(connection, entry, body.asked, VERBS[OperationKind(operation.kind)], body.payment)
@@ -201,6 +213,8 @@ def _move_money(
     match kind, state:
         case ((OperationKind.AUTHORISE | OperationKind.FORWARD), OperationState.CONFIRMED):
             connection.execute("UPDATE payments SET is_charged = 1 WHERE key = ?", (body.payment,))
+            if body.amount is not None:
+                _took_less(connection, body, body.amount)
         case OperationKind.RESERVE, OperationState.CONFIRMED:
             connection.execute(
                 "UPDATE payments SET held = card, capture_before = ? WHERE key = ?", (body.capture_before, body.payment)
@@ -220,6 +234,13 @@ def _move_money(
             return
 
 
+def _took_less(connection: sqlite3.Connection, body: entries.OutcomeEntry, amount: int) -> None:
+    """A card alone, without a tip: what it took is what the payment covers."""
+    connection.execute("UPDATE payments SET card = ?1, total = ?1 WHERE key = ?2", (amount, body.payment))
+    connection.execute("UPDATE operations SET amount = ? WHERE id = ?", (amount, body.operation))
+    part_rows.took_less(connection, body.payment, amount)
+
+
 def _undo(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.UndoEntry)
     if body.asked is not None:
@@ -227,6 +248,7 @@ def _undo(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     state = PaymentState.REVERSED if entry.kind == entries.REVERSAL else state_after_refund(body)
     if entry.kind == entries.REFUND:
         refund_rows.finish(connection, entry.seq, body, state)
+        part_rows.refund(connection, body.payment)
     connection.execute(
         "UPDATE payments SET last = ?, code = NULL, cash_back = cash_back + ?, card_back = card_back + ?,"
         " stated_back = stated_back + ?, voucher_back = voucher_back + ?,"
@@ -261,10 +283,19 @@ def _reversal_wanted(connection: sqlite3.Connection, entry: RecordedEntry) -> No
     if body.asked is not None:
         _ask(connection, entry, body.asked, "reversal", body.payment)
     else:
-        connection.execute("UPDATE payments SET reversal = key WHERE key = ?", (body.payment,))
+        request = body.request or body.payment
+        connection.execute("UPDATE payments SET reversal = ? WHERE key = ?", (request, body.payment))
+    if body.retry is not None:
+        part_rows.outlive(connection, body.payment, body.retry)
     connection.execute(
         "UPDATE payments SET last = ?, state = ? WHERE key = ?", (entry.seq, PaymentState.CHECKING, body.payment)
     )
+
+
+def _sale_given_up(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
+    body = body_of(entry, entries.SaleGivenUpEntry)
+    connection.execute(_INSERT_REQUEST, _request_row(entry, body.asked, "reversal", body.payment))
+    part_rows.give_up(connection, body.payment, body.asked.key)
 
 
 def _at_the_till(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
@@ -285,6 +316,7 @@ _APPLY: Final = {
     entries.REVERSAL: _undo,
     entries.TOMBSTONE: _tombstone,
     entries.REVERSAL_WANTED: _reversal_wanted,
+    entries.SALE_GIVEN_UP: _sale_given_up,
 }
 
 _INTO_REQUESTS: Final = "INSERT INTO requests VALUES"
@@ -313,7 +345,7 @@ def _payment_row(
         entries.terminal_of(entry.actor),
         state,
         sale.currency,
-        sale.total,
+        sale.total - sale.remaining,
         cash,
         card,
         sale.sold_at_ms,

@@ -24,7 +24,7 @@ def _recorded(cleared: ClearedPayment, state: PaymentState, seq: int) -> Recorde
         key=cleared.valid.identity.key,
         state=state,
         entry_seqs=(seq,),
-        total_minor=cleared.valid.sale.total_minor,
+        total_minor=cleared.valid.sale.covers_minor,
         currency=cleared.valid.sale.currency,
         code=None,
     )

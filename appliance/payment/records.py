@@ -29,7 +29,8 @@ from appliance.wire import entries
 _OPERATIONS: Final = (
     "SELECT id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
     " reference, request, held, provider, offline, offline_limit, offline_left,"
-    " EXISTS (SELECT 1 FROM retries WHERE retries.payment = operations.payment) FROM operations"
+    " EXISTS (SELECT 1 FROM retries WHERE retries.payment = operations.payment),"
+    " EXISTS (SELECT 1 FROM sale_parts WHERE sale_parts.payment = operations.payment AND is_partial) FROM operations"
 )
 _COUNTED: Final = "SELECT state, count(*) FROM operations"
 _OPEN_STATES: Final = ", ".join(f"'{state}'" for state in sorted(OPEN))
@@ -206,7 +207,7 @@ def refund_facts(connection: sqlite3.Connection, key: RequestKey) -> entries.Ref
 
 
 def returned_lines(connection: sqlite3.Connection, payment: RequestKey) -> dict[int, int]:
-    """How much of each line went back, in thousandths, by the line's place."""
+    """How much of each line of its sale went back, in thousandths, by the line's place; `payment` has the lines."""
     asked = "SELECT line, quantity FROM refunded_lines WHERE payment = ?"
     return dict(connection.execute(asked, (payment.octets,)).fetchall())
 
@@ -321,6 +322,7 @@ def _open(
     offline_limit: str | None,
     offline_left: int,
     is_retry: int,
+    may_be_partial: int,
 ) -> OpenOperation:
     return OpenOperation(
         operation=Operation(
@@ -339,6 +341,7 @@ def _open(
             is_retry=bool(is_retry),
             may_accept_offline=bool(offline),
             offline_exceeded=_exceeded(offline_limit, offline_left),
+            may_be_partial=bool(may_be_partial),
         ),
         state=OperationState(state),
         intent_seq=intent,

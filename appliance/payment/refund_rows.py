@@ -9,6 +9,7 @@ import sqlite3
 from typing import Final
 
 from appliance.model.payment import PaymentState
+from appliance.payment import part_rows
 from appliance.payment.entry_body import given_minor
 from appliance.wire import entries
 
@@ -53,7 +54,7 @@ def finish(connection: sqlite3.Connection, seq: int, body: entries.UndoEntry, st
     connection.executemany(
         "INSERT INTO refunded_lines VALUES (?, ?, ?)"
         " ON CONFLICT (payment, line) DO UPDATE SET quantity = quantity + excluded.quantity",
-        [(body.payment, line.index, line.quantity_thousandths) for line in body.lines],
+        [(part_rows.sale_of(connection, body.payment), line.index, line.quantity_thousandths) for line in body.lines],
     )
 
 

@@ -10,12 +10,13 @@ import msgspec
 from appliance.ledger.ledger import Ledger
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.model.offline import Exposure
+from appliance.model.parts import SaleInParts
 from appliance.model.payment import PaymentState, RecordedPayment
 from appliance.payment.guards import require_payment
 from appliance.payment.offline_records import exposure
 from appliance.payment.shown import Shown
 from appliance.ports.clock import Clock
-from appliance.wire.answers import OfflineAnswer, PaymentAnswer
+from appliance.wire.answers import OfflineAnswer, PartAnswer, PaymentAnswer, SaleAnswer
 
 
 class Respond:
@@ -80,7 +81,27 @@ class Respond:
             refunded_minor=recorded.refunded_minor,
             given_minor=recorded.given_minor,
             capture_before_ms=recorded.capture_before_ms,
+            sale=None if recorded.sale is None else _sale(recorded.sale),
         )
+
+
+def _sale(sale: SaleInParts) -> SaleAnswer:
+    return SaleAnswer(
+        key=str(sale.key),
+        total_minor=sale.total_minor,
+        paid_minor=sale.paid_minor,
+        remaining_minor=0 if sale.closed_by is not None else sale.remaining_minor,
+        closed="yes" if sale.closed_by is not None or sale.is_refunded else "no",
+        parts=tuple(
+            PartAnswer(
+                key=str(part.key),
+                state=part.state.value,
+                total_minor=part.covers_minor,
+                left_minor=part.left_minor,
+            )
+            for part in sale.parts
+        ),
+    )
 
 
 async def receipt_in_time(ledger: Ledger, seqs: Sequence[int]) -> bytes | None:

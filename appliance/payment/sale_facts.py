@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+
+from appliance.model.ids import RequestKey
 from appliance.model.sale import Line, Prices, Sale, TaxTotal, Tender, TenderKind
 from appliance.wire import entries
 from appliance.wire.requests import LineBody, TaxBody, TenderBody
@@ -43,6 +46,9 @@ def facts_of(sale: Sale) -> entries.SaleFacts:
         change=sale.change_minor,
         reference=sale.reference,
         capture="later" if sale.is_captured_later else "at_once",
+        part_of=None if sale.part_of is None else sale.part_of.octets,
+        partial="accepted" if sale.may_be_partial else "refused",
+        remaining=sale.remaining_minor,
     )
 
 
@@ -61,6 +67,9 @@ def sale_of(facts: entries.SaleFacts) -> Sale:
         sold_at_ms=facts.sold_at_ms,
         reference=facts.reference,
         is_captured_later=facts.capture == "later",
+        remaining_minor=facts.remaining,
+        part_of=None if facts.part_of is None else RequestKey(uuid.UUID(bytes=facts.part_of)),
+        may_be_partial=facts.partial == "accepted",
     )
 
 

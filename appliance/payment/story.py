@@ -30,6 +30,7 @@ _KINDS: Final = frozenset(
         entries.REVERSAL,
         entries.TOMBSTONE,
         entries.REVERSAL_WANTED,
+        entries.SALE_GIVEN_UP,
     }
 )
 
@@ -106,6 +107,8 @@ def _event(connection: Connection, entry: RecordedEntry) -> Event:
             return _of(entry, refund.payment, "refund", state)
         case entries.REVERSAL:
             return _of(entry, body_of(entry, entries.UndoEntry).payment, "reversal", PaymentState.REVERSED)
+        case entries.SALE_GIVEN_UP:
+            return _of(entry, body_of(entry, entries.SaleGivenUpEntry).payment, "reversal", PaymentState.CHECKING)
         case entries.REVERSAL_WANTED:
             return _of(entry, body_of(entry, entries.ReversalWantedEntry).payment, "reversal", PaymentState.CHECKING)
         case _:

@@ -4,6 +4,9 @@
             what a card's bank only holds is given up
     abort     a payment is stopped before it is approved
 
+A reversal of the first part of a sale gives the whole sale up: one commit closes it and wants every part back, so that
+the resolver finishes what this does not. A reversal of a later part, and an abort, stop that part alone.
+
 Of a key never seen either writes a tombstone: should the payment still come, it is refused. Of an open payment either
 is recorded, and runs after the outcome that is awaited. The guards run in the writer's transaction, so of two terminals
 that undo one payment, one wins.
@@ -11,17 +14,21 @@ that undo one payment, one wins.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from appliance.ledger.draft import Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.card_data import refuse_card_numbers
-from appliance.model.errors import Rejected
+from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
+from appliance.model.parts import SaleInParts
 from appliance.model.payment import AuthenticatedRequest, Identity, PaymentState
-from appliance.payment.drafts import ask, draft
+from appliance.payment.drafts import ask, draft, given_up_drafts
 from appliance.payment.give_back import GiveBack
-from appliance.payment.guards import Unchanged, Unseen, require_standing, unused
+from appliance.payment.guards import Unchanged, Unseen, require_payment, require_standing, unused
 from appliance.payment.looking import look, until_unchanged
 from appliance.payment.operate import Operations
+from appliance.payment.parts import SaleUnchanged, find_sale
 from appliance.payment.records import StandingPayment
 from appliance.ports.clock import Clock
 from appliance.wire import entries
@@ -67,6 +74,10 @@ class Undo:
 
     async def _stop(self, identity: Identity, payment: RequestKey, reason: str, *, verb: str) -> None:
         standing = await look(self._ledger, identity, payment)
+        sale = None if verb == "abort" else await self._ledger.read(lambda found: find_sale(found, payment))
+        if sale is not None and sale.key == payment:
+            await self._give_up(identity, sale, reason)
+            return
         if standing is None:
             await self._bury(identity, payment)
             return
@@ -85,6 +96,27 @@ class Undo:
             require_standing(standing)
             guard = Unchanged(standing=standing, fresh=unused(identity.key))
             await self._give_back.rest(reason, guard, asked_by=identity)
+
+    async def _give_up(self, identity: Identity, sale: SaleInParts, reason: str) -> None:
+        kept = [part for part in sale.parts if part.counts and (part.left_minor or not part.is_paid)]
+        if sale.closed_by is not None and not kept:
+            if any(part.is_going_back for part in sale.parts):
+                raise Rejected("already_undone", "another reversal of this sale came first")
+            return
+        drafts = given_up_drafts(identity, sale.key, [part.key for part in kept], reason, self._clock.now_ms())
+        guard = SaleUnchanged(sale=sale, fresh=unused(identity.key))
+        await self._ledger.append(drafts, guard, purpose=Purpose.OUTCOME)
+        for part in kept:
+            if part.state is not PaymentState.CHECKING:
+                await self._take_back(part.key)
+            elif self._operations is not None:
+                self._operations.give_up(part.key)
+
+    async def _take_back(self, part: RequestKey) -> None:
+        """At once; what fails here is the resolver's."""
+        standing = await self._ledger.read(lambda found: require_payment(found, part))
+        with suppress(Rejected, Unavailable):
+            await self._give_back.rest("", Unchanged(standing=standing, fresh=None), asked_by=None)
 
     async def _bury(self, identity: Identity, payment: RequestKey) -> None:
         asked, disclosures = ask(identity, ())

@@ -50,6 +50,9 @@ def validate(request: AuthenticatedRequest[PaymentBody], rules: ShopRules) -> Va
         sold_at_ms=_sold_at_ms(body, request.identity.received_ms),
         reference=body.reference,
         is_captured_later=body.capture == "later",
+        remaining_minor=body.remaining_minor,
+        part_of=None if body.part_of is None else request_key(body.part_of),
+        may_be_partial=body.partial == "accepted",
     )
     if sale.total_minor > rules.amount_minor_max:
         raise Rejected("amount_too_large", f"expected at most {rules.amount_minor_max} minor units")
@@ -64,6 +67,8 @@ def validate(request: AuthenticatedRequest[PaymentBody], rules: ShopRules) -> Va
 
 def _lines(body: PaymentBody) -> tuple[Line, ...]:
     if not body.lines:
+        if body.part_of is not None:
+            return ()  # they stand in the first part
         if not body.amount_minor:
             raise Rejected("amount_not_positive", "a sale needs lines, or an amount_minor above zero")
         return (
@@ -90,6 +95,10 @@ def _tender(body: TenderBody) -> Tender:
 
 
 def _total_minor(body: PaymentBody) -> int:
+    if body.part_of is not None:
+        if body.amount_minor is None or body.total_minor is not None:
+            raise Rejected("part_malformed", "a later part says by amount_minor what it covers, and states no total")
+        return body.amount_minor
     stated = body.amount_minor if body.total_minor is None else body.total_minor
     if stated is None:
         raise Rejected("total_missing", "a sale with lines states its total_minor")

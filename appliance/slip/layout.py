@@ -12,7 +12,7 @@ from typing import Final
 
 from appliance.ports.printer import Code, Page, Row, Weight
 from appliance.slip.paper_text import amount, both_ends, centred, clean, local_time, thousandths, wrapped
-from appliance.slip.slip import ShopFace, Slip, Standing
+from appliance.slip.slip import OfSale, ShopFace, Slip, Standing
 from appliance.wire.entries import SaleFacts
 from appliance.wire.requests import LineBody
 
@@ -117,7 +117,8 @@ class _Layout:
             on = amount(tax.net_minor, sale.currency)
             name = f"{'Tax' if added_minor else 'incl. tax'} {tax.tax_code} {_percent(tax.rate_basis_points)} of {on}"
             yield from _rows(line(name, tax.tax_minor))
-        yield from _rows(line(f"TOTAL {sale.currency}", sale.total), Weight.TALL)
+        name = "TOTAL" if sale.part_of is None else "THIS PART"
+        yield from _rows(line(f"{name} {sale.currency}", sale.total), Weight.TALL)
         if sale.tip:
             yield from _rows(line("Tip", sale.tip))
         if sale.rounding:
@@ -139,6 +140,9 @@ class _Layout:
 
     def _standing(self) -> Iterator[Row]:
         word, meaning = WORDS[self.slip.standing]
+        if self.slip.of_sale is not None:
+            yield from self._part(self.slip.of_sale)
+            word = f"THIS PART: {word}"
         yield from _rows(centred(word, self.width), Weight.TALL)
         yield from _rows(wrapped(meaning, self.width))
         back = self.slip.given_back
@@ -155,6 +159,20 @@ class _Layout:
             if back.left_minor:
                 yield from _rows(both_ends("Still paid", amount(back.left_minor, back.currency), self.width))
             yield from _rows(both_ends("On", local_time(self.slip.time_ms, self.shop.zone), self.width))
+
+    def _part(self, of: OfSale) -> Iterator[Row]:
+        """Above the word, which speaks of this part alone, not of the total."""
+        currency = "" if self.slip.sale is None else self.slip.sale.currency
+        name = "A part of a sale" if of.number is None else f"Part {of.number} of a sale"
+        worth = amount(of.covers_minor, currency)
+        if of.total_minor is not None:
+            worth += f" of {amount(of.total_minor, currency)}"
+        yield from _rows(both_ends(name, worth, self.width), Weight.BOLD)
+        if of.paid_minor is not None and of.total_minor is not None:
+            paid = f"{amount(of.paid_minor, currency)} of {amount(of.total_minor, currency)}"
+            yield from _rows(both_ends("All parts, paid", paid, self.width))
+        if of.key != self.slip.key:
+            yield from _rows(wrapped(f"First part: {of.key}", self.width))
 
     def _moved(self) -> str:
         """The tender that a provider took."""

@@ -16,7 +16,9 @@ from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey
 from appliance.model.limits import SIGNATURE_WAIT_MS
+from appliance.model.parts import SaleInParts
 from appliance.payment.guards import require_payment
+from appliance.payment.parts import find_sale
 from appliance.payment.records import StandingPayment, find_request
 from appliance.slip.layout import Proof
 from appliance.slip.link import proof_link
@@ -62,9 +64,9 @@ class SlipReader:
 
     async def _found(self, key: RequestKey) -> tuple[Sequence[Entry], Slip]:
         """The payment's first and newest entry; what lies between, hundreds of attempts maybe, is in its standing."""
-        stands = await self._archive.read(lambda connection: _standing_of(connection, key))
+        stands, in_parts = await self._archive.read(lambda connection: _standing_of(connection, key))
         found = await self._archive.entries(stands.recorded.entry_seqs)
-        return found, read_slip(found, await self._ledger.disclosures(found[0].seq), stands)
+        return found, read_slip(found, await self._ledger.disclosures(found[0].seq), stands, in_parts)
 
     async def _proof(self, found: Sequence[Entry], slip: Slip) -> Proof:
         log = self._ledger.statement.origin
@@ -89,10 +91,10 @@ def with_code(log: str, page_url: str, receipt_file: bytes) -> Proof:
     return Proof(log=log, link=link, missing="" if link else TOO_LONG)
 
 
-def _standing_of(connection: sqlite3.Connection, key: RequestKey) -> StandingPayment:
+def _standing_of(connection: sqlite3.Connection, key: RequestKey) -> tuple[StandingPayment, SaleInParts | None]:
     known = find_request(connection, key)
     if known is None:
         raise Rejected("payment_unknown", f"no entry concerns {key}")
     if known.payment is None:
         raise Rejected("slip_not_of_a_payment", f"entry {known.seq} is about no payment")
-    return require_payment(connection, known.payment)
+    return require_payment(connection, known.payment), find_sale(connection, known.payment)

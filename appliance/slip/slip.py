@@ -21,8 +21,10 @@ from appliance.ledger.entry import Entry, EntryHash, entry_hash
 from appliance.model.errors import Rejected
 from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.operation import OperationKind, OperationState
+from appliance.model.parts import SaleInParts
 from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.payment.entry_body import state_after_refund
+from appliance.payment.part_rows import is_in_parts
 from appliance.payment.records import StandingPayment
 from appliance.wire import entries
 
@@ -103,6 +105,24 @@ class GivenBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfSale:
+    """Which part of a sale this is.
+
+    Attributes:
+        key: of the first part, as text.
+        number: from 1; None where nobody has more than this part's own entries.
+        covers_minor: what this part pays of the sale, without its tip.
+        paid_minor, total_minor: of the whole sale, where it is known.
+    """
+
+    key: str
+    covers_minor: int
+    number: int | None = None
+    paid_minor: int | None = None
+    total_minor: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slip:
     """The facts of one payment.
 
@@ -114,6 +134,7 @@ class Slip:
         proven: what the first and the newest entry tell by themselves; the standing may rest on others.
         captured_minor: what a capture took of what was held; None where nothing was captured later.
         personal: opened values by name, in the order they are printed.
+        of_sale: where it is a part of a sale.
     """
 
     key: str
@@ -127,15 +148,20 @@ class Slip:
     time_ms: int
     personal: tuple[tuple[str, str], ...] = ()
     captured_minor: int | None = None
+    of_sale: OfSale | None = None
 
 
 def read_slip(
-    found: Sequence[Entry], disclosures: Iterable[Disclosure] = (), stands: StandingPayment | None = None
+    found: Sequence[Entry],
+    disclosures: Iterable[Disclosure] = (),
+    stands: StandingPayment | None = None,
+    in_parts: SaleInParts | None = None,
 ) -> Slip:
     """The slip of a payment from its entries: at least the first and the newest, in the order of the log.
 
     Args:
         stands: what the ledger's tables say after all of its entries; None where nobody has more than `found`.
+        in_parts: the same of its sale, where that is paid in parts.
     Raises:
         Rejected: `slip_not_of_a_payment`: the entries are not about one payment.
     """
@@ -156,6 +182,33 @@ def read_slip(
         time_ms=newest.time_ms,
         captured_minor=_captured(found) if stands is None else _charged_later(stands, sold),
         personal=tuple([(name, opened[name].decode()) for name in _PERSONAL if name in opened]),
+        of_sale=_of_sale(payment_of(newest), sold, _captured(found)) if in_parts is None else _known(newest, in_parts),
+    )
+
+
+def _known(newest: Entry, sale: SaleInParts) -> OfSale:
+    own = uuid.UUID(bytes=payment_of(newest))
+    number, part = next((at, part) for at, part in enumerate(sale.parts, 1) if part.key.value == own)
+    return OfSale(
+        key=str(sale.key),
+        number=number,
+        covers_minor=part.covers_minor,
+        paid_minor=sale.paid_minor,
+        total_minor=sale.total_minor,
+    )
+
+
+def _of_sale(payment: bytes, sale: entries.SaleFacts | None, took_minor: int | None) -> OfSale | None:
+    """What the part's own entries tell."""
+    if sale is None or not is_in_parts(sale):
+        return None
+    covers = sale.total - sale.remaining if took_minor is None else took_minor
+    first = sale.part_of is None
+    return OfSale(
+        key=str(uuid.UUID(bytes=sale.part_of or payment)),
+        covers_minor=covers,
+        number=1 if first else None,
+        total_minor=sale.total if first else None,
     )
 
 
@@ -231,8 +284,8 @@ def _captured(found: Sequence[Entry]) -> int | None:
 
 
 def _charged_later(stands: StandingPayment, sale: entries.SaleFacts | None) -> int | None:
-    """Only a card alone is captured later, so all that was ever kept of the payment is its capture."""
-    if sale is None or sale.capture == "at_once" or not stands.is_complete:
+    """Only a card alone is captured later, or takes less: all that was ever kept of the payment is what it took."""
+    if sale is None or (sale.capture == "at_once" and sale.partial == "refused") or not stands.is_complete:
         return None
     return stands.left.cash_minor + stands.left.card_minor + stands.recorded.refunded_minor
 

@@ -8,7 +8,7 @@ from typing import Final
 from appliance.model.invariants import ensure
 from appliance.model.limits import TAXES_LISTED_MAX
 from appliance.model.till import OTHER_TAXES, Key, Scope, What, held_minor, labelled, parts_of, rates_of
-from appliance.wire.till_entries import CashFacts, PeriodFacts, TaxFacts, TenderFacts, TotalsFacts
+from appliance.wire.till_entries import CashFacts, IncompleteFacts, PeriodFacts, TaxFacts, TenderFacts, TotalsFacts
 
 _CASH_OF: Final = {
     "floats": What.FLOATS,
@@ -40,6 +40,9 @@ _TOTALS_OF: Final = {
     "lost": What.LOST,
     "losses": What.LOSSES,
     "withdrawn": What.WITHDRAWN,
+    "parts_taken": What.PARTS_TAKEN,
+    "parts_sold": What.PARTS_SOLD,
+    "parts_returned": What.PARTS_RETURNED,
 }
 
 
@@ -55,6 +58,8 @@ def period_facts(
     currency: str,
     owed: int = 0,
     waiting: int = 0,
+    incomplete: tuple[IncompleteFacts, ...] = (),
+    incomplete_count: int = 0,
 ) -> PeriodFacts:
     """The report of a period. `Bug` when it does not add up."""
     period = PeriodFacts(
@@ -70,6 +75,8 @@ def period_facts(
         cash=cash,
         owed=owed,
         waiting=waiting,
+        incomplete=incomplete,
+        incomplete_count=incomplete_count,
     )
     require_adds_up(period)
     return period
@@ -99,9 +106,11 @@ def require_adds_up(period: PeriodFacts) -> None:
     """Every sum of a report, once more and another way."""
     totals, cash = period.totals, period.cash
     taken = sum(tender.taken for tender in period.tenders)
-    ensure(taken == totals.total + totals.tips + totals.rounding, "what was taken is what was sold, with tips")
+    sold = totals.total + totals.tips + totals.rounding
+    ensure(taken == sold + totals.parts_taken - totals.parts_sold, "what was taken is what was sold, with tips")
     returned = sum(tender.returned for tender in period.tenders)
-    ensure(returned == totals.refunded + totals.reversed, "what was returned is what was refunded and reversed")
+    gone = totals.refunded + totals.reversed + totals.parts_returned
+    ensure(returned == gone, "what was returned is what was refunded and reversed")
     ensure(sum(tax.gross for tax in period.taxes) == totals.total, "lines by tax come to what was sold")
     ensure(period.waiting >= 0, "no more becomes known than was accepted offline")
     ensure(period.owed >= 0, "no more is spent of vouchers than was issued")

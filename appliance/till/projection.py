@@ -18,11 +18,14 @@ from appliance.ledger.draft import RecordedEntry
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.till import Scope, Sums, Tally, What, held_minor
 from appliance.payment.entry_body import body_of
+from appliance.payment.part_rows import is_in_parts
+from appliance.till import part_totals
 from appliance.till.tally import (
     act_sums,
     captured_sums,
     decode_sums,
     encode_sums,
+    less_taken,
     offline_sums,
     sale_sums,
     undo_sums,
@@ -57,6 +60,7 @@ class TillProjection:
         "till_accepted",
         "till_lost",
         "till_news",
+        *part_totals.TABLES,
     )
     schema: Final = (
         # sums: totals by name (tally.py); seq: the last entry that changed them.
@@ -90,6 +94,7 @@ class TillProjection:
         " terminal TEXT NOT NULL, intent INTEGER NOT NULL, reference TEXT, code TEXT)",
         # The open day: its first fact (null: none yet), and the last entry that this projection took in.
         "CREATE TABLE till_news (one INTEGER PRIMARY KEY CHECK (one = 1), first_ms INTEGER, last INTEGER NOT NULL)",
+        *part_totals.SCHEMA,
     )
     kinds: Final = frozenset(
         {
@@ -98,6 +103,7 @@ class TillProjection:
             entries.OUTCOME,
             entries.REFUND,
             entries.REVERSAL,
+            entries.SALE_GIVEN_UP,
             *till_entries.ACTS,
             *_VOUCHERS,
             *_CLOSES,
@@ -131,7 +137,10 @@ class _Folding:
             self._first_ms = entry.time_ms
         terminal = entries.terminal_of(entry.actor)
         if entry.kind == entries.SALE:
-            self._count(terminal, sale_sums(body_of(entry, entries.SaleEntry).sale))
+            sold = body_of(entry, entries.SaleEntry)
+            self._count(terminal, self._begun(entry, terminal, sold.asked.key, sold.sale))
+            if is_in_parts(sold.sale):
+                self._count(terminal, part_totals.stand(self._connection, sold.asked.key, None))
         elif entry.kind == entries.INTENT:
             self._intent(entry, terminal)
         elif entry.kind == entries.OUTCOME:
@@ -140,9 +149,10 @@ class _Folding:
             self._act(entry, terminal)
         elif entry.kind in _VOUCHERS:
             self._count(terminal, voucher_sums(entry))
+        elif entry.kind == entries.SALE_GIVEN_UP:
+            part_totals.freeze(self._connection, body_of(entry, entries.SaleGivenUpEntry).payment)
         else:
-            undo = body_of(entry, entries.UndoEntry)
-            self._count(terminal, undo_sums(undo, is_refund=entry.kind == entries.REFUND))
+            self._undo(terminal, body_of(entry, entries.UndoEntry), is_refund=entry.kind == entries.REFUND)
 
     def write(self) -> None:
         """Everything so far into the tables."""
@@ -177,6 +187,16 @@ class _Folding:
             self._drawers[terminal] = drawer_of(self._connection, terminal)
         return self._drawers[terminal]
 
+    def _begun(self, entry: RecordedEntry, terminal: str, payment: bytes, sale: entries.SaleFacts) -> Sums:
+        """What the payment adds once it stands."""
+        if not is_in_parts(sale):
+            return sale_sums(sale)
+        return part_totals.begin(self._connection, entry.seq, (terminal, self._drawer(terminal)), payment, sale)
+
+    def _undo(self, terminal: str, undo: entries.UndoEntry, *, is_refund: bool) -> None:
+        of_part = part_totals.undo(self._connection, undo, is_refund=is_refund)
+        self._count(terminal, undo_sums(undo, is_refund=is_refund) if of_part is None else of_part)
+
     def _intent(self, entry: RecordedEntry, terminal: str) -> None:
         body = body_of(entry, entries.IntentEntry)
         if body.operation.kind in (OperationKind.FORWARD, OperationKind.WITHDRAW):
@@ -184,7 +204,10 @@ class _Folding:
                 "UPDATE till_accepted SET asked_by = ? WHERE payment = ? AND reference = ?",
                 (body.operation.id, body.payment, body.operation.target),
             )
-        sums = self._agreed(body) if body.sale is None else encode_sums(sale_sums(body.sale))
+        if body.sale is None:
+            sums = self._agreed(body)
+        else:
+            sums = encode_sums(self._begun(entry, terminal, body.payment, body.sale))
         self._connection.execute(
             "INSERT INTO till_open VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -261,7 +284,9 @@ class _Folding:
     def _confirmed(self, terminal: str, body: entries.OutcomeEntry, amount: int, sums: bytes | None) -> None:
         match OperationKind(body.kind):
             case OperationKind.AUTHORISE if sums is not None:
-                self._count(terminal, decode_sums(sums))
+                taken = decode_sums(sums)
+                self._count(terminal, taken if body.amount is None else less_taken(taken, amount, body.amount))
+                self._count(terminal, part_totals.stand(self._connection, body.payment, body.amount))
             case OperationKind.RESERVE | OperationKind.OFFER:
                 self._connection.execute("INSERT INTO till_held VALUES (?, ?, ?)", (body.payment, amount, sums))
             case OperationKind.CAPTURE | OperationKind.CANCEL as kind:

@@ -9,6 +9,7 @@ from typing import Final
 
 from appliance.model.limits import LATE_LISTED_MAX, OPEN_LISTED_MAX
 from appliance.model.till import Scope, Sums, added, held_minor, minus, owed_minor, waiting_minor
+from appliance.till.part_totals import read_incomplete
 from appliance.till.period import cash_facts, has_cash, period_facts
 from appliance.till.projection import within
 from appliance.till.tally import decode_sums
@@ -78,6 +79,7 @@ def read_period(connection: sqlite3.Connection, scope: Scope, name: str, currenc
         counted = _counted(connection, name, after) if scope is Scope.DRAWER else None
         cash = cash_facts(sums, held_minor(before), counted, is_counted=_is_counted(connection, scope, name, after))
     (until,) = connection.execute("SELECT max(seq) FROM entries").fetchone()
+    incomplete_count, incomplete = read_incomplete(connection, scope, name)
     return period_facts(
         sums,
         cash,
@@ -90,6 +92,8 @@ def read_period(connection: sqlite3.Connection, scope: Scope, name: str, currenc
         owed=owed_minor(now) if scope is Scope.SHOP else 0,
         # A card belongs to no drawer.
         waiting=0 if scope is Scope.DRAWER else waiting_minor(now),
+        incomplete=incomplete,
+        incomplete_count=incomplete_count,
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from appliance.model.money import Money
 from appliance.slip.paper_text import clean
 from appliance.wire.till_entries import (
     CashFacts,
     DayClosedEntry,
+    IncompleteFacts,
     LateFacts,
     OpenFacts,
     PeriodFacts,
@@ -90,6 +93,7 @@ def _period_rows(period: PeriodFacts) -> Iterator[Row]:
             yield Row(section="Sales by tax", label=f"{name}: net", amount_minor=tax.net)
             yield Row(section="Sales by tax", label=f"{name}: tax", amount_minor=tax.tax)
     yield from _returned_rows(period)
+    yield from _incomplete_rows(period)
     for label, minor in (("issued", period.totals.vouchers), ("still to be spent, in all", period.owed)):
         if minor:
             yield Row(section="Vouchers", label=label, amount_minor=minor)
@@ -115,6 +119,27 @@ def _returned_rows(period: PeriodFacts) -> Iterator[Row]:
     unsplit_minor = period.totals.refunded - sum(tax.returned for tax in period.taxes)
     if unsplit_minor:
         yield Row(section=section, label="not split", amount_minor=-unsplit_minor)
+
+
+def _incomplete_rows(period: PeriodFacts) -> Iterator[Row]:
+    section = "Paid in parts"
+    totals = period.totals
+    for label, minor in (
+        ("taken by parts of sales", totals.parts_taken),
+        ("of complete sales, counted above", -totals.parts_sold),
+        ("given back of sales that are not complete", -totals.parts_returned),
+    ):
+        if minor:
+            yield Row(section=section, label=label, amount_minor=minor)
+    section = "Money taken for sales that are not complete (take the rest, or give the sale up: reverse its key)"
+    for each in period.incomplete:
+        yield Row(section=section, label=_incomplete(each, period.currency), amount_minor=each.paid)
+    yield from _left_out(section, period.incomplete_count - len(period.incomplete))
+
+
+def _incomplete(each: IncompleteFacts, currency: str) -> str:
+    stands = "given up, and not given back" if each.closed else f"{Money(each.remaining, currency)} open"
+    return f"{uuid.UUID(bytes=each.sale)} at {each.terminal}, entry {each.since}: {stands}"
 
 
 def _sales_rows(totals: TotalsFacts) -> Iterator[Row]:

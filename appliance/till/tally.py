@@ -29,10 +29,13 @@ _OF_ACT: Final[Mapping[str, What]] = {
 
 def sale_sums(sale: SaleFacts) -> Sums:
     """An approved sale."""
-    sums: Sums = {What.SALES: 1, What.SALES_TOTAL: sale.total}
-    for what, amount in ((What.TIPS, sale.tip), (What.ROUNDING, sale.rounding)):
-        if amount:
-            sums[what] = amount
+    own = ((What.TIPS, sale.tip), (What.ROUNDING, sale.rounding))
+    return added((sold_sums(sale), taken_sums(sale), {what: amount for what, amount in own if amount}))
+
+
+def taken_sums(sale: SaleFacts) -> Sums:
+    """What its tenders brought."""
+    sums: Sums = {}
     for tender in sale.tenders:
         _add(sums, labelled(What.TAKEN, tender.kind), tender.amount_minor)
     if sale.change:  # from cash only
@@ -40,6 +43,12 @@ def sale_sums(sale: SaleFacts) -> Sums:
     cash = sums.get(labelled(What.TAKEN, _CASH), 0)
     if cash:
         sums[What.CASH_SALES] = cash
+    return sums
+
+
+def sold_sums(sale: SaleFacts) -> Sums:
+    """What was sold, whoever paid for it."""
+    sums: Sums = {What.SALES: 1, What.SALES_TOTAL: sale.total}
     for line in sale.lines:
         minor = (line.quantity_thousandths * line.unit_price_minor + 500) // 1000 - line.discount_minor
         _add(sums, labelled(What.GROSS, line.tax_code, line.tax_rate_basis_points), minor)
@@ -73,6 +82,12 @@ def offline_sums(kind: OperationKind, state: OperationState, amount: int) -> Sum
             return {What.WITHDRAWN: amount}
         case _:
             return {}
+
+
+def less_taken(sums: Sums, amount: int, less: int) -> Sums:
+    """A card alone that took `less` than the `amount` that it was asked for."""
+    missing = less - amount
+    return added((sums, {labelled(What.TAKEN, _CARD): missing, What.PARTS_TAKEN: missing}))
 
 
 def undo_sums(undo: UndoEntry, *, is_refund: bool) -> Sums:

@@ -27,6 +27,7 @@ from appliance.model.voucher import SECRET_SIZE, VoucherId, code_of, voucher_of
 from appliance.payment.drafts import ask, draft, persons
 from appliance.payment.guards import PAYMENT_CHANGED, Unchanged, require_payment, unused
 from appliance.payment.linked import NotOutlived
+from appliance.payment.parts import find_sale
 from appliance.payment.records import StandingPayment
 from appliance.payment.respond import receipt_in_time
 from appliance.payment.voucher_rows import StandingVoucher, require_voucher
@@ -100,6 +101,10 @@ class Vouchers:
             return fresh
         payment = request_key(request.body.of)
         standing = await self._ledger.read(lambda connection: require_payment(connection, payment))
+        if await self._ledger.read(lambda connection: find_sale(connection, payment)) is not None:
+            raise Rejected(
+                "voucher_not_paid", "a sale that is paid in parts sells no vouchers; sell them by themselves"
+            )
         _require_paid(standing, request.body.amount_minor)
         # Should a later try of the sale stand, this one is given back, and the voucher would be worth money twice.
         return AllOf(guards=(Unchanged(standing=standing, fresh=fresh), NotOutlived(payment=payment)))

@@ -46,6 +46,33 @@ class OfflineAnswer(Wire, frozen=True, kw_only=True):
     terminal_minor: int = 0
 
 
+class PartAnswer(Wire, frozen=True, kw_only=True):
+    """One payment of a sale in parts; `left_minor` may still be given back of it. Its own `status` has the proof."""
+
+    key: str
+    state: State
+    left_minor: int = 0
+    total_minor: int
+
+
+class SaleAnswer(Wire, frozen=True, kw_only=True):
+    """How a sale that is paid in parts stands.
+
+    Attributes:
+        key: of the first part: later ones name it as `part_of`.
+        parts: in the order that they came.
+        paid_minor, remaining_minor: of `total_minor`; what is open may be on its way.
+        closed: `yes`: it was given up, or refunds gave back of it: nothing is added to it.
+    """
+
+    key: str
+    parts: tuple[PartAnswer, ...]
+    closed: Literal["no", "yes"] = "no"
+    paid_minor: int
+    total_minor: int
+    remaining_minor: int
+
+
 class PaymentAnswer(Wire, frozen=True, kw_only=True):
     """The durable result of one key.
 
@@ -60,11 +87,14 @@ class PaymentAnswer(Wire, frozen=True, kw_only=True):
         capture_before_ms: while `authorised`: until when it may be captured.
         refunded_minor: given back of the payment in all, as far as `seq`.
         offline: of a payment that was accepted offline, or was not because of a limit.
+        total_minor: of its sale: what this payment pays, without the tip.
+        sale: of a payment in parts.
     """
 
     key: str
     seq: int
     code: str | None = None
+    sale: SaleAnswer | None = None
     show: str | None = None
     verb: str
     state: State

@@ -17,6 +17,7 @@ REFUND: Final = "refund"
 REVERSAL: Final = "reversal"
 TOMBSTONE: Final = "tombstone"
 REVERSAL_WANTED: Final = "reversal_wanted"
+SALE_GIVEN_UP: Final = "sale_given_up"
 TERMINAL_PAIRED: Final = "terminal_paired"
 TERMINAL_REVOKED: Final = "terminal_revoked"
 BOOT: Final = "boot"
@@ -39,7 +40,13 @@ REQUEST: Final = "request"
 
 
 class SaleFacts(Wire, frozen=True, kw_only=True):
-    """The sale as it stands in the ledger, all amounts in minor units."""
+    """The sale as it stands in the ledger, all amounts in minor units.
+
+    Attributes:
+        part_of: key of the first part, of a later one, whose `total` is what it covers and which has no lines.
+        partial: `accepted`: the provider may take less than it is asked for.
+        remaining: what a first part leaves to later ones.
+    """
 
     tip: int = 0
     lines: tuple[LineBody, ...]
@@ -48,10 +55,13 @@ class SaleFacts(Wire, frozen=True, kw_only=True):
     change: int = 0
     prices: str = "tax_included"
     capture: str = "at_once"
+    part_of: bytes | None = None
+    partial: str = "refused"
     tenders: tuple[TenderBody, ...]
     currency: str
     rounding: int = 0
     reference: str = ""
+    remaining: int = 0
     sold_at_ms: int
 
 
@@ -159,7 +169,7 @@ class OutcomeEntry(Wire, frozen=True, kw_only=True):
     Attributes:
         intent: SHA-256 of the intent's entry, so that one receipt binds both.
         request: key of the capture, refund or reversal that the operation serves.
-        amount: what a capture took.
+        amount: what a capture took; what an authorisation did, where that is less than it was asked for.
         capture_before: when the authorisation expires that a reserve got.
     """
 
@@ -222,10 +232,23 @@ class ReversalWantedEntry(Wire, frozen=True, kw_only=True):
 
     Attributes:
         retry: key of the payment that stands in its place, where no request asks for this.
+        request: key of the reversal of the whole sale, whose part it is.
     """
 
     asked: Asked | None = None
     retry: bytes | None = None
+    payment: bytes
+    request: bytes | None = None
+
+
+class SaleGivenUpEntry(Wire, frozen=True, kw_only=True):
+    """kind `sale_given_up`: a sale paid in parts must not stand; `payment` is its first part, no other follows.
+
+    Each part that may keep money has a `reversal_wanted` of its own in the same commit.
+    """
+
+    asked: Asked
+    reason: str = ""
     payment: bytes
 
 

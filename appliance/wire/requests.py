@@ -78,6 +78,8 @@ class PaymentBody(Wire, frozen=True, kw_only=True):
     """A sale and its tenders: `lines`, or an `amount_minor` alone.
 
     `retry_of` names the tries of the same sale so far, the newest first: of all of them one keeps its money.
+    `remaining_minor` is left to later parts of the sale; such a part names the first as `part_of`, and `amount_minor`
+    is what it covers. With `partial` the provider may take less than it is asked for.
     """
 
     lines: Annotated[tuple[LineBody, ...], msgspec.Meta(max_length=limits.LINES_MAX)] = ()
@@ -85,6 +87,8 @@ class PaymentBody(Wire, frozen=True, kw_only=True):
     prices: Literal["tax_included", "tax_added"] = "tax_included"
     capture: Literal["at_once", "later"] = "at_once"
     cashier: Text | None = None
+    part_of: KeyText | None = None
+    partial: Literal["refused", "accepted"] = "refused"
     tenders: Annotated[tuple[TenderBody, ...], msgspec.Meta(min_length=1, max_length=limits.TENDERS_MAX)]
     currency: Currency
     customer: Text | None = None
@@ -96,6 +100,7 @@ class PaymentBody(Wire, frozen=True, kw_only=True):
     amount_minor: Amount | None = None
     change_minor: Amount = 0
     rounding_minor: SignedAmount = 0
+    remaining_minor: Amount = 0
 
 
 class StatusBody(Wire, frozen=True, kw_only=True):
@@ -125,7 +130,10 @@ class RefundLine(Wire, frozen=True, kw_only=True):
 
 
 class RefundBody(Wire, frozen=True, kw_only=True):
-    """Give a payment back the way it came: an amount, or what lines cost; without either, all that is left."""
+    """Give a payment back the way it came: an amount, or what lines cost; without either, all that is left.
+
+    Of a sale paid in parts `lines` may come with an amount: so much of their worth this part gives back.
+    """
 
     of: KeyText
     lines: Annotated[tuple[RefundLine, ...], msgspec.Meta(max_length=limits.LINES_MAX)] = ()

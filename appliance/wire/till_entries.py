@@ -92,6 +92,8 @@ class TotalsFacts(Wire, frozen=True, kw_only=True):
 
     Of cards accepted without their bank: `offline` is what was, and of that or of earlier periods `forwarded` is what
     banks agreed to, `lost` what they declined (`losses` times), `withdrawn` what they will never be asked for.
+    `vouchers` is what was issued, less what was taken back unspent. Of sales paid in parts: `parts_taken` is what parts
+    took, `parts_sold` what of it became sales that are complete, `parts_returned` what went back of those that are not.
     """
 
     lost: int = 0
@@ -109,6 +111,9 @@ class TotalsFacts(Wire, frozen=True, kw_only=True):
     forwarded: int = 0
     reversals: int = 0
     withdrawn: int = 0
+    parts_sold: int = 0
+    parts_taken: int = 0
+    parts_returned: int = 0
 
 
 class TaxFacts(Wire, frozen=True, kw_only=True):
@@ -135,6 +140,21 @@ class TenderFacts(Wire, frozen=True, kw_only=True):
     returned: int = 0
 
 
+class IncompleteFacts(Wire, frozen=True, kw_only=True):
+    """A sale that took `paid` (tips with it) and is not complete; its first part is the entry `since`.
+
+    Attributes:
+        closed: 1: it was given up, and yet this money did not go back.
+    """
+
+    paid: int
+    sale: bytes
+    since: int
+    closed: int = 0
+    terminal: str
+    remaining: int
+
+
 class PeriodFacts(Wire, frozen=True, kw_only=True):
     """What a period came to: the entries behind `after`, up to and with `until`.
 
@@ -144,6 +164,7 @@ class PeriodFacts(Wire, frozen=True, kw_only=True):
         cash: absent for a terminal, whose drawer may be another terminal's too.
         owed: of the shop alone: what all vouchers out there are worth at the end of it, expired ones too.
         waiting: of a terminal or the shop: what was accepted offline in all, and is not known at the end of it.
+        incomplete: sales that keep money at the end of it and are not complete, whenever they began.
     """
 
     cash: CashFacts | None = None
@@ -158,6 +179,8 @@ class PeriodFacts(Wire, frozen=True, kw_only=True):
     tenders: tuple[TenderFacts, ...] = ()
     waiting: int = 0
     currency: str
+    incomplete: tuple[IncompleteFacts, ...] = ()
+    incomplete_count: int = 0
 
 
 class PeriodClosedEntry(Wire, frozen=True, kw_only=True):

@@ -312,7 +312,7 @@ class Box:
         """What health says beside the log, the token and the disk."""
         cards = (*self._cards.checks, lambda: stranger_finding(self._resolver.strangers), self._offline.check)
         providers = (*cards, *self._paypal.checks)
-        return (*providers, *self._till.reconciling.checks, self._screen.check, self._vault.check, *self._public.checks)
+        return (*providers, *self._till.checks, self._screen.check, self._vault.check, *self._public.checks)
 
     def _make_operations(self, log_origin: str) -> Operations:
         return make_operations(

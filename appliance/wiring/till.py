@@ -8,6 +8,7 @@ from appliance.anchor.store import EvidenceStore
 from appliance.api.local.days import DayRoutes
 from appliance.config.schema import Settings
 from appliance.device.admission import Quarantine
+from appliance.device.health import Check, Finding, Level
 from appliance.identity.authenticate import Authenticate
 from appliance.ledger.ledger import Ledger
 from appliance.model.shop_day import ShopCalendar
@@ -18,6 +19,7 @@ from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
 from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
+from appliance.till.incomplete import IncompleteSales
 from appliance.till.reports import Reports
 from appliance.till.vouchers import Vouchers
 from appliance.wiring.reconciling import ReconcileParts
@@ -68,13 +70,31 @@ class TillParts:
             currency=shop.currency,
             quarantine=lambda: quarantine.reason,
         )
+        self._incomplete = IncompleteSales(ledger=ledger, clock=clock)
+        self.checks: tuple[Check, ...] = (
+            *self.reconciling.checks,
+            lambda: incomplete_finding(self._incomplete.count),
+        )
 
     async def begin(self, supervisor: Supervisor) -> None:
         """Close the day that ended while the box was off, before anything new is recorded; then each at its cut-off."""
         await self.days.close_due()
         supervisor.start("shop days", self.days.run, restart=Restart.ON_CRASH)
+        supervisor.start("incomplete sales", self._incomplete.run, restart=Restart.ON_CRASH)
         self.reconciling.begin(supervisor)
 
     def routes(self) -> DayRoutes:
         """The shop's day, for the local door."""
         return DayRoutes(self.days, self.reconciling.routes())
+
+
+def incomplete_finding(count: int) -> Finding:
+    """Sales that are paid in part only: nothing is wrong with them, and nobody must forget them."""
+    if not count:
+        return Finding(check="sales", level=Level.OK, sentence="Every sale that took money is complete.")
+    return Finding(
+        check="sales",
+        level=Level.OK,
+        sentence=f"Sales that took money and are not complete: {count}.",
+        next_step="tillstone close-day --dry-run lists them; take the rest (pay --part-of KEY), or reverse KEY.",
+    )

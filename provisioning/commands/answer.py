@@ -19,9 +19,9 @@ from appliance.model.ids import RequestKey, request_key
 from appliance.model.money import Money
 from appliance.runtime.clock import SystemClock
 from appliance.runtime.deadline import Deadline
-from appliance.wire.answers import PaymentAnswer
+from appliance.wire.answers import PaymentAnswer, SaleAnswer
 from provisioning.commands.folder import add_sandbox
-from provisioning.commands.outcome import CannotDo, add_json, print_json
+from provisioning.commands.outcome import CannotDo, add_json, counted, print_json
 from provisioning.kept_trust import keep_trust
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.layout import FOLDER_DEFAULT, TILLS, SandboxFolder
@@ -98,7 +98,11 @@ def ask(
     """
     began = time.monotonic()
     answer = ask_till(home, question, when_in_doubt=when_in_doubt, ask_ms_max=ask_ms_max)
-    took_ms = (time.monotonic() - began) * 1000
+    return keep(home, answer, receipt_file=receipt_file, took_ms=(time.monotonic() - began) * 1000)
+
+
+def keep(home: TerminalHome, answer: PaymentAnswer, *, receipt_file: Path, took_ms: float) -> Answered:
+    """Keep the receipt of `answer` and the trust file."""
     receipt_file.parent.mkdir(exist_ok=True)
     keep_trust(BUILD / "trust.json", home.trust())
     if answer.receipt is not None:
@@ -161,6 +165,9 @@ _NEXT: Final = {
     "drawer_short": "count the drawer: a count sets right what the log believes",
     "period_empty": "nothing to do: it was closed before",
     "retry_not_needed": "nothing to do: the customer has paid",
+    "part_above_remaining": f"look what is open: {PROGRAM} pay --part-of KEY without --amount takes all of it",
+    "sale_closed": "begin the sale anew: nothing is added to one that was given up or refunded",
+    "sale_not_complete": f"{PROGRAM} reverse KEY takes the part back, or the whole sale by its first key",
     "payment_open": "wait until it is found out, then the same command again",
 }
 
@@ -186,9 +193,24 @@ def show(answered: Answered, arguments: argparse.Namespace) -> None:
         print("To take the money that is held, or to give it up:\n")
         print(f"    {PROGRAM} capture {answer.key}{_same_till(arguments)}")
         print(f"    {PROGRAM} reverse {answer.key}{_same_till(arguments)}\n")
+    if answer.sale is not None:
+        _show_sale(answer.sale, answer.currency, _same_till(arguments))
     if answer.verb == "payment" and answer.state == "approved":
         print("To give the money back:\n")
         print(f"    {PROGRAM} refund {answer.key}{_same_till(arguments)}\n")
+
+
+def _show_sale(sale: SaleAnswer, currency: str, same_till: str) -> None:
+    paid, total = Money(sale.paid_minor, currency), Money(sale.total_minor, currency)
+    print(f"A part of a sale: {paid} of {total} paid by {counted(len(sale.parts), 'part', 'parts')}.")
+    if not sale.remaining_minor or sale.closed == "yes":
+        print()
+        return
+    print(
+        f"{Money(sale.remaining_minor, currency)} is open. To take it, by any tender, or to give all of the sale up:\n"
+    )
+    print(f"    {PROGRAM} pay --part-of {sale.key}{same_till}")
+    print(f"    {PROGRAM} reverse {sale.key}{same_till}\n")
 
 
 def _same_till(arguments: argparse.Namespace) -> str:

@@ -1,6 +1,6 @@
 """`tillstone pay`: sell once from a till through the typed client and keep the receipt.
 
-Owns what is sold: an amount, by one tender. Exit code 1 when the sale was neither
+Owns what is sold: an amount, by one tender; or a part of it. Exit code 1 when the sale was neither
 approved nor authorised.
 """
 
@@ -18,7 +18,7 @@ from appliance.model.money import exponent
 from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PaymentAnswer
 from appliance.wire.requests import PaymentBody, TenderBody
-from provisioning.commands.answer import ASK_MS_MAX, BUILD, add_till, ask, show, till_of
+from provisioning.commands.answer import ASK_MS_MAX, BUILD, add_till, ask, payment_key, show, till_of
 from provisioning.commands.outcome import DONE, NO, CannotDo
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
@@ -36,11 +36,12 @@ READER_MS_MAX: Final = 120_000
 """A customer may take a minute, and withdrawing takes a while."""
 SHOW_MS_MAX: Final = 3_000
 """How long until the till looks whether there is something to show."""
+_AMOUNT: Final = "12.50"
 _IN_DOUBT: Final = f"do not sell again: {PROGRAM} status says how the box is, and the log has the key"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pay [--cash|--card|--reader|--paypal] [--later] [--amount] [--tip] [--customer] [--cashier] [--retry-of]`."""
+    """`pay [--cash|--card|...] [--later] [--amount] [--of-total | --part-of] [--partial] [--tip] [--retry-of]...`."""
     parser = subparsers.add_parser("pay", description="Sell once and keep the receipt; from till-1 of the sandbox.")
     tender = parser.add_mutually_exclusive_group()
     tender.add_argument("--cash", dest="tender", action="store_const", const="cash", help="the default")
@@ -74,7 +75,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="have the card's bank hold the money; `tillstone capture` takes it",
     )
     parser.add_argument("--tip", help="added to the amount (default: none); of a card captured later, room for it")
-    parser.add_argument("--amount", default="12.50", help="in the shop's currency (default: %(default)s)")
+    parser.add_argument("--amount", help=f"in the shop's currency (default: {_AMOUNT}; of --part-of: all that is open)")
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--of-total", metavar="TOTAL", help="pay a part of a sale of TOTAL; --part-of pays the others")
+    parts.add_argument("--part-of", metavar="KEY", help="pay a further part of the sale that began with this key")
+    parser.add_argument(
+        "--partial",
+        action="store_const",
+        const="accepted",
+        help="a card may be approved for less than asked; the rest is paid by --part-of",
+    )
     parser.add_argument("--customer", metavar="ID", help="who buys: a person's data in the log, which can be erased")
     parser.add_argument("--cashier", metavar="NAME", help="who sells, likewise")
     parser.add_argument(
@@ -86,7 +96,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " keeps its money",
     )
     add_till(parser)
-    parser.set_defaults(run=run, tender="cash", capture="at_once")
+    parser.set_defaults(run=run, tender="cash", capture="at_once", partial="refused")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -95,17 +105,29 @@ def run(arguments: argparse.Namespace) -> int:
         raise CannotDo(f"--source names a card, and this is a sale by {arguments.tender}", "add --card")
     if arguments.capture == "later" and arguments.tender not in ("card", "reader"):
         raise CannotDo("only a card's money is captured later", "add --card")
+    part_of = None if arguments.part_of is None else payment_key(arguments.part_of)
 
     async def sell(client: TerminalClient, key: RequestKey, deadline: Deadline) -> PaymentAnswer:
         currency = client.profile.currency
-        amount_minor = minor_units(arguments.amount, currency)
+        if part_of is not None and arguments.amount is None:
+            amount_minor = await _open_minor(client, part_of, deadline)
+        else:
+            amount_minor = minor_units(arguments.amount or _AMOUNT, currency)
+        total_minor = amount_minor if arguments.of_total is None else minor_units(arguments.of_total, currency)
+        if total_minor < amount_minor:
+            raise CannotDo(
+                f"a part of {arguments.amount} is more than {arguments.of_total}", "--amount 20 --of-total 50"
+            )
         source = "reader" if arguments.tender == "reader" else arguments.source
         tip_minor = 0 if arguments.tip is None else minor_units(arguments.tip, currency)
         tender = TenderBody(kind=TENDERS[arguments.tender], amount_minor=amount_minor + tip_minor, source=source)
         body = PaymentBody(
             currency=currency,
             tenders=(tender,),
-            amount_minor=amount_minor,
+            amount_minor=total_minor,
+            remaining_minor=total_minor - amount_minor,
+            part_of=None if part_of is None else str(part_of),
+            partial=arguments.partial,
             customer=arguments.customer,
             cashier=arguments.cashier,
             retry_of=tuple(arguments.retry_of),
@@ -126,6 +148,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
     show(answered, arguments)
     return DONE if answered.answer.state in ("approved", "authorised", "accepted_offline") else NO
+
+
+async def _open_minor(client: TerminalClient, first: RequestKey, deadline: Deadline) -> int:
+    """What is open of the sale that began with `first`. Raises CannotDo."""
+    sale = (await client.status(first, deadline=deadline)).sale
+    if sale is None or sale.key != str(first) or not sale.remaining_minor:
+        raise CannotDo(
+            f"nothing is open of a sale that began with {first}", f"{PROGRAM} pay begins one with --of-total"
+        )
+    return sale.remaining_minor
 
 
 async def sell_and_show(

@@ -12,7 +12,7 @@ import msgspec
 
 from appliance.ledger.entry import Entry, entry_hash
 from appliance.model.errors import Rejected
-from appliance.model.operation import OperationState
+from appliance.model.operation import OperationKind, OperationState
 from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.model.sale import MOVED_BY_PROVIDERS
 from appliance.wire import entries
@@ -118,7 +118,9 @@ def _sale(entry: Entry, payment: str, sale: entries.SaleFacts, state: PaymentSta
             "sold_at": time_text(sale.sold_at_ms),
             "reference": sale.reference,
             "currency": sale.currency,
-            "total_minor": sale.total,
+            "total_minor": sale.total - sale.remaining,
+            "remaining_minor": sale.remaining,
+            "part_of": None if sale.part_of is None else key_text(sale.part_of),
             "tip_minor": sale.tip,
             "rounding_minor": sale.rounding,
             "change_minor": sale.change,
@@ -180,6 +182,8 @@ def _outcome(entry: Entry, body: entries.OutcomeEntry) -> Iterator[Change]:
         cells["approved"] = 1
     if body.amount is not None:
         cells["card_minor"] = body.amount  # a capture may take less than what was held
+        if body.kind == OperationKind.AUTHORISE:
+            cells["total_minor"] = body.amount  # a card alone that was approved for less
     yield Change("sales", "payment", key_text(body.payment), cells)
 
 

@@ -30,6 +30,8 @@ TABLES: Final[dict[str, tuple[dict[str, type], str | tuple[str, ...]]]] = {
             "reference": str,
             "currency": str,
             "total_minor": int,
+            "remaining_minor": int,
+            "part_of": str,
             "tip_minor": int,
             "rounding_minor": int,
             "change_minor": int,
@@ -146,7 +148,7 @@ SELECT day, currency, sum(sales) AS sales, sum(total_minor) AS total_minor, sum(
        sum(voucher_minor) AS voucher_minor, sum(refunds) AS refunds,
        sum(refunded_minor) AS refunded_minor
 FROM (
-    SELECT substr(time, 1, 10) AS day, currency, 1 AS sales, total_minor, cash_minor, card_minor,
+    SELECT substr(time, 1, 10) AS day, currency, part_of IS NULL AS sales, total_minor, cash_minor, card_minor,
            card_stated_minor, voucher_minor, 0 AS refunds, 0 AS refunded_minor
     FROM sales WHERE approved = 1
     UNION ALL

@@ -61,6 +61,10 @@ TABLES: Final[dict[str, Table]] = {
             "late": int,
             "vouchers_minor": int,
             "owed_minor": int,
+            "parts_taken_minor": int,
+            "parts_sold_minor": int,
+            "parts_returned_minor": int,
+            "incomplete": int,
         },
         "seq",
     ),
@@ -137,6 +141,10 @@ def _period_cells(period: PeriodFacts) -> Cells:
         "reversed_minor": totals.reversed,
         "vouchers_minor": totals.vouchers,
         "owed_minor": period.owed,
+        "parts_taken_minor": totals.parts_taken,
+        "parts_sold_minor": totals.parts_sold,
+        "parts_returned_minor": totals.parts_returned,
+        "incomplete": period.incomplete_count,
     }
     if period.cash is not None:
         cells["opening_minor"] = period.cash.opening

@@ -114,7 +114,7 @@ class TerminalClient:
         lines: tuple[requests.RefundLine, ...] = (),
         deadline: Deadline,
     ) -> PaymentAnswer:
-        """Give a payment back: an amount, or lines of the sale; without either, all that is left.
+        """Give a payment back: an amount, or lines of the sale; without either, all that is left. Of a part, both.
 
         `given_minor` of the final answer is what this refund gave. Raises like `payment`.
         """

@@ -93,7 +93,11 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
             case entries.REVERSAL_WANTED:
                 wanted = msgspec.convert(body, entries.ReversalWantedEntry)
                 yield wanted.payment, "being_checked"
-                yield from ((key, "being_checked") for key in _asking(wanted.asked, None))
+                yield from ((key, "being_checked") for key in _asking(wanted.asked, wanted.request))
+            case entries.SALE_GIVEN_UP:
+                given_up = msgspec.convert(body, entries.SaleGivenUpEntry)
+                yield given_up.payment, "being_checked"
+                yield given_up.asked.key, "being_checked"
             case kind if kind in till_claims.ACT_OF:
                 act = msgspec.convert(body, till_entries.DrawerEntry)
                 yield act.asked.key, till_claims.act_state(till_claims.ACT_OF[kind], act.drawer, act.amount)

@@ -27,6 +27,7 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     entries.REVERSAL: entries.UndoEntry,
     entries.TOMBSTONE: entries.TombstoneEntry,
     entries.REVERSAL_WANTED: entries.ReversalWantedEntry,
+    entries.SALE_GIVEN_UP: entries.SaleGivenUpEntry,
     entries.TERMINAL_PAIRED: entries.TerminalPairedEntry,
     entries.TERMINAL_REVOKED: entries.TerminalRevokedEntry,
     entries.BOOT: entries.BootEntry,

@@ -138,6 +138,11 @@ def _about_the_box(body: Body) -> str:
             return f"cancelled before it came: should it still come, it is refused, {_paid(body.payment)}{_for(body)}"
         case entries.ReversalWantedEntry():
             return f"a reversal is wanted and runs once the outcome is known, {_paid(body.payment)}{_for(body)}"
+        case entries.SaleGivenUpEntry():
+            reason = f": {printable(body.reason)}" if body.reason else ""
+            return (
+                f"a sale paid in parts was given up, no part follows and each goes back, {_paid(body.payment)}{reason}"
+            )
         case entries.TerminalPairedEntry():
             return f"terminal {printable(body.terminal)} was paired"
         case entries.TerminalRevokedEntry():
@@ -195,7 +200,10 @@ def _sale(sale: entries.SaleFacts) -> str:
     reference = f", reference {printable(sale.reference)}" if sale.reference else ""
     change = f", change {money_text(sale.change, sale.currency)}" if sale.change else ""
     total = money_text(sale.total, sale.currency)
-    return f"sale of {total}, {tenders}{change}{reference}, sold at {time_text(sale.sold_at_ms)}"
+    what = f"sale of {total}" if sale.part_of is None else f"part of {total} of the sale of {_paid(sale.part_of)}"
+    if sale.remaining:
+        what += f", {money_text(sale.remaining, sale.currency)} of it left to other parts"
+    return f"{what}, {tenders}{change}{reference}, sold at {time_text(sale.sold_at_ms)}"
 
 
 def _intent(entry: Entry, body: entries.IntentEntry) -> str:
@@ -213,6 +221,8 @@ def _outcome(body: entries.OutcomeEntry) -> str:
     text = known or f"operation {printable(body.kind)}: {printable(body.state)}"
     reference = f", provider reference {printable(body.reference)}" if body.reference else ""
     code = f", code {printable(body.code)}" if body.code else ""
+    if body.kind == OperationKind.AUTHORISE and body.amount is not None:
+        text += f" for {body.amount} minor units alone, less than it was asked for"
     return f"{text}{reference}{code}, {_paid(body.payment)}"
 
 

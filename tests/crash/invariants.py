@@ -20,6 +20,8 @@ from appliance.ledger.rebuild import rebuild
 from appliance.ledger.trust import load_trust
 from appliance.ledger.verify import verify_log
 from appliance.model.payment import PaymentState
+from appliance.model.till import Scope
+from appliance.till.records import read_period
 from appliance.wire import entries
 from appliance.wiring.projections import projections
 from tests.crash.shop import CrashShop
@@ -145,6 +147,13 @@ def _standing(connection: sqlite3.Connection) -> dict[str, Standing]:
         " <> (SELECT coalesce(sum(amount - back), 0) FROM voucher_uses WHERE payment = payments.key)"
     ).fetchone()[0]
     assert kept == 0, "a payment that took no money keeps nothing of a voucher, any other what it says"
+    overdrawn = connection.execute(
+        "SELECT count(*) FROM sales_in_parts WHERE total < (SELECT coalesce(sum(covers), 0) FROM sale_parts"
+        " JOIN payments ON payments.key = payment WHERE sale = sales_in_parts.key"
+        " AND state IN ('approved', 'partly_refunded', 'refunded'))"
+    ).fetchone()[0]
+    assert overdrawn == 0, "the parts of a sale took more than its total"
+    read_period(connection, Scope.SHOP, "", "EUR")  # adds up, or raises
     rows = connection.execute("SELECT key, state, card, card - card_back FROM payments").fetchall()
     return {
         str(uuid.UUID(bytes=key)): Standing(state=state, card=card, card_left=left) for key, state, card, left in rows
@@ -160,6 +169,7 @@ def _asked_keys(encoded: Iterable[bytes]) -> Iterable[str]:
         entries.REVERSAL,
         entries.TOMBSTONE,
         entries.REVERSAL_WANTED,
+        entries.SALE_GIVEN_UP,
     }
     for each in encoded:
         entry = decode(each)

@@ -55,12 +55,12 @@ def refund_the_total_by_card() -> None:
 
 @bug("What may be given back is what was paid.", seed=1)
 def forget_what_was_given_before() -> None:
-    right = refund.Refund._share
+    right = refund.Refund._given
 
-    async def whole(self: refund.Refund, standing: StandingPayment, body: RefundBody) -> Any:
-        return await right(self, replace(standing, left=standing.paid), body)
+    async def whole(self: refund.Refund, standing: StandingPayment, body: RefundBody, sale: Any) -> Any:
+        return await right(self, replace(standing, left=standing.paid), body, sale)
 
-    put(refund.Refund, _share=whole)
+    put(refund.Refund, _given=whole)
 
 
 @bug("A refund that the provider confirmed gave back what was left.", seed=12)

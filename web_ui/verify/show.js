@@ -67,7 +67,9 @@ function slip({ sale, newest, standing, log, mark }, shop) {
       const name = `${sale.get("prices") === "tax_added" ? "Tax" : "incl. tax"} ${tax.get("tax_code")} ${tax.get("rate_basis_points") / 100} %`;
       rows.push(row(name, plain(tax.get("tax_minor")), "row quiet"));
     }
-    rows.push(row("Total", money(sale.get("total"), currency, digits), "row total"));
+    const isPart = sale.get("part_of") || sale.get("remaining") || sale.get("partial");
+    rows.push(row(sale.get("part_of") ? "This part of a sale" : "Total", money(sale.get("total"), currency, digits), "row total"));
+    if (isPart && !sale.get("part_of")) rows.push(row("This slip is for one part of it", plain(covered(sale, newest)), "row quiet"));
     for (const [name, key] of [["Tip", "tip"], ["Cash rounding", "rounding"]]) {
       if (sale.get(key)) rows.push(row(name, plain(sale.get(key)), "row quiet"));
     }
@@ -108,9 +110,16 @@ function limits(shop) {
   );
 }
 
-function spoken({ sale, standing }, shop) {
+// What this payment pays of its sale: of a part, that part; of a card that gave less than it was asked for, that.
+function covered(sale, newest) {
+  const took = newest.kind === "outcome" ? newest.body.get("amount") : null;
+  return took ?? sale.get("total") - (sale.get("remaining") || 0);
+}
+
+function spoken({ sale, newest, standing }, shop) {
   const currency = sale ? sale.get("currency") : "";
-  const total = sale ? `, ${money(sale.get("total"), currency, shop.digits[currency] ?? 2)}` : "";
+  const digits = shop.digits[currency] ?? 2;
+  const total = sale ? `, ${money(covered(sale, newest), currency, digits)}` : "";
   return `It says: ${STANDINGS[standing].toLowerCase()}${total}`;
 }
 

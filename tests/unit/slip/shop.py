@@ -11,11 +11,12 @@ from appliance.ledger.entry import EntryHash
 from appliance.slip.layout import WIDTH_DEFAULT, Proof, lay_out
 from appliance.slip.paper_text import zone_of
 from appliance.slip.plain import plain_text
-from appliance.slip.slip import GivenBack, ShopFace, Slip, Standing
+from appliance.slip.slip import GivenBack, OfSale, ShopFace, Slip, Standing
 from appliance.wire.entries import SaleFacts
 from appliance.wire.requests import LineBody, TaxBody, TenderBody
 
 SHOP: Final = ShopFace(name="Corner Shop", address="Marktplatz 1, 12345 Beispielstadt", zone=zone_of("Europe/Berlin"))
+KEY: Final = "01a0c450-6c00-7000-8000-000000000001"
 SOLD_MS: Final = 1_790_000_000_000
 PROOF: Final = Proof(log="corner-shop.example/TS-0001/1", link="https://corner-shop.example/check/#1." + "A" * 1300)
 NO_PROOF: Final = Proof(log="corner-shop.example/TS-0001/1", missing="No page to check slips at is set up.")
@@ -90,7 +91,7 @@ DINARS: Final = SaleFacts(
 
 def slip(standing: Standing, sale: SaleFacts | None = CARD, given_back: GivenBack | None = None) -> Slip:
     return Slip(
-        key="01a0c450-6c00-7000-8000-000000000001",
+        key=KEY,
         standing=standing,
         proven=standing,
         terminal="till-1",
@@ -111,6 +112,8 @@ VOUCHER: Final = replace_struct(
 )
 
 
+_CARD_PART: Final = TenderBody(kind="card", amount_minor=590)
+
 SLIPS: Final[dict[str, Slip]] = {
     "paid_cash": replace(slip(Standing.PAID, EUROS), personal=(("cashier", "Ada"), ("customer", "C-1001"))),
     "paid_stated": slip(Standing.PAID, STATED),
@@ -124,6 +127,21 @@ SLIPS: Final[dict[str, Slip]] = {
         Standing.REFUNDED, STATED, GivenBack(currency="EUR", cash_minor=0, card_minor=0, stated_minor=990)
     ),
     "paid_split": slip(Standing.PAID, DOLLARS),
+    "part_first": replace(
+        slip(Standing.PAID, replace_struct(CARD, remaining=590, tenders=(TenderBody(kind="card", amount_minor=400),))),
+        of_sale=OfSale(key=KEY, number=1, covers_minor=400, paid_minor=400, total_minor=990),
+    ),
+    "part_later": replace(
+        slip(Standing.PAID, replace_struct(CARD, lines=(), total=590, part_of=bytes(16), tenders=(_CARD_PART,))),
+        of_sale=OfSale(
+            key="01a0c450-6c00-7000-8000-000000000000", number=2, covers_minor=590, paid_minor=990, total_minor=990
+        ),
+    ),
+    "part_approved_for_less": replace(
+        slip(Standing.PAID, replace_struct(CARD, partial="accepted")),
+        captured_minor=693,
+        of_sale=OfSale(key=KEY, number=1, covers_minor=693, total_minor=990),
+    ),
     "paid_yen": slip(Standing.PAID, YEN),
     "paid_dinars": slip(Standing.PAID, DINARS),
     "authorised": slip(Standing.AUTHORISED),

@@ -13,11 +13,11 @@ import pytest
 
 from appliance.crypto import cbor, cose, signature
 from appliance.ledger.draft import Disclosure
-from appliance.ledger.entry import Entry, decode, entry_hash
+from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry, decode, entry_hash
 from appliance.ledger.merkle import leaf_hash, root_from_inclusion
 from appliance.model.errors import Rejected
 from appliance.slip.link import PREFIX, fragment, proof_link
-from appliance.slip.slip import Standing, is_told_by_two, read_slip
+from appliance.slip.slip import OfSale, Standing, is_told_by_two, read_slip
 from appliance.wire import entries
 from provisioning.cli import main
 from tests.fakes.log import CASHIER, asked, key, shop_log
@@ -157,3 +157,22 @@ def test_command_says_nothing_of_a_file_that_does_not_verify(
     assert main(["receipt", "--file", f"{tmp_path}/receipt.cbor"]) == 2
     assert main(["receipt"]) == 2
     assert capsys.readouterr().out == ""
+
+
+def part(seq: int, *, remaining: int = 0, part_of: bytes | None = None) -> tuple[Entry, int]:
+    """A card sale's intent as the first or a later part of a sale; and the sale's total."""
+    (like,) = found(seq)
+    intent = msgspec.convert(cbor.decode(like.body, size_max=ENTRY_BYTES_MAX), entries.IntentEntry)
+    assert intent.sale is not None
+    sale = msgspec.structs.replace(intent.sale, remaining=remaining, part_of=part_of)
+    body = msgspec.structs.replace(intent, sale=sale)
+    return replace(like, body=cbor.encode(msgspec.to_builtins(body, builtin_types=(bytes,)))), sale.total
+
+
+def test_a_part_says_by_itself_what_it_pays_of_its_sale() -> None:
+    first, total = part(6, remaining=100)
+    slip = read_slip([first, *found(7)])
+    assert slip.of_sale == OfSale(key=slip.key, covers_minor=total - 100, number=1, total_minor=total)
+    later, _ = part(6, part_of=key(1).octets)
+    assert read_slip([later, *found(7)]).of_sale == OfSale(key=str(key(1)), covers_minor=total)
+    assert read_slip(found(6, 7)).of_sale is None

@@ -37,6 +37,8 @@ SPELT_OUT = BRIEF | {
     "tip_minor": 0,
     "rounding_minor": 0,
     "change_minor": 0,
+    "remaining_minor": 0,
+    "partial": "refused",
     "reference": "",
 }
 
