@@ -53,6 +53,7 @@ from appliance.ports.provider import (
     Offered,
     Offers,
     Operation,
+    PartlyConfirmed,
     Provider,
     Reference,
     Refund,
@@ -127,7 +128,7 @@ class PayPalProvider(Provider, Offers):
             if not is_trusted(order.approval, base=self._session.base):
                 return Refused(code="approval_missing", detail="the order has no address of PayPal to agree at")
             return Offered(provider_reference=ProviderReference(order.id), show=order.approval)
-        if isinstance(order, Declined | Confirmed | AcceptedOffline):
+        if isinstance(order, Declined | Confirmed | PartlyConfirmed | AcceptedOffline):
             return Refused(code="offer_declined", detail="PayPal declined the order")
         return order
 

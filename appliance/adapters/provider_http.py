@@ -14,7 +14,16 @@ import msgspec
 
 from appliance.model.errors import Rejected
 from appliance.model.limits import MINUTE_MS
-from appliance.ports.provider import AcceptedOffline, Answer, Confirmed, Declined, NotSent, Refused, Unknown
+from appliance.ports.provider import (
+    AcceptedOffline,
+    Answer,
+    Confirmed,
+    Declined,
+    NotSent,
+    PartlyConfirmed,
+    Refused,
+    Unknown,
+)
 
 CLOCK_DISAGREEMENT_MAX_MS: Final = 5 * MINUTE_MS
 """A provider whose clock lies farther from ours lists another time than we ask about."""
@@ -72,5 +81,5 @@ def why(answer: Answer) -> str:
             return answer.reason
         case Refused() | Declined():
             return answer.code
-        case Confirmed() | AcceptedOffline():
+        case Confirmed() | PartlyConfirmed() | AcceptedOffline():
             return "confirmed"

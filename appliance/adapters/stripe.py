@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from appliance.adapters.provider_http import Reply, why
 from appliance.adapters.stripe_held import STILL_HELD, cancel_answer, capture_answer
@@ -42,6 +42,7 @@ from appliance.ports.provider import (
     Declined,
     Found,
     Operation,
+    PartlyConfirmed,
     Refund,
     Refused,
     Unknown,
@@ -51,6 +52,14 @@ _PAYMENTS: Final = "/v1/payment_intents"
 _REFUNDS: Final = "/v1/refunds"
 _REFERENCE: Final = re.compile(r"\A(?:pi|re|pyr)_[0-9A-Za-z]{1,120}\Z")  # it becomes part of a path
 _READER: Final = re.compile(r"\Atmr_[0-9A-Za-z]{1,120}\Z")  # the same
+
+_SHOWN: Final[dict[str, Any]] = {"expand": ["latest_charge"]}
+_LISTED: Final[dict[str, Any]] = {"expand": ["data.latest_charge"]}
+_PARTIAL: Final[dict[str, Any]] = {
+    **_SHOWN,
+    "payment_method_options": {"card": {"request_partial_authorization": "if_available"}},
+}
+"""Of a card that the provider knows; its page offers this for no card reader, which takes all or nothing."""
 
 
 class StripeProvider:
@@ -96,6 +105,7 @@ class StripeProvider:
             error_on_requires_action=True,  # nobody at a till completes a redirect; such a card is declined at once
             metadata=expected.metadata,
             **_card(operation.source),
+            **(_PARTIAL if expected.may_be_partial else {}),
         )
         return authorise_answer(reply, expected) if isinstance(reply, Reply) else reply
 
@@ -181,7 +191,8 @@ class StripeProvider:
 
     async def _find_known(self, operation: Operation, expected: Expected, known: ProviderReference) -> Found | Unknown:
         path = f"{_REFUNDS if isinstance(operation, Refund) else _PAYMENTS}/{known}"
-        reply = await self._session.ask("get", path)
+        shown = _SHOWN if expected.may_be_partial else {}
+        reply = await self._session.ask("get", path, **shown)
         if not isinstance(reply, Reply):
             return Unknown(reason=reply.reason, provider_reference=known)
         if not reply.is_success:
@@ -195,7 +206,7 @@ class StripeProvider:
                 answer = refund_answer(reply, expected, operation.of)
             case _:
                 answer = refund_answer(reply, expected, operation.of)
-        if isinstance(answer, Confirmed | Declined):
+        if isinstance(answer, Confirmed | PartlyConfirmed | Declined):
             return Found(answer=answer)
         return Unknown(reason=why(answer), provider_reference=known)
 
@@ -215,7 +226,7 @@ class StripeProvider:
         return Unknown(reason=why(answer), provider_reference=of)
 
     async def _find_listed(self, operation: Operation, expected: Expected, since_ms: int) -> Found | Absent | Unknown:
-        answers: list[Confirmed | Declined | Unknown]
+        answers: list[Confirmed | PartlyConfirmed | Declined | Unknown]
         if isinstance(operation, Refund):
             of = operation.of
             refunds = await self._session.list_all(_REFUNDS, Refunded, payment_intent=of)
@@ -223,7 +234,8 @@ class StripeProvider:
                 return refunds
             answers = [refunded_answer(item, expected, of) for item in refunds.items if _is_ours(item, expected)]
             return _verdict(answers, refunds.as_of_ms)
-        payments = await self._session.list_all(_PAYMENTS, Payment, created={"gte": since_ms // 1000})
+        shown = _LISTED if expected.may_be_partial else {}
+        payments = await self._session.list_all(_PAYMENTS, Payment, created={"gte": since_ms // 1000}, **shown)
         if isinstance(payments, Unknown):
             return payments
         answers = [payment_answer(item, expected) for item in payments.items if _is_ours(item, expected)]
@@ -253,6 +265,9 @@ class StripeProvider:
             metadata=metadata,
             is_live=self._session.is_live,
             is_captured_later=isinstance(operation, Authorise) and operation.is_captured_later,
+            may_be_partial=isinstance(operation, Authorise)
+            and operation.may_be_partial
+            and not is_reader(operation.source),
         )
 
 
@@ -261,22 +276,24 @@ def _is_ours(item: Payment | Refunded, expected: Expected) -> bool:
     return item.metadata.get("tillstone_key") == expected.metadata["tillstone_key"]
 
 
-def _verdict(answers: Sequence[Confirmed | Declined | Unknown], as_of_ms: int) -> Found | Absent | Unknown:
+def _verdict(
+    answers: Sequence[Confirmed | PartlyConfirmed | Declined | Unknown], as_of_ms: int
+) -> Found | Absent | Unknown:
     """One answer out of everything that carries our key."""
-    confirmed: list[Confirmed] = []
+    confirmed: list[Confirmed | PartlyConfirmed] = []
     declined: list[Declined] = []
     for answer in answers:
         match answer:
             case Unknown():
                 return answer
-            case Confirmed():
+            case Confirmed() | PartlyConfirmed():
                 confirmed.append(answer)
             case Declined():
                 declined.append(answer)
     if len(confirmed) > 1:
         # A key that outlived the provider's memory was sent again: two live charges, and a person must choose.
         return Unknown(reason="found_more_than_once")
-    final: list[Confirmed | Declined] = [*confirmed, *declined]
+    final: list[Confirmed | PartlyConfirmed | Declined] = [*confirmed, *declined]
     return Found(answer=final[0]) if final else Absent(as_of_ms=as_of_ms)
 
 

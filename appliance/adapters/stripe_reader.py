@@ -41,7 +41,7 @@ from appliance.adapters.stripe_session import StripeSession
 from appliance.adapters.waiting import Waiting
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.ports.clock import Clock
-from appliance.ports.provider import Answer, Authorise, Confirmed, Declined, NotSent, Refused, Unknown
+from appliance.ports.provider import Answer, Authorise, Confirmed, Declined, NotSent, PartlyConfirmed, Refused, Unknown
 from appliance.runtime.nap import nap
 
 PAYMENTS: Final = "/v1/payment_intents"
@@ -304,7 +304,7 @@ def _seen(reply: Reply | NotSent | Unknown, expected: Expected) -> Seen:
             return Seen(answer=answer, is_over=payment.status == "canceled")
         case Unknown():
             return Seen(answer=answer, is_over=answer.reason in _LIES)
-        case Confirmed():
+        case Confirmed() | PartlyConfirmed():
             return Seen(answer=answer, is_over=True)
 
 

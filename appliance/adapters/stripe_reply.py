@@ -6,10 +6,11 @@ Rules:
 - Only a typed `card_error` under status 402 is a decline, and only when the payment it carries took no money.
 - A typed `invalid_request_error` under 400, 401, 403 or 404 did nothing. 409, 429, 5xx and untyped answers are Unknown.
 - A key that was used with other bytes is Unknown, not refused: the first bytes may have charged.
-- Success is believed only when amount, currency, mode and our own metadata come back as they were sent.
+- Success is believed only when amount, currency, mode and our own metadata come back as they were sent; a smaller
+  amount only where that was allowed, and where the charge says of what it is a part.
 
 Source: docs.stripe.com/api/errors, docs.stripe.com/payments/paymentintents/lifecycle,
-docs.stripe.com/api/refunds/object.
+docs.stripe.com/api/refunds/object, docs.stripe.com/payments/partial-authorization.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ import msgspec
 from msgspec import Meta
 
 from appliance.adapters.provider_http import Reply, read
+from appliance.adapters.stripe_money import amount_from_stripe
 from appliance.model.ids import ProviderReference
 from appliance.model.limits import TEXT_CHARACTERS_MAX
 from appliance.model.money import Money
-from appliance.ports.provider import Answer, Confirmed, Declined, Refused, Unknown
+from appliance.ports.provider import Answer, Confirmed, Declined, PartlyConfirmed, Refused, Unknown
 
 CANCELED: Final = "payment_canceled"
 """No bank's word: somebody cancelled the payment."""
+AMOUNT_DIFFERS: Final = "amount_differs"
 _SNAKE: Final = re.compile(r"\A[a-z][a-z0-9_]{0,63}\Z")
 Item = TypeVar("Item", bound="Payment | Refunded")
 _ObjectId = Annotated[str, Meta(pattern=r"\A[a-z]{2,6}_[0-9A-Za-z_]{1,120}\Z")]
@@ -48,6 +51,7 @@ class Expected:
     metadata: dict[str, str]
     is_live: bool
     is_captured_later: bool = False
+    may_be_partial: bool = False
 
 
 class PaymentError(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +60,32 @@ class PaymentError(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     decline_code: str | None = None
     message: str | None = None
+
+
+class PartialAuthorization(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a card's bank approved less than it was asked for."""
+
+    status: str
+
+
+class CardDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What the card's bank was asked for, and what it approved."""
+
+    amount_authorized: int | None = None
+    amount_requested: int | None = None
+    partial_authorization: PartialAuthorization | None = None
+
+
+class MethodDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a charge, what is particular to cards."""
+
+    card: CardDetails | None = None
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """The charge of a payment, which is shown where it was asked for."""
+
+    payment_method_details: MethodDetails | None = None
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +101,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     metadata: dict[str, str]
     last_payment_error: PaymentError | None = None
+    latest_charge: Charge | str | None = None
 
 
 class Refunded(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,10 +157,13 @@ def refund_answer(reply: Reply, expected: Expected, of: ProviderReference) -> An
     return Unknown(reason="answer_unreadable") if refund is None else refunded_answer(refund, expected, of)
 
 
-def payment_answer(payment: Payment, expected: Expected) -> Confirmed | Declined | Unknown:
+def payment_answer(payment: Payment, expected: Expected) -> Confirmed | PartlyConfirmed | Declined | Unknown:
     """Whether `payment` took the money that was asked for, or holds it where that was asked."""
     reference = ProviderReference(payment.id)
     lie = difference(payment.amount, payment.currency, payment.metadata, expected, is_live=payment.livemode)
+    if lie == AMOUNT_DIFFERS and is_partly_taken(payment, expected):
+        took = Money(amount_from_stripe(payment.amount, expected.money.currency), expected.money.currency)
+        return PartlyConfirmed(provider_reference=reference, amount=took, confirmed_ms=payment.created * 1000)
     if lie is not None:
         # The reference is kept out: it may name somebody else's payment.
         return Unknown(reason=lie)
@@ -147,6 +181,26 @@ def payment_answer(payment: Payment, expected: Expected) -> Confirmed | Declined
         case _:
             # processing, requires_action and the like may still end either way.
             return Unknown(reason=snake(payment.status, "status_unknown"), provider_reference=reference)
+
+
+def is_partly_taken(payment: Payment, expected: Expected) -> bool:
+    """Whether it took less because the card's bank approved less: allowed, and said the same in three places.
+
+    The payment's own amount is what was approved then; what was asked for stands on its charge alone
+    (docs.stripe.com/payments/partial-authorization, "Verify partial authorization status").
+    """
+    charge = payment.latest_charge
+    details = charge.payment_method_details if isinstance(charge, Charge) else None
+    card = None if details is None else details.card
+    if not expected.may_be_partial or card is None or card.partial_authorization is None:
+        return False
+    return (
+        card.partial_authorization.status == "partially_authorized"
+        and card.amount_requested == expected.amount
+        and payment.status == "succeeded"
+        and 0 < payment.amount < expected.amount
+        and payment.amount == card.amount_authorized == payment.amount_received
+    )
 
 
 def refunded_answer(refund: Refunded, expected: Expected, of: ProviderReference) -> Confirmed | Declined | Unknown:
@@ -246,7 +300,7 @@ def difference(
     if currency != expected.money.currency.lower():
         return "currency_differs"
     if amount != expected.amount:
-        return "amount_differs"
+        return AMOUNT_DIFFERS
     return None
 
 

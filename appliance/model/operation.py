@@ -113,6 +113,10 @@ class Operation:
     offline_exceeded: Exceeded | None = None
     may_be_partial: bool = False
 
+    def allows(self, took_minor: int) -> bool:
+        """Whether it is done with so much less than `money`."""
+        return self.may_be_partial and 0 < took_minor < self.money.amount_minor
+
     def agreed(self, ordinal: int, now_ms: int, target: str) -> Operation:
         """Take the money of this offer: the customer agreed to `target`."""
         return replace(self.again(ordinal, now_ms), kind=OperationKind.AUTHORISE, target=target)

@@ -83,15 +83,16 @@ def outcome_draft(
     reference: str | None,
     code: str | None,
     capture_before_ms: int | None = None,
+    took_minor: int | None = None,
 ) -> Draft:
-    """What became of an operation; `capture_before_ms` of one that had money held."""
+    """What became of an operation; `capture_before_ms` of one that had money held, `took_minor` where it took less."""
     is_captured = operation.kind is OperationKind.CAPTURE and state is OperationState.CONFIRMED
     body = entries.OutcomeEntry(
         operation=operation.operation_id,
         kind=operation.kind,
         payment=operation.payment_key.octets,
         state=state,
-        amount=operation.money.amount_minor if is_captured else None,
+        amount=operation.money.amount_minor if is_captured else took_minor,
         intent=intent_hash,
         request=_request_of(operation),
         reference=reference,

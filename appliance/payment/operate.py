@@ -182,6 +182,7 @@ class Operations:
                 reference=settled.reference,
                 code=settled.code,
                 capture_before_ms=capture_before_ms,
+                took_minor=settled.took_minor,
             )
         ]
         if is_confirmed and _takes_back(operation):
@@ -338,6 +339,7 @@ class Operations:
                     is_captured_later=operation.kind is OperationKind.RESERVE,
                     of=None if operation.target is None else ProviderReference(operation.target),
                     may_accept_offline=operation.may_accept_offline,
+                    may_be_partial=operation.may_be_partial,
                 )
             case OperationKind.CAPTURE:
                 held = Money(operation.held_minor, amount.currency)

@@ -156,7 +156,7 @@ class Resolver:
             earlier_ms = await self._read(first_entry_ms)
         else:
             found = await self._operations.find(earlier.operation, since_ms=0, known=earlier.known)
-            if not isinstance(found, port.Found) or not isinstance(found.answer, port.Confirmed):
+            if not isinstance(found, port.Found) or isinstance(found.answer, port.Declined | port.AcceptedOffline):
                 return found if isinstance(found, port.Unknown) else port.Unknown(reason="reference_differs")
             earlier_ms = found.answer.confirmed_ms
         since_ms = min(operation.prepared_ms, earlier_ms) - _MARGIN_MS

@@ -20,12 +20,14 @@ class Settled:
 
     Attributes:
         done_ms: the provider's clock when it did what is confirmed.
+        took_minor: what it took, where that is less than it was asked for.
     """
 
     state: OperationState
     reference: ProviderReference | None
     code: str | None
     done_ms: int | None = None
+    took_minor: int | None = None
 
 
 def settle(operation: Operation, answer: port.Answer) -> Settled:
@@ -38,6 +40,8 @@ def settle(operation: Operation, answer: port.Answer) -> Settled:
                 code=None,
                 done_ms=answer.confirmed_ms,
             )
+        case port.PartlyConfirmed():
+            return _partly(operation, answer)
         case port.AcceptedOffline():
             return _accepted(operation, answer)
         case port.Declined():
@@ -59,6 +63,18 @@ def settle(operation: Operation, answer: port.Answer) -> Settled:
             return Settled(state=OperationState.UNKNOWN, reference=answer.provider_reference, code=answer.reason)
         case _:
             assert_never(answer)
+
+
+def _partly(operation: Operation, answer: port.PartlyConfirmed) -> Settled:
+    """Less than what was asked for is no approval unless the sale takes it: then somebody has to look."""
+    is_right = operation.allows(answer.amount.amount_minor) and answer.amount.currency == operation.money.currency
+    return Settled(
+        state=OperationState.CONFIRMED if is_right else OperationState.UNKNOWN,
+        reference=answer.provider_reference,
+        code=None if is_right else "amount_differs",
+        done_ms=answer.confirmed_ms if is_right else None,
+        took_minor=answer.amount.amount_minor if is_right else None,
+    )
 
 
 def _accepted(operation: Operation, answer: port.AcceptedOffline) -> Settled:

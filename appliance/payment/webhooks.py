@@ -22,7 +22,7 @@ from appliance.payment.records import OpenOperation, find_operation
 from appliance.payment.resolve import Resolver
 from appliance.ports.clock import Clock
 from appliance.ports.hint import Hint, HintReader
-from appliance.ports.provider import Absent, Confirmed, Found, Unknown
+from appliance.ports.provider import Absent, Confirmed, Found, PartlyConfirmed, Unknown
 from appliance.runtime.log import Log
 
 REFUSALS: Final = {
@@ -138,7 +138,7 @@ class Webhooks:
         found = await self._find(known.operation, reference)
         if isinstance(found, Unknown):
             return "unread"
-        if not (isinstance(found, Found) and isinstance(found.answer, Confirmed)):
+        if not (isinstance(found, Found) and isinstance(found.answer, Confirmed | PartlyConfirmed)):
             return "settled"
         self._log.error("webhook.contradicts", operation=known.operation.operation_id, state=known.state.value)
         return "contradicts"

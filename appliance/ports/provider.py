@@ -60,6 +60,7 @@ class Authorise:
         of: what the customer agreed to before (`Offers`); then `source` says nothing.
         may_accept_offline: a device that cannot reach the card's bank may take the card by its own rules and answer
             `AcceptedOffline` (`Forwards`); without it that is `Declined` with `BANK_UNREACHABLE`.
+        may_be_partial: the card's bank may approve less: then, and only then, `PartlyConfirmed` is an answer.
     """
 
     provider_key: ProviderKey
@@ -69,10 +70,12 @@ class Authorise:
     is_captured_later: bool = False
     of: ProviderReference | None = None
     may_accept_offline: bool = False
+    may_be_partial: bool = False
 
     def __post_init__(self) -> None:
         ensure(self.amount.amount_minor > 0, "a card payment takes a positive amount")
         ensure(not (self.is_captured_later and self.may_accept_offline), "nobody holds money without a bank")
+        ensure(not (self.may_be_partial and self.is_captured_later), "what is held is held whole")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +161,20 @@ class AcceptedOffline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartlyConfirmed:
+    """It took less than it was asked for, because the card's bank approved no more; the question allowed that.
+
+    Attributes:
+        amount: what it took: above zero, and less than the amount asked for.
+        confirmed_ms: the provider's clock, Unix milliseconds.
+    """
+
+    provider_reference: ProviderReference
+    amount: Money
+    confirmed_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Declined:
     """A typed answer of the card's side: no. Final; no money moved.
 
@@ -212,7 +229,7 @@ class Offered:
     show: str
 
 
-Answer = Confirmed | AcceptedOffline | Declined | Refused | NotSent | Unknown
+Answer = Confirmed | PartlyConfirmed | AcceptedOffline | Declined | Refused | NotSent | Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +237,7 @@ class Found:
     """The provider has the operation, with this final answer; `AcceptedOffline` of an `Authorise` alone, also after its
     bank was asked."""
 
-    answer: Confirmed | AcceptedOffline | Declined
+    answer: Confirmed | PartlyConfirmed | AcceptedOffline | Declined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

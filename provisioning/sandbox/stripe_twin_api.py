@@ -3,7 +3,7 @@
 Money is conserved here and only here: a payment is charged once, refunds never exceed what is left of it.
 
 Source: docs.stripe.com/api/payment_intents, docs.stripe.com/api/refunds, docs.stripe.com/declines/codes,
-docs.stripe.com/testing.
+docs.stripe.com/testing, docs.stripe.com/payments/partial-authorization.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from provisioning.sandbox.stripe_twin_balance import book_charge, book_refund
+from provisioning.sandbox.stripe_twin_charges import CHARGE, charge_of, expanded
 from provisioning.sandbox.stripe_twin_events import emit
 from provisioning.sandbox.stripe_twin_form import (
     Answered,
@@ -52,13 +53,27 @@ DECLINING: Final[dict[str, tuple[str, str, str]]] = {
 }
 """Test payment method -> code, decline_code, message."""
 
+PARTIAL: Final = "pm_card_debit_partialAuthorization"
+"""Approves 70 % of the amount, rounded down, where a partial authorization was requested; else it has too little
+(docs.stripe.com/payments/partial-authorization, "Test your integration")."""
+PARTIAL_PERCENT: Final = 70
+REQUESTED: Final = "payment_method_options[card][request_partial_authorization]"
 LAPSE: Final = "lapse"
 HOLD_PRESENT_MS: Final = 2 * 24 * 3_600_000
 HOLD_ONLINE_MS: Final = 7 * 24 * 3_600_000
 _KEPT: Final = "payment_method"
 _CREATE: Final = frozenset(
-    {"amount", "currency", "capture_method", "confirm", "description", "error_on_requires_action", "payment_method"}
-    | {"customer"}
+    {
+        "amount",
+        "currency",
+        "capture_method",
+        "confirm",
+        "description",
+        "error_on_requires_action",
+        "payment_method",
+        "customer",
+        REQUESTED,
+    }
 )
 
 
@@ -66,7 +81,9 @@ def create_payment(store: TwinStore, parameters: Parameters) -> Answered:
     if array_of(parameters, "payment_method_types"):
         message = "Passing payment_method_types is no longer supported; use allowed_payment_method_types."
         raise InvalidRequest(message, code="payment_method_types_no_longer_supported")
-    refuse_unknown(parameters, _CREATE, ("metadata[", "allowed_payment_method_types["))
+    refuse_unknown(parameters, _CREATE, ("metadata[", "allowed_payment_method_types[", "expand["))
+    if parameters.get(REQUESTED, "never") not in ("if_available", "never"):
+        raise InvalidRequest("Must be one of if_available or never.", parameter=REQUESTED)
     currency = required(parameters, "currency")
     if len(currency) != 3 or not currency.islower():
         raise InvalidRequest(f"Invalid currency: {currency}.", parameter="currency")
@@ -89,10 +106,11 @@ def create_payment(store: TwinStore, parameters: Parameters) -> Answered:
         "metadata": metadata_of(parameters),
         "payment_method": parameters.get("payment_method"),
         "payment_method_types": array_of(parameters, "allowed_payment_method_types") or ["card"],
+        "payment_method_options": {"card": {"request_partial_authorization": parameters.get(REQUESTED, "never")}},
         "status": "requires_confirmation" if "payment_method" in parameters else "requires_payment_method",
     }
     if parameters.get("confirm") == "true":
-        return _charge(store, payment)
+        return expanded(store, _charge(store, payment), parameters)
     store.put("payment_intent", payment)
     return Answered(status=200, body=payment)
 
@@ -208,8 +226,10 @@ def _cancel(store: TwinStore, payment: dict[str, Any]) -> dict[str, Any]:
 
 def _charge(store: TwinStore, payment: dict[str, Any]) -> Answered:
     method = payment["payment_method"]
-    if method in DECLINING:
-        code, decline_code, message = DECLINING[method]
+    requested = payment["amount"]
+    is_partial = _is_partial_requested(payment)
+    if method in DECLINING or (method == PARTIAL and not is_partial):
+        code, decline_code, message = DECLINING.get(method, DECLINING["pm_card_visa_chargeDeclinedInsufficientFunds"])
         error = {"type": "card_error", "code": code, "decline_code": decline_code, "message": message}
         payment |= {"status": "requires_payment_method", "payment_method": None, "last_payment_error": error}
         store.put("payment_intent", payment)
@@ -217,7 +237,9 @@ def _charge(store: TwinStore, payment: dict[str, Any]) -> Answered:
         return refusal(
             message, code=code, status=402, kind="card_error", decline_code=decline_code, payment_intent=payment
         )
-    if method not in SUCCEEDING and not _is_kept(store, method, payment["customer"]):
+    if method == PARTIAL:
+        payment |= {"amount": requested * PARTIAL_PERCENT // 100}
+    elif method not in SUCCEEDING and not _is_kept(store, method, payment["customer"]):
         raise InvalidRequest(f"No such PaymentMethod: '{method}'", code="resource_missing", parameter="payment_method")
     payment |= {"latest_charge": store.new_id("ch"), "last_payment_error": None}
     if payment["capture_method"] == "manual":
@@ -227,6 +249,7 @@ def _charge(store: TwinStore, payment: dict[str, Any]) -> Answered:
     else:
         payment |= {"status": "succeeded", "amount_received": payment["amount"]}
     store.put("payment_intent", payment)
+    store.put(CHARGE, charge_of(payment, requested, is_partial=is_partial))
     is_captured = payment["status"] == "succeeded"
     if is_captured:
         book_charge(store, payment)
@@ -251,6 +274,11 @@ def _is_kept(store: TwinStore, method: str, customer: str | None) -> bool:
         )
         raise InvalidRequest(message, parameter="payment_method")
     return kept is not None
+
+
+def _is_partial_requested(payment: dict[str, Any]) -> bool:
+    options: dict[str, str] = payment["payment_method_options"]["card"]
+    return options["request_partial_authorization"] == "if_available"
 
 
 def payment_of(store: TwinStore, identifier: str) -> dict[str, Any]:

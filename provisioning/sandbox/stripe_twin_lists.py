@@ -37,7 +37,8 @@ def listing(store: TwinStore, kind: str, parameters: Parameters) -> Answered:
 
 def page_of(found: list[dict[str, Any]], kind: str, parameters: Parameters) -> Answered:
     """The page of `found`, newest first, that was asked for."""
-    refuse_unknown(parameters, frozenset({"limit", "starting_after", "ending_before", "payment_intent"}), ("created[",))
+    known = frozenset({"limit", "starting_after", "ending_before", "payment_intent"})
+    refuse_unknown(parameters, known, ("created[", "expand["))
     items = [item for item in found if _is_within(item.get("created", 0), parameters)]
     limit = _limit(parameters)
     identifiers = [item["id"] for item in items]

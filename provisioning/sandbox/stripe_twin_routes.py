@@ -6,6 +6,7 @@ from provisioning.sandbox import stripe_twin_api as api
 from provisioning.sandbox import stripe_twin_balance as balance
 from provisioning.sandbox import stripe_twin_lists as lists
 from provisioning.sandbox import stripe_twin_readers as readers
+from provisioning.sandbox.stripe_twin_charges import expanded
 from provisioning.sandbox.stripe_twin_form import Answered, InvalidRequest, Parameters
 from provisioning.sandbox.stripe_twin_store import TwinStore
 
@@ -22,11 +23,11 @@ def route(store: TwinStore, method: str, path: str, parameters: Parameters) -> A
         case "POST", ["payment_intents", identifier, "cancel"]:
             return api.cancel_payment(store, identifier, parameters)
         case "GET", ["payment_intents"]:
-            return lists.listing(store, "payment_intent", parameters)
+            return expanded(store, lists.listing(store, "payment_intent", parameters), parameters)
         case "GET", ["payment_intents", "search"]:
             return lists.search(store, "payment_intent", parameters)
         case "GET", ["payment_intents", identifier]:
-            return lists.retrieve(store, "payment_intent", identifier)
+            return expanded(store, lists.retrieve(store, "payment_intent", identifier), parameters)
         case "POST", ["refunds"]:
             return api.create_refund(store, parameters)
         case "GET", ["refunds"]:

@@ -114,3 +114,29 @@ async def test_a_sale_that_is_given_up_is_given_back_wherever_the_box_dies(
     assert sum(each["captured"] - each["refunded"] for each in charges) == 0
     told = [Told(key=str(key), payment=str(key), state="reversed") for key in (first, second)]
     await check_all(shop, told, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("point", ["after intent", "after ask", "before outcome", "after outcome"])
+async def test_a_card_approved_for_less_is_recorded_for_that_wherever_the_box_dies(
+    shop: CrashShop, tmp_path: Path, point: str
+) -> None:
+    await shop.start()
+    async with shop.till() as client:
+        key = client.new_key()
+    await shop.kill()
+    await die_during(shop, point, lambda client: pay_less(client, key, LAST_WORDS_MS))
+    await shop.start()
+    end, took = ("not_charged", 0) if point == "after intent" else ("approved", AMOUNT * 70 // 100)
+    async with shop.till() as client:
+        answer = await pay_less(client, key, ANSWER_MS)
+        assert answer.state == end
+        sale = await stands(client, key)
+        assert (sale.paid_minor, sale.remaining_minor) == (took, AMOUNT - took)
+    assert sum(each["captured"] for each in await shop.twin.charges(str(key))) == took
+    await check_all(shop, [Told(key=str(key), payment=str(key), state=end)], tmp_path / "copy")
+
+
+async def pay_less(client: TerminalClient, key: RequestKey, wait_ms: int) -> PaymentAnswer:
+    tender = TenderBody(kind="card", amount_minor=AMOUNT, source="pm_card_debit_partialAuthorization")
+    body = PaymentBody(currency="EUR", amount_minor=AMOUNT, tenders=(tender,), partial="accepted")
+    return await client.payment(body, key=key, deadline=client.deadline(wait_ms))

@@ -20,6 +20,7 @@ from appliance.ports.provider import (
     Found,
     NotSent,
     Operation,
+    PartlyConfirmed,
     Refused,
     Unknown,
 )
@@ -49,7 +50,7 @@ class FakeForwards(FakeProvider):
         return await self._ask(operation)
 
     @override
-    def _authorise(self, operation: Authorise) -> Confirmed | AcceptedOffline | Declined:
+    def _authorise(self, operation: Authorise) -> Confirmed | PartlyConfirmed | AcceptedOffline | Declined:
         if not self.is_bank_down:
             return super()._authorise(operation)
         if not operation.may_accept_offline:

@@ -10,6 +10,7 @@ from typing import assert_never
 from appliance.model.errors import Unavailable
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.model.limits import PROVIDER_DEADLINE_MS
+from appliance.model.money import Money
 from appliance.ports.clock import Clock
 from appliance.ports.provider import (
     Absent,
@@ -24,6 +25,7 @@ from appliance.ports.provider import (
     Found,
     NotSent,
     Operation,
+    PartlyConfirmed,
     Refund,
     Refused,
     Unknown,
@@ -33,6 +35,9 @@ DECLINED_SOURCES = {
     "pm_card_visa_chargeDeclinedInsufficientFunds": "insufficient_funds",
     "pm_card_chargeDeclinedExpiredCard": "expired_card",
 }
+
+PARTIAL = "pm_card_debit_partialAuthorization"
+"""Approves 70 % where less may be approved, else it has too little."""
 
 
 class Switch(Enum):
@@ -62,7 +67,7 @@ class FakeProvider:
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._ahead_ms = clock.now_ms() - clock.monotonic_ms()
-        self._done: dict[ProviderKey, tuple[Operation, Confirmed | AcceptedOffline | Declined]] = {}
+        self._done: dict[ProviderKey, tuple[Operation, Confirmed | PartlyConfirmed | AcceptedOffline | Declined]] = {}
         self._made_ms: dict[ProviderKey, int] = {}
         self._payments: dict[ProviderReference, Authorise] = {}
         self._captured: dict[ProviderReference, int] = {}
@@ -189,17 +194,24 @@ class FakeProvider:
                 answer = self._cancel(operation)
             case Forward():
                 answer = self._forward(operation)
-        if isinstance(answer, Confirmed | AcceptedOffline | Declined):
+        if isinstance(answer, Confirmed | PartlyConfirmed | AcceptedOffline | Declined):
             self._done[operation.provider_key] = (operation, answer)
             self._made_ms[operation.provider_key] = self._now_ms()
         return answer
 
-    def _authorise(self, operation: Authorise) -> Confirmed | AcceptedOffline | Declined:
+    def _authorise(self, operation: Authorise) -> Confirmed | PartlyConfirmed | AcceptedOffline | Declined:
         reference = ProviderReference(f"pi_{len(self._done) + 1:024d}")
         code = DECLINED_SOURCES.get(operation.source)
+        if operation.source == PARTIAL and not operation.may_be_partial:
+            code = "insufficient_funds"
         if code is not None:
             return Declined(code=code, message="The card was declined.", provider_reference=reference)
         self._payments[reference] = operation
+        if operation.source == PARTIAL:
+            took = Money(operation.amount.amount_minor * 70 // 100, operation.amount.currency)
+            self._captured[reference] = took.amount_minor
+            at_ms = self._now_ms() // 1000 * 1000
+            return PartlyConfirmed(provider_reference=reference, amount=took, confirmed_ms=at_ms)
         if not operation.is_captured_later:
             self._captured[reference] = operation.amount.amount_minor
         return self._confirmed(operation, reference)
@@ -271,7 +283,8 @@ class FakeProvider:
 
 
 def _is_same(made: Operation, asked: Operation) -> bool:
-    """What a provider can tell: it was given a token where the box's own records have a name."""
+    """What a provider can tell: it was given a token where the box's own records have a name, and perhaps took less."""
     if isinstance(made, Authorise) and isinstance(asked, Authorise):
-        return replace(made, source=asked.source) == asked
+        as_asked = replace(made, source=asked.source)
+        return as_asked == asked or (asked.may_be_partial and replace(as_asked, amount=asked.amount) == asked)
     return made == asked

@@ -72,6 +72,26 @@ def test_a_card_taken_beside_the_till_is_written_down_as_stated_by_the_cashier(r
     assert "Card, stated by cashier" in tillstone(running, "receipt", sold["key"]).stdout
 
 
+def test_a_sale_is_paid_in_parts_refunded_and_given_up_at_the_command_line(running: Path) -> None:
+    words = ("pay", "--card", "--amount", "20", "--of-total", "50")
+    first = json.loads(tillstone(running, *words, "--json").stdout)
+    assert (first["total_minor"], first["sale"]["remaining_minor"]) == (2000, 3000)
+    lenient = ("--card", "--partial", "--source", "pm_card_debit_partialAuthorization")
+    less = json.loads(tillstone(running, "pay", "--part-of", first["key"], *lenient, "--json").stdout)
+    assert (less["total_minor"], less["sale"]["remaining_minor"]) == (2100, 900)
+    assert "Part 2 of a sale" in tillstone(running, "receipt", less["key"]).stdout
+    assert first["key"] in tillstone(running, "report", "x").stdout
+    rest = json.loads(tillstone(running, "pay", "--part-of", first["key"], "--json").stdout)
+    assert (rest["total_minor"], rest["sale"]["remaining_minor"]) == (900, 0)
+    assert "nothing is open" in tillstone(running, "pay", "--part-of", first["key"]).stderr
+    given = json.loads(tillstone(running, "refund", first["key"], "--amount", "30", "--json").stdout)
+    assert [each["given_minor"] for each in given] == [900, 2100]
+    assert "part of 9.00 EUR of the sale of" in tillstone(running, "ledger", "history", rest["key"]).stdout
+    again = json.loads(tillstone(running, *words, "--json").stdout)
+    assert json.loads(tillstone(running, "reverse", again["key"], "--json").stdout)["state"] == "reversed"
+    assert "sale_closed" in tillstone(running, "pay", "--part-of", again["key"], "--amount", "1").stderr
+
+
 def test_a_voucher_is_issued_shown_spent_and_checked_at_the_command_line(
     running: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -226,3 +226,44 @@ async def test_an_attached_payment_method_is_good_with_its_customer_alone(twin: 
     payment = await paid(twin, payment_method=kept["id"], customer=kept["customer"])
     assert (payment["status"], payment["customer"]) == ("succeeded", kept["customer"])
     assert len(await twin.charges()) == 1
+
+
+REQUESTED: Final = {"payment_method_options[card][request_partial_authorization]": "if_available"}
+PARTIAL: Final = {"payment_method": "pm_card_debit_partialAuthorization", "amount": "1001"}
+
+
+async def test_the_partial_card_gives_seventy_percent_rounded_down(twin: TwinProcess) -> None:
+    """docs.stripe.com/payments/partial-authorization, "Test your integration" and "Use auto-capture" """
+    payment = await paid(twin, **PARTIAL, **REQUESTED, **{"expand[]": "latest_charge"})
+    taken = {name: payment[name] for name in ("amount", "amount_received", "amount_capturable", "status")}
+    assert taken == {"amount": 700, "amount_received": 700, "amount_capturable": 0, "status": "succeeded"}
+    card = payment["latest_charge"]["payment_method_details"]["card"]
+    assert card == {
+        "amount_authorized": 700,
+        "amount_requested": 1001,
+        "partial_authorization": {"status": "partially_authorized"},
+    }
+
+
+async def test_the_partial_card_has_too_little_where_nothing_was_requested(twin: TwinProcess) -> None:
+    """docs.stripe.com/payments/partial-authorization: "Otherwise, it declines it with an insufficient funds error" """
+    status, body = await twin.post(PAYMENTS, form(**PARTIAL))
+    assert (status, body["error"]["decline_code"]) == (402, "insufficient_funds")
+
+
+@pytest.mark.parametrize(("more", "status"), [({}, "not_requested"), (REQUESTED, "fully_authorized")])
+async def test_a_charge_says_whether_less_was_requested(twin: TwinProcess, more: dict[str, str], status: str) -> None:
+    """docs.stripe.com/payments/partial-authorization, "Verify partial authorization status" """
+    payment = await paid(twin, **more, **{"expand[]": "latest_charge"})
+    details = payment["latest_charge"]["payment_method_details"]["card"]
+    assert (details["partial_authorization"]["status"], payment["amount"]) == (status, 1000)
+
+
+async def test_a_charge_is_shown_where_it_is_asked_for(twin: TwinProcess) -> None:
+    """docs.stripe.com/expand: an id becomes its object, in lists under `data`"""
+    payment = await paid(twin)
+    assert isinstance(payment["latest_charge"], str)
+    _, listed = await twin.get(PAYMENTS, {"expand[]": "data.latest_charge"})
+    assert listed["data"][0]["latest_charge"]["id"] == payment["latest_charge"]
+    status, body = await twin.get(PAYMENTS, {"expand[]": "data.metadata"})
+    assert (status, body["error"]["param"]) == (400, "expand")

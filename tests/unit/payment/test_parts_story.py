@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.till import Scope
 from appliance.till.records import read_period
-from tests.fakes.provider import Switch
+from tests.fakes.provider import PARTIAL, Switch
 from tests.unit.payment.parts import DECLINED, TOTAL, books, first_body, later_body
 from tests.unit.payment.shop import Shop, open_shop
 
 PARTS: Final = 6
-TENDERS: Final = (("cash", None), ("card", None), ("card", None), ("card", DECLINED))
+TENDERS: Final = (("cash", None), ("card", None), ("card", None), ("card", PARTIAL), ("card", DECLINED))
 SWITCHES: Final = (Switch.NOT_SENT, Switch.FAIL_BEFORE, Switch.FAIL_AFTER, Switch.LIE)
 _PART: Final = st.integers(0, PARTS - 1)
 _COVERS: Final = st.sampled_from([1000, 2000, 3000, 5000])
@@ -55,6 +55,8 @@ class Story:
 
     def body(self, number: int, covers: int, tender: tuple[str, str | None], **more: Any) -> dict[str, Any]:
         """What the first request for the part said."""
+        if tender[1] == PARTIAL:
+            more |= {"tip_minor": 0, "partial": "accepted"}
         if number == 0:
             made = first_body(min(covers, 3000), *tender, **more)
         else:
