@@ -19,7 +19,6 @@ import random
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from typing_extensions import override
 
@@ -32,11 +31,10 @@ from appliance.adapters.paypal_reply import (
     order_of,
     refunded_answer,
     taken_answer,
-    time_ms,
 )
 from appliance.adapters.paypal_session import PayPalSession
-from appliance.adapters.provider_http import Reply, read, why
-from appliance.adapters.waiting import Waiting, WaitingCustomers
+from appliance.adapters.provider_http import Reply, leads_to, read, time_ms, why
+from appliance.adapters.waiting import End, Waiting, WaitingCustomers, until_told
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
@@ -60,17 +58,12 @@ from appliance.ports.provider import (
     Refused,
     Unknown,
 )
-from appliance.runtime.nap import nap
 
 _ORDERS: Final = "/v2/checkout/orders"
 _CUSTOM_ID_MAX: Final = 127  # api/orders/v2: purchase_units[].custom_id
 _REFERENCE: Final = re.compile(r"\A[0-9A-Z]{1,36}\Z")  # it becomes part of a path
-_ADDRESS: Final = re.compile(r"\Ahttps?://[0-9A-Za-z.:\[\]-]{1,253}/[!#-\[\]-~]{0,1800}\Z")
-"""What every reader takes for the same address: browsers read `\\` as `/`, and pass over tabs."""
 ORDER_GONE: Final = "order_gone"
 _ASK_S_MAX: Final = 10.0
-_PAUSE_FIRST_MS: Final = 1_000
-_PAUSE_MAX_MS: Final = 4_000
 _HOLDS_NOTHING: Final = Refused(code="holds_nothing", detail="money at PayPal is taken at once or not at all")
 
 
@@ -125,7 +118,7 @@ class PayPalProvider(Provider, Offers):
             return reply
         order = order_of(reply, _expected(operation))
         if isinstance(order, Order):
-            if not is_trusted(order.approval, base=self._session.base):
+            if not leads_to(order.approval, domain="paypal.com", base=self._session.base):
                 return Refused(code="approval_missing", detail="the order has no address of PayPal to agree at")
             return Offered(provider_reference=ProviderReference(order.id), show=order.approval)
         if isinstance(order, Declined | Confirmed | PartlyConfirmed | AcceptedOffline):
@@ -135,20 +128,16 @@ class PayPalProvider(Provider, Offers):
     @override
     async def await_customer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
         waiting = Waiting(reference=of)
-        ends_ms, pause_ms = self._clock.monotonic_ms() + self._wait_ms, _PAUSE_FIRST_MS
+
+        async def look() -> Confirmed | Declined | None:
+            answer = await self._agreed(operation, of)
+            return None if isinstance(answer, Unknown) else answer
+
         with self._customers.await_one(operation.provider_key, waiting):
-            while True:
-                answer = await self._agreed(operation, of)
-                if isinstance(answer, Confirmed | Declined):
-                    return answer
-                if waiting.is_given_up:
-                    return _declined("payment_aborted", of)
-                left_ms = ends_ms - self._clock.monotonic_ms()
-                if left_ms <= 0:
-                    return _declined("customer_timeout", of)
-                pause = self._jitter.randint(pause_ms // 2, pause_ms)
-                await nap(self._clock, min(pause, left_ms), waiting.bell)
-                pause_ms = min(pause_ms * 3 // 2, _PAUSE_MAX_MS)
+            told: Confirmed | Declined | End = await until_told(
+                look, waiting, clock=self._clock, jitter=self._jitter, wait_ms=self._wait_ms
+            )
+        return _declined(told, of) if isinstance(told, End) else told
 
     @override
     async def look_at_offer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
@@ -300,15 +289,6 @@ class PayPalProvider(Provider, Offers):
                 return await self._session.ask(method, path)
         except TimeoutError:
             return Unknown(reason="deadline_passed")
-
-
-def is_trusted(address: str, *, base: str) -> bool:
-    """Whether customers may be sent there: to PayPal itself, or to where the twin of a sandbox answers."""
-    if not _ADDRESS.match(address):
-        return False
-    parts = urlsplit(address)
-    is_paypal = parts.scheme == "https" and f".{parts.hostname or ''}".endswith(".paypal.com")
-    return is_paypal or address.startswith(f"{base}/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ DIGITS: Final = {
     **dict.fromkeys(("HUF", "JPY", "TWD"), 0),
 }
 """Every currency that PayPal takes, with its digits there; ISO 4217 gives HUF and TWD two."""
-_VALUE: Final = re.compile(r"\A(0|[1-9][0-9]{0,9})(?:\.([0-9]{1,3}))?\Z")
 _SIGNED: Final = re.compile(r"\A(-?)([0-9]{0,12})(?:\.([0-9]{1,6}))?\Z")
 
 
@@ -31,15 +30,6 @@ def value_for_paypal(money: Money) -> str | Refused:
     if digits == 0 and rest:
         return Refused(code="amount_not_representable", detail=f"PayPal takes {money.currency} without decimals")
     return f"{whole}.{rest:0{digits}d}" if digits else str(whole)
-
-
-def is_value_of(value: str, money: Money) -> bool:
-    """Whether PayPal's `value` is exactly `money`, however many zeros it has."""
-    parts = _VALUE.match(value)
-    digits = exponent(money.currency)
-    if parts is None or len((parts[2] or "").rstrip("0")) > digits:
-        return False
-    return int(parts[1] + (parts[2] or "").ljust(digits, "0")[:digits]) == money.amount_minor
 
 
 def minor_from_paypal(value: str, currency: str) -> int:

@@ -16,7 +16,6 @@ developer.paypal.com/platforms/checkout/standard/customize/handle-funding-failur
 
 from __future__ import annotations
 
-import datetime
 import re
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -24,8 +23,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from appliance.adapters.paypal_money import is_value_of
-from appliance.adapters.provider_http import Reply, read
+from appliance.adapters.decimal_value import is_value_of
+from appliance.adapters.provider_http import Reply, read, time_ms
 from appliance.model.ids import ProviderReference
 from appliance.model.limits import TEXT_CHARACTERS_MAX
 from appliance.model.money import Money
@@ -217,11 +216,3 @@ def failure_answer(reply: Reply) -> Declined | Refused | Unknown:
         return Declined(code=issue.lower(), message=DECLINES[issue])
     code = _CODES.get(issue, issue.lower() if _ISSUE.match(issue) else "request_refused")
     return Refused(code=code, detail=error.message[:TEXT_CHARACTERS_MAX])
-
-
-def time_ms(text: str) -> int | None:
-    """Unix milliseconds of PayPal's time, such as 2026-09-21T22:00:45Z."""
-    try:
-        return int(datetime.datetime.fromisoformat(text).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None

@@ -1,11 +1,7 @@
 """How a question travels to PayPal: plain REST with a bearer token, one request at a time, each sent once.
 
-Must never retry, never follow a redirect, and never let aiohttp decide how long to wait.
-
-Rules:
-- The token is fetched before a request leaves, and early enough that it does not expire under way; a request whose
-  token could not be had was provably not sent.
-- Time is the caller's (`asyncio.timeout`); cancellation passes through and leaves the outcome open.
+The token is fetched before a request leaves, and early enough that it does not expire under way; a request whose token
+could not be had was provably not sent.
 
 Source: developer.paypal.com/api/rest/authentication, developer.paypal.com/api/rest/requests,
 developer.paypal.com/api/rest/reference/idempotency.
@@ -18,18 +14,15 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-import aiohttp
 import msgspec
 
-from appliance.adapters.provider_http import Reply, check_address, date_ms, read
+from appliance.adapters.provider_http import Reply, RestLine, read
 from appliance.config.secret import Secret
 from appliance.model.errors import Rejected
 from appliance.model.limits import MINUTE_MS
 from appliance.ports.clock import Clock
 from appliance.ports.provider import NotSent, Refused, Unknown
 
-CONNECTIONS_MAX: Final = 32
-ANSWER_BYTES_MAX: Final = 1 << 20  # an order with a hundred refunds is about 100 kB
 _EARLY_MS: Final = MINUTE_MS
 _ID: Final = re.compile(r"\A[0-9A-Za-z_-]{8,200}\Z")
 
@@ -54,19 +47,14 @@ class PayPalSession:
 
     def __init__(self, *, settings: PayPalSettings, clock: Clock) -> None:
         """Raises Rejected for a client id that is none, or an address that is neither HTTPS nor this machine."""
-        check_address(settings.api_base)
         if not _ID.match(settings.client_id):
             raise Rejected("provider_key_invalid", "PayPal's client id is letters, digits, - and _")
-        self.base = settings.api_base.rstrip("/")
         self._settings = settings
         self._clock = clock
         self._token = ""
         self._token_ends_ms = 0
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-        )
+        self._line = RestLine(settings.api_base)
+        self.base = self._line.base
 
     async def ask(
         self, method: str, path: str, *, key: str | None = None, body: dict[str, Any] | None = None
@@ -78,13 +66,13 @@ class PayPalSession:
         headers = {"Authorization": f"Bearer {self._token}", "Prefer": "return=representation"}
         if key is not None:
             headers["PayPal-Request-Id"] = key
-        reply = await self._send(method, path, headers, None if body is None else msgspec.json.encode(body))
+        reply = await self._line.send(method, path, headers, None if body is None else msgspec.json.encode(body))
         if isinstance(reply, Reply) and reply.status == 401:
             self._token_ends_ms = 0  # revoked early; the next question fetches a new one
         return reply
 
     async def close(self) -> None:
-        await self._http.close()
+        await self._line.close()
 
     async def _renew_token(self) -> NotSent | Refused | None:
         if self._clock.monotonic_ms() < self._token_ends_ms:
@@ -95,7 +83,7 @@ class PayPalSession:
             "Content-Type": "application/x-www-form-urlencoded",
         }
         asked_ms = self._clock.monotonic_ms()
-        reply = await self._send("POST", "/v1/oauth2/token", headers, b"grant_type=client_credentials")
+        reply = await self._line.send("POST", "/v1/oauth2/token", headers, b"grant_type=client_credentials")
         if not isinstance(reply, Reply):
             return NotSent(reason=reply.reason)
         if reply.status in (400, 401, 403):
@@ -106,25 +94,3 @@ class PayPalSession:
         self._token = token.access_token
         self._token_ends_ms = asked_ms + token.expires_in * 1000 - _EARLY_MS
         return None
-
-    async def _send(
-        self, method: str, path: str, headers: dict[str, str], body: bytes | None
-    ) -> Reply | NotSent | Unknown:
-        if body is not None:
-            headers = {"Content-Type": "application/json", **headers}
-        try:
-            async with self._http.request(
-                method, self.base + path, data=body, headers=headers, allow_redirects=False
-            ) as answer:
-                octets = bytearray()
-                async for chunk in answer.content.iter_any():
-                    octets += chunk
-                    if len(octets) > ANSWER_BYTES_MAX:
-                        return Unknown(reason="answer_too_large")
-                return Reply(status=answer.status, body=bytes(octets), date_ms=date_ms(answer.headers.get("Date")))
-        except aiohttp.ClientConnectorError:
-            return NotSent(reason="connection_failed")  # raised only while connecting: nothing was written
-        except aiohttp.ClientPayloadError:
-            return Unknown(reason="answer_cut_short")
-        except aiohttp.ClientError:
-            return Unknown(reason="connection_lost")

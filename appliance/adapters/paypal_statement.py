@@ -28,9 +28,8 @@ import msgspec
 from msgspec import Meta
 
 from appliance.adapters.paypal_money import minor_from_paypal
-from appliance.adapters.paypal_reply import time_ms
 from appliance.adapters.paypal_session import PayPalSession, PayPalSettings
-from appliance.adapters.provider_http import CLOCK_DISAGREEMENT_MAX_MS, Reply, read, why
+from appliance.adapters.provider_http import CLOCK_DISAGREEMENT_MAX_MS, Reply, read, time_ms, why
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import OperationId, ProviderReference
 from appliance.model.limits import DAY_MS, HOUR_MS

@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509 import verification
 from msgspec import Meta
 
-from appliance.adapters.paypal_reply import time_ms
+from appliance.adapters.provider_http import time_ms
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import OperationId, ProviderReference
 from appliance.model.limits import DAY_MS

@@ -1,15 +1,19 @@
 """HTTP to a provider, as far as it is the same at every one: where it may go, what arrived whole, how it is read.
 
-Must never know a vendor's words, and never ask: each provider's session does.
+Must never know a vendor's words, retry, follow a redirect, or let aiohttp decide how long to wait. Time is the caller's
+(`asyncio.timeout`); cancellation passes through and leaves the outcome open.
 """
 
 from __future__ import annotations
 
+import datetime
 import email.utils
+import re
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+import aiohttp
 import msgspec
 
 from appliance.model.errors import Rejected
@@ -27,7 +31,11 @@ from appliance.ports.provider import (
 
 CLOCK_DISAGREEMENT_MAX_MS: Final = 5 * MINUTE_MS
 """A provider whose clock lies farther from ours lists another time than we ask about."""
+CONNECTIONS_MAX: Final = 32
+ANSWER_BYTES_MAX: Final = 1 << 20  # an order with a hundred refunds, or a hundred checkouts, is about 100 kB
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_ADDRESS: Final = re.compile(r"\Ahttps?://[0-9A-Za-z.:\[\]-]{1,253}/[!#-\[\]-~]{0,1800}\Z")
+"""What every reader takes for the same address: browsers read `\\` as `/`, and pass over tabs."""
 Shape = TypeVar("Shape")
 
 
@@ -48,6 +56,46 @@ class Reply:
         return 200 <= self.status < 300
 
 
+class RestLine:
+    """One provider's connections; what is asked is sent once."""
+
+    def __init__(self, base: str) -> None:
+        """Raises Rejected `provider_address_insecure`."""
+        check_address(base)
+        self.base = base.rstrip("/")
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+
+    async def send(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None
+    ) -> Reply | NotSent | Unknown:
+        """A Reply of any status, or what is known when none arrived whole."""
+        if body is not None:
+            headers = {"Content-Type": "application/json", **headers}
+        try:
+            async with self._http.request(
+                method, self.base + path, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                octets = bytearray()
+                async for chunk in answer.content.iter_any():
+                    octets += chunk
+                    if len(octets) > ANSWER_BYTES_MAX:
+                        return Unknown(reason="answer_too_large")
+                return Reply(status=answer.status, body=bytes(octets), date_ms=date_ms(answer.headers.get("Date")))
+        except aiohttp.ClientConnectorError:
+            return NotSent(reason="connection_failed")  # raised only while connecting: nothing was written
+        except aiohttp.ClientPayloadError:
+            return Unknown(reason="answer_cut_short")
+        except aiohttp.ClientError:
+            return Unknown(reason="connection_lost")
+
+    async def close(self) -> None:
+        await self._http.close()
+
+
 def read(body: bytes | str, shape: type[Shape] | Any) -> Shape | None:
     """`body` as `shape`, or None when it is not exactly that."""
     try:
@@ -65,6 +113,23 @@ def date_ms(header: str | None) -> int | None:
         return int(email.utils.parsedate_to_datetime(header).timestamp()) * 1000
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def time_ms(text: str) -> int | None:
+    """Unix milliseconds of a time such as 2026-09-21T22:00:45Z; None for what is none."""
+    try:
+        return int(datetime.datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
+
+
+def leads_to(address: str, *, domain: str, base: str) -> bool:
+    """Whether customers may be sent to `address`: at `domain` or below it, or where the twin of a sandbox answers."""
+    if not _ADDRESS.match(address):
+        return False
+    parts = urlsplit(address)
+    is_there = parts.scheme == "https" and f".{parts.hostname or ''}".endswith(f".{domain}")
+    return is_there or address.startswith(f"{base}/")
 
 
 def check_address(address: str) -> None:

@@ -6,11 +6,27 @@ Must never decide what the waiting ends with: that is the provider's adapter's, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import random
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeVar
 
 from appliance.model.ids import ProviderKey, ProviderReference
+from appliance.ports.clock import Clock
+from appliance.runtime.nap import nap
+
+_T = TypeVar("_T")
+_PAUSE_FIRST_MS: Final = 1_000
+_PAUSE_MAX_MS: Final = 4_000
+
+
+class End(StrEnum):
+    """Why nobody waits for a customer any longer; also the payment's code."""
+
+    GIVEN_UP = "payment_aborted"
+    TIME_OVER = "customer_timeout"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,6 +40,24 @@ class Waiting:
     reference: str = ""
     is_given_up: bool = False
     bell: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def until_told(
+    look: Callable[[], Awaitable[_T | None]], waiting: Waiting, *, clock: Clock, jitter: random.Random, wait_ms: int
+) -> _T | End:
+    """`look` again and again, at once when the bell rings, until it tells something or nobody waits any longer."""
+    ends_ms, pause_ms = clock.monotonic_ms() + wait_ms, _PAUSE_FIRST_MS
+    while True:
+        told = await look()
+        if told is not None:
+            return told
+        if waiting.is_given_up:
+            return End.GIVEN_UP
+        left_ms = ends_ms - clock.monotonic_ms()
+        if left_ms <= 0:
+            return End.TIME_OVER
+        await nap(clock, min(jitter.randint(pause_ms // 2, pause_ms), left_ms), waiting.bell)
+        pause_ms = min(pause_ms * 3 // 2, _PAUSE_MAX_MS)
 
 
 class WaitingCustomers:

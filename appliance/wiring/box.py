@@ -42,10 +42,10 @@ from appliance.wiring.cards import CardParts, stranger_finding
 from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, announce, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.followers import Outside, open_outside
+from appliance.wiring.hooks import hooks_of
 from appliance.wiring.offline import OfflineParts
 from appliance.wiring.opening import Opened, open_ledger, open_providers
 from appliance.wiring.payments import make_batch, make_operations, make_resolver, payment_pipeline, shop_rules
-from appliance.wiring.paypal import PayPalParts
 from appliance.wiring.public import PublicParts
 from appliance.wiring.screening import ScreeningParts
 from appliance.wiring.till import TillParts
@@ -133,8 +133,8 @@ class Box:
         self._terminals = Terminals(ledger=ledger, clock=clock)
         self._refusals = Refusals(ledger=ledger, clock=clock)
         self._audience = trust.statement.origin
-        self._cards = CardParts(settings=settings, clock=clock, log=log, metrics=self._metrics)
-        self._paypal = PayPalParts(settings=settings, clock=clock, log=log, metrics=self._metrics)
+        self._cards = CardParts(settings=settings, clock=clock, log=log)
+        self._hooks = hooks_of(settings, clock=clock, log=log, metrics=self._metrics)
         self._vault = VaultParts(settings=settings, safe=safe, ledger=ledger, clock=clock, log=log)
         self._operations = self._make_operations(self._audience)
         self._resolver = make_resolver(settings, ledger, self._operations, clock, log)
@@ -233,8 +233,8 @@ class Box:
         self._supervisor.start("watchdog", watchdog.run)
         self._supervisor.start("resolver", self._resolver.run, restart=Restart.ON_CRASH)
         self._offline.begin(self._supervisor)
-        for parts in (self._cards, self._paypal):
-            parts.listen(self._supervisor, self._operations, self._resolver, self._ledger, self._audience)
+        for hooks in self._hooks:
+            hooks.listen(self._supervisor, self._operations, self._resolver, self._ledger, self._audience)
 
     async def open_doors(self) -> None:
         """Listen, tell where, say READY."""
@@ -283,8 +283,8 @@ class Box:
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
         opened = {"pos": pos, "public": public, "local": local}
-        for parts in (self._cards, self._paypal):
-            opened |= await parts.open_door(doors, middleware)
+        for hooks in self._hooks:
+            opened |= await hooks.open_door(doors, middleware)
         for name, door in opened.items():
             self._supervisor.start(f"{name} door", door.run, tier=Tier.DOOR)
         tell_doors(settings.storage.path, {name: door.port for name, door in opened.items()})
@@ -311,7 +311,7 @@ class Box:
     def _findings(self) -> tuple[Check, ...]:
         """What health says beside the log, the token and the disk."""
         cards = (*self._cards.checks, lambda: stranger_finding(self._resolver.strangers), self._offline.check)
-        providers = (*cards, *self._paypal.checks)
+        providers = (*cards, *(hooks.check for hooks in self._hooks))
         return (*providers, *self._till.checks, self._screen.check, self._vault.check, *self._public.checks)
 
     def _make_operations(self, log_origin: str) -> Operations:

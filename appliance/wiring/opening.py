@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Final
 
 from appliance.adapters.paypal import PayPalProvider
 from appliance.adapters.paypal_session import PayPalSession, PayPalSettings
@@ -26,6 +27,8 @@ from appliance.ports.clock import Clock
 from appliance.ports.provider import CardSource, Forwards, Holds, Offers, Provider
 from appliance.wiring.projections import projections
 from appliance.wiring.trust import Trust
+
+PAYPAL: Final = ProviderName("paypal")
 
 
 async def open_ledger(settings: Settings, trust: Trust, clock: Clock) -> Ledger:
@@ -70,7 +73,7 @@ async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName,
     paypal = settings.provider.paypal
     if paypal is not None:
         offers = open_paypal(paypal, clock)
-        opened[ProviderName("paypal")] = Opened(tender=TenderKind.PAYPAL, provider=offers, offers=offers)
+        opened[PAYPAL] = Opened(tender=TenderKind.PAYPAL, provider=offers, offers=offers)
     return opened
 
 

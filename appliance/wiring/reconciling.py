@@ -34,8 +34,7 @@ from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
 from appliance.wiring.followers import finding_of
-from appliance.wiring.opening import paypal_settings, stripe_settings
-from appliance.wiring.paypal import PAYPAL
+from appliance.wiring.opening import PAYPAL, paypal_settings, stripe_settings
 
 NAME: Final = "reconcile"
 EVERY_MS: Final = 10 * MINUTE_MS

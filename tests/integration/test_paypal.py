@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from appliance.adapters.paypal import PayPalProvider, is_trusted
-from appliance.adapters.paypal_money import is_value_of, value_for_paypal
+from appliance.adapters.decimal_value import is_value_of
+from appliance.adapters.paypal import PayPalProvider
+from appliance.adapters.paypal_money import value_for_paypal
 from appliance.adapters.paypal_session import PayPalSession, PayPalSettings
-from appliance.adapters.provider_http import Reply
+from appliance.adapters.provider_http import Reply, leads_to
 from appliance.config.secret import Secret
 from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderKey, ProviderReference
@@ -237,8 +238,9 @@ async def test_a_capture_that_is_answered_with_another_order_is_unknown() -> Non
     ],
 )
 def test_customers_are_sent_nowhere_but_to_paypal(address: str) -> None:
-    assert is_trusted("https://www.paypal.com/checkoutnow?token=5O190127TN364715T", base="https://api-m.paypal.com")
-    assert not is_trusted(address, base="https://api-m.paypal.com")
+    good, base = "https://www.paypal.com/checkoutnow?token=5O190127TN364715T", "https://api-m.paypal.com"
+    assert leads_to(good, domain="paypal.com", base=base)
+    assert not leads_to(address, domain="paypal.com", base=base)
 
 
 async def test_a_second_capture_under_another_key_takes_nothing_and_is_found_out_by_reading() -> None:

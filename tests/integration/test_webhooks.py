@@ -33,7 +33,7 @@ from appliance.payment.webhooks import Webhooks
 from appliance.ports.provider import Absent, Confirmed, Declined, Found, Unknown
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
-from appliance.wiring.cards import webhook_finding
+from appliance.wiring.hooks import webhook_finding
 from provisioning.sandbox.stripe_twin_events import signature
 from provisioning.sandbox.webhook_relay import Relay as PassingOn
 from tests.fakes.provider import Switch
