@@ -35,19 +35,15 @@ Must never listen on anything but 127.0.0.1.
 from __future__ import annotations
 
 import base64
-import email.utils
-import hashlib
 import html
-import json
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 from aiohttp import web
+from typing_extensions import override
 
-from provisioning.sandbox.paypal_twin_api import Answered, PayPalRefusal, agree, charges, decide, forget, route
+from provisioning.sandbox.paypal_twin_api import PayPalRefusal, agree, charges, decide, forget, route
 from provisioning.sandbox.paypal_twin_events import (
     CERTIFICATE_PATH,
     Hook,
@@ -57,15 +53,16 @@ from provisioning.sandbox.paypal_twin_events import (
     set_hook,
 )
 from provisioning.sandbox.paypal_twin_report import Lateness, Plant, plant, set_lateness
-from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultScript, drop
-from provisioning.sandbox.stripe_twin_store import Due, SavedAnswer, TwinStore
-from provisioning.sandbox.twin_control import TwinControl, bearer, is_allowed, read_json
+from provisioning.sandbox.stripe_twin_store import Due, TwinStore
+from provisioning.sandbox.twin_control import bearer, read_json
 from provisioning.sandbox.twin_process import Post, run_twin
+from provisioning.sandbox.twin_rest import Answered, RestTwin, TwinRefusal
 
 KEY_AGE_MAX_MS: Final = 6 * 3_600_000
 """developer.paypal.com/sdk/orders/v2/orders-capture: "The server stores keys for 6 hours"."""
 TOKEN_S: Final = 32_400
 _AGREE: Final = "agree"
+_AUTHENTICATION_FAILED: Final = {"name": "AUTHENTICATION_FAILURE", "message": "no valid token"}
 
 
 class Customer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,25 +79,25 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     is_taken: bool
 
 
-class PayPalTwin:
-    """The HTTP face. Requests are executed one at a time, so money needs no further lock."""
+class PayPalTwin(RestTwin):
+    """The HTTP face."""
+
+    key_header = "PayPal-Request-Id"
+    repeated_status = 200
+    lies: ClassVar = {
+        "wrong_amount": (('"value": "', '"value": "1'),),
+        "wrong_account": (('"custom_id": "', '"custom_id": "other-'),),
+    }
 
     def __init__(self, *, store: TwinStore, control_token: str) -> None:
-        self._store = store
-        self._stranger = TwinStore(Path(":memory:"), key_age_max_ms=KEY_AGE_MAX_MS)
-        self._control_token = control_token
-        self._keys_in_use: set[tuple[TwinStore, str]] = set()
-        self.faults = FaultScript()
-        self.base = ""
+        super().__init__(store=store, control_token=control_token, key_age_max_ms=KEY_AGE_MAX_MS, charges=charges)
 
-    def application(self) -> web.Application:
-        application = web.Application(middlewares=[self._guard])
-        router = application.router
+    @override
+    def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/v1/oauth2/token", self._token)
         router.add_get(CERTIFICATE_PATH, self._certificate)
         router.add_get("/checkoutnow", self._page)
         router.add_post("/checkoutnow", self._button)
-        TwinControl(store=self._store, faults=self.faults, happen=self.happen, charges=charges).add_to(router)
         router.add_get("/_twin/root", self._root)
         router.add_post("/_twin/customer", self._customer)
         router.add_post("/_twin/orders/{order}/agree", self._agree)
@@ -109,89 +106,70 @@ class PayPalTwin:
         router.add_post("/_twin/report", self._plant)
         router.add_post("/_twin/report/lateness", self._lateness)
         router.add_post("/_twin/webhooks", self._hook)
-        router.add_route("*", "/v2/{rest:.*}", self._serve)
-        router.add_get("/v1/reporting/transactions", self._serve)
-        return application
+        router.add_route("*", "/v2/{rest:.*}", self.serve)
+        router.add_get("/v1/reporting/transactions", self.serve)
 
+    @override
     def happen(self) -> None:
         """Let payers do what they would have done by now."""
-        with self._store.transaction():
-            for due in self._store.take_due(_AGREE):
+        with self.store.transaction():
+            for due in self.store.take_due(_AGREE):
                 order, funding = due.subject.split()
                 with suppress(PayPalRefusal):
-                    agree(self._store, order, funding)
+                    agree(self.store, order, funding)
 
     async def deliver(self, post: Post) -> int:
         """Send the webhooks that are due; how many requests that took."""
-        return await deliver_due(self._store, post, self.base)
+        return await deliver_due(self.store, post, self.base)
 
-    def close(self) -> None:
-        self._stranger.close()
+    @override
+    def account_of(self, request: web.Request) -> TwinStore:
+        token = self.store.note(f"token:{bearer(request)}")
+        if token is None or token["ends_ms"] <= self.store.now_ms():
+            raise TwinRefusal(Answered(status=401, body=_AUTHENTICATION_FAILED))
+        if request.path.startswith("/v1/reporting/") and not token["is_reporting"]:
+            raise TwinRefusal(
+                Answered(status=403, body={"name": "NOT_AUTHORIZED", "message": "insufficient permissions"})
+            )
+        return self.stranger if token["is_stranger"] else self.store
 
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        if not is_allowed(request, self._control_token):
-            return self._respond(401, {"name": "control token expected"})
-        try:
-            return await handler(request)
-        except PayPalRefusal as refusal:
-            return self._respond(refusal.answer.status, refusal.answer.body)
+    @override
+    def do(self, store: TwinStore, request: web.Request, body: dict[str, Any]) -> Answered:
+        asked = dict(request.query) if request.method == "GET" else body
+        answer = route(store, request.method, request.path, asked, self.base)
+        if request.method == "POST" and request.path == "/v2/checkout/orders":
+            self._let_customer_act(store, answer.body["id"])
+        return answer
+
+    @override
+    def failed(self, kind: str) -> Answered:
+        match kind:
+            case "key_in_use":
+                return PayPalRefusal("PREVIOUS_REQUEST_IN_PROGRESS").answer
+            case "key_reused":
+                return PayPalRefusal("DUPLICATE_REQUEST_ID").answer
+            case "rate_limited":
+                return Answered(status=429, body={"name": "RATE_LIMIT_REACHED"})
+            case _:
+                return Answered(status=500, body={"name": "INTERNAL_SERVER_ERROR"})
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
-        fault = self.faults.take(request.method, request.path, self._store.now_ms())
+        fault = self.faults.take(request.method, request.path, self.store.now_ms())
         if fault is not None:
-            return await self._fail_before(request, fault)
+            return await self.fail_before(request, fault)
         basic = request.headers.get("Authorization", "").removeprefix("Basic ")
         client, _, secret = base64.b64decode(basic).decode().partition(":")
         if not client or secret.endswith("revoked"):
-            return self._respond(401, {"error": "invalid_client", "error_description": "Client Authentication failed"})
-        token = self._store.new_id("A21")
-        ends_ms = self._store.now_ms() + TOKEN_S * 1000
+            failed = {"error": "invalid_client", "error_description": "Client Authentication failed"}
+            return self.respond(Answered(status=401, body=failed))
+        token = self.store.new_id("A21")
+        ends_ms = self.store.now_ms() + TOKEN_S * 1000
         kinds = {"is_stranger": client.endswith("stranger"), "is_reporting": not client.endswith("no-search")}
-        self._store.keep_note(f"token:{token}", {"ends_ms": ends_ms, **kinds})
-        return self._respond(200, {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_S})
+        self.store.keep_note(f"token:{token}", {"ends_ms": ends_ms, **kinds})
+        return self._ok({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_S})
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        self.happen()
-        fault = self.faults.take(request.method, request.path, self._store.now_ms())
-        if fault is not None and fault.fault in BEFORE:
-            return await self._fail_before(request, fault)
-        token = self._store.note(f"token:{bearer(request)}")
-        if token is None or token["ends_ms"] <= self._store.now_ms():
-            return self._respond(401, {"name": "AUTHENTICATION_FAILURE", "message": "no valid token"})
-        if request.path.startswith("/v1/reporting/") and not token["is_reporting"]:
-            return self._respond(403, {"name": "NOT_AUTHORIZED", "message": "insufficient permissions"})
-        octets = await request.read()
-        store = self._stranger if token["is_stranger"] else self._store
-        key = request.headers.get("PayPal-Request-Id", "") if request.method == "POST" else ""
-        if key and (store, key) in self._keys_in_use:
-            raise PayPalRefusal("PREVIOUS_REQUEST_IN_PROGRESS")
-        self._keys_in_use.add((store, key))
-        try:
-            await self.faults.keep_waiting(fault)
-            answer = self._execute(store, request, octets, key)
-        finally:
-            self._keys_in_use.discard((store, key))
-        return await self._reply(request, answer, fault)
-
-    def _execute(self, store: TwinStore, request: web.Request, octets: bytes, key: str) -> Answered:
-        """Do it, and remember what was done under `key` in the same transaction. A refusal is not remembered."""
-        digest = hashlib.sha256(request.path.encode() + b"\0" + octets).hexdigest()
-        saved = store.saved_answer(key) if key else None
-        if saved is not None and saved.digest != digest:
-            raise PayPalRefusal("DUPLICATE_REQUEST_ID")
-        if saved is not None:
-            return Answered(status=200, body=json.loads(saved.body))
-        with store.transaction():
-            body = dict(request.query) if request.method == "GET" else json.loads(octets or b"{}")
-            answer = route(store, request.method, request.path, body, self.base)
-            if key:
-                store.save_answer(key, SavedAnswer(digest=digest, status=200, body=json.dumps(answer.body)))
-            if request.method == "POST" and request.path == "/v2/checkout/orders":
-                self._let_customer_act(store, answer.body["id"])
-        return answer
+    def _ok(self, body: dict[str, Any]) -> web.Response:
+        return self.respond(Answered(status=200, body=body))
 
     def _let_customer_act(self, store: TwinStore, order: str) -> None:
         customer = msgspec.convert(store.note("customer") or {}, Customer)
@@ -199,46 +177,8 @@ class PayPalTwin:
             at_ms = store.now_ms() + customer.after_ms
             store.schedule(Due(at_ms=at_ms, what=_AGREE, subject=f"{order} {customer.funding}"))
 
-    async def _fail_before(self, request: web.Request, fault: Fault) -> web.StreamResponse:
-        match fault.fault:
-            case "error_then_success":
-                return self._respond(500, {"name": "INTERNAL_SERVER_ERROR"})
-            case "rate_limited":
-                return self._respond(429, {"name": "RATE_LIMIT_REACHED"})
-            case "hang":
-                await self.faults.hang()
-            case _:
-                pass
-        return drop(request)
-
-    async def _reply(self, request: web.Request, answer: Answered, fault: Fault | None) -> web.StreamResponse:
-        text = json.dumps(answer.body)
-        match fault.fault if fault is not None else "":
-            case "drop_reply":
-                return drop(request)
-            case "hang_after_processing":
-                await self.faults.hang()
-                return drop(request)
-            case "error_after_processing":
-                return self._respond(500, {"name": "INTERNAL_SERVER_ERROR"})
-            case "truncated_json":
-                half = text[: len(text) // 2]
-                return web.Response(text=half, headers=self._headers(), content_type="application/json")
-            case "wrong_amount":
-                return self._respond(answer.status, json.loads(text.replace('"value": "', '"value": "1')))
-            case "wrong_account":
-                return self._respond(answer.status, json.loads(text.replace('"custom_id": "', '"custom_id": "other-')))
-            case _:
-                return self._respond(answer.status, answer.body)
-
-    def _respond(self, status: int, body: dict[str, Any]) -> web.Response:
-        return web.json_response(body, status=status, headers=self._headers())
-
-    def _headers(self) -> dict[str, str]:
-        return {"Date": email.utils.formatdate(self._store.now_ms() / 1000, usegmt=True)}
-
     async def _page(self, request: web.Request) -> web.Response:
-        order = self._store.get("order", request.query.get("token", "")) or {}
+        order = self.store.get("order", request.query.get("token", "")) or {}
         if not order:
             return web.Response(status=404, text="There is no such order.")
         amount = order["purchase_units"][0]["amount"]
@@ -250,50 +190,50 @@ class PayPalTwin:
 
     async def _button(self, request: web.Request) -> web.Response:
         funding = str((await request.post()).get("funding", "good"))
-        with self._store.transaction():
-            agree(self._store, request.query.get("token", ""), funding)
+        with self.store.transaction():
+            agree(self.store, request.query.get("token", ""), funding)
         return web.Response(text="Thank you. The till goes on by itself.")
 
     async def _certificate(self, _request: web.Request) -> web.Response:
-        return web.Response(text=certificate_pem(self._store), content_type="application/x-pem-file")
+        return web.Response(text=certificate_pem(self.store), content_type="application/x-pem-file")
 
     async def _root(self, _request: web.Request) -> web.Response:
-        return self._respond(200, {"root": root_pem(self._store)})
+        return self._ok({"root": root_pem(self.store)})
 
     async def _customer(self, request: web.Request) -> web.Response:
-        self._store.keep_note("customer", msgspec.to_builtins(await read_json(request, Customer)))
-        return self._respond(200, {})
+        self.store.keep_note("customer", msgspec.to_builtins(await read_json(request, Customer)))
+        return self._ok({})
 
     async def _agree(self, request: web.Request) -> web.Response:
         customer = await read_json(request, Customer)
-        with self._store.transaction():
-            agree(self._store, request.match_info["order"], customer.funding)
-        return self._respond(200, {})
+        with self.store.transaction():
+            agree(self.store, request.match_info["order"], customer.funding)
+        return self._ok({})
 
     async def _decide(self, request: web.Request) -> web.Response:
         review = await read_json(request, Review)
-        with self._store.transaction():
-            decide(self._store, request.match_info["order"], is_taken=review.is_taken)
-        return self._respond(200, {})
+        with self.store.transaction():
+            decide(self.store, request.match_info["order"], is_taken=review.is_taken)
+        return self._ok({})
 
     async def _forget(self, request: web.Request) -> web.Response:
-        with self._store.transaction():
-            forget(self._store, request.match_info["order"])
-        return self._respond(200, {})
+        with self.store.transaction():
+            forget(self.store, request.match_info["order"])
+        return self._ok({})
 
     async def _plant(self, request: web.Request) -> web.Response:
         planted = await read_json(request, Plant)
-        with self._store.transaction():
-            plant(self._store, planted)
-        return self._respond(200, {})
+        with self.store.transaction():
+            plant(self.store, planted)
+        return self._ok({})
 
     async def _lateness(self, request: web.Request) -> web.Response:
-        set_lateness(self._store, await read_json(request, Lateness))
-        return self._respond(200, {})
+        set_lateness(self.store, await read_json(request, Lateness))
+        return self._ok({})
 
     async def _hook(self, request: web.Request) -> web.Response:
-        set_hook(self._store, await read_json(request, Hook))
-        return self._respond(200, {})
+        set_hook(self.store, await read_json(request, Hook))
+        return self._ok({})
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from provisioning.sandbox.paypal_twin_events import emit
 from provisioning.sandbox.paypal_twin_report import ReportRefusal, book_capture, book_refund, listing
 from provisioning.sandbox.stripe_twin_store import TwinStore
+from provisioning.sandbox.twin_rest import Answered, TwinRefusal
 
 WHOLE: Final = frozenset({"HUF", "JPY", "TWD"})
 """Currencies without decimals: developer.paypal.com/api/rest/reference/currency-codes."""
@@ -25,23 +25,12 @@ _VALUE: Final = re.compile(r"\A[0-9]{1,10}(?:\.[0-9]{1,2})?\Z")
 _NO_DECIMALS: Final = re.compile(r"\A[0-9]{1,10}\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """An answer and its status."""
-
-    status: int
-    body: dict[str, Any]
-
-
-class PayPalRefusal(Exception):
+class PayPalRefusal(TwinRefusal):
     """A typed error."""
 
     def __init__(self, issue: str, *, status: int = 422, name: str = "UNPROCESSABLE_ENTITY") -> None:
-        super().__init__(issue)
-        self.answer = Answered(
-            status=status,
-            body={"name": name, "message": f"refused: {issue}", "debug_id": "0", "details": [{"issue": issue}]},
-        )
+        said = {"name": name, "message": f"refused: {issue}", "debug_id": "0", "details": [{"issue": issue}]}
+        super().__init__(Answered(status=status, body=said))
 
 
 def route(store: TwinStore, method: str, path: str, body: dict[str, Any], base: str) -> Answered:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import base64
 import datetime
-import json
 import zlib
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from cryptography import x509
@@ -22,10 +21,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Meta
 
 from provisioning.certificate import key_usage
-from provisioning.sandbox.stripe_twin_store import Due, TwinStore
+from provisioning.sandbox import twin_delivery
+from provisioning.sandbox.stripe_twin_store import TwinStore
+from provisioning.sandbox.twin_delivery import Listener
 from provisioning.sandbox.twin_process import Post
 
-DELIVER: Final = "deliver"
 CERTIFICATE_NAME: Final = "messageverificationcerts.paypal.test"
 CERTIFICATE_PATH: Final = "/v1/notifications/certs/CERT-1"
 RETRY_MS: Final = 10_000  # assumed: the page says how often and for how long in all, not when
@@ -33,14 +33,10 @@ TRIES_MAX: Final = 25
 _YEARS: Final = datetime.timedelta(days=3650)
 
 
-class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The one webhook listener, and how badly deliveries travel. Attributes: `copies`, how often each is sent."""
+class Hook(Listener, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The one webhook listener, by PayPal's name of it."""
 
-    url: str
     webhook_id: Annotated[str, Meta(pattern=r"\A[0-9A-Za-z]{1,50}\Z")]
-    is_held: bool = False
-    order: Literal["made", "reversed"] = "made"
-    copies: Annotated[int, Meta(ge=1, le=10)] = 1
 
 
 def set_hook(store: TwinStore, hook: Hook) -> None:
@@ -50,16 +46,16 @@ def set_hook(store: TwinStore, hook: Hook) -> None:
 
 def emit(store: TwinStore, kind: str, resource_type: str, resource: dict[str, Any]) -> None:
     """Make an event; call it inside the transaction of the change."""
+    name = f"WH-{store.new_id('x').removeprefix('x_').upper()}"
     event = {
-        "id": f"WH-{store.new_id('x').removeprefix('x_').upper()}",
+        "id": name,
         "event_version": "1.0",
         "create_time": _time(store),
         "resource_type": resource_type,
         "event_type": kind,
         "resource": resource,
     }
-    store.put("event", event)
-    store.schedule(Due(at_ms=store.now_ms(), what=DELIVER, subject=f"{event['id']} 0"))
+    twin_delivery.emit(store, name, kind, event)
 
 
 def headers_for(store: TwinStore, webhook_id: str, transmission: str, body: bytes, base: str) -> dict[str, str]:
@@ -91,22 +87,14 @@ def root_pem(store: TwinStore) -> str:
 
 
 async def deliver_due(store: TwinStore, post: Post, base: str) -> int:
-    """Send what is due, again later what was not answered with 2xx; returns how many requests were made."""
+    """Send what is due; returns how many requests were made."""
     note = store.note("webhook")
     hook = None if note is None else msgspec.convert(note, Hook)
-    if hook is None or hook.is_held:
-        return 0
-    due = store.take_due(DELIVER)
-    if hook.order == "reversed":
-        due.reverse()
-    for each in due:
-        name, tries = each.subject.split()
-        body = json.dumps(store.get("event", name)).encode()
-        headers = headers_for(store, hook.webhook_id, f"{name}-{tries}", body, base)
-        taken = [200 <= await post(hook.url, body, headers) < 300 for _ in range(hook.copies)]
-        if not all(taken) and int(tries) + 1 < TRIES_MAX:
-            store.schedule(Due(at_ms=store.now_ms() + RETRY_MS, what=DELIVER, subject=f"{name} {int(tries) + 1}"))
-    return len(due) * hook.copies
+
+    def headers(transmission: str, _kind: str, body: bytes) -> dict[str, str]:
+        return headers_for(store, "" if hook is None else hook.webhook_id, transmission, body, base)
+
+    return await twin_delivery.deliver_due(store, post, hook, headers, retry_ms=RETRY_MS, tries_max=TRIES_MAX)
 
 
 def _chain(store: TwinStore) -> dict[str, Any]:

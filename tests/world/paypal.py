@@ -28,6 +28,7 @@ from appliance.ports.provider import NotSent, Refused, Unknown
 from provisioning.sandbox import paypal_twin_api as api
 from provisioning.sandbox.paypal_twin import KEY_AGE_MAX_MS
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
+from provisioning.sandbox.twin_rest import Answered
 from tests.world.loop import Machine, WorldLoop
 from tests.world.network import Network, Twin
 
@@ -148,5 +149,5 @@ def open_paypal(network: Network, twin: Twin, clock: Clock, jitter: random.Rando
     return PayPalProvider(session=session, clock=clock, jitter=jitter, customer_wait_ms=CUSTOMER_WAIT_MS)
 
 
-def _answered(answer: api.Answered) -> tuple[int, dict[str, Any]]:
+def _answered(answer: Answered) -> tuple[int, dict[str, Any]]:
     return answer.status, answer.body
