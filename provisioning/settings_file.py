@@ -6,6 +6,7 @@ Must never put a secret into the file, and never hands out a file that `applianc
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,17 @@ class PayPalAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CoinbaseAccount:
+    """Where Coinbase answers, and the relay's door for its webhooks."""
+
+    api_base: str
+    key_name: str
+    key: Path
+    webhook_secret: Path
+    webhook_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """TCP ports of the doors; 0 takes any free one."""
 
@@ -65,7 +77,7 @@ def write_settings(
     ports: Ports,
     door: DoorFiles,
     cards: CardProvider | None,
-    paypal: PayPalAccount | None = None,
+    wallets: Iterable[PayPalAccount | CoinbaseAccount] = (),
     room_bytes_min: int,
     further: Sections | None = None,
 ) -> Path:
@@ -114,8 +126,8 @@ def write_settings(
         sections["note"] = {"envelope_path": box.folder / NOTE_ENVELOPE}
     if cards is not None:
         sections.update(_card_sections(cards))
-    if paypal is not None:
-        sections.update(_paypal_sections(paypal))
+    for wallet in wallets:
+        sections.update(_paypal_sections(wallet) if isinstance(wallet, PayPalAccount) else _coinbase_sections(wallet))
     sections.update(further or {})
     merged = with_extra(sections, box.folder)
     write_durably(box.settings, _toml(merged).encode())
@@ -142,6 +154,17 @@ def _paypal_sections(paypal: PayPalAccount) -> Sections:
             "certificate_name": paypal.certificate_name,
             "roots_path": paypal.roots,
         },
+    }
+
+
+def _coinbase_sections(coinbase: CoinbaseAccount) -> Sections:
+    return {
+        "provider.coinbase": {
+            "api_base": coinbase.api_base,
+            "key_name": coinbase.key_name,
+            "key_path": coinbase.key,
+        },
+        "provider.coinbase.webhooks": {"secret_path": coinbase.webhook_secret, "port": coinbase.webhook_port},
     }
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from appliance.config.card_provider import Stripe
+from appliance.config.coinbase import Coinbase
 from appliance.config.offline import Offline
 from appliance.config.paper import Printer, Slips
 from appliance.config.paypal import PayPal
@@ -244,6 +245,7 @@ class Provider(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     stripe: Annotated[Stripe | None, Meta(description="Cards through Stripe.")] = None
     paypal: Annotated[PayPal | None, Meta(description="The tender paypal, through PayPal.")] = None
+    coinbase: Annotated[Coinbase | None, Meta(description="The tender usdc, through Coinbase Business.")] = None
 
 
 class Reconciliation(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -37,11 +37,12 @@ class TenderKind(StrEnum):
     CARD = "card"  # a provider takes it
     PAYPAL = "paypal"  # a provider takes it, once the customer agreed there
     PIN_PAD = "pin_pad"  # a card at a device on the counter, whose acquirer may let it do without the bank for a while
+    USDC = "usdc"  # the customer pays it himself, at an address of a provider's
     VOUCHER = "voucher"  # the shop owes it already
     CARD_STATED = "card_stated"  # at a terminal that the box does not drive: the cashier says so, nothing proves it
 
 
-MOVED_BY_PROVIDERS: Final = frozenset({TenderKind.CARD, TenderKind.PAYPAL, TenderKind.PIN_PAD})
+MOVED_BY_PROVIDERS: Final = frozenset({TenderKind.CARD, TenderKind.PAYPAL, TenderKind.USDC, TenderKind.PIN_PAD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

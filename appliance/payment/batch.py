@@ -105,7 +105,7 @@ class Batch:
     ) -> ClearedPayment | BatchResult:
         try:
             await self._check_age(key, request.identity.received_ms)
-            if any(tender.kind in ("card", "paypal", "pin_pad", "voucher") for tender in item.payment.tenders):
+            if any(tender.kind in ("card", "paypal", "usdc", "pin_pad", "voucher") for tender in item.payment.tenders):
                 raise Rejected(
                     "batch_takes_cash", "a stored sale with a card or voucher must be sent alone, while fresh"
                 )

@@ -84,8 +84,10 @@ def outcome_draft(
     code: str | None,
     capture_before_ms: int | None = None,
     took_minor: int | None = None,
+    settled: str | None = None,
 ) -> Draft:
-    """What became of an operation; `capture_before_ms` of one that had money held, `took_minor` where it took less."""
+    """What became of an operation; `capture_before_ms` of one that had money held, `took_minor` where it took less,
+    `settled` where it was another money."""
     is_captured = operation.kind is OperationKind.CAPTURE and state is OperationState.CONFIRMED
     body = entries.OutcomeEntry(
         operation=operation.operation_id,
@@ -98,6 +100,7 @@ def outcome_draft(
         reference=reference,
         code=code,
         capture_before=capture_before_ms,
+        settled=settled,
     )
     return draft(entries.OUTCOME, operation.terminal, now_ms, body, ())
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from sqlite3 import Connection
 from typing import Final, assert_never
 
@@ -183,6 +184,7 @@ class Operations:
                 code=settled.code,
                 capture_before_ms=capture_before_ms,
                 took_minor=settled.took_minor,
+                settled=settled.moved,
             )
         ]
         if is_confirmed and _takes_back(operation):
@@ -261,10 +263,10 @@ class Operations:
     async def _answer(self, operation: Operation, intent_hash: bytes) -> port.Answer:
         if operation.kind is OperationKind.OFFER:
             return await self._offer(operation, intent_hash)
-        return await self._ask(operation)
+        return await self._ask(operation, partial(self._show, operation, intent_hash=intent_hash))
 
     async def _offer(self, operation: Operation, intent_hash: bytes) -> port.Answer:
-        """Let the customer agree. Its name is recorded with its address, so that a restart looks at it."""
+        """Let the customer agree, who pays nothing by that."""
         offers, question = self.providers.offers(operation.provider), self._offer_of(operation)
         made: port.Offered | port.Answer = port.Unknown(reason="deadline_passed")
         with suppress(TimeoutError):
@@ -276,27 +278,31 @@ class Operations:
         if not isinstance(made, port.Offered):
             return made
         reference = made.provider_reference
-        self.shown.put(operation.payment_key, made.show)
-        asked = Settled(state=OperationState.UNKNOWN, reference=reference, code=CUSTOMER_ASKED)
-        await self.record(operation, asked, intent_hash)
+        await self._show(operation, made, intent_hash)
         try:
             async with asyncio.timeout((offers.customer_ms + PROVIDER_DEADLINE_MS) / 1_000):
                 return await offers.await_customer(question, reference)
         except TimeoutError:
             return port.Unknown(reason="deadline_passed", provider_reference=reference)
 
+    async def _show(self, operation: Operation, made: port.Offered, intent_hash: bytes) -> None:
+        """Record the name of what the customer must see, so that a restart looks at it; from then on it is shown."""
+        self.shown.put(operation.payment_key, made.show)
+        asked = Settled(state=OperationState.UNKNOWN, reference=made.provider_reference, code=CUSTOMER_ASKED)
+        await self.record(operation, asked, intent_hash)
+
     def _patience_ms(self, operation: Operation) -> int:
         if operation.kind is OperationKind.OFFER:
             return self.providers.offers(operation.provider).customer_ms + 2 * PROVIDER_DEADLINE_MS + RECORD_MS_MAX
         return self.providers.require(operation.provider).patience_ms(self._question(operation))
 
-    async def _ask(self, operation: Operation) -> port.Answer:
+    async def _ask(self, operation: Operation, show: port.Show | None = None) -> port.Answer:
         question, provider = self._question(operation), self.providers.require(operation.provider)
         try:
             async with asyncio.timeout(provider.patience_ms(question) / 1_000):
                 match question:
                     case port.Authorise():
-                        return await self.vault.authorise(provider, question, operation)
+                        return await self.vault.authorise(provider, replace(question, show=show), operation)
                     case port.Refund():
                         return await provider.refund(question)
                     case port.Forward():

@@ -14,7 +14,7 @@ from appliance.model.parts import SaleInParts
 from appliance.model.payment import PaymentState, RecordedPayment
 from appliance.payment.guards import require_payment
 from appliance.payment.offline_records import exposure
-from appliance.payment.shown import Shown
+from appliance.payment.shown import CUSTOMER_ASKED, Shown
 from appliance.ports.clock import Clock
 from appliance.wire.answers import OfflineAnswer, PartAnswer, PaymentAnswer, SaleAnswer
 
@@ -77,12 +77,17 @@ class Respond:
             receipt=receipt,
             pending=is_pending,
             code=recorded.code,
-            show=self._shown.of(recorded.key) if recorded.state is PaymentState.CHECKING else None,
+            show=self._show_of(recorded),
             refunded_minor=recorded.refunded_minor,
             given_minor=recorded.given_minor,
             capture_before_ms=recorded.capture_before_ms,
             sale=None if recorded.sale is None else _sale(recorded.sale),
         )
+
+    def _show_of(self, recorded: RecordedPayment) -> str | None:
+        """Only once its name is durable: whoever pays at this address has paid, whatever the power does."""
+        is_asked = recorded.state is PaymentState.CHECKING and recorded.code == CUSTOMER_ASKED
+        return self._shown.of(recorded.key) if is_asked else None
 
 
 def _sale(sale: SaleInParts) -> SaleAnswer:

@@ -21,6 +21,7 @@ class Settled:
     Attributes:
         done_ms: the provider's clock when it did what is confirmed.
         took_minor: what it took, where that is less than it was asked for.
+        moved: what it moved, where that is another money.
     """
 
     state: OperationState
@@ -28,6 +29,7 @@ class Settled:
     code: str | None
     done_ms: int | None = None
     took_minor: int | None = None
+    moved: str | None = None
 
 
 def settle(operation: Operation, answer: port.Answer) -> Settled:
@@ -39,6 +41,7 @@ def settle(operation: Operation, answer: port.Answer) -> Settled:
                 reference=answer.provider_reference,
                 code=None,
                 done_ms=answer.confirmed_ms,
+                moved=answer.settled,
             )
         case port.PartlyConfirmed():
             return _partly(operation, answer)

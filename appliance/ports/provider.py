@@ -16,7 +16,8 @@ Source: ARCHITECTURE section 3, "Operations".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Final, NewType, Protocol
 
 from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId
@@ -54,13 +55,15 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorise:
-    """Take `amount` from a card; or have its bank hold it, to be captured later.
+    """Take `amount` from a card; or have its bank hold it, to be captured later; or let the customer pay it himself.
 
     Attributes:
         of: what the customer agreed to before (`Offers`); then `source` says nothing.
         may_accept_offline: a device that cannot reach the card's bank may take the card by its own rules and answer
             `AcceptedOffline` (`Forwards`); without it that is `Declined` with `BANK_UNREACHABLE`.
         may_be_partial: the card's bank may approve less: then, and only then, `PartlyConfirmed` is an answer.
+        show: awaited once with what the customer must see, by a provider at which he moves the money himself. Nobody
+            can pay before it returns, so what it writes down is durable first.
     """
 
     provider_key: ProviderKey
@@ -71,6 +74,7 @@ class Authorise:
     of: ProviderReference | None = None
     may_accept_offline: bool = False
     may_be_partial: bool = False
+    show: Show | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         ensure(self.amount.amount_minor > 0, "a card payment takes a positive amount")
@@ -136,12 +140,17 @@ Operation = Authorise | Capture | Refund | Cancel | Forward
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmed:
-    """It happened. Amount, currency and reference of the provider's answer were compared with what was asked."""
+    """It happened. Amount, currency and reference of the provider's answer were compared with what was asked.
+
+    Attributes:
+        confirmed_ms: the provider's clock, Unix milliseconds.
+        settled: what the provider moved where it is not the money of `amount`, such as `13.50 USDC`.
+    """
 
     provider_reference: ProviderReference
     amount: Money
     confirmed_ms: int
-    """The provider's clock, Unix milliseconds."""
+    settled: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,11 +232,13 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """The customer may agree now. Attributes: `show`, the address that the customer must open."""
+    """The customer may agree or pay now. Attributes: `show`, the address that the customer must open."""
 
     provider_reference: ProviderReference
     show: str
 
+
+Show = Callable[[Offered], Awaitable[None]]
 
 Answer = Confirmed | PartlyConfirmed | AcceptedOffline | Declined | Refused | NotSent | Unknown
 
@@ -303,8 +314,8 @@ class Provider(Protocol):
     ) -> Found | Absent | Unknown:
         """Ask whether the provider has `operation`, by reading only.
 
-        The one exception takes no money: an authorisation left behind at a reader is withdrawn once its customer's time
-        is over, so that it can have an end.
+        The one exception takes no money: an authorisation left behind at a reader or an address is withdrawn once its
+        customer's time is over, so that it can have an end.
 
         Args:
             since_ms: how far back a listing reads, on the box's clock; must lie before the intent, with room for every

@@ -52,6 +52,7 @@ _TENDERS: Final = {
     "cash": "Cash",
     "card": "Card",
     "paypal": "PayPal",
+    "usdc": "Crypto (USDC)",
     "pin_pad": "Card",
     "card_stated": "Card, stated by cashier",
     "voucher": "Voucher",
@@ -177,7 +178,7 @@ class _Layout:
     def _moved(self) -> str:
         """The tender that a provider took."""
         kinds = [] if self.slip.sale is None else [tender.kind for tender in self.slip.sale.tenders]
-        return next((kind for kind in ("paypal", "pin_pad") if kind in kinds), "card")
+        return next((kind for kind in ("paypal", "usdc", "pin_pad") if kind in kinds), "card")
 
     def _proof(self) -> Iterator[Row | Code]:
         yield from _rows(wrapped(f"Entry {self.slip.entry_seq} of the log", self.width))

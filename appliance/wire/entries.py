@@ -170,6 +170,7 @@ class OutcomeEntry(Wire, frozen=True, kw_only=True):
         intent: SHA-256 of the intent's entry, so that one receipt binds both.
         request: key of the capture, refund or reversal that the operation serves.
         amount: what a capture took; what an authorisation did, where that is less than it was asked for.
+        settled: what the provider moved where it is another money, such as `13.50 USDC`.
         capture_before: when the authorisation expires that a reserve got.
     """
 
@@ -180,6 +181,7 @@ class OutcomeEntry(Wire, frozen=True, kw_only=True):
     intent: bytes
     payment: bytes
     request: bytes | None = None
+    settled: str | None = None
     operation: str
     reference: str | None = None
     capture_before: int | None = None

@@ -69,7 +69,7 @@ class TenderBody(Wire, frozen=True, kw_only=True):
     `card_stated` what the stand-alone terminal's slip is called, of a `voucher` its code (in an entry: its id).
     """
 
-    kind: Literal["cash", "card", "paypal", "pin_pad", "voucher", "card_stated"]
+    kind: Literal["cash", "card", "paypal", "usdc", "pin_pad", "voucher", "card_stated"]
     source: Name | None = None
     amount_minor: Amount
 

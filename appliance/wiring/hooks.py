@@ -9,6 +9,7 @@ from typing import Protocol
 from aiohttp.typedefs import Middleware
 from cryptography import x509
 
+from appliance.adapters.coinbase_webhook import CoinbaseWebhooks
 from appliance.adapters.paypal_webhook import PayPalCertificates, PayPalWebhooks
 from appliance.adapters.stripe_session import is_live_key
 from appliance.adapters.stripe_webhook import StripeWebhooks
@@ -30,7 +31,7 @@ from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
 from appliance.wiring.doors import Doors
-from appliance.wiring.opening import PAYPAL
+from appliance.wiring.opening import COINBASE, PAYPAL
 
 
 class Relay(Protocol):
@@ -118,7 +119,7 @@ def hooks_of(settings: Settings, *, clock: Clock, log: Log, metrics: Metrics) ->
 
     make = partial(Hooks, clock=clock, log=log, metrics=metrics)
     found: list[Hooks] = []
-    stripe, paypal = settings.provider.stripe, settings.provider.paypal
+    stripe, paypal, coinbase = settings.provider.stripe, settings.provider.paypal, settings.provider.coinbase
     if stripe is not None and stripe.webhooks is not None:
         is_live, secret = is_live_key(read_secret(stripe.api_key_path)), read_secret(stripe.webhooks.secret_path)
         cards = StripeWebhooks(secret=secret, is_live=is_live, clock=clock)
@@ -128,6 +129,10 @@ def hooks_of(settings: Settings, *, clock: Clock, log: Log, metrics: Metrics) ->
     if paypal is not None and paypal.webhooks is not None:
         read = partial(_paypal_reader, paypal.webhooks, clock=clock, log=log)
         found.append(make(PAYPAL, title="PayPal", name="paypal-webhook", relay=paypal.webhooks, make_reader=read))
+    if coinbase is not None and coinbase.webhooks is not None:
+        usdc = CoinbaseWebhooks(secret=read_secret(coinbase.webhooks.secret_path), clock=clock)
+        relay = coinbase.webhooks
+        found.append(make(COINBASE, title="Coinbase", name="coinbase-webhook", relay=relay, make_reader=lambda _: usdc))
     return found
 
 

@@ -6,12 +6,15 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.adapters.coinbase import CoinbaseProvider
+from appliance.adapters.coinbase_session import CoinbaseSession, CoinbaseSettings
 from appliance.adapters.paypal import PayPalProvider
 from appliance.adapters.paypal_session import PayPalSession, PayPalSettings
 from appliance.adapters.stripe import StripeProvider
 from appliance.adapters.stripe_reader import is_reader
 from appliance.adapters.stripe_session import StripeSettings
 from appliance.config.card_provider import Stripe
+from appliance.config.coinbase import Coinbase
 from appliance.config.load import read_secret
 from appliance.config.paypal import PayPal
 from appliance.config.schema import Settings
@@ -29,6 +32,7 @@ from appliance.wiring.projections import projections
 from appliance.wiring.trust import Trust
 
 PAYPAL: Final = ProviderName("paypal")
+COINBASE: Final = ProviderName("coinbase")
 
 
 async def open_ledger(settings: Settings, trust: Trust, clock: Clock) -> Ledger:
@@ -74,6 +78,9 @@ async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName,
     if paypal is not None:
         offers = open_paypal(paypal, clock)
         opened[PAYPAL] = Opened(tender=TenderKind.PAYPAL, provider=offers, offers=offers)
+    coinbase = settings.provider.coinbase
+    if coinbase is not None:
+        opened[COINBASE] = Opened(tender=TenderKind.USDC, provider=open_coinbase(coinbase, clock))
     return opened
 
 
@@ -94,6 +101,19 @@ def paypal_settings(paypal: PayPal) -> PayPalSettings:
         client_id=paypal.client_id,
         client_secret=read_secret(paypal.client_secret_path),
         customer_wait_ms=paypal.customer_wait_ms,
+    )
+
+
+def open_coinbase(coinbase: Coinbase, clock: Clock) -> CoinbaseProvider:
+    """Make ready to ask Coinbase; nothing is asked yet."""
+    settings = CoinbaseSettings(
+        api_base=coinbase.api_base, key_name=coinbase.key_name, key=read_secret(coinbase.key_path)
+    )
+    return CoinbaseProvider(
+        session=CoinbaseSession(settings=settings, clock=clock),
+        clock=clock,
+        jitter=random.SystemRandom(),
+        customer_wait_ms=coinbase.customer_wait_ms,
     )
 
 

@@ -23,15 +23,18 @@ from provisioning.commands.outcome import DONE, NO, CannotDo
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
 
-TENDERS: Final[dict[str, Literal["cash", "card", "paypal", "voucher", "card_stated"]]] = {
+TENDERS: Final[dict[str, Literal["cash", "card", "paypal", "usdc", "voucher", "card_stated"]]] = {
     "cash": "cash",
     "card": "card",
     "reader": "card",
     "paypal": "paypal",
+    "usdc": "usdc",
     "voucher": "voucher",
     "card_stated": "card_stated",
 }
 """What the door calls each."""
+SHOWN: Final = frozenset({"paypal", "usdc"})
+"""Where the customer pays at an address that the till shows."""
 READER_MS_MAX: Final = 120_000
 """A customer may take a minute, and withdrawing takes a while."""
 SHOW_MS_MAX: Final = 3_000
@@ -59,6 +62,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_const",
         const="paypal",
         help="the customer agrees at PayPal; in the sandbox by himself (tillstone sandbox payer --help)",
+    )
+    tender.add_argument(
+        "--usdc",
+        dest="tender",
+        action="store_const",
+        const="usdc",
+        help="the customer pays USDC through Coinbase; in the sandbox by himself, likewise",
     )
     tender.add_argument(
         "--tender", choices=TENDERS, help="the same by name; card_stated: paid at a card terminal beside the till"
@@ -101,7 +111,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sell at the running sandbox, or at one that is opened for this sale alone."""
-    if arguments.source is not None and arguments.tender in ("cash", "reader", "paypal"):
+    if arguments.source is not None and (arguments.tender in ("cash", "reader") or arguments.tender in SHOWN):
         raise CannotDo(f"--source names a card, and this is a sale by {arguments.tender}", "add --card")
     if arguments.capture == "later" and arguments.tender not in ("card", "reader"):
         raise CannotDo("only a card's money is captured later", "add --card")
@@ -134,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
             tip_minor=tip_minor,
             capture=arguments.capture,
         )
-        if arguments.tender != "paypal":
+        if arguments.tender not in SHOWN:
             return await client.payment(body, key=key, deadline=deadline)
         return await sell_and_show(client, body, key, deadline)
 
@@ -144,7 +154,7 @@ def run(arguments: argparse.Namespace) -> int:
             sell,
             receipt_file=BUILD / "receipt.cbor",
             when_in_doubt=_IN_DOUBT,
-            ask_ms_max=READER_MS_MAX if arguments.tender in ("reader", "paypal") else ASK_MS_MAX,
+            ask_ms_max=READER_MS_MAX if arguments.tender == "reader" or arguments.tender in SHOWN else ASK_MS_MAX,
         )
     show(answered, arguments)
     return DONE if answered.answer.state in ("approved", "authorised", "accepted_offline") else NO
@@ -163,7 +173,7 @@ async def _open_minor(client: TerminalClient, first: RequestKey, deadline: Deadl
 async def sell_and_show(
     client: TerminalClient, body: PaymentBody, key: RequestKey, deadline: Deadline
 ) -> PaymentAnswer:
-    """Sell, and say in between where the customer has to agree, as a till shows its QR code."""
+    """Sell, and say in between where the customer has to go, as a till shows its QR code."""
     is_shown = False
     while True:
         patience = deadline if is_shown else deadline.at_most(SHOW_MS_MAX)
@@ -176,7 +186,7 @@ async def sell_and_show(
         if answer.state != "being_checked" or deadline.has_passed:
             return answer
         if answer.show is not None and not is_shown:
-            print(f"The customer agrees at  {answer.show}", file=sys.stderr, flush=True)
+            print(f"The customer pays at  {answer.show}", file=sys.stderr, flush=True)
             is_shown = True
 
 

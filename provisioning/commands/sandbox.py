@@ -62,8 +62,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_what(reader, CUSTOMERS, run_reader)
     payer = actions.add_parser(
         "payer",
-        help="what PayPal's customers do from now on",
-        description="Let customers of PayPal agree by themselves, have no money, or wait for whoever opens their page.",
+        help="what customers of PayPal and Coinbase do from now on",
+        description="Let customers of PayPal and Coinbase pay by themselves, have no money, or wait for whoever opens"
+        " their page.",
     )
     _add_what(payer, PAYERS, run_payer)
     printer = actions.add_parser(
@@ -138,6 +139,7 @@ def keep_open(folder: SandboxFolder, screen: Screen, shop: ShopFacts, ports_from
             public_url=running.public_url,
             stripe_url=running.stripe_url,
             paypal_url=running.paypal_url,
+            coinbase_url=running.coinbase_url,
         )
         Supervisor(shop=running, screen=screen).run()
     except SettingsInvalid as trouble:
@@ -186,16 +188,17 @@ def run_reader(arguments: argparse.Namespace) -> int:
 
 
 def run_payer(arguments: argparse.Namespace) -> int:
-    """Change what payers do at the PayPal twin of the running sandbox."""
-    from provisioning.sandbox.paypal_side import set_payers
+    """Change what customers do at the twins of PayPal and Coinbase in the running sandbox."""
+    from provisioning.sandbox.payers import set_payers
     from provisioning.sandbox.twin_door import TwinDoor
 
     folder = running_sandbox(arguments.dir)
     run = folder.read_run()
     if run is None:
         raise CannotDo("the sandbox has just ended", "tillstone sandbox")
-    set_payers(TwinDoor(base=run.paypal_url, folder=folder.paypal), folder.paypal, arguments.what)
-    print(f"From now on: {arguments.what}. Sell with: tillstone pay --paypal")
+    for url, twin in ((run.paypal_url, folder.paypal), (run.coinbase_url, folder.coinbase)):
+        set_payers(TwinDoor(base=url, folder=twin), twin, arguments.what)
+    print(f"From now on: {arguments.what}. Sell with: tillstone pay --paypal, or --usdc")
     return DONE
 
 

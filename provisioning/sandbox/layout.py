@@ -30,7 +30,7 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         is_ready: both tills are paired and the box sells.
-        children: pid by name: tpm, stripe, paypal, relay, appliance; absent while it is down.
+        children: pid by name: tpm, stripe, paypal, coinbase, relay, appliance; absent while it is down.
     """
 
     version: int
@@ -41,6 +41,7 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     public_url: str
     stripe_url: str
     paypal_url: str = ""
+    coinbase_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,10 @@ class SandboxFolder:
     @property
     def paypal(self) -> Path:
         return self.path / "paypal"
+
+    @property
+    def coinbase(self) -> Path:
+        return self.path / "coinbase"
 
     @property
     def appliance_log(self) -> Path:

@@ -6,29 +6,22 @@ Owns what the box's settings say of it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from provisioning.sandbox.payers import begin_payers
 from provisioning.sandbox.paypal_twin_events import CERTIFICATE_NAME
 from provisioning.sandbox.twin_door import TwinDoor
 from provisioning.settings_file import PayPalAccount
 from provisioning.terminal.durable import write_durably
 
 WEBHOOK_ID: Final = "1SANDBOX23456789W"
-AFTER_MS: Final = 5_000
-PAYERS: Final[dict[str, dict[str, Any]]] = {
-    "agree": {"does": "agree", "after_ms": AFTER_MS},
-    "decline": {"does": "agree", "funding": "declined", "after_ms": AFTER_MS},
-    "wait": {"does": "wait"},
-}
-"""What `tillstone sandbox payer` takes: `wait` leaves it to whoever opens the page."""
 
 
 def make_paypal_side(
     twin: TwinDoor, folder: Path, *, api_base: str, relay_url: str, webhook_port: int
 ) -> PayPalAccount:
-    """Point webhooks at the relay; payers agree by themselves, unless somebody said otherwise before."""
-    if not (folder / "payer").exists():
-        set_payers(twin, folder, "agree")
+    """Point webhooks at the relay."""
+    begin_payers(twin, folder)
     twin.control("POST", "webhooks", {"url": relay_url, "webhook_id": WEBHOOK_ID})
     roots = folder / "roots.pem"
     write_durably(roots, str(twin.control("GET", "root")["root"]).encode())
@@ -40,9 +33,3 @@ def make_paypal_side(
         certificate_name=CERTIFICATE_NAME,
         roots=roots,
     )
-
-
-def set_payers(twin: TwinDoor, folder: Path, what: str) -> None:
-    """Let payers do this from now on."""
-    twin.control("POST", "customer", PAYERS[what])
-    write_durably(folder / "payer", what.encode() + b"\n")

@@ -68,7 +68,15 @@ class Screen:
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {escape(sentence)}")
 
     def opened(
-        self, folder: SandboxFolder, *, shop: str, pos_url: str, public_url: str, stripe_url: str, paypal_url: str
+        self,
+        folder: SandboxFolder,
+        *,
+        shop: str,
+        pos_url: str,
+        public_url: str,
+        stripe_url: str,
+        paypal_url: str,
+        coinbase_url: str,
     ) -> None:
         """Every door, and what to try next."""
         where = "" if folder.path == Path.cwd() / FOLDER_DEFAULT else f" --dir {folder.path}"
@@ -78,6 +86,7 @@ class Screen:
             ("public", public_url, f"curl {public}"),
             ("cards", stripe_url, "a stand-in for Stripe; no money moves anywhere"),
             ("paypal", paypal_url, "a stand-in for PayPal, likewise"),
+            ("coinbase", coinbase_url, "a stand-in for Coinbase Business, likewise"),
             ("this box", str(folder.data / "local.sock"), f"{PROGRAM} status{where}"),
         )
         self._console.print(f"\n[bold]{escape(shop)} is open.[/] Everything lies in {escape(str(folder.path))}\n")
@@ -93,6 +102,7 @@ class Screen:
                 "through PayPal",
                 f"{PROGRAM} pay --paypal{where}    (tillstone sandbox payer wait: agree yourself)",
             ),
+            ("in USDC", f"{PROGRAM} pay --usdc{where}    (the same payers)"),
             ("give it back", f"{PROGRAM} refund KEY{where}    (a sale prints its key)"),
             ("believe nobody", f"{PROGRAM} verify receipt build/receipt.cbor --trust build/trust.json"),
             ("break something", f"{PROGRAM} sandbox break hsm{where}    (or tpm, network, power, disk, byte)"),

@@ -1,6 +1,6 @@
-"""A running sandbox: its box, its five processes and how each is started and ended.
+"""A running sandbox: its box, its six processes and how each is started and ended.
 
-Owns the order: TPM, the twins of both providers and the relay of their webhooks first, then the appliance, then the
+Owns the order: TPM, the providers' twins and the relay of their webhooks first, then the appliance, then the
 tills; ends in the other direction. Must never say that the shop is open before the appliance has answered at its local
 door.
 """
@@ -26,18 +26,26 @@ from provisioning.certificate import issue
 from provisioning.local_door import LocalDoor
 from provisioning.sandbox.card_side import make_card_side
 from provisioning.sandbox.children import end_child, kill_child, start_child, wait_ready
+from provisioning.sandbox.coinbase_side import make_coinbase_side
 from provisioning.sandbox.layout import TILLS, RunFile, SandboxFolder
 from provisioning.sandbox.paypal_side import make_paypal_side
 from provisioning.sandbox.tills import follow_log, ready_tills
 from provisioning.sandbox.twin_door import TwinDoor
-from provisioning.settings_file import CardProvider, Ports, Sections, write_settings
+from provisioning.settings_file import (
+    CardProvider,
+    CoinbaseAccount,
+    PayPalAccount,
+    Ports,
+    Sections,
+    write_settings,
+)
 from provisioning.terminal.durable import write_durably
 
 POS_PORT: Final = 8443
 PUBLIC_PORT: Final = 9080
 START_S_MAX: Final = 30.0
-ChildName = Literal["tpm", "stripe", "paypal", "relay", "appliance"]
-CHILDREN: Final[tuple[ChildName, ...]] = ("tpm", "stripe", "paypal", "relay", "appliance")
+ChildName = Literal["tpm", "stripe", "paypal", "coinbase", "relay", "appliance"]
+CHILDREN: Final[tuple[ChildName, ...]] = ("tpm", "stripe", "paypal", "coinbase", "relay", "appliance")
 ROOM_BYTES_MIN: Final = 64 * 2**20  # a sandbox shares somebody's disk; a shop's box keeps the default of 256 MiB
 
 Step = Callable[[str], None]
@@ -53,7 +61,7 @@ class Wishes:
 
 
 class RunningShop:
-    """Five processes and the doors they opened. Make it with `open_shop`; one per folder, behind the folder's lock."""
+    """Six processes and the doors they opened. Make it with `open_shop`; one per folder, behind the folder's lock."""
 
     def __init__(self, *, folder: SandboxFolder, box: Box) -> None:
         self.folder = folder
@@ -64,10 +72,13 @@ class RunningShop:
         self.stripe_url = ""
         self._is_ready = False
         self.paypal_url = ""
+        self.coinbase_url = ""
         self._stripe_port = 0
         self._paypal_port = 0
+        self._coinbase_port = 0
         self._webhook_port = _free_port()
         self._paypal_webhook_port = _free_port()
+        self._coinbase_webhook_port = _free_port()
         self._relay_port = 0
         self._tcti = ""
         self._children: dict[ChildName, subprocess.Popen[bytes]] = {}
@@ -78,11 +89,12 @@ class RunningShop:
         Raises:
             ChildFailed, SwtpmError: something did not come up; `close` what did.
         """
-        on_step("TPM, Stripe twin, PayPal twin")
+        on_step("TPM, twins of Stripe, PayPal and Coinbase")
         os.umask(0o077)
         self.start("tpm")
         self.start("stripe")
         self.start("paypal")
+        self.start("coinbase")
         self.start("relay")
         twin = TwinDoor(base=self.stripe_url, folder=self.folder.stripe)
         relay_url = f"http://127.0.0.1:{self._relay_port}/stripe"
@@ -102,13 +114,7 @@ class RunningShop:
                 webhook_secret=side.webhook_secret,
                 webhook_port=self._webhook_port,
             ),
-            paypal=make_paypal_side(
-                self._twin_of_paypal(),
-                self.folder.paypal,
-                api_base=self.paypal_url,
-                relay_url=f"http://127.0.0.1:{self._relay_port}/paypal",
-                webhook_port=self._paypal_webhook_port,
-            ),
+            wallets=self._wallets(),
             room_bytes_min=ROOM_BYTES_MIN,
             further=wishes.sections,
         )
@@ -134,7 +140,14 @@ class RunningShop:
             case "stripe":
                 self._start_stripe()
             case "paypal":
-                self._start_paypal()
+                self._paypal_port = self._start_wallet(
+                    "paypal", "the PayPal twin", self.folder.paypal, self._paypal_port
+                )
+                self.paypal_url = f"http://127.0.0.1:{self._paypal_port}"
+            case "coinbase":
+                folder = self.folder.coinbase
+                self._coinbase_port = self._start_wallet("coinbase", "the Coinbase twin", folder, self._coinbase_port)
+                self.coinbase_url = f"http://127.0.0.1:{self._coinbase_port}"
             case "relay":
                 self._start_relay()
             case "appliance":
@@ -179,6 +192,7 @@ class RunningShop:
                 public_url=self.public_url,
                 stripe_url=self.stripe_url,
                 paypal_url=self.paypal_url,
+                coinbase_url=self.coinbase_url,
             )
         )
 
@@ -203,24 +217,41 @@ class RunningShop:
         self._stripe_port = self._start_server("stripe", command, name="the Stripe twin", log=folder / "twin.log")
         self.stripe_url = f"http://127.0.0.1:{self._stripe_port}"
 
-    def _start_paypal(self) -> None:
-        folder = self.folder.paypal
-        folder.mkdir(mode=0o700, exist_ok=True)
-        for name in ("api-key", "control-token"):
-            if not (folder / name).exists():
-                write_durably(folder / name, secrets.token_hex(16).encode() + b"\n")
-        command = [sys.executable, "-m", "provisioning.sandbox.paypal_twin", "--port", str(self._paypal_port)]
-        command += ["--state", str(folder / "state.sqlite"), "--control", str(folder / "control-token")]
-        self._paypal_port = self._start_server("paypal", command, name="the PayPal twin", log=folder / "twin.log")
-        self.paypal_url = f"http://127.0.0.1:{self._paypal_port}"
+    def _wallets(self) -> tuple[PayPalAccount, CoinbaseAccount]:
+        """What the box's settings say of the providers at which customers pay by themselves."""
+        relay, paypal, coinbase = f"http://127.0.0.1:{self._relay_port}", self.folder.paypal, self.folder.coinbase
+        return (
+            make_paypal_side(
+                TwinDoor(base=self.paypal_url, folder=paypal),
+                paypal,
+                api_base=self.paypal_url,
+                relay_url=f"{relay}/paypal",
+                webhook_port=self._paypal_webhook_port,
+            ),
+            make_coinbase_side(
+                TwinDoor(base=self.coinbase_url, folder=coinbase),
+                coinbase,
+                api_base=self.coinbase_url,
+                relay_url=f"{relay}/coinbase",
+                webhook_port=self._coinbase_webhook_port,
+            ),
+        )
 
-    def _twin_of_paypal(self) -> TwinDoor:
-        return TwinDoor(base=self.paypal_url, folder=self.folder.paypal)
+    def _start_wallet(self, child: ChildName, name: str, folder: Path, port: int) -> int:
+        """The twin of a provider that shows customers an address; the port it took."""
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for file in ("api-key", "control-token"):
+            if not (folder / file).exists():
+                write_durably(folder / file, secrets.token_hex(16).encode() + b"\n")
+        command = [sys.executable, "-m", f"provisioning.sandbox.{child}_twin", "--port", str(port)]
+        command += ["--state", str(folder / "state.sqlite"), "--control", str(folder / "control-token")]
+        return self._start_server(child, command, name=name, log=folder / "twin.log")
 
     def _start_relay(self) -> None:
         command = [sys.executable, "-m", "provisioning.sandbox.webhook_relay", "--port", str(self._relay_port)]
         command += ["--to", f"http://127.0.0.1:{self._webhook_port}/v1/webhooks/stripe"]
         command += ["--paypal-to", f"http://127.0.0.1:{self._paypal_webhook_port}/v1/webhooks/paypal"]
+        command += ["--coinbase-to", f"http://127.0.0.1:{self._coinbase_webhook_port}/v1/webhooks/coinbase"]
         log = self.folder.stripe / "relay.log"
         self._relay_port = self._start_server("relay", command, name="the webhook relay", log=log)
 

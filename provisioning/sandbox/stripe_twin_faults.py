@@ -45,7 +45,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     fault: FaultName
-    path: Annotated[str, Meta(pattern=r"\A/v[12]/[a-z_/0-9A-Z]*\Z")] = "/v1/"
+    path: Annotated[str, Meta(pattern=r"\A(?:/api)?/v[12]/[a-z_/0-9A-Z]*\Z")] = "/v1/"
     method: Literal["", "GET", "POST"] = ""
     times: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     delay_ms: Annotated[int, Meta(ge=0, le=600_000)] = 0

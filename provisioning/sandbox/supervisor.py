@@ -32,6 +32,7 @@ NAMES: Final[dict[ChildName, str]] = {
     "tpm": "the TPM",
     "stripe": "the Stripe twin",
     "paypal": "the PayPal twin",
+    "coinbase": "the Coinbase twin",
     "relay": "the webhook relay",
     "appliance": "the box",
 }

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import signal
+from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
@@ -27,6 +28,9 @@ PASSED_ON: Final = (
     "PayPal-Transmission-Sig",
     "PayPal-Cert-Url",
     "PayPal-Auth-Algo",
+    "X-Hook0-Signature",
+    "X-Event-Id",
+    "X-Event-Type",
     "Content-Type",
 )
 
@@ -48,17 +52,16 @@ class Relay:
             return web.Response(status=502)
 
 
-async def serve(*, port: int, to: str, paypal_to: str) -> None:
-    """Run until SIGTERM or SIGINT."""
+async def serve(*, port: int, to: Mapping[str, str]) -> None:
+    """Run until SIGTERM or SIGINT. Args: `to`, each provider's door."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS_MAX)) as http:
         application = web.Application(client_max_size=BYTES_MAX)
-        application.router.add_post("/stripe", Relay(to=to, http=http).pass_on)
-        if paypal_to:
-            application.router.add_post("/paypal", Relay(to=paypal_to, http=http).pass_on)
+        for provider, door in to.items():
+            application.router.add_post(f"/{provider}", Relay(to=door, http=http).pass_on)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -72,10 +75,12 @@ async def serve(*, port: int, to: str, paypal_to: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Passes webhooks on to a box, unchanged")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--to", required=True, help="the box's webhook door")
+    parser.add_argument("--to", required=True, help="the box's door for Stripe's webhooks")
     parser.add_argument("--paypal-to", default="", help="the box's door for PayPal's webhooks")
+    parser.add_argument("--coinbase-to", default="", help="the box's door for Coinbase's webhooks")
     arguments = parser.parse_args()
-    asyncio.run(serve(port=arguments.port, to=arguments.to, paypal_to=arguments.paypal_to))
+    doors = {"stripe": arguments.to, "paypal": arguments.paypal_to, "coinbase": arguments.coinbase_to}
+    asyncio.run(serve(port=arguments.port, to={provider: door for provider, door in doors.items() if door}))
 
 
 if __name__ == "__main__":

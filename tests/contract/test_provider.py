@@ -1,5 +1,5 @@
 """What every provider promises, held against the fake, against the real SDK with the Stripe twin (a card that the
-provider knows, and a card that a customer shows to a reader), and against the PayPal twin.
+provider knows, and a card that a customer shows to a reader), and against the twins of PayPal and Coinbase.
 
 The oracle is what the other side really charged, never what our side was told.
 """
@@ -33,6 +33,8 @@ from appliance.ports.provider import (
     Refused,
     Unknown,
 )
+from tests.coinbase_twin_here import CoinbaseHere
+from tests.contract.coinbase_subject import CoinbaseSubject
 from tests.contract.paypal_subject import PayPalSubject
 from tests.contract.provider_subject import FakeSubject, HoldingSubject, StripeSubject, Subject
 from tests.contract.reader_subject import ReaderSubject
@@ -49,11 +51,15 @@ HOLDING = ("fake", "stripe", "reader")
 """The subjects that can have money held."""
 
 
-@pytest.fixture(params=[*HOLDING, "paypal"])
+@pytest.fixture(params=[*HOLDING, "paypal", "coinbase"])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     if request.param == "paypal":
         async with PayPalHere(FakeClock()) as there:
             yield PayPalSubject(there, there.provider())
+        return
+    if request.param == "coinbase":
+        async with CoinbaseHere(SkippingClock()) as pays:
+            yield CoinbaseSubject(pays, pays.provider())
         return
     async with open_holding(request.param, tmp_path) as opened:
         yield opened
@@ -172,7 +178,7 @@ async def test_a_typed_decline_is_declined_and_charges_nothing(subject: Subject,
         return
     assert isinstance(found, Found)
     assert isinstance(found.answer, Declined)
-    assert found.answer.code == code
+    assert found.answer.code == subject.code_of(code)
 
 
 async def test_the_same_key_with_the_same_bytes_is_one_charge(subject: Subject) -> None:

@@ -10,15 +10,11 @@ from pathlib import Path
 import pytest
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
-from appliance.model.ids import RequestKey
-from appliance.wire.answers import PaymentAnswer
-from appliance.wire.requests import PaymentBody, TenderBody
-from provisioning.terminal.client import TerminalClient
-from tests.crash.asks import AMOUNT, ANSWER_MS, PART
-from tests.crash.invariants import Told, check_log, check_money
+from tests.crash import wallet
+from tests.crash.asks import ANSWER_MS
 from tests.crash.shop import CrashShop, Twin
+from tests.crash.wallet import LAST_WORDS_MS, check, pay, shown
 
-LAST_WORDS_MS = 5_000
 WAIT_MS = 20_000
 
 
@@ -31,26 +27,10 @@ def paypal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
 
 async def set_up(shop: CrashShop, paypal: Twin, *, does: str = "agree", after_ms: int = 300) -> None:
     """The settings name PayPal from the next start on, and payers act by themselves."""
-    secret = shop.folder.box / "paypal-secret"
-    secret.touch(mode=0o600)
-    secret.write_text("a-secret-of-a-test\n")
-    lines = ["", "[provider.paypal]", f'api_base = "{paypal.base}"', 'client_id = "client-of-a-test"']
-    lines += [f'client_secret_path = "{secret}"', f"customer_wait_ms = {WAIT_MS}", ""]
-    file = shop.folder.box / "tillstone.toml"
-    file.write_text(file.read_text() + "\n".join(lines))
+    settings: dict[str, object] = {"api_base": paypal.base, "client_id": "client-of-a-test"}
+    settings |= {"client_secret_path": "{secret}", "customer_wait_ms": WAIT_MS}
+    wallet.set_up(shop, "paypal", "paypal-secret", "a-secret-of-a-test", settings)
     await paypal.control("POST", "customer", {"does": does, "after_ms": after_ms})
-
-
-async def pay(client: TerminalClient, key: RequestKey, wait_ms: int) -> PaymentAnswer:
-    body = PaymentBody(currency="EUR", tenders=(TenderBody(kind="paypal", amount_minor=AMOUNT),), amount_minor=AMOUNT)
-    return await client.payment(body, key=key, deadline=client.deadline(wait_ms))
-
-
-async def check(shop: CrashShop, paypal: Twin, key: RequestKey, state: str, copy: Path) -> None:
-    await shop.kill()
-    payments = await asyncio.to_thread(check_log, shop, copy, [Told(key=str(key), payment=str(key), state=state)])
-    charges = await paypal.charges()
-    check_money(payments, [each for each in charges if each["metadata"]["tillstone_payment"] in payments])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +75,7 @@ async def test_a_lost_capture_has_one_end(shop: CrashShop, paypal: Twin, tmp_pat
     async with shop.till() as client, asyncio.TaskGroup() as tasks:
         key = client.new_key()
         asking = tasks.create_task(pay(client, key, ANSWER_MS))
-        order = await shown(client, key)
+        order = (await shown(client, key)).partition("token=")[2]
         await paypal.fault(fault, path="/v2/checkout/orders/", method="POST")
         await paypal.control("POST", f"orders/{order}/agree", {})
         answer = await asking
@@ -105,31 +85,7 @@ async def test_a_lost_capture_has_one_end(shop: CrashShop, paypal: Twin, tmp_pat
     await check(shop, paypal, key, final, tmp_path / "copy")
 
 
-async def shown(client: TerminalClient, key: RequestKey) -> str:
-    """The order whose address the till is told to show, by its event stream."""
-    async for event in client.events():
-        if event.key == str(key) and event.show is not None:
-            return event.show.partition("token=")[2]
-    raise AssertionError("the stream never ends")
-
-
 @pytest.mark.parametrize("point", ["after intent", "before ask", "after ask", "before outcome", "after outcome"])
 async def test_a_refund_of_a_part_is_given_once(shop: CrashShop, paypal: Twin, tmp_path: Path, point: str) -> None:
     await set_up(shop, paypal)
-    await shop.start()
-    async with shop.till() as client:
-        key, back = client.new_key(), client.new_key()
-        assert (await pay(client, key, ANSWER_MS)).state == "approved"
-    await shop.kill()
-    await shop.start(point)
-    async with shop.till() as client:
-        with suppress(OutcomeUnknown, Unavailable):
-            await client.refund(key, key=back, amount_minor=PART, deadline=client.deadline(LAST_WORDS_MS))
-        await shop.died()
-    await shop.start()
-    async with shop.till() as client:
-        answer = await client.refund(key, key=back, amount_minor=PART, deadline=client.deadline(ANSWER_MS))
-    assert (answer.state, answer.given_minor) == ("partly_refunded", PART)
-    (charge,) = await paypal.charges(str(key))
-    assert charge["refunded"] == PART
-    await check(shop, paypal, key, "partly_refunded", tmp_path / "copy")
+    await wallet.refund_once(shop, paypal, point, tmp_path / "copy")

@@ -103,30 +103,39 @@ def test_customers_at_the_reader_tap_decline_and_walk_away_as_told_and_webhooks_
     assert "The key opens Stripe's account acct_" in json.dumps(status)
 
 
-def test_a_payer_agrees_or_has_no_money_or_presses_the_button_on_the_page(running: Path) -> None:
+@pytest.mark.parametrize(
+    ("tender", "declined", "button", "provider"),
+    [
+        ("--paypal", "instrument_declined", b"funding=good", "paypal"),
+        ("--usdc", "payment_failed", b"paying=good", "coinbase"),
+    ],
+)
+def test_a_payer_agrees_or_has_no_money_or_presses_the_button_on_the_page(
+    running: Path, tender: str, declined: str, button: bytes, provider: str
+) -> None:
     def sell(payer: str) -> tuple[str, str | None]:
         assert tillstone(running, "sandbox", "payer", payer).returncode == 0
-        sold = tillstone(running, "pay", "--paypal", "--json")
-        assert "The customer agrees at  http://127.0.0.1:" in sold.stderr
+        sold = tillstone(running, "pay", tender, "--json")
+        assert "The customer pays at  http://127.0.0.1:" in sold.stderr
         answer = json.loads(sold.stdout)
         return answer["state"], answer.get("code")
 
     assert sell("agree") == ("approved", None)
-    assert sell("decline") == ("declined", "instrument_declined")
+    assert sell("decline") == ("declined", declined)
     assert tillstone(running, "sandbox", "payer", "wait").returncode == 0
-    command = [sys.executable, "-m", "provisioning.cli", "pay", "--paypal", "--json", "--dir", str(running)]
+    command = [sys.executable, "-m", "provisioning.cli", "pay", tender, "--json", "--dir", str(running)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     selling = subprocess.Popen(command, cwd=running.parent, env=environment, stdout=-1, stderr=-1, text=True)
     assert selling.stderr is not None
     page = selling.stderr.readline().split()[-1]
-    urllib.request.urlopen(page, data=b"funding=good", timeout=10).close()
+    urllib.request.urlopen(page, data=button, timeout=10).close()
     told, _ = selling.communicate(timeout=SECONDS_MAX)
     assert json.loads(told)["state"] == "approved"
     run = SandboxFolder.at(running).read_run()
     assert run is not None
     with urllib.request.urlopen(f"{run.public_url}/metrics", timeout=10) as metrics:
         counted = metrics.read().decode()
-    assert 'provider="paypal"' in counted
+    assert f'provider="{provider}"' in counted
     assert 'outcome="forged"' not in counted
 
 
@@ -312,7 +321,7 @@ def test_the_pin_is_in_no_file_and_no_secret_in_a_process_list(running: Path) ->
     assert "hsm-pin" not in names
     assert b"pin" not in command_lines.lower()
     for name in ("control-token", "api-key"):
-        for provider in ("stripe", "paypal"):
+        for provider in ("stripe", "paypal", "coinbase"):
             assert (running / provider / name).read_bytes().strip() not in command_lines
 
 

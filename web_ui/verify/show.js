@@ -14,7 +14,7 @@ const ADVICE = {
   false: "Do not rely on it. Scan it once more; if the answer stays, show it to the shop.",
   unknown: "That says nothing about the slip. Try another browser, or ask the shop for the receipt as a file.",
 };
-const TENDERS = { cash: "Cash", card: "Card", paypal: "PayPal", pin_pad: "Card", card_stated: "Card, stated by cashier", voucher: "Voucher" };
+const TENDERS = { cash: "Cash", card: "Card", paypal: "PayPal", usdc: "Crypto (USDC)", pin_pad: "Card", card_stated: "Card, stated by cashier", voucher: "Voucher" };
 
 function element(name, attributes, ...children) {
   const made = document.createElement(name);

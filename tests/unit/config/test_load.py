@@ -19,6 +19,8 @@ SECRET_NAMES = (
     "anchor.key",
     "stripe-webhook-secret",
     "paypal-secret",
+    "coinbase-key",
+    "coinbase-webhook-secret",
 )
 
 

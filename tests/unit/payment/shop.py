@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -170,13 +170,13 @@ class Shop:
 
 def _providers(
     cards: Holds, admit: Callable[[], None], offers: FakeOffers | PayPalProvider | None, pads: FakeForwards | None
-) -> Providers:
+) -> dict[ProviderName, SetUp]:
     set_up = {FIRST_PROVIDER: SetUp(tender=TenderKind.CARD, provider=cards, holds=cards, admit=admit)}
     if offers is not None:
         set_up[PAYPAL] = SetUp(tender=TenderKind.PAYPAL, provider=offers, offers=offers, admit=lambda: None)
     if pads is not None:
         set_up[PIN_PAD] = SetUp(tender=TenderKind.PIN_PAD, provider=pads, forwards=pads, admit=lambda: None)
-    return Providers(set_up)
+    return set_up
 
 
 @asynccontextmanager
@@ -190,11 +190,11 @@ async def open_shop(
     offers: FakeOffers | PayPalProvider | None = None,
     pads: FakeForwards | None = None,
     limits: OfflineLimits = NEVER,
+    more: Mapping[ProviderName, SetUp] = {},
 ) -> AsyncIterator[Shop]:
     """A box with one paired terminal, `till-1`; `asked` stands in the place of the fake, `offers` takes PayPal,
     `pads` takes cards at PIN pads, offline within `limits`."""
-    clock = clock or FakeClock()
-    log = _quiet(clock)
+    log = _quiet(clock := clock or FakeClock())
     provider = FakeProvider(clock=clock)
     opened = await open_ledger(folder, clock=clock, projections=PROJECTIONS)
     async with running(opened) as ledger, supervised(log=log, clock=clock) as supervisor:
@@ -202,7 +202,8 @@ async def open_shop(
         stages = Stages(tracer=open_tracer(None, service="test"), metrics=Metrics())
         terminals = Terminals(ledger=ledger, clock=clock)
         authenticate = _authenticate(terminals, clock, audience, ledger)
-        providers = _providers(provider if asked is None else asked, provider.admit, offers, pads)
+        set_up = _providers(provider if asked is None else asked, provider.admit, offers, pads)
+        providers = Providers({**set_up, **more})
         kept = open_vault(folder, ledger, clock, log)
         operations = _operations(ledger, providers, supervisor, clock, stages, limits, kept["vault"])
         rules = ShopRules(currency="EUR", cash_rounding_minor=cash_step_minor, amount_minor_max=10**9)

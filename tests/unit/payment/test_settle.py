@@ -15,7 +15,7 @@ from appliance.config.schema import Limits
 from appliance.ledger.reader import READS_WAITING_MAX
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.limits import DAY_MS, HOUR_MS, PROVIDER_DEADLINE_MS
-from appliance.ports.provider import AcceptedOffline, Answer, Authorise, Confirmed, Declined
+from appliance.ports.provider import AcceptedOffline, Answer, Authorise, Confirmed, Declined, PartlyConfirmed
 from tests.fakes.clock import FakeClock
 from tests.fakes.forwards import FakeForwards
 from tests.fakes.provider import FakeProvider, Switch
@@ -116,7 +116,7 @@ class _Bold(FakeForwards):
     """Accepts cards without their bank, whether it may or not."""
 
     @override
-    def _authorise(self, operation: Authorise) -> Confirmed | AcceptedOffline | Declined:
+    def _authorise(self, operation: Authorise) -> Confirmed | PartlyConfirmed | AcceptedOffline | Declined:
         return super()._authorise(replace(operation, may_accept_offline=True))
 
 

@@ -12,10 +12,11 @@ from appliance.model.offline import OfflineLimits
 from appliance.ports.provider import NotSent
 from appliance.wire.requests import TenderBody
 from tests.architecture.sources import text
+from tests.coinbase_twin_here import takes_usdc
 from tests.fakes.clock import FakeClock
 from tests.fakes.forwards import FakeForwards
 from tests.fakes.offers import FakeOffers
-from tests.fakes.provider import Switch
+from tests.fakes.provider import FakeProvider, Switch
 from tests.unit.payment.shop import open_shop
 
 PAGE = text("appliance/docs/formats/terminal-protocol.md").split("## 8. Store and forward")[1].split("## 9.")[0]
@@ -36,7 +37,9 @@ async def test_a_tender_is_taken_without_the_provider_exactly_when_the_page_says
     offers.made = NotSent(reason="no_connection")
     pads = FakeForwards(clock=clock)
     pads.is_bank_down = True
-    async with open_shop(tmp_path, clock=clock, offers=offers, pads=pads, limits=LIMITS) as shop:
+    usdc = FakeProvider(clock=clock)
+    usdc.strike(Switch.NOT_SENT, 1_000)
+    async with open_shop(tmp_path, clock=clock, offers=offers, pads=pads, limits=LIMITS, more=takes_usdc(usdc)) as shop:
         issued = await shop.vouchers.act(
             shop.request("voucher", {"act": "issue", "amount_minor": 990, "reason": "a test"})
         )
