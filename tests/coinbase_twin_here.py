@@ -38,7 +38,7 @@ COINBASE: Final = ProviderName("coinbase")
 
 def takes_usdc(provider: Provider) -> dict[ProviderName, SetUp]:
     """A box's provider of the tender `usdc`."""
-    set_up = SetUp(tender=TenderKind.USDC, provider=provider, admit=lambda: None)
+    set_up = SetUp(tender=TenderKind.USDC, provider=provider, admit=lambda: None, is_paid_by_customer=True)
     return {COINBASE: set_up}
 
 

@@ -22,6 +22,7 @@ from appliance.model.operation import FIRST_PROVIDER, Operation, OperationKind, 
 from appliance.model.payment import ClearedPayment, Identity, ValidPayment
 from appliance.model.screening import Verdict
 from appliance.payment.sale_facts import facts_of
+from appliance.ports.provider import Confirmed
 from appliance.wire import entries
 from appliance.wire.requests import Wire
 
@@ -103,6 +104,21 @@ def outcome_draft(
         settled=settled,
     )
     return draft(entries.OUTCOME, operation.terminal, now_ms, body, ())
+
+
+def contradicted_draft(operation: Operation, state: OperationState, answer: Confirmed, now_ms: int) -> Draft:
+    """The provider has the money of `operation`, which the log closed as `state`."""
+    body = entries.ContradictedEntry(
+        state=state,
+        amount=operation.money.amount_minor,
+        payment=operation.payment_key.octets,
+        settled=answer.settled,
+        currency=operation.money.currency,
+        provider=operation.provider,
+        operation=operation.operation_id,
+        reference=answer.provider_reference,
+    )
+    return draft(entries.CONTRADICTED, operation.terminal, now_ms, body, ())
 
 
 def unseen_draft(beside: Draft, payment: RequestKey, retry: RequestKey) -> Draft:

@@ -40,6 +40,7 @@ class HistoryProjection:
             entries.TOMBSTONE,
             entries.REVERSAL_WANTED,
             entries.SALE_GIVEN_UP,
+            entries.CONTRADICTED,
         }
     )
 

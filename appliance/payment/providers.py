@@ -25,6 +25,7 @@ class SetUp:
         offers: where the customer agrees there first.
         holds: the same one where money can be held there.
         forwards: the same one where cards may be accepted offline.
+        is_paid_by_customer: customers move the money there themselves, perhaps after nobody waits for it any more.
     """
 
     tender: TenderKind
@@ -33,6 +34,7 @@ class SetUp:
     offers: port.Offers | None = None
     holds: port.Holds | None = None
     forwards: port.Forwards | None = None
+    is_paid_by_customer: bool = False
 
 
 class Providers:
@@ -81,6 +83,10 @@ class Providers:
         """Who accepts cards offline; None: this provider never does. Raises Unavailable `provider_not_configured`."""
         self.require(name)
         return self._set_up[name].forwards
+
+    def is_paid_by_customer(self, name: ProviderName) -> bool:
+        """Whether money may come there after its payment was closed."""
+        return name in self._set_up and self._set_up[name].is_paid_by_customer
 
     def give_up(self, operation: Operation) -> None:
         """Wait no longer for the customer of `operation`."""

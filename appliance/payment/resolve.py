@@ -25,6 +25,7 @@ from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import OperationId, ProviderName, RequestKey
 from appliance.model.limits import DAY_MS, HOUR_MS, PROVIDER_DEADLINE_MS
 from appliance.model.operation import SALES, OperationKind, OperationState
+from appliance.payment.contradictions import Contradictions
 from appliance.payment.drafts import follow_up_draft, outcome_draft
 from appliance.payment.follow_up import operation_on
 from appliance.payment.give_back import GiveBack
@@ -61,6 +62,7 @@ class Resolver:
 
     Attributes:
         strangers: how many operations wait at a provider that the settings no longer name.
+        contradictions: money that came after its payment was closed.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Resolver:
         self._warned: frozenset[RequestKey] = frozenset()
         self._expiry_rests_until_ms = 0
         self.strangers: dict[ProviderName, int] = {}
+        self.contradictions = Contradictions(ledger=ledger, operations=operations, clock=clock, log=log)
 
     async def run(self) -> None:
         """Look again and again; the first look comes at once, because a start is a recovery."""
@@ -102,6 +105,7 @@ class Resolver:
             await self._take_back(standing)
         await self._expire()
         await self._warn()
+        await self.contradictions.look_back()
         waiting = await self._read(lambda connection: open_operations(connection, BATCH))
         asked = Counter(each.operation.provider for each in waiting)
         self.strangers = {name: count for name, count in asked.items() if name not in self._operations.providers}

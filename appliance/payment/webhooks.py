@@ -134,13 +134,13 @@ class Webhooks:
         return "settled"
 
     async def _contradiction(self, known: OpenOperation, reference: ProviderReference) -> str:
-        """It says "paid" of what the log closed otherwise: ask the provider itself. The log stays as it is."""
+        """It says "paid" of what the log closed otherwise: ask the provider itself. The outcome stays as it is."""
         found = await self._find(known.operation, reference)
         if isinstance(found, Unknown):
             return "unread"
         if not (isinstance(found, Found) and isinstance(found.answer, Confirmed | PartlyConfirmed)):
             return "settled"
-        self._log.error("webhook.contradicts", operation=known.operation.operation_id, state=known.state.value)
+        await self._resolver.contradictions.tell(known, found.answer)
         return "contradicts"
 
     def _note(self, outcome: str) -> None:

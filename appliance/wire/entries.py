@@ -30,6 +30,7 @@ VERIFIED: Final = "verified"
 EXPORTED: Final = "exported"
 SCREENING_REFUSED: Final = "screening_refused"
 SCREENING_CHANGED: Final = "screening_changed"
+CONTRADICTED: Final = "contradicted"
 
 TERMINAL_ACTOR: Final = "terminal:"
 """What stands before a terminal's name in the actor of an entry."""
@@ -215,6 +216,24 @@ class UndoEntry(Wire, frozen=True, kw_only=True):
     voucher: int = 0
     currency: str
     operation: str | None = None
+
+
+class ContradictedEntry(Wire, frozen=True, kw_only=True):
+    """kind `contradicted`: a provider has money of a payment that the log closed without any; nothing follows.
+
+    Attributes:
+        state: how the log closed the operation: rejected or absent.
+        settled: what the provider moved where it is another money.
+    """
+
+    state: str
+    amount: int
+    payment: bytes
+    settled: str | None = None
+    currency: str
+    provider: str
+    operation: str
+    reference: str
 
 
 class TombstoneEntry(Wire, frozen=True, kw_only=True):

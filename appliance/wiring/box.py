@@ -38,7 +38,7 @@ from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import Restart, Supervisor, Tier, supervised
 from appliance.runtime.tracing import Tracer
 from appliance.runtime.watchdog import ServiceManager, Watchdog
-from appliance.wiring.cards import CardParts, stranger_finding
+from appliance.wiring.cards import CardParts, resolver_checks
 from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, announce, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.followers import Outside, open_outside
@@ -310,9 +310,10 @@ class Box:
 
     def _findings(self) -> tuple[Check, ...]:
         """What health says beside the log, the token and the disk."""
-        cards = (*self._cards.checks, lambda: stranger_finding(self._resolver.strangers), self._offline.check)
-        providers = (*cards, *(hooks.check for hooks in self._hooks))
-        return (*providers, *self._till.checks, self._screen.check, self._vault.check, *self._public.checks)
+        providers = (*self._cards.checks, *resolver_checks(self._resolver), self._offline.check)
+        hooks = (hooks.check for hooks in self._hooks)
+        rest = (self._screen.check, self._vault.check, *self._public.checks)
+        return (*providers, *hooks, *self._till.checks, *rest)
 
     def _make_operations(self, log_origin: str) -> Operations:
         return make_operations(

@@ -11,6 +11,8 @@ from appliance.config.schema import Settings
 from appliance.device.health import Check, Finding, Level
 from appliance.model.errors import Unavailable
 from appliance.model.ids import ProviderName
+from appliance.payment.contradictions import Contradicted
+from appliance.payment.resolve import Resolver
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.supervise import Restart, Supervisor
@@ -67,6 +69,28 @@ def account_finding(state: AccountState) -> Finding:
     is_fine = state.kind in ("ok", "unnamed", "unasked")
     level = Level.OK if is_fine else Level.COPING
     return Finding(check="cards", level=level, sentence=state.sentence, next_step=steps.get(state.kind, ""))
+
+
+def resolver_checks(resolver: Resolver) -> Sequence[Check]:
+    """What health says of operations that nobody is asking about."""
+    return (
+        lambda: stranger_finding(resolver.strangers),
+        lambda: contradiction_finding(resolver.contradictions.told),
+    )
+
+
+def contradiction_finding(told: Sequence[Contradicted]) -> Finding:
+    """Money that a provider has of a payment that the log closed without any."""
+    if not told:
+        return Finding(check="contradictions", level=Level.OK, sentence="No money came after its payment was closed.")
+    said = "; ".join(f"{each.money} at {each.provider} for {each.payment} (entry {each.seq})" for each in told[:5])
+    more = f"; and {len(told) - 5} more" if len(told) > 5 else ""
+    return Finding(
+        check="contradictions",
+        level=Level.COPING,
+        sentence=f"Money came after its payment was closed as not paid: {said}{more}. The log stays as it is.",
+        next_step="Give it back at the provider, unless the customer has the goods. This is told for 30 days.",
+    )
 
 
 def stranger_finding(strangers: Mapping[ProviderName, int]) -> Finding:

@@ -58,6 +58,7 @@ class Opened:
         offers: the same one where customers agree there first.
         holds: the same one where money can be held there.
         forwards: the same one where cards may be accepted offline.
+        is_paid_by_customer: customers move the money there themselves.
     """
 
     tender: TenderKind
@@ -65,6 +66,7 @@ class Opened:
     offers: Offers | None = None
     holds: Holds | None = None
     forwards: Forwards | None = None
+    is_paid_by_customer: bool = False
 
 
 async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName, Opened]:
@@ -80,7 +82,8 @@ async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName,
         opened[PAYPAL] = Opened(tender=TenderKind.PAYPAL, provider=offers, offers=offers)
     coinbase = settings.provider.coinbase
     if coinbase is not None:
-        opened[COINBASE] = Opened(tender=TenderKind.USDC, provider=open_coinbase(coinbase, clock))
+        usdc = open_coinbase(coinbase, clock)
+        opened[COINBASE] = Opened(tender=TenderKind.USDC, provider=usdc, is_paid_by_customer=True)
     return opened
 
 

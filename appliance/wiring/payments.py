@@ -59,6 +59,7 @@ def make_operations(
                     offers=each.offers,
                     holds=each.holds,
                     forwards=each.forwards,
+                    is_paid_by_customer=each.is_paid_by_customer,
                     admit=admit_cards if each.tender is TenderKind.CARD else _admit_always,
                 )
                 for name, each in opened.items()

@@ -7,6 +7,7 @@ from appliance.device.scrubber import VerificationProjection
 from appliance.identity.auditors import AuditorProjection
 from appliance.identity.terminals import TerminalProjection
 from appliance.ledger.projection import Projection
+from appliance.payment.contradictions import ContradictionProjection
 from appliance.payment.history import HistoryProjection
 from appliance.payment.offline_projection import OfflineProjection
 from appliance.payment.projection import PaymentProjection
@@ -25,6 +26,7 @@ def projections() -> tuple[Projection, ...]:
         VoucherProjection(),
         TokenProjection(),
         HistoryProjection(),
+        ContradictionProjection(),
         ScreeningProjection(),
         TillProjection(),
         ReconcileProjection(),

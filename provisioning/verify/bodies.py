@@ -40,6 +40,7 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     entries.EXPORTED: entries.ExportedEntry,
     entries.SCREENING_REFUSED: entries.ScreeningRefusedEntry,
     entries.SCREENING_CHANGED: entries.ScreeningChangedEntry,
+    entries.CONTRADICTED: entries.ContradictedEntry,
     till_entries.DRAWER_FLOAT: till_entries.DrawerEntry,
     till_entries.DRAWER_PAID_IN: till_entries.DrawerEntry,
     till_entries.DRAWER_PAID_OUT: till_entries.DrawerEntry,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,38 @@ async def test_a_till_that_stops_while_the_customer_pays_gives_it_back(
     (charge,) = await coinbase.charges(str(key))
     assert (answer.state, charge["captured"] - charge["refunded"]) == ("reversed", 0)
     await check(shop, coinbase, key, "reversed", tmp_path / "copy")
+
+
+@pytest.mark.parametrize("point", ["before contradicted", "after contradicted"])
+async def test_money_that_came_after_the_end_is_written_down_once(
+    shop: CrashShop, coinbase: Twin, tmp_path: Path, point: str
+) -> None:
+    await set_up(shop, coinbase, does="wait")
+    await shop.start()
+    async with shop.till() as client, asyncio.TaskGroup() as tasks:
+        key = client.new_key()
+        asking = tasks.create_task(pay(client, key, ANSWER_MS, "usdc"))
+        checkout = (await shown(client, key)).rpartition("pl_")[2]
+        await client.abort(key, key=client.new_key(), deadline=client.deadline(LAST_WORDS_MS))
+        assert (await asking).state == "declined"
+    await shop.kill()
+    await coinbase.control("POST", f"checkouts/{checkout}/pay", {"paying": "late"})
+    await shop.start(point)
+    assert await shop.died() == point  # a start looks back at once
+    await shop.start()
+    until = asyncio.get_running_loop().time() + 20
+    while '"event":"payment.contradicted"' not in shop.log and point == "before contradicted":
+        assert asyncio.get_running_loop().time() < until, shop.log
+        await asyncio.sleep(0.05)
+    await shop.kill()
+    rows = await asyncio.to_thread(told, shop.data / "ledger.db")
+    assert rows == [(f"{key}/0", "coinbase", 1250)]
+
+
+def told(database: Path) -> list[tuple[object, ...]]:
+    """What the box's tables say of contradictions."""
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute("SELECT operation, provider, amount FROM contradictions").fetchall()
 
 
 async def quietly(asking: object) -> None:

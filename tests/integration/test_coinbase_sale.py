@@ -12,14 +12,20 @@ import pytest
 
 from appliance.adapters.coinbase_webhook import CoinbaseWebhooks
 from appliance.config.secret import Secret
+from appliance.device.health import Level
+from appliance.ledger.draft import Purpose
 from appliance.model.errors import Rejected
 from appliance.model.ids import ProviderReference
 from appliance.model.operation import Operation
+from appliance.payment.contradictions import LOOK_BACK_MS, LOOK_EVERY_MS, TOLD_MS
 from appliance.payment.operate import Operations
+from appliance.payment.records import find_operation
 from appliance.payment.settled import Settled
 from appliance.payment.shown import CUSTOMER_ASKED
 from appliance.payment.webhooks import Webhooks
+from appliance.ports.provider import Confirmed
 from appliance.runtime.log import Log
+from appliance.wiring.cards import contradiction_finding
 from provisioning.sandbox.coinbase_twin_events import headers_for
 from tests.coinbase_twin_here import COINBASE, WEBHOOK_SECRET, CoinbaseHere, takes_usdc
 from tests.fakes.clock import FakeClock
@@ -167,3 +173,73 @@ async def test_money_that_comes_after_declined_is_told_to_the_owner_and_changes_
     assert sorted(counted) == ["contradicts", "forged"]
     assert webhooks.alarms() == {"contradicts": 1, "forged": 1}
     assert (await counter.status(key)).state == "declined"
+    assert [str(each.payment) for each in shop.resolver.contradictions.told] == [key]
+
+
+async def closed_and_paid(counter: Counter) -> str:
+    """A sale that a till gave up, and whose money came all the same."""
+    key, checkout = await counter.begun()
+    await counter.shop.pipeline.abort(counter.shop.request("abort", {"of": key}))
+    await counter.shop.works_done()
+    counter.here.pay(checkout, "late")
+    return key
+
+
+async def contradictions(shop: Shop) -> list[bytes]:
+    page = await shop.ledger.entries(after=-1, limit=50, kinds=frozenset({"contradicted"}))
+    return [entry.body for entry in page.entries]
+
+
+async def test_without_webhooks_the_box_looks_back_and_writes_it_down_once(counter: Counter) -> None:
+    shop = counter.shop
+    await shop.resolver.look()  # the next one is ten minutes later
+    key = await closed_and_paid(counter)
+    await shop.resolver.look()
+    assert shop.resolver.contradictions.told == ()
+    assert contradiction_finding(()).level is Level.OK
+    for _ in range(3):
+        shop.clock.pass_time(LOOK_EVERY_MS)
+        await shop.resolver.look()
+    (body,) = await contradictions(shop)
+    assert b"13.50 USDC" in body
+    assert b"rejected" in body
+    assert (await counter.status(key)).state == "declined"
+    finding = contradiction_finding(shop.resolver.contradictions.told)
+    assert finding.level is Level.COPING
+    assert f"12.50 EUR at coinbase for {key} (entry " in finding.sentence
+    shop.clock.pass_time(TOLD_MS)
+    await shop.resolver.look()
+    assert shop.resolver.contradictions.told == ()
+
+
+async def test_two_looks_at_once_write_one_entry(counter: Counter) -> None:
+    shop = counter.shop
+    key = await closed_and_paid(counter)
+    known = await shop.ledger.read(lambda connection: find_operation(connection, f"{key}/0"), purpose=Purpose.OUTCOME)
+    assert known is not None
+    answer = Confirmed(provider_reference=ProviderReference("1"), amount=known.operation.money, confirmed_ms=1)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(shop.resolver.contradictions.tell(known, answer))
+    assert len(await contradictions(shop)) == 1
+
+
+async def test_what_was_closed_long_ago_is_not_read_again(counter: Counter) -> None:
+    await closed_and_paid(counter)
+    counter.shop.clock.pass_time(LOOK_BACK_MS + LOOK_EVERY_MS)
+    await counter.shop.resolver.look()
+    assert await contradictions(counter.shop) == []
+
+
+async def test_a_payment_that_has_its_money_is_never_contradicted(counter: Counter) -> None:
+    key, checkout = await counter.begun()
+    counter.here.pay(checkout)
+    counter.hurry(checkout)
+    await counter.shop.works_done()
+    known = await counter.shop.ledger.read(
+        lambda connection: find_operation(connection, f"{key}/0"), purpose=Purpose.OUTCOME
+    )
+    assert known is not None
+    answer = Confirmed(provider_reference=checkout, amount=known.operation.money, confirmed_ms=1)
+    await counter.shop.resolver.contradictions.tell(known, answer)
+    assert await contradictions(counter.shop) == []
