@@ -27,7 +27,6 @@ from appliance.ports.provider import (
     Declined,
     Found,
     NotSent,
-    PartlyConfirmed,
     Reference,
     Refund,
     Refused,
@@ -39,7 +38,7 @@ from tests.contract.paypal_subject import PayPalSubject
 from tests.contract.provider_subject import FakeSubject, HoldingSubject, StripeSubject, Subject
 from tests.contract.reader_subject import ReaderSubject
 from tests.fakes.clock import START_MS, FakeClock, SkippingClock
-from tests.fakes.provider import PARTIAL, Switch
+from tests.fakes.provider import Switch
 from tests.paypal_twin_here import PayPalHere
 from tests.stripe_twin import TwinProcess
 from tests.stripe_twin_here import TwinHere
@@ -384,50 +383,3 @@ async def test_no_connection_is_known_not_to_have_been_sent(subject: Subject) ->
     operation = await subject.ready(authorisation())
     await subject.cut_line()
     assert await subject.provider.authorise(operation) == NotSent(reason="connection_failed")
-
-
-@pytest.fixture(params=["fake", "stripe"])
-async def lenient(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
-    """Providers whose cards may be approved for less."""
-    async with open_holding(request.param, tmp_path) as opened:
-        yield opened
-
-
-def lenient_authorisation(source: str) -> Authorise:
-    return replace(authorisation(1001, source), may_be_partial=True)
-
-
-async def test_a_card_is_approved_for_less_where_that_was_allowed(lenient: Subject) -> None:
-    answer = await lenient.provider.authorise(lenient_authorisation(PARTIAL))
-    assert isinstance(answer, PartlyConfirmed)
-    assert answer.amount == Money(700, "EUR")
-    assert await lenient.kept_minor() == 700
-    given = await lenient.provider.refund(refund_of(answer.provider_reference, 700))
-    assert isinstance(given, Confirmed)
-    assert await lenient.kept_minor() == 0
-
-
-async def test_a_card_with_enough_is_approved_for_all_of_it(lenient: Subject) -> None:
-    assert isinstance(await lenient.provider.authorise(lenient_authorisation("pm_card_visa")), Confirmed)
-    assert await lenient.kept_minor() == 1001
-
-
-async def test_nobody_who_did_not_allow_it_gets_less(lenient: Subject) -> None:
-    answer = await lenient.provider.authorise(authorisation(1001, PARTIAL))
-    assert isinstance(answer, Declined)
-    assert answer.code == "insufficient_funds"
-    assert await lenient.kept_minor() == 0
-
-
-@pytest.mark.parametrize("is_named", [False, True])
-async def test_an_approval_for_less_whose_answer_was_lost_is_found(lenient: Subject, is_named: bool) -> None:
-    operation = lenient_authorisation(PARTIAL)
-    await lenient.strike(Switch.FAIL_AFTER)
-    assert isinstance(await lenient.provider.authorise(operation), Unknown)
-    found = await lenient.provider.find(operation, since_ms=SINCE_MS)
-    assert isinstance(found, Found)
-    assert isinstance(found.answer, PartlyConfirmed)
-    if is_named:
-        named = await lenient.provider.find(operation, since_ms=SINCE_MS, known=found.answer.provider_reference)
-        assert named == found
-    assert found.answer.amount == Money(700, "EUR")
