@@ -87,13 +87,15 @@ def _intent(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
 
 def _outcome(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
     body = body_of(entry, entries.OutcomeEntry)
-    if body.state == OperationState.UNKNOWN or OperationKind(body.kind) not in _SIGN:
+    sign = _SIGN.get(OperationKind(body.kind))
+    if body.state == OperationState.UNKNOWN or sign is None:
         return
     if body.state == OperationState.CONFIRMED:
+        took = None if body.amount is None else sign * body.amount  # a card may be approved for less
         connection.execute(
-            "INSERT INTO reconcile_moves SELECT operation, provider, ?, amount, currency, ?, ?, NULL, NULL"
+            "INSERT INTO reconcile_moves SELECT operation, provider, ?, coalesce(?, amount), currency, ?, ?, NULL, NULL"
             " FROM reconcile_asked WHERE operation = ?",
-            (body.payment, entry.time_ms, entry.seq, body.operation),
+            (body.payment, took, entry.time_ms, entry.seq, body.operation),
         )
     connection.execute("DELETE FROM reconcile_asked WHERE operation = ?", (body.operation,))
 

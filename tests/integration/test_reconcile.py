@@ -60,6 +60,20 @@ async def test_close_of_the_day_shows_the_statement_with_fees_and_net(desk: Desk
     assert taken == shown["gross"], "what the tills took by card is what the provider lists"
 
 
+async def test_of_a_card_that_was_approved_for_less_that_is_what_the_day_compares(desk: Desk) -> None:
+    key = desk.shop.new_key()
+    tender = {"kind": "card", "amount_minor": 1_000, "source": "pm_card_debit_partialAuthorization"}
+    await pay(
+        desk.shop, {"currency": "EUR", "amount_minor": 1_000, "tenders": [tender], "partial": "accepted"}, key=key
+    )
+    await desk.shop.works_done()
+    await desk.sell(500)
+    desk.end_day()
+    answer = await desk.look()
+    assert (answer.day.here.charged, answer.day.there.charged) == (1_200, 1_200)
+    assert (answer.open_count, answer.day.differences) == (0, ())
+
+
 @pytest.mark.parametrize(
     ("what", "more", "expected"),
     [
