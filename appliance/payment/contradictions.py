@@ -27,7 +27,7 @@ from appliance.payment.entry_body import body_of
 from appliance.payment.operate import Operations
 from appliance.payment.records import OpenOperation, find_operation
 from appliance.ports.clock import Clock
-from appliance.ports.provider import Confirmed, Found
+from appliance.ports.provider import Confirmed, Found, PartlyConfirmed
 from appliance.runtime.log import Log
 from appliance.wire import entries
 
@@ -102,7 +102,7 @@ class Contradictions:
         self._next_look_ms = 0
         self.told: tuple[Contradicted, ...] = ()
 
-    async def tell(self, known: OpenOperation, answer: Confirmed) -> None:
+    async def tell(self, known: OpenOperation, answer: Confirmed | PartlyConfirmed) -> None:
         """Write down, once, that the provider has the money of what the log closed without."""
         operation = known.operation
         draft = contradicted_draft(operation, known.state, answer, self._clock.now_ms())

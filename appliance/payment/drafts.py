@@ -22,7 +22,7 @@ from appliance.model.operation import FIRST_PROVIDER, Operation, OperationKind, 
 from appliance.model.payment import ClearedPayment, Identity, ValidPayment
 from appliance.model.screening import Verdict
 from appliance.payment.sale_facts import facts_of
-from appliance.ports.provider import Confirmed
+from appliance.ports.provider import Confirmed, PartlyConfirmed
 from appliance.wire import entries
 from appliance.wire.requests import Wire
 
@@ -106,13 +106,15 @@ def outcome_draft(
     return draft(entries.OUTCOME, operation.terminal, now_ms, body, ())
 
 
-def contradicted_draft(operation: Operation, state: OperationState, answer: Confirmed, now_ms: int) -> Draft:
+def contradicted_draft(
+    operation: Operation, state: OperationState, answer: Confirmed | PartlyConfirmed, now_ms: int
+) -> Draft:
     """The provider has the money of `operation`, which the log closed as `state`."""
     body = entries.ContradictedEntry(
         state=state,
-        amount=operation.money.amount_minor,
+        amount=answer.amount.amount_minor,
         payment=operation.payment_key.octets,
-        settled=answer.settled,
+        settled=answer.settled if isinstance(answer, Confirmed) else None,
         currency=operation.money.currency,
         provider=operation.provider,
         operation=operation.operation_id,

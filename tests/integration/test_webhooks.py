@@ -30,7 +30,7 @@ from appliance.model.limits import HOUR_MS, WEBHOOK_BYTES_MAX, WEBHOOKS_WAITING_
 from appliance.model.money import Money
 from appliance.model.operation import FIRST_PROVIDER, Operation
 from appliance.payment.webhooks import Webhooks
-from appliance.ports.provider import Absent, Confirmed, Declined, Found, Unknown
+from appliance.ports.provider import Absent, Confirmed, Declined, Found, PartlyConfirmed, Unknown
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.wiring.hooks import webhook_finding
@@ -257,7 +257,7 @@ async def test_a_webhook_about_somebody_elses_payment_is_counted(relay: Relay, w
     assert await entries(relay.shop) == size
 
 
-@pytest.mark.parametrize("read", ["paid", "declined", "nothing"])
+@pytest.mark.parametrize("read", ["paid", "partly", "declined", "nothing"])
 async def test_a_webhook_that_contradicts_the_log_is_read_again_alarmed_and_changes_no_payment(
     relay: Relay, read: str
 ) -> None:
@@ -266,18 +266,22 @@ async def test_a_webhook_that_contradicts_the_log_is_read_again_alarmed_and_chan
     await shop.pipeline.pay(request)
     await shop.works_done()
     size = await entries(shop)
-    paid = Confirmed(provider_reference=ProviderReference("pi_1"), amount=Money(500, "EUR"), confirmed_ms=1)
+    reference = ProviderReference("pi_1")
+    paid = Confirmed(provider_reference=reference, amount=Money(500, "EUR"), confirmed_ms=1)
     truths: dict[str, Found | Unknown] = {
         "paid": Found(answer=paid),
+        "partly": Found(answer=PartlyConfirmed(provider_reference=reference, amount=Money(350, "EUR"), confirmed_ms=1)),
         "declined": Found(answer=Declined(code="expired_card", message="The card has expired.")),
         "nothing": Unknown(reason="connection_lost"),
     }
     relay.books.append(truths[read])
     await relay.send(relay.ours(request.claims.key))
-    outcome = {"paid": "contradicts", "declined": "settled", "nothing": "unread"}[read]
+    outcome = {"paid": "contradicts", "partly": "contradicts", "declined": "settled", "nothing": "unread"}[read]
     await relay.until(outcome)
-    assert await entries(shop) == size + (read == "paid")  # what came is written down
+    assert await entries(shop) == size + (read in ("paid", "partly"))  # what came is written down
     assert await shop.rows("SELECT state FROM payments") == [("declined",)]
+    told = {"paid": [(500,)], "partly": [(350,)]}.get(read, [])
+    assert await shop.rows("SELECT amount FROM contradictions") == told
     finding = webhook_finding(relay.webhooks.alarms())
     assert (finding.level is Level.OK) is (read == "declined")
     assert (f"{outcome} 1" in finding.sentence) is (read != "declined")
