@@ -2,12 +2,18 @@
 
 Owns the port of pyserial. Must never retry or know what the bytes mean. One thread, one line.
 
+* A line that `forgets` throws away on closing what the other side did not take yet: TCP would go on delivering it for
+  minutes after the network healed, and a command that moves money would be obeyed when nobody waits for it any more.
 * An address is `/dev/...` or `socket://HOST:PORT`; pyserial's other kinds of address are not for settings.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
@@ -21,13 +27,14 @@ CONNECT_PREFIX: Final = "socket://"
 class Line:
     """An open line; `with` closes it."""
 
-    def __init__(self, address: str, baud: int = 38_400) -> None:
+    def __init__(self, address: str, baud: int = 38_400, *, forgets: bool = False) -> None:
         if not address.startswith(("/dev/", CONNECT_PREFIX)):
             raise LineAway(f"expected /dev/... or {CONNECT_PREFIX}HOST:PORT, saw {address}")
         try:
             self._port = serial.serial_for_url(address, baudrate=baud)
         except (serial.SerialException, OSError, ValueError) as cause:
             raise LineAway(f"{address} cannot be opened: {cause}") from cause
+        self._forgets = forgets
 
     def __enter__(self) -> Line:
         return self
@@ -35,7 +42,23 @@ class Line:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let it go."""
+        if self._forgets:
+            self._drop_output()
         self._port.close()
+
+    def _drop_output(self) -> None:
+        with suppress(serial.SerialException, OSError):
+            if isinstance(self._port, serial.Serial):
+                self._port.reset_output_buffer()
+            else:
+                # SO_LINGER with no time: the connection is reset, and nothing that is still under way is sent again.
+                peer = socket.socket(fileno=os.dup(self._port.fileno()))
+                with peer:
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def write(self, data: bytes, deadline_s: float) -> None:
         """Hand over all of `data`. Raises LineSilent, LineAway: part of it may have gone."""

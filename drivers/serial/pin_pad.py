@@ -1,30 +1,36 @@
-"""A PIN pad on an open line: one payment, its end as a value, and the last payment again.
+"""A PIN pad on an open line: money moved once, its end as a value, and the last payment again.
 
-Owns the order of a payment. Must never call a payment failed because the line did: from the first byte of the
-authorisation on only the PIN pad's own word ends it, everything else is `Unknown`.
+Owns the order of a payment. Must never call a payment failed because the line did: from the first byte of a command
+that moves money on only the PIN pad's own word ends it, everything else is `Unknown`.
 
 * `Refused` is the PIN pad's no to the command itself; `Declined` its abort before any good result.
 * A result that contradicts the question (another amount, another currency) or itself is `Unknown`.
-* To find out what became of it, ask `last_payment` and compare its trace number with the last one known before.
+* To find out what became of it, ask `last_payment` and compare it with the last one known before. A PIN pad that is
+  still busy with a customer refuses to tell.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from drivers.serial import zvt
 from drivers.serial.errors import LineError, LineSilent
 from drivers.serial.zvt import Apdu, PaymentStatus
 from drivers.serial.zvt_link import ApduLink
 
-_OK = Apdu(control=zvt.ACCEPTED)
+_OK: Final = Apdu(control=zvt.ACCEPTED)
+_STEP_S: Final = 0.05  # how soon a customer who is given up is noticed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paid:
-    """Status with a good result, and the completion behind it. `slip` is what the PIN pad wanted printed."""
+    """Status with a good result, and the completion behind it. `slip` is what the PIN pad wanted printed.
+
+    Also of money that was given back, by a refund or a reversal.
+    """
 
     status: PaymentStatus
     slip: tuple[str, ...]
@@ -46,49 +52,90 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
-    """Nobody knows; `status` is what was heard before."""
+    """Nobody knows; `status` is what was heard before. `reason` is a sentence for people."""
 
     reason: str
     status: PaymentStatus | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What became of payments that were approved offline: a status for each one that the PIN pad spoke of."""
+
+    told: tuple[PaymentStatus, ...]
+    trouble: Ending | None
+
+
 Ending: TypeAlias = Paid | Declined | Refused | Unknown
 
 
-class PinPad:
-    """One PIN pad; `answer_s` bounds every answer but the customer's."""
+def _never() -> bool:
+    return False
 
-    def __init__(self, link: ApduLink, *, answer_s: float = 5.0) -> None:
+
+class PinPad:
+    """One PIN pad; `answer_s` bounds every answer but the customer's. `password` is six digits."""
+
+    def __init__(self, link: ApduLink, *, password: str, answer_s: float = 5.0) -> None:
         self._link = link
+        self._password = password
         self._answer_s = answer_s
 
-    def register(self, password: str, currency: int) -> Ending | None:
-        """Chapter 2.1; once after connecting. None when it went well."""
-        ending = self._run(zvt.registration(password, currency), self._answer_s)
+    def register(self, currency: int, *, config: int = zvt.TILL_PRINTS) -> Ending | None:
+        """Chapter 2.1; once after connecting, and again for another `config`. None when it went well."""
+        ending = self._run(zvt.registration(self._password, currency, config=config), self._answer_s)
         return None if isinstance(ending, _Completed) else ending.ending
 
-    def pay(self, amount_minor: int, currency: int, *, payment_s: float) -> Ending:
-        """Ask for a card and take the amount; the customer has `payment_s` seconds."""
-        run = self._run(zvt.authorisation(amount_minor, currency), payment_s)
-        status = run.status
-        if isinstance(run, _Completed):
-            if status is None or status.result != zvt.RESULT_OK:
-                return Unknown(reason="completed without a good result", status=status)
-            if (status.amount_minor, status.currency) not in ((amount_minor, currency), (amount_minor, None)):
-                return Unknown(reason="completed with another amount or currency", status=status)
-            return Paid(status=status, slip=run.slip)
-        if isinstance(run.ending, Declined) and status is not None and status.result == zvt.RESULT_OK:
-            return Unknown(reason="aborted after a good result", status=status)
-        return run.ending
+    def pay(
+        self, amount_minor: int, currency: int, *, payment_s: float, gives_up: Callable[[], bool] = _never
+    ) -> Ending:
+        """Ask for a card and take the amount; the customer has `payment_s` seconds, and until `gives_up`."""
+        command = zvt.authorisation(amount_minor, currency)
+        return _moved(self._run(command, payment_s, gives_up), amount_minor, currency)
 
-    def last_payment(self, password: str, *, payment_s: float) -> PaymentStatus | Ending:
-        """Status of the last payment that the PIN pad keeps (06 20)."""
-        run = self._run(zvt.repeat_receipt(password), payment_s)
+    def reverse(
+        self, receipt: int, amount_minor: int, currency: int, *, payment_s: float, gives_up: Callable[[], bool] = _never
+    ) -> Ending:
+        """Undo the payment with this receipt, which took `amount_minor`; possible until the end of the PIN pad's day.
+
+        Some PIN pads undo their last payment whatever the number says (Portalum.Zvt issue 24): ask for no other.
+        """
+        command = zvt.reversal(self._password, receipt)
+        return _moved(self._run(command, payment_s, gives_up), amount_minor, currency)
+
+    def refund(
+        self, amount_minor: int, currency: int, *, payment_s: float, gives_up: Callable[[], bool] = _never
+    ) -> Ending:
+        """Give the amount to the card that the customer shows. The PIN pad compares it with no payment."""
+        command = zvt.refund(self._password, amount_minor, currency)
+        return _moved(self._run(command, payment_s, gives_up), amount_minor, currency)
+
+    def last_payment(self, *, payment_s: float) -> PaymentStatus | Ending:
+        """Status of the last payment, refund or reversal that the PIN pad keeps (06 20)."""
+        run = self._run(zvt.with_password(zvt.REPEAT_RECEIPT, self._password), payment_s)
         if isinstance(run, _Completed):
             return run.status or Unknown(reason="completed without a status", status=None)
         return run.ending
 
-    def _run(self, command: Apdu, payment_s: float) -> _Completed | _Ended:
+    def send_offline(self, *, payment_s: float) -> Sent:
+        """Have everything that was approved offline sent to its bank (06 51).
+
+        NOT VERIFIED that a status comes for each payment: where none comes, nothing is said of any.
+        """
+        run = self._run(zvt.with_password(zvt.SEND_OFFLINE, self._password), payment_s)
+        return Sent(told=run.all, trouble=None if isinstance(run, _Completed) else run.ending)
+
+    def end_day(self, *, payment_s: float) -> Ending | None:
+        """Hand in the day's payments (06 50). Afterwards none is reversed, and the last one may be forgotten."""
+        run = self._run(zvt.with_password(zvt.END_OF_DAY, self._password), payment_s)
+        return None if isinstance(run, _Completed) else run.ending
+
+    def look(self) -> Ending | None:
+        """Whether it answers at all (05 01). None when it does."""
+        run = self._run(Apdu(control=zvt.STATUS_ENQUIRY), self._answer_s)
+        return None if isinstance(run, _Completed) else run.ending
+
+    def _run(self, command: Apdu, payment_s: float, gives_up: Callable[[], bool] = _never) -> _Completed | _Ended:
         heard = _Heard()
         try:
             self._link.send(command, self._answer_s)
@@ -97,54 +144,77 @@ class PinPad:
                 return _Ended(ending=Refused(error=answer.control[1]))
             if answer.control != zvt.ACCEPTED:
                 return _Ended(ending=Unknown(reason=f"answered with {answer.control.hex()}", status=None))
-            return self._listen(heard, payment_s)
+            return self._listen(heard, time.monotonic() + payment_s, gives_up)
         except LineError as trouble:
-            return _Ended(ending=Unknown(reason=str(trouble), status=heard.status), status=heard.status)
+            told = tuple(heard.all)
+            return _Ended(ending=Unknown(reason=str(trouble), status=told[-1] if told else None), all=told)
 
-    def _listen(self, heard: _Heard, payment_s: float) -> _Completed | _Ended:
+    def _listen(self, heard: _Heard, ends_at: float, gives_up: Callable[[], bool]) -> _Completed | _Ended:
         """Until the PIN pad ends it. A customer who does not come is given up with an abort, and its word is heard."""
         has_given_up = False
-        ends_at = time.monotonic() + payment_s
         while True:
-            try:
-                told = self._link.receive(max(0.0, ends_at - time.monotonic()))
-            except LineSilent:
-                if has_given_up:
-                    raise
-                has_given_up, ends_at = True, time.monotonic() + 2 * self._answer_s
-                self._link.send(Apdu(control=zvt.ABORT_BY_TILL), self._answer_s)
+            if not self._link.has_begun(max(0.0, min(_STEP_S, ends_at - time.monotonic()))):
+                is_late = time.monotonic() >= ends_at
+                if has_given_up and is_late:
+                    raise LineSilent("the PIN pad did not say how it ended after it was told to stop")
+                if not has_given_up and (is_late or gives_up()):
+                    has_given_up, ends_at = True, time.monotonic() + 2 * self._answer_s
+                    self._link.send(Apdu(control=zvt.ABORT_BY_TILL), self._answer_s)
                 continue
-            if told.control == zvt.ACCEPTED:
-                continue  # the answer to our abort
+            told = self._link.receive(self._answer_s)
+            if told.control == zvt.ACCEPTED or told.control[0] == zvt.REFUSED_CLASS:
+                continue  # the answer to our abort; a no to it means that the card is being asked already
             heard.take(told)
             self._link.send(_OK, self._answer_s)
             if told.control == zvt.COMPLETION:
-                return _Completed(status=heard.status, slip=tuple(heard.slip))
+                return _Completed(all=tuple(heard.all), slip=tuple(heard.slip))
             if told.control == zvt.ABORT_BY_PIN_PAD:
-                return _Ended(ending=Declined(result=told.data[0] if told.data else 0xFF), status=heard.status)
+                return _Ended(ending=Declined(result=told.data[0] if told.data else 0xFF), all=tuple(heard.all))
+
+
+def _moved(run: _Completed | _Ended, amount_minor: int, currency: int) -> Ending:
+    """How a command that moves money ended."""
+    status = run.status
+    if isinstance(run, _Completed):
+        if status is None or status.result != zvt.RESULT_OK:
+            return Unknown(reason="completed without a good result", status=status)
+        if (status.amount_minor, status.currency) not in ((amount_minor, currency), (amount_minor, None)):
+            return Unknown(reason="completed with another amount or currency", status=status)
+        return Paid(status=status, slip=run.slip)
+    if isinstance(run.ending, Declined) and status is not None and status.result == zvt.RESULT_OK:
+        return Unknown(reason="aborted after a good result", status=status)
+    return run.ending
 
 
 @dataclass(slots=True)
 class _Heard:
     """What the PIN pad said so far; kept when the line breaks."""
 
-    status: PaymentStatus | None = None
+    all: list[PaymentStatus] = field(default_factory=list)
     slip: list[str] = field(default_factory=list)
 
     def take(self, told: Apdu) -> None:
         if told.control == zvt.STATUS_INFORMATION:
-            self.status = zvt.read_status(told.data)
+            self.all.append(zvt.read_status(told.data))
         elif told.control == zvt.PRINT_LINE:
             self.slip.append(told.data[1:].decode("cp437"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Completed:
-    status: PaymentStatus | None
+class _Run:
+    all: tuple[PaymentStatus, ...] = ()
+
+    @property
+    def status(self) -> PaymentStatus | None:
+        """The last one counts."""
+        return self.all[-1] if self.all else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Completed(_Run):
     slip: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
+class _Ended(_Run):
     ending: Ending
-    status: PaymentStatus | None = None

@@ -21,14 +21,27 @@ COMPLETION: Final = b"\x06\x0f"  # chapter 2.2.10
 ABORT_BY_PIN_PAD: Final = b"\x06\x1e"  # (NOT VERIFIED: number of the chapter)
 ABORT_BY_TILL: Final = b"\x06\xb0"  # chapter 2.21
 REPEAT_RECEIPT: Final = b"\x06\x20"  # (NOT VERIFIED: chapter, and that Status-Information of the last payment is sent)
+REVERSAL: Final = b"\x06\x30"  # chapter 2.9
+REFUND: Final = b"\x06\x31"  # chapter 2.14
+END_OF_DAY: Final = b"\x06\x50"  # chapter 2.15
+SEND_OFFLINE: Final = b"\x06\x51"  # revision 13.11, "Summary of Commands" (NOT VERIFIED: chapter, fields)
+STATUS_ENQUIRY: Final = b"\x05\x01"  # revision 13.11, "Summary of Commands" (NOT VERIFIED: what an answer holds)
 PRINT_LINE: Final = b"\x06\xd1"  # (NOT VERIFIED: number of the chapter)
 ACCEPTED: Final = b"\x80\x00"  # positive answer to any command
 REFUSED_CLASS: Final = 0x84  # negative answer; the second byte is the error
 
 RESULT_OK: Final = 0x00  # BMP 27, chapter 8
-REGISTRATION_QUIET: Final = 0x06  # chapter 2.1, config byte: no receipts from the PIN pad (NOT VERIFIED: the bits)
+BUSY: Final = 0x9C  # chapter 8, "please wait": also the answer to a command while another one runs
+# Config byte of chapter 2.1, as other implementations' tables of it say (NOT VERIFIED on the text itself).
+TILL_PRINTS: Final = 0x06  # no slip of a payment or of administration comes out of the PIN pad
+WITH_PROGRESS: Final = 0x08  # intermediate status while the customer is busy
+TILL_ALONE: Final = 0x30  # nobody begins a payment or administration at the PIN pad itself
+# What `status` may lack of a card that was approved without its bank: TLV tag of chapter 7.4.1 "online flag".
+_ONLINE_FLAG: Final = b"\x1f\x11"
+_OFFLINE: Final = b"\x00"  # (NOT VERIFIED: the value; the tag's name alone was read)
 
 _AMOUNT, _CURRENCY, _TRACE, _RESULT, _TERMINAL, _RECEIPT, _TLV = 0x04, 0x49, 0x0B, 0x27, 0x29, 0x87, 0x06
+_TIME, _DATE, _ORIGINAL_TRACE = 0x0C, 0x0D, 0x37
 # Sizes of fields that have one; chapter "Bitmaps" (checked against two other public implementations).
 _SIZES: Final = {
     **dict.fromkeys((0x01, 0x02, 0x03, 0x05, 0x19, _RESULT, 0x8A, 0x8C, 0xA0, 0xD0, 0xD2, 0xD3), 1),
@@ -62,11 +75,14 @@ class Apdu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentStatus:
-    """What Status-Information says of a payment; None where it says nothing.
+    """What Status-Information says of a payment, refund or reversal; None where it says nothing.
 
     Attributes:
         currency: ISO 4217 number, three digits as a number.
         trace: of this payment at the PIN pad; receipt: number of its receipt.
+        original_trace: of what it reverses; a reversal alone has one (BMP 37).
+        stamp: month, day, hour, minute, second on the PIN pad's clock, as ten digits.
+        is_offline: the card was approved without its bank.
     """
 
     result: int | None
@@ -75,6 +91,9 @@ class PaymentStatus:
     trace: int | None
     receipt: int | None
     terminal: str | None
+    original_trace: int | None = None
+    stamp: str | None = None
+    is_offline: bool = False
 
 
 def decode_apdu(encoded: bytes) -> Apdu:
@@ -86,28 +105,36 @@ def decode_apdu(encoded: bytes) -> Apdu:
     return Apdu(control=encoded[:2], data=encoded[head:])
 
 
-def registration(password: str, currency: int) -> Apdu:
+def registration(password: str, currency: int, *, config: int = TILL_PRINTS) -> Apdu:
     """Chapter 2.1: password, config byte, currency code."""
-    return Apdu(control=REGISTRATION, data=_bcd(password, 3) + bytes([REGISTRATION_QUIET]) + _bcd(f"{currency:04d}", 2))
+    return Apdu(control=REGISTRATION, data=_bcd(password, 3) + bytes([config]) + _bcd(f"{currency:04d}", 2))
 
 
 def authorisation(amount_minor: int, currency: int) -> Apdu:
     """Chapter 2.2: amount (BMP 04) and currency (BMP 49)."""
-    if not 0 < amount_minor <= AMOUNT_MAX:
-        raise ValueError(f"expected an amount of 1 to {AMOUNT_MAX} minor units")
-    data = bytes([_AMOUNT]) + _bcd(f"{amount_minor:012d}", 6) + bytes([_CURRENCY]) + _bcd(f"{currency:04d}", 2)
-    return Apdu(control=AUTHORISATION, data=data)
+    return Apdu(control=AUTHORISATION, data=_money(amount_minor, currency))
 
 
-def repeat_receipt(password: str) -> Apdu:
-    """Ask for the last payment again: password."""
-    return Apdu(control=REPEAT_RECEIPT, data=_bcd(password, 3))
+def reversal(password: str, receipt: int) -> Apdu:
+    """Chapter 2.9: password and the receipt number (BMP 87) of the payment that is undone, all of it."""
+    return Apdu(control=REVERSAL, data=_bcd(password, 3) + bytes([_RECEIPT]) + _bcd(f"{receipt:04d}", 2))
+
+
+def refund(password: str, amount_minor: int, currency: int) -> Apdu:
+    """Chapter 2.14: password, amount, currency. It names no payment: the customer shows a card again."""
+    return Apdu(control=REFUND, data=_bcd(password, 3) + _money(amount_minor, currency))
+
+
+def with_password(control: bytes, password: str) -> Apdu:
+    """A command that takes nothing but the password: `REPEAT_RECEIPT`, `END_OF_DAY`, `SEND_OFFLINE`."""
+    return Apdu(control=control, data=_bcd(password, 3))
 
 
 def read_status(data: bytes) -> PaymentStatus:
     """Raises LineUnreadable: a field that nobody knows could hide the one that matters."""
     fields = dict(_fields(data))
     result, terminal = fields.get(_RESULT), fields.get(_TERMINAL)
+    date, time = fields.get(_DATE), fields.get(_TIME)
     return PaymentStatus(
         result=None if result is None else result[0],
         amount_minor=_number(fields.get(_AMOUNT)),
@@ -115,7 +142,16 @@ def read_status(data: bytes) -> PaymentStatus:
         trace=_number(fields.get(_TRACE)),
         receipt=_number(fields.get(_RECEIPT)),
         terminal=None if terminal is None else terminal.hex(),
+        original_trace=_number(fields.get(_ORIGINAL_TRACE)),
+        stamp=None if date is None or time is None else f"{_number(date):04d}{_number(time):06d}",
+        is_offline=_tags(fields.get(_TLV, b"")).get(_ONLINE_FLAG) == _OFFLINE,
     )
+
+
+def _money(amount_minor: int, currency: int) -> bytes:
+    if not 0 < amount_minor <= AMOUNT_MAX:
+        raise ValueError(f"expected an amount of 1 to {AMOUNT_MAX} minor units")
+    return bytes([_AMOUNT]) + _bcd(f"{amount_minor:012d}", 6) + bytes([_CURRENCY]) + _bcd(f"{currency:04d}", 2)
 
 
 def _fields(data: bytes) -> list[tuple[int, bytes]]:
@@ -152,6 +188,23 @@ def _tlv_span(data: bytes, at: int) -> tuple[int, int]:
     if more not in (1, 2) or at + 1 + more > len(data):
         raise LineUnreadable("the TLV container has no readable length")
     return at + 1 + more, int.from_bytes(data[at + 1 : at + 1 + more], "big")
+
+
+def _tags(container: bytes) -> dict[bytes, bytes]:
+    """The data objects of a TLV container by tag, nested ones unread; a tag of which only x1F bits are set goes on."""
+    found, at = {}, 0
+    while at < len(container):
+        start = at
+        goes_on = container[at] & 0x1F == 0x1F
+        at += 1
+        while goes_on and at < len(container):
+            goes_on, at = container[at] >= 0x80, at + 1
+        content, size = _tlv_span(container, at)
+        if content + size > len(container):
+            raise LineUnreadable("a tag of the TLV container is cut short")
+        found[container[start:at]] = container[content : content + size]
+        at = content + size
+    return found
 
 
 def _bcd(digits: str, size: int) -> bytes:

@@ -9,9 +9,10 @@ is. NOT VERIFIED against that text: read from public implementations, whose wire
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Final, Protocol
 
-from drivers.serial.errors import LineUnreadable
+from drivers.serial.errors import LineSilent, LineUnreadable
 from drivers.serial.line import Line
 from drivers.serial.zvt import Apdu, decode_apdu
 
@@ -29,23 +30,41 @@ class ApduLink(Protocol):
         """Raises LineSilent, LineUnreadable, LineAway: it may have arrived all the same."""
         ...
 
+    def has_begun(self, deadline_s: float) -> bool:
+        """Whether the next APDU's first byte came within `deadline_s`; it is kept. Raises LineAway."""
+        ...
+
     def receive(self, deadline_s: float) -> Apdu:
         """Raises LineSilent, LineUnreadable, LineAway."""
         ...
 
 
-class SerialLink:
-    """Frames on a serial line."""
+class _Begun:
+    """A line whose next byte may have been read already, by looking whether something comes."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
+        self._first = b""
+
+    def has_begun(self, deadline_s: float) -> bool:
+        with suppress(LineSilent):
+            self._first = self._first or self._line.read(1, deadline_s)
+        return bool(self._first)
+
+    def _read(self, count: int, deadline_s: float) -> bytes:
+        first, self._first = self._first, b""
+        return first + (self._line.read(count - len(first), deadline_s) if count > len(first) else b"")
+
+
+class SerialLink(_Begun):
+    """Frames on a serial line."""
 
     def send(self, apdu: Apdu, deadline_s: float) -> None:
         """A frame, again when the other side says NAK."""
         ends_at = time.monotonic() + deadline_s
         for _ in range(SENDINGS_MAX):
             self._line.write(frame(apdu.encode()), deadline_s)
-            answer = self._line.read(1, max(0.0, ends_at - time.monotonic()))[0]
+            answer = self._read(1, max(0.0, ends_at - time.monotonic()))[0]
             if answer == ACK:
                 return
             if answer != NAK:
@@ -64,15 +83,15 @@ class SerialLink:
 
     def _frame(self, deadline_s: float) -> bytes | None:
         """The content of the next frame; None when it is damaged."""
-        if self._line.read(1, deadline_s)[0] != DLE or self._line.read(1, BYTE_S)[0] != STX:
+        if self._read(1, deadline_s)[0] != DLE or self._read(1, BYTE_S)[0] != STX:
             raise LineUnreadable("expected DLE STX")
         content = bytearray()
         while len(content) <= FRAME_BYTES_MAX:
-            byte = self._line.read(1, BYTE_S)[0]
+            byte = self._read(1, BYTE_S)[0]
             if byte == DLE:
-                byte = self._line.read(1, BYTE_S)[0]
+                byte = self._read(1, BYTE_S)[0]
                 if byte == ETX:
-                    sent = int.from_bytes(self._line.read(2, BYTE_S), "little")
+                    sent = int.from_bytes(self._read(2, BYTE_S), "little")
                     return bytes(content) if sent == checksum(bytes(content)) else None
                 if byte != DLE:
                     raise LineUnreadable(f"DLE before 0x{byte:02x} means nothing")
@@ -80,11 +99,8 @@ class SerialLink:
         raise LineUnreadable(f"a frame of more than {FRAME_BYTES_MAX} bytes")
 
 
-class TcpLink:
+class TcpLink(_Begun):
     """APDUs one after another on a connection; TCP does the rest."""
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
 
     def send(self, apdu: Apdu, deadline_s: float) -> None:
         """The APDU as it is."""
@@ -92,14 +108,14 @@ class TcpLink:
 
     def receive(self, deadline_s: float) -> Apdu:
         """The next APDU."""
-        head = self._line.read(3, deadline_s)
+        head = self._read(3, deadline_s)
         size = head[2]
         if size == 0xFF:
-            long = self._line.read(2, BYTE_S)
+            long = self._read(2, BYTE_S)
             head, size = head + long, int.from_bytes(long, "little")
         if size > FRAME_BYTES_MAX:
             raise LineUnreadable(f"an APDU of more than {FRAME_BYTES_MAX} bytes")
-        return decode_apdu(head + (self._line.read(size, BYTE_S) if size else b""))
+        return decode_apdu(head + (self._read(size, BYTE_S) if size else b""))
 
 
 def frame(content: bytes) -> bytes:

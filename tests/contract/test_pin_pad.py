@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from drivers.serial.line import Line
 from drivers.serial.pin_pad import Declined, Ending, Paid, PinPad, Refused, Unknown
 from drivers.serial.zvt import PaymentStatus
 from drivers.serial.zvt_link import SerialLink, TcpLink
-from provisioning.sandbox.pin_pad_twin import CARD_REFUSED, DECLINED, PinPadTwin
+from provisioning.sandbox.pin_pad_twin import BANK_SAYS_NO, BUSY, CARD_REFUSED, DECLINED, NOT_POSSIBLE, PinPadTwin
 from provisioning.sandbox.printer_twin import on_tcp, on_terminal
 
 EUR = 978
@@ -37,12 +38,13 @@ class Rig:
 
     def last(self) -> PaymentStatus | Ending:
         with self.pad() as pad:
-            return pad.last_payment(PASSWORD, payment_s=LONG_S)
+            return pad.last_payment(payment_s=LONG_S)
 
     @contextmanager
     def pad(self, answer_s: float = LONG_S) -> Iterator[PinPad]:
         with Line(self.address, 9_600) as line:
-            yield PinPad(SerialLink(line) if self.twin.is_framed else TcpLink(line), answer_s=answer_s)
+            link = SerialLink(line) if self.twin.is_framed else TcpLink(line)
+            yield PinPad(link, password=PASSWORD, answer_s=answer_s)
 
 
 @pytest.fixture(params=["pty", "tcp"])
@@ -61,7 +63,7 @@ def test_card_pays(rig: Rig) -> None:
 
 def test_pin_pad_is_registered_and_pays_twice(rig: Rig) -> None:
     with rig.pad() as pad:
-        assert pad.register(PASSWORD, EUR) is None
+        assert pad.register(EUR) is None
         assert isinstance(pad.pay(100, EUR, payment_s=LONG_S), Paid)
         assert isinstance(pad.pay(4_112, EUR, payment_s=LONG_S), Paid)  # bytes 0x41 0x12; 110.00 has the 0x10
         assert isinstance(pad.pay(11_000, EUR, payment_s=LONG_S), Paid)
@@ -95,6 +97,88 @@ def test_line_cut_at_any_step_is_unknown_and_the_pin_pad_tells_afterwards(rig: R
     assert len(rig.twin.taken) == 1  # the money moved: "failed" would have been a lie
     assert isinstance(last, PaymentStatus)
     assert (last.amount_minor, last.trace) == (1250, 1)
+
+
+@pytest.mark.parametrize("after", range(MESSAGES))
+def test_connection_that_breaks_at_any_step_is_unknown_and_the_pin_pad_tells_afterwards(after: int) -> None:
+    twin = PinPadTwin(is_framed=False, cuts_after=after)
+    with on_tcp(twin.take) as address:
+        rig = Rig(twin, address)
+        assert isinstance(rig.pay(), Unknown)
+        twin.mend_line()
+        last = rig.last()
+    assert isinstance(last, PaymentStatus)
+    assert (last.amount_minor, last.trace, len(twin.taken)) == (1250, 1, 1)
+
+
+def test_payment_is_reversed_by_its_receipt(rig: Rig) -> None:
+    paid = rig.pay()
+    assert isinstance(paid, Paid)
+    assert paid.status.receipt is not None
+    with rig.pad() as pad:
+        undone = pad.reverse(paid.status.receipt, 1250, EUR, payment_s=LONG_S)
+        again = pad.reverse(paid.status.receipt, 1250, EUR, payment_s=LONG_S)
+    assert isinstance(undone, Paid)
+    assert undone.status.original_trace == paid.status.trace
+    assert again == Declined(result=NOT_POSSIBLE)
+    assert rig.twin.kept_minor == 0
+
+
+def test_reversal_of_another_amount_is_unknown(rig: Rig) -> None:
+    rig.pay()
+    with rig.pad() as pad:
+        assert isinstance(pad.reverse(1, 999, EUR, payment_s=LONG_S), Unknown)
+
+
+def test_money_is_given_back_to_a_card(rig: Rig) -> None:
+    rig.pay()
+    with rig.pad() as pad:
+        assert isinstance(pad.refund(250, EUR, payment_s=LONG_S), Paid)
+    assert rig.twin.kept_minor == 1000
+
+
+def test_customer_is_given_up_when_the_till_says_so(rig: Rig) -> None:
+    rig.twin.waits_for_card = True
+    with rig.pad() as pad:
+        assert pad.pay(1250, EUR, payment_s=LONG_S, gives_up=lambda: True) == Declined(result=DECLINED)
+    assert (rig.twin.taken, rig.twin.is_busy) == ([], False)
+
+
+def test_busy_pin_pad_tells_nothing(rig: Rig) -> None:
+    rig.twin.is_busy = True
+    assert rig.last() == Refused(error=BUSY)
+
+
+def test_pin_pad_that_answers_is_seen_and_its_day_ends(rig: Rig) -> None:
+    with rig.pad() as pad:
+        assert pad.look() is None
+        assert pad.end_day(payment_s=LONG_S) is None
+
+
+def test_what_was_approved_offline_is_handed_in_and_each_bank_is_heard(rig: Rig) -> None:
+    customers = ["offline", "offline-refused"]
+    rig.twin.customer = lambda: customers[0]
+    while customers:
+        paid = rig.pay()
+        assert isinstance(paid, Paid)
+        assert paid.status.is_offline
+        customers.pop(0)
+    rig.twin.customer = lambda: "approve"
+    with rig.pad() as pad:
+        sent = pad.send_offline(payment_s=LONG_S)
+    assert sent.trouble is None
+    assert [(each.trace, each.result) for each in sent.told] == [(1, 0), (2, BANK_SAYS_NO)]
+    assert rig.twin.kept_minor == 1250
+
+
+def test_what_a_line_forgets_is_not_delivered_after_it_was_closed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        line = Line(f"socket://127.0.0.1:{listener.getsockname()[1]}", forgets=True)
+        caller, _ = listener.accept()
+        with caller:
+            line.close()
+            # An orderly end leaves no error behind, and delivers what was under way; a reset does neither.
+            assert caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 
 def test_line_that_is_gone_before_the_command_is_not_opened(rig: Rig) -> None:

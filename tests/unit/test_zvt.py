@@ -31,7 +31,11 @@ def test_frames_are_those_that_others_send(apdu: Apdu, wire: str) -> None:
 
 def test_commands_are_laid_out_as_the_chapters_say() -> None:
     assert zvt.registration("123456", 978).encode().hex() == "060006" + "123456" + "06" + "0978"
-    assert zvt.repeat_receipt("000000").encode().hex() == "062003000000"
+    assert zvt.registration("123456", 978, config=zvt.TILL_PRINTS | zvt.TILL_ALONE).encode().hex()[-6:] == "360978"
+    assert zvt.with_password(zvt.REPEAT_RECEIPT, "000000").encode().hex() == "062003000000"
+    assert zvt.with_password(zvt.END_OF_DAY, "123456").encode().hex() == "065003123456"
+    assert zvt.reversal("000000", 23).encode().hex() == "063006" + "000000" + "870023"
+    assert zvt.refund("000000", 1250, 978).encode().hex() == "06310d" + "000000" + "04000000001250" + "490978"
     assert zvt.authorisation(1, 756).encode().hex() == "06010a" + "04000000000001" + "490756"
 
 
@@ -61,6 +65,13 @@ def test_status_is_read_and_the_card_number_is_not_kept() -> None:
     assert status == zvt.PaymentStatus(
         result=0, amount_minor=1250, currency=978, trace=17, receipt=23, terminal="12345678"
     )
+
+
+def test_a_reversal_a_time_and_an_offline_approval_are_read() -> None:
+    status = read_status(bytes.fromhex("2700" + "0b000018" + "37000017" + "0c143000" + "0d1127" + "06041f110100"))
+    assert (status.original_trace, status.stamp, status.is_offline) == (17, "1127143000", True)
+    online = read_status(bytes.fromhex("2700" + "06071f1101011f1000"))
+    assert (online.original_trace, online.stamp, online.is_offline) == (None, None, False)
 
 
 @pytest.mark.parametrize(
