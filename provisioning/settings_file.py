@@ -63,6 +63,16 @@ class CoinbaseAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PinPad:
+    """One PIN pad for all tills. `place` as the settings write it."""
+
+    name: str
+    place: str
+    tills: tuple[str, ...]
+    password: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """TCP ports of the doors; 0 takes any free one."""
 
@@ -78,6 +88,7 @@ def write_settings(
     door: DoorFiles,
     cards: CardProvider | None,
     wallets: Iterable[PayPalAccount | CoinbaseAccount] = (),
+    pin_pad: PinPad | None = None,
     room_bytes_min: int,
     further: Sections | None = None,
 ) -> Path:
@@ -128,6 +139,7 @@ def write_settings(
         sections.update(_card_sections(cards))
     for wallet in wallets:
         sections.update(_paypal_sections(wallet) if isinstance(wallet, PayPalAccount) else _coinbase_sections(wallet))
+    sections.update({} if pin_pad is None else _pin_pad_sections(pin_pad))
     sections.update(further or {})
     merged = with_extra(sections, box.folder)
     write_durably(box.settings, _toml(merged).encode())
@@ -138,6 +150,17 @@ def write_settings(
             raise
         raise SettingsInvalid(box.folder / EXTRA, refusal.faults) from refusal
     return box.settings
+
+
+def _pin_pad_sections(pin_pad: PinPad) -> Sections:
+    return {
+        "provider.pin_pad": {
+            "pads": [f"{pin_pad.name} {pin_pad.place}"],
+            "tills": [f"{till} {pin_pad.name}" for till in pin_pad.tills],
+            "password_path": pin_pad.password,
+            "accepts_offline": True,
+        }
+    }
 
 
 def _paypal_sections(paypal: PayPalAccount) -> Sections:

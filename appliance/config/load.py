@@ -185,7 +185,11 @@ def _across(settings: Settings) -> tuple[Fault, ...]:
             "is more than witnesses.named has",
         ),
     )
-    return tuple(Fault(place=place, reason=reason) for holds, place, reason in rules if not holds)
+    faults = [Fault(place=place, reason=reason) for holds, place, reason in rules if not holds]
+    pads = settings.provider.pin_pad
+    for name, reason in () if pads is None else pads.faults(settings.shop.currency):
+        faults.append(Fault(place=f"provider.pin_pad.{name}", reason=reason))
+    return tuple(faults)
 
 
 def _is_zone(name: str) -> bool:

@@ -16,6 +16,7 @@ from appliance.config.coinbase import Coinbase
 from appliance.config.offline import Offline
 from appliance.config.paper import Printer, Slips
 from appliance.config.paypal import PayPal
+from appliance.config.pin_pad import PinPads
 from appliance.config.publication import Publication
 from appliance.config.screening import Screening
 from appliance.config.section import IN_EXAMPLE, SECRET_FILE, Section, Url
@@ -246,6 +247,7 @@ class Provider(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stripe: Annotated[Stripe | None, Meta(description="Cards through Stripe.")] = None
     paypal: Annotated[PayPal | None, Meta(description="The tender paypal, through PayPal.")] = None
     coinbase: Annotated[Coinbase | None, Meta(description="The tender usdc, through Coinbase Business.")] = None
+    pin_pad: Annotated[PinPads | None, Meta(description="The tender pin_pad, at PIN pads that speak ZVT.")] = None
 
 
 class Reconciliation(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

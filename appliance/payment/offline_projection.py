@@ -87,7 +87,8 @@ def _outcome(connection: sqlite3.Connection, entry: RecordedEntry) -> None:
             f"{_FOUND} WHERE payment = ? AND asked_by = ?", (body.payment, body.operation)
         ).fetchone()
         _end(connection, body, present(row, "what is forwarded or withdrawn was accepted offline"))
-    elif body.kind == OperationKind.AUTHORISE:
+    elif body.kind in (OperationKind.OFFER, OperationKind.AUTHORISE):
+        # An offer's end frees what it reserved; the intent to take the money reserves it anew, in the same commit.
         row = connection.execute(f"{_FOUND} WHERE operation = ?", (body.operation,)).fetchone()
         if row is not None:
             _accept_or_not(connection, entry, body, row)

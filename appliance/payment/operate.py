@@ -258,7 +258,9 @@ class Operations:
         finally:
             del self._running[operation.operation_id]
             self.shown.forget(operation.payment_key)
-            self.readers.release(operation.payment_key)
+            if not any(each.payment_key == operation.payment_key for each in self._running.values()):
+                # An offer's money is taken at the same reader: it is let go when that has its end.
+                self.readers.release(operation.payment_key)
 
     async def _answer(self, operation: Operation, intent_hash: bytes) -> port.Answer:
         if operation.kind is OperationKind.OFFER:
@@ -287,7 +289,8 @@ class Operations:
 
     async def _show(self, operation: Operation, made: port.Offered, intent_hash: bytes) -> None:
         """Record the name of what the customer must see, so that a restart looks at it; from then on it is shown."""
-        self.shown.put(operation.payment_key, made.show)
+        if made.show is not None:
+            self.shown.put(operation.payment_key, made.show)
         asked = Settled(state=OperationState.UNKNOWN, reference=made.provider_reference, code=CUSTOMER_ASKED)
         await self.record(operation, asked, intent_hash)
 

@@ -1,4 +1,4 @@
-"""Which card reader belongs to which till, and which of them is in use: one payment at a time on each.
+"""Which card reader or PIN pad belongs to which till, and which is in use: one payment at a time on each.
 
 A payment holds its reader from before its intent until its operation ended here. Whether the reader is really free is
 the provider's to say; this spares a second customer the wait, and an intent that could come to nothing.
@@ -19,6 +19,7 @@ from appliance.ports.provider import CardSource
 
 OWN: Final = "reader"
 """A tender's `source` that means the till's own reader."""
+_NO_PADS: Final[Mapping[TerminalId, CardSource]] = {}
 
 
 class Readers:
@@ -26,14 +27,21 @@ class Readers:
 
     Args:
         bound: each till's own reader.
+        pads: each till's own PIN pad, which several may share.
         is_reader: whether a tender's source names a reader at all, and not a payment method.
         is_default: a card tender without a source goes to the till's own reader.
     """
 
     def __init__(
-        self, *, bound: Mapping[TerminalId, CardSource], is_reader: Callable[[str], bool], is_default: bool
+        self,
+        *,
+        bound: Mapping[TerminalId, CardSource],
+        is_reader: Callable[[str], bool],
+        is_default: bool,
+        pads: Mapping[TerminalId, CardSource] = _NO_PADS,
     ) -> None:
         self._bound = bound
+        self._pads = pads
         self._is_reader = is_reader
         self._is_default = is_default
         self._held: dict[CardSource, RequestKey] = {}
@@ -65,6 +73,8 @@ class Readers:
         self._held = {reader: holder for reader, holder in self._held.items() if holder != payment}
 
     def _reader_of(self, card: Tender, terminal: TerminalId) -> CardSource | None:
+        if card.kind is TenderKind.PIN_PAD:
+            return self._pad_of(card, terminal)
         own = self._bound.get(terminal)
         if card.kind is not TenderKind.CARD:
             return None
@@ -74,4 +84,12 @@ class Readers:
             return None
         if own is None or card.source not in (OWN, own):
             raise Rejected("reader_not_bound", "the settings bind no such card reader to this till")
+        return own
+
+    def _pad_of(self, card: Tender, terminal: TerminalId) -> CardSource | None:
+        own = self._pads.get(terminal)
+        if own is None and not self._pads:
+            return None
+        if own is None or card.source not in (None, own):
+            raise Rejected("reader_not_bound", "the settings bind no such PIN pad to this till")
         return own

@@ -232,10 +232,14 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """The customer may agree or pay now. Attributes: `show`, the address that the customer must open."""
+    """The customer may agree or pay now.
+
+    Attributes:
+        show: the address that the customer must open; None: there is nothing to see.
+    """
 
     provider_reference: ProviderReference
-    show: str
+    show: str | None
 
 
 Show = Callable[[Offered], Awaitable[None]]

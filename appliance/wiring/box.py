@@ -44,7 +44,7 @@ from appliance.wiring.doors import Doors, announce, authority_pem, certificate_s
 from appliance.wiring.followers import Outside, open_outside
 from appliance.wiring.hooks import hooks_of
 from appliance.wiring.offline import OfflineParts
-from appliance.wiring.opening import Opened, open_ledger, open_providers
+from appliance.wiring.opening import Opened, open_ledger, open_providers, pin_pad_parts
 from appliance.wiring.payments import make_batch, make_operations, make_resolver, payment_pipeline, shop_rules
 from appliance.wiring.public import PublicParts
 from appliance.wiring.screening import ScreeningParts
@@ -72,7 +72,7 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
         stack.push_async_callback(ledger.close)
         archive = await Archive.open(settings.storage.path, lambda: ledger.tail)
         stack.push_async_callback(archive.close)
-        opened = await open_providers(settings, clock)
+        opened = await open_providers(settings, ledger, clock)
         for each in opened.values():
             stack.push_async_callback(each.provider.close)
         outside = await stack.enter_async_context(open_outside(settings))
@@ -135,6 +135,7 @@ class Box:
         self._audience = trust.statement.origin
         self._cards = CardParts(settings=settings, clock=clock, log=log)
         self._hooks = hooks_of(settings, clock=clock, log=log, metrics=self._metrics)
+        self._pads = pin_pad_parts(settings, opened, clock=clock, metrics=self._metrics)
         self._vault = VaultParts(settings=settings, safe=safe, ledger=ledger, clock=clock, log=log)
         self._operations = self._make_operations(self._audience)
         self._resolver = make_resolver(settings, ledger, self._operations, clock, log)
@@ -233,6 +234,7 @@ class Box:
         self._supervisor.start("watchdog", watchdog.run)
         self._supervisor.start("resolver", self._resolver.run, restart=Restart.ON_CRASH)
         self._offline.begin(self._supervisor)
+        self._pads.begin(self._supervisor)
         for hooks in self._hooks:
             hooks.listen(self._supervisor, self._operations, self._resolver, self._ledger, self._audience)
 
@@ -310,7 +312,7 @@ class Box:
 
     def _findings(self) -> tuple[Check, ...]:
         """What health says beside the log, the token and the disk."""
-        providers = (*self._cards.checks, *resolver_checks(self._resolver), self._offline.check)
+        providers = (*self._cards.checks, *self._pads.checks, *resolver_checks(self._resolver), self._offline.check)
         hooks = (hooks.check for hooks in self._hooks)
         rest = (self._screen.check, self._vault.check, *self._public.checks)
         return (*providers, *hooks, *self._till.checks, *rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,7 @@ from appliance.adapters.coinbase import CoinbaseProvider
 from appliance.adapters.coinbase_session import CoinbaseSession, CoinbaseSettings
 from appliance.adapters.paypal import PayPalProvider
 from appliance.adapters.paypal_session import PayPalSession, PayPalSettings
+from appliance.adapters.pin_pad import PinPadProvider
 from appliance.adapters.stripe import StripeProvider
 from appliance.adapters.stripe_reader import is_reader
 from appliance.adapters.stripe_session import StripeSettings
@@ -28,6 +30,8 @@ from appliance.model.sale import TenderKind
 from appliance.payment.readers import Readers
 from appliance.ports.clock import Clock
 from appliance.ports.provider import CardSource, Forwards, Holds, Offers, Provider
+from appliance.runtime.metrics import Metrics
+from appliance.wiring.pin_pads import PIN_PAD, PinPadParts, open_pin_pads
 from appliance.wiring.projections import projections
 from appliance.wiring.trust import Trust
 
@@ -69,7 +73,7 @@ class Opened:
     is_paid_by_customer: bool = False
 
 
-async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName, Opened]:
+async def open_providers(settings: Settings, ledger: Ledger, clock: Clock) -> dict[ProviderName, Opened]:
     """Who moves money for which tender, by the name of the settings' section; intents keep the name."""
     opened: dict[ProviderName, Opened] = {}
     stripe = settings.provider.stripe
@@ -84,7 +88,22 @@ async def open_providers(settings: Settings, clock: Clock) -> dict[ProviderName,
     if coinbase is not None:
         usdc = open_coinbase(coinbase, clock)
         opened[COINBASE] = Opened(tender=TenderKind.USDC, provider=usdc, is_paid_by_customer=True)
+    pin_pad = settings.provider.pin_pad
+    if pin_pad is not None:
+        pads = open_pin_pads(pin_pad, settings, ledger, clock)
+        forwards = pads if pin_pad.accepts_offline else None
+        opened[PIN_PAD] = Opened(tender=TenderKind.PIN_PAD, provider=pads, offers=pads, forwards=forwards)
     return opened
+
+
+def pin_pad_parts(
+    settings: Settings, opened: Mapping[ProviderName, Opened], *, clock: Clock, metrics: Metrics
+) -> PinPadParts:
+    """What stands beside the PIN pads that were opened."""
+    found = opened.get(PIN_PAD)
+    provider = None if found is None else found.provider
+    pads = provider if isinstance(provider, PinPadProvider) else None
+    return PinPadParts(pads, settings.provider.pin_pad, clock=clock, metrics=metrics)
 
 
 def open_paypal(paypal: PayPal, clock: Clock) -> PayPalProvider:
@@ -129,11 +148,14 @@ def stripe_settings(stripe: Stripe) -> StripeSettings:
     )
 
 
-def readers_of(stripe: Stripe | None) -> Readers:
-    """The card readers that the settings bind to tills."""
+def readers_of(settings: Settings) -> Readers:
+    """The card readers and PIN pads that the settings bind to tills."""
+    stripe, pads = settings.provider.stripe, settings.provider.pin_pad
     lines = () if stripe is None else stripe.readers
+    bound = {} if pads is None else pads.bound()
     return Readers(
         bound={TerminalId(line.split()[0]): CardSource(line.split()[1]) for line in lines},
+        pads={TerminalId(till): CardSource(pad) for till, pad in bound.items()},
         is_reader=is_reader,
         is_default=stripe is not None and stripe.payment_source_default == "",
     )

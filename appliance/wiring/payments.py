@@ -72,7 +72,7 @@ def make_operations(
         log_origin=log_origin,
         source_default="" if stripe is None else stripe.payment_source_default,
         capture_window_ms=settings.limits.capture_window_ms,
-        readers=readers_of(stripe),
+        readers=readers_of(settings),
         offline_limits=offline_limits(settings),
         vault=vault,
     )

@@ -9,7 +9,6 @@ Owns the port of pyserial. Must never retry or know what the bytes mean. One thr
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 import time
@@ -46,19 +45,17 @@ class Line:
 
     def close(self) -> None:
         """Let it go."""
-        if self._forgets:
-            self._drop_output()
-        self._port.close()
-
-    def _drop_output(self) -> None:
-        with suppress(serial.SerialException, OSError):
-            if isinstance(self._port, serial.Serial):
+        # pyserial leaves its socket open when the other side went first, so it is closed by hand before.
+        peer = vars(self._port).get("_socket")
+        if isinstance(peer, socket.socket):
+            if self._forgets:
+                # No time to linger: the connection is reset, and nothing that is still under way is sent again.
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+        elif self._forgets:
+            with suppress(serial.SerialException, OSError):
                 self._port.reset_output_buffer()
-            else:
-                # SO_LINGER with no time: the connection is reset, and nothing that is still under way is sent again.
-                peer = socket.socket(fileno=os.dup(self._port.fileno()))
-                with peer:
-                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._port.close()
 
     def write(self, data: bytes, deadline_s: float) -> None:
         """Hand over all of `data`. Raises LineSilent, LineAway: part of it may have gone."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from drivers.serial import zvt
 from drivers.serial.errors import LineError, LineSilent
@@ -52,10 +52,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
-    """Nobody knows; `status` is what was heard before. `reason` is a sentence for people."""
+    """Nobody knows; `status` is what was heard before. `reason` is for people; `kind` tells what did not fit."""
 
     reason: str
     status: PaymentStatus | None
+    kind: Literal["line", "result", "amount"] = "line"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ class PinPad:
         """Status of the last payment, refund or reversal that the PIN pad keeps (06 20)."""
         run = self._run(zvt.with_password(zvt.REPEAT_RECEIPT, self._password), payment_s)
         if isinstance(run, _Completed):
-            return run.status or Unknown(reason="completed without a status", status=None)
+            return run.status or Unknown(reason="completed without a status", status=None, kind="result")
         return run.ending
 
     def send_offline(self, *, payment_s: float) -> Sent:
@@ -128,6 +129,11 @@ class PinPad:
     def end_day(self, *, payment_s: float) -> Ending | None:
         """Hand in the day's payments (06 50). Afterwards none is reversed, and the last one may be forgotten."""
         run = self._run(zvt.with_password(zvt.END_OF_DAY, self._password), payment_s)
+        return None if isinstance(run, _Completed) else run.ending
+
+    def abort(self) -> Ending | None:
+        """Send away a customer whom nobody waits for any more (chapter 2.21)."""
+        run = self._run(Apdu(control=zvt.ABORT_BY_TILL), 2 * self._answer_s)
         return None if isinstance(run, _Completed) else run.ending
 
     def look(self) -> Ending | None:
@@ -177,12 +183,12 @@ def _moved(run: _Completed | _Ended, amount_minor: int, currency: int) -> Ending
     status = run.status
     if isinstance(run, _Completed):
         if status is None or status.result != zvt.RESULT_OK:
-            return Unknown(reason="completed without a good result", status=status)
+            return Unknown(reason="completed without a good result", status=status, kind="result")
         if (status.amount_minor, status.currency) not in ((amount_minor, currency), (amount_minor, None)):
-            return Unknown(reason="completed with another amount or currency", status=status)
+            return Unknown(reason="completed with another amount or currency", status=status, kind="amount")
         return Paid(status=status, slip=run.slip)
     if isinstance(run.ending, Declined) and status is not None and status.result == zvt.RESULT_OK:
-        return Unknown(reason="aborted after a good result", status=status)
+        return Unknown(reason="aborted after a good result", status=status, kind="result")
     return run.ending
 
 

@@ -31,6 +31,7 @@ ACCEPTED: Final = b"\x80\x00"  # positive answer to any command
 REFUSED_CLASS: Final = 0x84  # negative answer; the second byte is the error
 
 RESULT_OK: Final = 0x00  # BMP 27, chapter 8
+ABORTED: Final = 0x6C  # chapter 8: by a key, a timeout, or the till
 BUSY: Final = 0x9C  # chapter 8, "please wait": also the answer to a command while another one runs
 # Config byte of chapter 2.1, as other implementations' tables of it say (NOT VERIFIED on the text itself).
 TILL_PRINTS: Final = 0x06  # no slip of a payment or of administration comes out of the PIN pad

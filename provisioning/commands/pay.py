@@ -23,12 +23,13 @@ from provisioning.commands.outcome import DONE, NO, CannotDo
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
 
-TENDERS: Final[dict[str, Literal["cash", "card", "paypal", "usdc", "voucher", "card_stated"]]] = {
+TENDERS: Final[dict[str, Literal["cash", "card", "paypal", "usdc", "pin_pad", "voucher", "card_stated"]]] = {
     "cash": "cash",
     "card": "card",
     "reader": "card",
     "paypal": "paypal",
     "usdc": "usdc",
+    "pin_pad": "pin_pad",
     "voucher": "voucher",
     "card_stated": "card_stated",
 }
@@ -55,6 +56,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_const",
         const="reader",
         help="a card at the till's reader; in the sandbox a customer taps by himself (tillstone sandbox reader --help)",
+    )
+    tender.add_argument(
+        "--pin-pad",
+        dest="tender",
+        action="store_const",
+        const="pin_pad",
+        help="a card at the till's PIN pad; in the sandbox a customer is there already (tillstone sandbox pad --help)",
     )
     tender.add_argument(
         "--paypal",
@@ -111,7 +119,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sell at the running sandbox, or at one that is opened for this sale alone."""
-    if arguments.source is not None and (arguments.tender in ("cash", "reader") or arguments.tender in SHOWN):
+    if arguments.source is not None and arguments.tender in ("cash", "reader", "pin_pad", *SHOWN):
         raise CannotDo(f"--source names a card, and this is a sale by {arguments.tender}", "add --card")
     if arguments.capture == "later" and arguments.tender not in ("card", "reader"):
         raise CannotDo("only a card's money is captured later", "add --card")
@@ -154,7 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
             sell,
             receipt_file=BUILD / "receipt.cbor",
             when_in_doubt=_IN_DOUBT,
-            ask_ms_max=READER_MS_MAX if arguments.tender == "reader" or arguments.tender in SHOWN else ASK_MS_MAX,
+            ask_ms_max=READER_MS_MAX if arguments.tender in ("reader", "pin_pad", *SHOWN) else ASK_MS_MAX,
         )
     show(answered, arguments)
     return DONE if answered.answer.state in ("approved", "authorised", "accepted_offline") else NO

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioning.commands.folder import add_sandbox
 from provisioning.commands.outcome import DONE, CannotDo
+from provisioning.sandbox.customers import CUSTOMERS_AT_PAD
 from provisioning.sandbox.layout import FOLDER_DEFAULT, SandboxFolder
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`sandbox [--quiet] [--ports-from]`, `sandbox break WHAT`, `sandbox reader|payer WHAT`, `sandbox printer`."""
+    """`sandbox [--quiet] [--ports-from]`, `sandbox break WHAT`, `sandbox reader|payer|pad WHAT`, `sandbox printer`."""
     parser = subparsers.add_parser(
         "sandbox",
         help="run a whole simulated shop, or break one thing in it",
@@ -46,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--currency", default="EUR", help="of a new shop (default: %(default)s)")
     parser.set_defaults(run=run)
-    actions = parser.add_subparsers(metavar="break|reader|payer|printer", title="beside a running sandbox")
+    actions = parser.add_subparsers(metavar="break|reader|payer|pad|printer", title="beside a running sandbox")
     breaking = actions.add_parser(
         "break",
         help="break one thing, show what the shop says, and heal it",
@@ -67,6 +68,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " their page.",
     )
     _add_what(payer, PAYERS, run_payer)
+    pad = actions.add_parser(
+        "pad",
+        help="who stands at the PIN pad from now on",
+        description="Put a customer at the PIN pad, or break it: "
+        + "; ".join(f"{word}: {what}" for word, what in CUSTOMERS_AT_PAD.items())
+        + ".",
+    )
+    _add_what(pad, tuple(CUSTOMERS_AT_PAD), run_pad)
     printer = actions.add_parser(
         "printer",
         help="a receipt printer that is not there",
@@ -199,6 +208,15 @@ def run_payer(arguments: argparse.Namespace) -> int:
     for url, twin in ((run.paypal_url, folder.paypal), (run.coinbase_url, folder.coinbase)):
         set_payers(TwinDoor(base=url, folder=twin), twin, arguments.what)
     print(f"From now on: {arguments.what}. Sell with: tillstone pay --paypal, or --usdc")
+    return DONE
+
+
+def run_pad(arguments: argparse.Namespace) -> int:
+    """Change who stands at the PIN pad of the running sandbox."""
+    from provisioning.sandbox.pin_pad_side import set_customer
+
+    set_customer(running_sandbox(arguments.dir).pad, arguments.what)
+    print(f"From now on: {CUSTOMERS_AT_PAD[arguments.what]}. Sell with: tillstone pay --pin-pad")
     return DONE
 
 

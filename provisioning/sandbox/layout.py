@@ -30,7 +30,7 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         is_ready: both tills are paired and the box sells.
-        children: pid by name: tpm, stripe, paypal, coinbase, relay, appliance; absent while it is down.
+        children: pid by name: tpm, stripe, paypal, coinbase, relay, pad, appliance; absent while it is down.
     """
 
     version: int
@@ -74,6 +74,10 @@ class SandboxFolder:
     @property
     def coinbase(self) -> Path:
         return self.path / "coinbase"
+
+    @property
+    def pad(self) -> Path:
+        return self.path / "pad"
 
     @property
     def appliance_log(self) -> Path:

@@ -1,8 +1,8 @@
 """A PIN pad that is not there: speaks ZVT over frames or bare, and keeps the money that it took.
 
 Owns the PIN pad's side of a payment, written from the protocol and not from our driver: its framing is its own. What
-customers do, and what breaks, is `customer`'s word (`CUSTOMERS`); further switches damage a frame, fall silent after so
-many messages, or contradict themselves. What it took outlives every cut of its line; so does a customer who stands
+customers do, and what breaks, is `customer`'s word (`customers.py`); further switches damage a frame, fall silent after
+so many messages, or contradict themselves. What it took outlives every cut of its line; so does a customer who stands
 there, and until he is done it refuses everything but an abort.
 
 Source: as `drivers/serial/zvt.py`. What a PIN pad tells of payments that it sends to the bank afterwards (06 51) is our
@@ -31,20 +31,6 @@ NO_LINE: Final = 0x9B  # the bank cannot be reached
 NOT_SENT: Final = 0xFA  # what was approved offline could not be handed in
 BUSY: Final = 0x9C
 NOT_POSSIBLE: Final = 0x83
-PAUSES: Final = frozenset({"timeout"})
-CUSTOMERS: Final = {
-    "approve": "a good card",
-    "decline": "a card whose bank says no",
-    "timeout": "nobody comes",
-    "cancel": "somebody who presses the red key",
-    "unreachable": "a card whose bank cannot be reached, and that does not do without",
-    "offline": "the same, and the PIN pad takes it by its own rules",
-    "offline-refused": "likewise, and the bank says no when it is asked later",
-    "cut": "the line breaks before the card is read",
-    "broken": "the line breaks when the money is taken and before that is said",
-    "silent": "the money is taken, and the PIN pad says no more",
-    "off": "the PIN pad does not answer at all",
-}
 
 
 class TakenPayment(msgspec.Struct):
@@ -71,13 +57,15 @@ class PinPadTwin:
     Attributes:
         is_framed: a serial line; else bare APDUs as over TCP.
         taken: the money, kept over every cut of the line; `on_taken` is called with each.
-        customer: what the next customer does, by `CUSTOMERS`.
+        on_abort: called when the till stops a payment.
+        customer: what the next customer does, by the words of `customers.py`.
         terminal: eight digits, its name at the bank.
         ends_with: a result code other than 0 ends the payment without money.
         refuses: an error code refuses each command.
         waits_for_card: nobody puts a card in, until the till gives up.
         silent_after: so many messages are sent, then the line is dead. None: it lives.
         cuts_after: so many messages are sent, then the line breaks, once.
+        cuts_in_money: the same, counted from the next command that moves money.
         damages: so many of the next frames have a wrong checksum.
         says_amount: stands in the status instead of the amount taken.
         tells_last: whether 06 20 tells anything.
@@ -87,6 +75,7 @@ class PinPadTwin:
     is_framed: bool = True
     taken: list[TakenPayment] = field(default_factory=list)
     on_taken: Callable[[], None] = lambda: None
+    on_abort: Callable[[], object] = lambda: None
     customer: Callable[[], str] = lambda: "approve"
     terminal: str = "52500041"
     ends_with: int = 0
@@ -94,6 +83,7 @@ class PinPadTwin:
     waits_for_card: bool = False
     silent_after: int | None = None
     cuts_after: int | None = None
+    cuts_in_money: int | None = None
     damages: int = 0
     says_amount: str | None = None
     tells_last: bool = True
@@ -103,6 +93,7 @@ class PinPadTwin:
     commands: list[bytes] = field(default_factory=list)
     trace: int = 0
     is_busy: bool = False
+    is_mute: bool = False
     _queue: list[bytes] = field(default_factory=list)
     _last: bytes = b""
     _left: bytes = b""
@@ -123,7 +114,7 @@ class PinPadTwin:
 
     def mend_line(self) -> None:
         """The cable is back, or somebody connects anew; what was said before is lost."""
-        self.silent_after, self._left, self._queue, self._last = None, b"", [], b""
+        self.silent_after, self.is_mute, self._left, self._queue, self._last = None, False, b"", [], b""
 
     def _next(self) -> bytes | None:
         """An APDU, or one byte of the transport; None while it is incomplete."""
@@ -158,7 +149,7 @@ class PinPadTwin:
                 return self._send_next() if self._last == _OK else b""
             case _ if event[:2] == b"\x80\x00":
                 return self._reach(acknowledged) + self._send_next()
-            case _ if self.customer() == "off":
+            case _ if self.customer() == "off" or self.is_mute:
                 return b""
             case _ if self.refuses is not None:
                 return self._reach(acknowledged) + self._send(bytes([0x84, self.refuses, 0]))
@@ -175,12 +166,8 @@ class PinPadTwin:
 
     def _steps(self, command: bytes) -> list[bytes]:
         match command[:2]:
-            case b"\x06\x01":
-                return self._payment(command[4:10].hex())
-            case b"\x06\x31":
-                return self._refund(command[7:13].hex())
-            case b"\x06\x30":
-                return self._reversal(int(command[7:9].hex()))
+            case b"\x06\x01" | b"\x06\x31" | b"\x06\x30":
+                return self._money(command)
             case b"\x06\x51":
                 return self._hand_in()
             case b"\x06\x20":
@@ -189,26 +176,39 @@ class PinPadTwin:
                 return [self._status(self.taken[-1]), _COMPLETION]
             case b"\x06\xb0":
                 self.is_busy = False
+                self.on_abort()
                 return [bytes([0x06, 0x1E, 0x01, DECLINED])]
             case _:
                 return [_COMPLETION]
+
+    def _money(self, command: bytes) -> list[bytes]:
+        """Whatever moves money; the line may break before, or after."""
+        if self.customer() == "cut":
+            raise ConnectionResetError
+        if self.cuts_in_money is not None:
+            self.cuts_after, self.cuts_in_money = self.sent + self.cuts_in_money, None
+        match command[:2]:
+            case b"\x06\x01":
+                steps = self._payment(command[4:10].hex())
+            case b"\x06\x31":
+                steps = self._refund(command[7:13].hex())
+            case _:
+                steps = self._reversal(int(command[7:9].hex()))
+        if self.customer() == "broken":
+            raise ConnectionResetError
+        self.is_mute = self.customer() == "silent"
+        return steps
 
     def _payment(self, amount: str) -> list[bytes]:
         self.trace += 1  # also what comes to nothing has a number
         customer = self.customer()
         no = {"decline": BANK_SAYS_NO, "cancel": DECLINED, "unreachable": NO_LINE}.get(customer, self.ends_with)
-        if customer == "cut":
-            raise ConnectionResetError
         if self.waits_for_card or customer == "timeout":
             self.is_busy = True
             return [_SEE_DISPLAY]
         if no:
             return [_SEE_DISPLAY, bytes([0x06, 0x1E, 0x01, no])]
         self._keep(amount, bank={"offline": "waits", "offline-refused": "will refuse"}.get(customer, "yes"))
-        if customer == "broken":
-            raise ConnectionResetError
-        if customer == "silent":
-            return [_SEE_DISPLAY]
         return [
             _SEE_DISPLAY,
             _SEE_DISPLAY,
@@ -221,16 +221,17 @@ class PinPadTwin:
         self.trace += 1
         if self.customer() in ("timeout", "decline"):
             return [_SEE_DISPLAY, bytes([0x06, 0x1E, 0x01, DECLINED])]
-        return [_SEE_DISPLAY, self._status(self._keep(amount, kind="refund")), _COMPLETION]
+        return [_SEE_DISPLAY, self._status(self._keep(amount, kind="refund"), self.says_amount), _COMPLETION]
 
     def _reversal(self, receipt: int) -> list[bytes]:
-        undone = {each.of for each in self.taken}
-        paid = [each for each in self.taken if each.kind == "payment" and each.trace not in undone]
+        gone = {each.of for each in self.taken}
+        paid = [each for each in self.taken if each.kind == "payment" and each.trace not in gone]
         meant = paid[-1:] if self.undoes_last else [each for each in paid if each.receipt == receipt]
         if not meant:
             return [bytes([0x06, 0x1E, 0x01, NOT_POSSIBLE])]
         self.trace += 1
-        return [self._status(self._keep(meant[0].amount, kind="reversal", of=meant[0].trace)), _COMPLETION]
+        undone = self._keep(meant[0].amount, kind="reversal", of=meant[0].trace)
+        return [_SEE_DISPLAY, self._status(undone, self.says_amount), _COMPLETION]
 
     def _hand_in(self) -> list[bytes]:
         """What waits for its bank: a status for each, so that everybody knows which of them the bank refused."""
@@ -268,6 +269,8 @@ class PinPadTwin:
         return bytes([0x04, 0x0F, len(data)]) + data
 
     def _send_next(self) -> bytes:
+        if self.is_mute:
+            return b""
         return self._send(self._queue.pop(0)) if self._queue else b""
 
     def _send(self, apdu: bytes) -> bytes:

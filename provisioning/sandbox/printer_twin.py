@@ -173,8 +173,9 @@ class PrinterTwin:
 
 
 @contextmanager
-def on_terminal(take: Callable[[bytes], bytes]) -> Iterator[str]:
-    """`take` behind a pseudo-terminal; its address."""
+def on_terminal(take: Callable[[bytes], bytes], *, opened: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """`take` behind a pseudo-terminal; its address. `opened` is called at once: nobody sees who opens a device."""
+    opened()
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     with _thread(lambda stop: _serve_descriptor(ours, take, stop)):
@@ -184,12 +185,18 @@ def on_terminal(take: Callable[[bytes], bytes]) -> Iterator[str]:
 
 
 @contextmanager
-def on_tcp(take: Callable[[bytes], bytes], port: int = 0) -> Iterator[str]:
-    """`take` behind a TCP port of this machine (0: any free one); its address."""
+def on_tcp(
+    take: Callable[[bytes], bytes], port: int = 0, *, opened: Callable[[], None] = lambda: None
+) -> Iterator[str]:
+    """`take` behind a TCP port of this machine (0: any free one); its address.
+
+    Args:
+        opened: called when somebody connects.
+    """
     with socket.create_server(("127.0.0.1", port)) as listener:
         listener.settimeout(_STEP_S)
         address = f"socket://127.0.0.1:{listener.getsockname()[1]}"
-        with _thread(lambda stop: _serve_callers(listener, take, stop)):
+        with _thread(lambda stop: _serve_callers(listener, take, opened, stop)):
             yield address
 
 
@@ -205,10 +212,13 @@ def _thread(work: Callable[[threading.Event], None]) -> Iterator[None]:
         thread.join()
 
 
-def _serve_callers(listener: socket.socket, take: Callable[[bytes], bytes], stop: threading.Event) -> None:
+def _serve_callers(
+    listener: socket.socket, take: Callable[[bytes], bytes], opened: Callable[[], None], stop: threading.Event
+) -> None:
     while not stop.is_set():
         with suppress(TimeoutError):
             caller, _ = listener.accept()
+            opened()
             with caller:
                 _serve_descriptor(caller.fileno(), take, stop)
 

@@ -98,6 +98,7 @@ class Screen:
             ("sell for cash", f"{PROGRAM} pay --cash --amount 12.50{where}"),
             ("sell by card", f"{PROGRAM} pay --card --amount 40.00{where}"),
             ("at a reader", f"{PROGRAM} pay --reader{where}    (tillstone sandbox reader decline: another customer)"),
+            ("at the PIN pad", f"{PROGRAM} pay --pin-pad{where}    (tillstone sandbox pad timeout: nobody comes)"),
             (
                 "through PayPal",
                 f"{PROGRAM} pay --paypal{where}    (tillstone sandbox payer wait: agree yourself)",

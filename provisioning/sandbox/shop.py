@@ -1,8 +1,8 @@
-"""A running sandbox: its box, its six processes and how each is started and ended.
+"""A running sandbox: its box, its seven processes and how each is started and ended.
 
-Owns the order: TPM, the providers' twins and the relay of their webhooks first, then the appliance, then the
-tills; ends in the other direction. Must never say that the shop is open before the appliance has answered at its local
-door.
+Owns the order: TPM, the providers' twins, the relay of their webhooks and the PIN pad first, then the appliance, then
+the tills; ends in the other direction. Must never say that the shop is open before the appliance has answered at its
+local door.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from provisioning.sandbox.children import end_child, kill_child, start_child, wa
 from provisioning.sandbox.coinbase_side import make_coinbase_side
 from provisioning.sandbox.layout import TILLS, RunFile, SandboxFolder
 from provisioning.sandbox.paypal_side import make_paypal_side
+from provisioning.sandbox.pin_pad_side import make_pin_pad_side
 from provisioning.sandbox.tills import follow_log, ready_tills
 from provisioning.sandbox.twin_door import TwinDoor
 from provisioning.settings_file import (
@@ -44,8 +45,8 @@ from provisioning.terminal.durable import write_durably
 POS_PORT: Final = 8443
 PUBLIC_PORT: Final = 9080
 START_S_MAX: Final = 30.0
-ChildName = Literal["tpm", "stripe", "paypal", "coinbase", "relay", "appliance"]
-CHILDREN: Final[tuple[ChildName, ...]] = ("tpm", "stripe", "paypal", "coinbase", "relay", "appliance")
+ChildName = Literal["tpm", "stripe", "paypal", "coinbase", "relay", "pad", "appliance"]
+CHILDREN: Final[tuple[ChildName, ...]] = ("tpm", "stripe", "paypal", "coinbase", "relay", "pad", "appliance")
 ROOM_BYTES_MIN: Final = 64 * 2**20  # a sandbox shares somebody's disk; a shop's box keeps the default of 256 MiB
 
 Step = Callable[[str], None]
@@ -61,7 +62,7 @@ class Wishes:
 
 
 class RunningShop:
-    """Six processes and the doors they opened. Make it with `open_shop`; one per folder, behind the folder's lock."""
+    """Seven processes and the doors they opened. Make it with `open_shop`; one per folder, behind the folder's lock."""
 
     def __init__(self, *, folder: SandboxFolder, box: Box) -> None:
         self.folder = folder
@@ -80,6 +81,7 @@ class RunningShop:
         self._paypal_webhook_port = _free_port()
         self._coinbase_webhook_port = _free_port()
         self._relay_port = 0
+        self._pad_port = 0
         self._tcti = ""
         self._children: dict[ChildName, subprocess.Popen[bytes]] = {}
 
@@ -89,13 +91,14 @@ class RunningShop:
         Raises:
             ChildFailed, SwtpmError: something did not come up; `close` what did.
         """
-        on_step("TPM, twins of Stripe, PayPal and Coinbase")
+        on_step("TPM, twins of Stripe, PayPal and Coinbase, PIN pad")
         os.umask(0o077)
         self.start("tpm")
         self.start("stripe")
         self.start("paypal")
         self.start("coinbase")
         self.start("relay")
+        self.start("pad")
         twin = TwinDoor(base=self.stripe_url, folder=self.folder.stripe)
         relay_url = f"http://127.0.0.1:{self._relay_port}/stripe"
         side = make_card_side(twin, self.folder.stripe, tills=TILLS, relay_url=relay_url)
@@ -115,6 +118,7 @@ class RunningShop:
                 webhook_port=self._webhook_port,
             ),
             wallets=self._wallets(),
+            pin_pad=make_pin_pad_side(self.folder.pad, port=self._pad_port, tills=TILLS),
             room_bytes_min=ROOM_BYTES_MIN,
             further=wishes.sections,
         )
@@ -150,6 +154,8 @@ class RunningShop:
                 self.coinbase_url = f"http://127.0.0.1:{self._coinbase_port}"
             case "relay":
                 self._start_relay()
+            case "pad":
+                self._start_pad()
             case "appliance":
                 self._start_appliance(mounts_of)
         self.write_run()
@@ -254,6 +260,13 @@ class RunningShop:
         command += ["--coinbase-to", f"http://127.0.0.1:{self._coinbase_webhook_port}/v1/webhooks/coinbase"]
         log = self.folder.stripe / "relay.log"
         self._relay_port = self._start_server("relay", command, name="the webhook relay", log=log)
+
+    def _start_pad(self) -> None:
+        folder = self.folder.pad
+        folder.mkdir(mode=0o700, exist_ok=True)
+        command = [sys.executable, "-m", "provisioning.sandbox.pin_pad_side", "--port", str(self._pad_port)]
+        command += ["--folder", str(folder)]
+        self._pad_port = self._start_server("pad", command, name="the PIN pad", log=folder / "twin.log")
 
     def _start_server(self, child: ChildName, command: list[str], *, name: str, log: Path) -> int:
         """Start what prints its port when it is ready; the port."""

@@ -34,6 +34,7 @@ NAMES: Final[dict[ChildName, str]] = {
     "paypal": "the PayPal twin",
     "coinbase": "the Coinbase twin",
     "relay": "the webhook relay",
+    "pad": "the PIN pad",
     "appliance": "the box",
 }
 _DONE: Final = {"kill": "was killed", "stop": "was stopped", "start": "was started"}

@@ -28,7 +28,8 @@ from tests.bench.part import serve_part
 from tests.bench.usage import resident_mb
 from tests.fakes.clock import FakeClock
 from tests.fakes.forwards import FakeForwards
-from tests.unit.payment.shop import PIN_PAD, Shop, open_shop
+from tests.unit.payment.counter import PIN_PAD
+from tests.unit.payment.shop import Shop, open_shop
 
 _GROUP = 500
 _WARM_UP = 200

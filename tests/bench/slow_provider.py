@@ -13,6 +13,7 @@ from typing import Final
 
 from appliance.__main__ import main
 from appliance.config.schema import Settings
+from appliance.ledger.ledger import Ledger
 from appliance.model.ids import ProviderKey, ProviderName, ProviderReference
 from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.sale import TenderKind
@@ -58,7 +59,7 @@ class SlowProvider:
         return
 
 
-async def open_slow_providers(settings: Settings, clock: Clock) -> dict[ProviderName, Opened]:
+async def open_slow_providers(_settings: Settings, _ledger: Ledger, _clock: Clock) -> dict[ProviderName, Opened]:
     """In place of those that the settings name."""
     return {FIRST_PROVIDER: Opened(tender=TenderKind.CARD, provider=SlowProvider())}
 

@@ -18,6 +18,7 @@ NOBODYS: Final = ProviderReference("0" * 24)
 class CoinbaseSubject:
     """The adapter on the twin."""
 
+    knows_what_is_left = True
     remembers_declines = True
 
     def __init__(self, here: CoinbaseHere, provider: CoinbaseProvider) -> None:

@@ -18,6 +18,7 @@ class PayPalSubject:
     """The adapter on the twin."""
 
     remembers_declines = False
+    knows_what_is_left = True
 
     def __init__(self, here: PayPalHere, provider: PayPalProvider) -> None:
         self._here = here

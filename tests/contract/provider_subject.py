@@ -26,6 +26,7 @@ class Subject(Protocol):
 
     provider: Provider
     remembers_declines: bool
+    knows_what_is_left: bool
 
     async def ready(self, operation: Authorise) -> Authorise:
         """`operation` as it can be asked: where customers agree first, one did."""
@@ -52,6 +53,7 @@ class Direct:
     """Takes money without asking anybody first."""
 
     remembers_declines = True
+    knows_what_is_left = True
 
     async def ready(self, operation: Authorise) -> Authorise:
         return operation

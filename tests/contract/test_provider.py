@@ -1,5 +1,6 @@
 """What every provider promises, held against the fake, against the real SDK with the Stripe twin (a card that the
-provider knows, and a card that a customer shows to a reader), and against the twins of PayPal and Coinbase.
+provider knows, and a card that a customer shows to a reader), against the twins of PayPal and Coinbase, and at
+the PIN pad twin.
 
 The oracle is what the other side really charged, never what our side was told.
 """
@@ -35,11 +36,13 @@ from appliance.ports.provider import (
 from tests.coinbase_twin_here import CoinbaseHere
 from tests.contract.coinbase_subject import CoinbaseSubject
 from tests.contract.paypal_subject import PayPalSubject
+from tests.contract.pin_pad_subject import ANSWER_S, PinPadSubject
 from tests.contract.provider_subject import FakeSubject, HoldingSubject, StripeSubject, Subject
 from tests.contract.reader_subject import ReaderSubject
 from tests.fakes.clock import START_MS, FakeClock, SkippingClock
 from tests.fakes.provider import Switch
 from tests.paypal_twin_here import PayPalHere
+from tests.pin_pad_here import PinPadHere
 from tests.stripe_twin import TwinProcess
 from tests.stripe_twin_here import TwinHere
 
@@ -50,7 +53,7 @@ HOLDING = ("fake", "stripe", "reader")
 """The subjects that can have money held."""
 
 
-@pytest.fixture(params=[*HOLDING, "paypal", "coinbase"])
+@pytest.fixture(params=[*HOLDING, "paypal", "coinbase", "pin_pad"])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     if request.param == "paypal":
         async with PayPalHere(FakeClock()) as there:
@@ -59,6 +62,10 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     if request.param == "coinbase":
         async with CoinbaseHere(SkippingClock()) as pays:
             yield CoinbaseSubject(pays, pays.provider())
+        return
+    if request.param == "pin_pad":
+        async with PinPadHere() as pad:
+            yield PinPadSubject(pad, pad.provider(answer_s=ANSWER_S))
         return
     async with open_holding(request.param, tmp_path) as opened:
         yield opened
@@ -251,6 +258,10 @@ async def test_refunds_never_exceed_what_is_left(subject: Subject) -> None:
     answer = await subject.provider.refund(first)
     assert isinstance(answer, Confirmed)
     assert await subject.provider.refund(first) == answer
+    if not subject.knows_what_is_left:
+        assert isinstance(await subject.provider.refund(refund_of(of, 1001)), Refused)
+        assert await subject.kept_minor() == 300
+        return  # the ledger alone keeps refunds below what is left: `payment/refund.py`
     assert isinstance(await subject.provider.refund(refund_of(of, 301)), Refused)
     assert isinstance(await subject.provider.refund(refund_of(of, 300)), Confirmed)
     spent = await subject.provider.refund(refund_of(of, 1))

@@ -33,6 +33,7 @@ from appliance.adapters import stripe_statement
 from appliance.adapters.hsm_link import HsmLink, HsmState
 from appliance.adapters.hsm_signer import EnvelopedSigner
 from appliance.adapters.paypal import PayPalProvider
+from appliance.adapters.pin_pad import PinPadProvider
 from appliance.adapters.stripe import StripeProvider
 from appliance.api.middleware import make_middleware
 from appliance.config.schema import Settings
@@ -138,11 +139,11 @@ class DyingProvider:
         return await self._ask(lambda: self._inner.refund(operation))
 
     async def cancel(self, operation: port.Cancel) -> port.Answer:
-        inner = self._inner if isinstance(self._inner, FilePad) else self._holds
+        inner = self._inner if isinstance(self._inner, FilePad | PinPadProvider) else self._holds
         return await self._ask(lambda: inner.cancel(operation))
 
     async def forward(self, operation: port.Forward) -> port.Answer:
-        assert isinstance(self._inner, FilePad)
+        assert isinstance(self._inner, FilePad | PinPadProvider)
         inner = self._inner
         return await self._ask(lambda: inner.forward(operation))
 
@@ -190,7 +191,7 @@ class DyingProvider:
 
     @property
     def _offers(self) -> port.Offers:
-        assert isinstance(self._inner, PayPalProvider)
+        assert isinstance(self._inner, PayPalProvider | PinPadProvider)
         return self._inner
 
     async def _ask(self, ask: Callable[[], Awaitable[port.Answer]]) -> port.Answer:
@@ -257,11 +258,13 @@ def dying_middleware(**parts: Any) -> Middleware:
 
 def install() -> None:
     """Put the wrapped parts into the composition root."""
-    open_providers: Callable[[Settings, Clock], Awaitable[dict[ProviderName, opening.Opened]]]
+    open_providers: Callable[[Settings, Ledger, Clock], Awaitable[dict[ProviderName, opening.Opened]]]
     open_providers = vars(wiring)["open_providers"]
 
-    async def open_dying_providers(settings: Settings, clock: Clock) -> dict[ProviderName, opening.Opened]:
-        opened = await open_providers(settings, clock)
+    async def open_dying_providers(
+        settings: Settings, ledger: Ledger, clock: Clock
+    ) -> dict[ProviderName, opening.Opened]:
+        opened = await open_providers(settings, ledger, clock)
         if pad := os.environ.get("PAD"):
             inner = FilePad(Path(pad))
             opened[ProviderName("pin_pad")] = opening.Opened(tender=TenderKind.PIN_PAD, provider=inner, forwards=inner)

@@ -55,7 +55,7 @@ class FakeForwards(FakeProvider):
             return super()._authorise(operation)
         if not operation.may_accept_offline:
             return Declined(code=BANK_UNREACHABLE, message="The card's bank cannot be asked.")
-        reference = ProviderReference(f"off_{len(self._done) + 1:024d}")
+        reference = ProviderReference(f"{self.device}off_{len(self._done) + 1:024d}")
         self.accepted[reference] = operation
         return AcceptedOffline(provider_reference=reference, amount=operation.amount, accepted_ms=self._now_ms())
 

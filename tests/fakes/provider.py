@@ -64,6 +64,9 @@ class FakeProvider:
         asked: every operation that was asked, in order, also those that failed.
     """
 
+    device = ""
+    """What begins the names that it gives."""
+
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._ahead_ms = clock.now_ms() - clock.monotonic_ms()
@@ -200,7 +203,7 @@ class FakeProvider:
         return answer
 
     def _authorise(self, operation: Authorise) -> Confirmed | PartlyConfirmed | AcceptedOffline | Declined:
-        reference = ProviderReference(f"pi_{len(self._done) + 1:024d}")
+        reference = ProviderReference(f"{self.device}pi_{len(self._done) + 1:024d}")
         code = DECLINED_SOURCES.get(operation.source)
         if operation.source == PARTIAL and not operation.may_be_partial:
             code = "insufficient_funds"

@@ -14,7 +14,8 @@ from appliance.wire.answers import ReconcileAnswer
 from tests.fakes.clock import FakeClock
 from tests.integration.desk import FEE, rebuild_is_equal
 from tests.paypal_twin_here import PayPalHere
-from tests.unit.payment.shop import CALENDAR, PAYPAL, Shop, open_shop
+from tests.unit.payment.counter import PAYPAL
+from tests.unit.payment.shop import CALENDAR, Shop, open_shop
 from tests.unit.till.acts import pay
 
 SETTLED_MS = 3 * HOUR_MS

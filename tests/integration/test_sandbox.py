@@ -285,7 +285,7 @@ def test_no_process_outlives_the_sandbox(made: Path, number: signal.Signals) -> 
         left = wait_gone(pids)
 
     assert left == []
-    assert len(pids) == 6  # supervisor, TPM, two twins, relay, appliance
+    assert len(pids) == 7  # supervisor, TPM, two twins, relay, PIN pad, appliance
 
 
 def test_a_killed_appliance_is_started_again(running: Path) -> None:

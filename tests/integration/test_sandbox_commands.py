@@ -119,3 +119,30 @@ def test_keys_are_not_made_anew_beside_a_running_sandbox(running: Path) -> None:
     assert "the box runs; nothing was touched" in refused.stderr
     assert json.loads(tillstone(running, "pay", "--json").stdout)["state"] == "approved"
     assert (running / "box" / "tpm" / "socket").is_socket()
+
+
+def test_cards_are_sold_at_the_pin_pad_whatever_happens_there(running: Path) -> None:
+    """One story: a card, its money back, a bank's no, a line that breaks, a card without its bank, another tender."""
+
+    def sell(*words: str) -> tuple[str, str, str]:
+        sold = json.loads(tillstone(running, "pay", *(words or ("--pin-pad",)), "--json").stdout)
+        return sold["key"], sold["state"], sold.get("code") or ""
+
+    def stand(what: str) -> None:
+        assert tillstone(running, "sandbox", "pad", what).returncode == 0
+
+    key, state, _ = sell()
+    assert state == "approved"
+    assert json.loads(tillstone(running, "refund", key, "--json").stdout)["state"] == "refunded"
+    stand("decline")
+    assert sell()[1:] == ("declined", "card_declined")
+    stand("broken")
+    assert sell()[1] == "approved"
+    stand("offline")
+    assert sell()[1] == "accepted_offline"
+    stand("off")
+    assert sell("--cash")[1] == "approved"
+    stand("approve")
+    assert sell()[1] == "approved"
+    taken = json.loads((running / "pad" / "money.json").read_text())
+    assert [each["kind"] for each in taken] == ["payment", "reversal", "payment", "payment", "payment"]

@@ -21,6 +21,7 @@ SECRET_NAMES = (
     "paypal-secret",
     "coinbase-key",
     "coinbase-webhook-secret",
+    "pin-pad-password",
 )
 
 
@@ -168,3 +169,43 @@ def test_secret_that_became_readable_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "hsm-pin").chmod(0o644)
     with pytest.raises(Unavailable, match="0644"):
         read_secret(tmp_path / "hsm-pin")
+
+
+PADS = """
+[provider.pin_pad]
+pads = ["counter tcp:192.168.1.50:20007", "bar serial:/dev/ttyUSB0"]
+tills = ["till-1 counter", "till-2 counter", "till-3 bar"]
+password_path = "pin-pad-password"
+"""
+
+
+def test_pin_pads_are_named_placed_and_bound(tmp_path: Path) -> None:
+    pads = load(write(tmp_path, describe() + PADS)).provider.pin_pad
+    assert pads is not None
+    assert pads.places() == {"counter": "socket://192.168.1.50:20007", "bar": "/dev/ttyUSB0"}
+    assert pads.bound() == {"till-1": "counter", "till-2": "counter", "till-3": "bar"}
+    assert (pads.accepts_offline, pads.is_used_by_hand) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "words"),
+    [
+        (('"bar serial', '"counter serial'), "provider.pin_pad.pads", "twice"),
+        (("till-2", "till-1"), "provider.pin_pad.tills", "twice"),
+        (("till-3 bar", "till-3 attic"), "provider.pin_pad.tills", "does not name"),
+        (("tcp:192.168.1.50:20007", "socket://192.168.1.50:20007"), "provider.pin_pad.pads", "Expected"),
+        (("serial:/dev/ttyUSB0", "serial:ttyUSB0"), "provider.pin_pad.pads", "Expected"),
+        (('password_path = "pin-pad-password"', ""), "provider.pin_pad.password_path", "missing"),
+        (("tills", "till"), "provider.pin_pad.till", "is not a setting"),
+        (('"pin-pad-password"', '"pos-certificate.pem"'), "provider.pin_pad.password_path", "cannot be read"),
+    ],
+)
+def test_a_fault_of_pin_pads_is_named_with_its_place(
+    tmp_path: Path, change: tuple[str, str], place: str, words: str
+) -> None:
+    assert words in faults(write(tmp_path, describe() + PADS.replace(*change)))[place]
+
+
+def test_pin_pads_take_currencies_whose_numbers_are_known(tmp_path: Path) -> None:
+    text = describe().replace('currency = "EUR"', 'currency = "JPY"') + PADS
+    assert "another currency" in faults(write(tmp_path, text))["provider.pin_pad.pads"]

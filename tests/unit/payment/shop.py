@@ -31,8 +31,6 @@ from appliance.ledger.rebuild import rebuild
 from appliance.model.ids import ProviderName, TerminalId, new_request_key
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.model.offline import OfflineLimits
-from appliance.model.operation import FIRST_PROVIDER
-from appliance.model.sale import TenderKind
 from appliance.model.shop_day import ShopCalendar
 from appliance.payment.batch import Batch
 from appliance.payment.follow_up import FollowUp
@@ -40,7 +38,6 @@ from appliance.payment.forward import Forwarder
 from appliance.payment.operate import Operations
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.payment.providers import Providers, SetUp
-from appliance.payment.readers import Readers
 from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
 from appliance.payment.screening.judge import Screener
@@ -48,7 +45,7 @@ from appliance.payment.screening.trees import load_model
 from appliance.payment.validate import ShopRules
 from appliance.payment.vault.safe import Safe
 from appliance.payment.vault.vault import Vault
-from appliance.ports.provider import CardSource, Holds
+from appliance.ports.provider import Holds
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
@@ -69,6 +66,7 @@ from tests.fakes.forwards import FakeForwards
 from tests.fakes.offers import FakeOffers
 from tests.fakes.provider import FakeProvider
 from tests.unit.ledger.shop import genesis, open_ledger, running
+from tests.unit.payment.counter import providers_of, readers_of_tills
 from tests.unit.payment.vault import open_vault, tokens_of
 
 CERTIFICATE: Final = bytes(range(32))
@@ -90,10 +88,6 @@ class BlindWatermark:
     async def show(self, head: HeadBody) -> int:
         """Nobody is asked to."""
         raise AssertionError(head)
-
-
-PAYPAL: Final = ProviderName("paypal")
-PIN_PAD: Final = ProviderName("pin_pad")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,17 +162,6 @@ class Shop:
         return await self.ledger.read(lambda connection: connection.execute(statement).fetchall())
 
 
-def _providers(
-    cards: Holds, admit: Callable[[], None], offers: FakeOffers | PayPalProvider | None, pads: FakeForwards | None
-) -> dict[ProviderName, SetUp]:
-    set_up = {FIRST_PROVIDER: SetUp(tender=TenderKind.CARD, provider=cards, holds=cards, admit=admit)}
-    if offers is not None:
-        set_up[PAYPAL] = SetUp(tender=TenderKind.PAYPAL, provider=offers, offers=offers, admit=lambda: None)
-    if pads is not None:
-        set_up[PIN_PAD] = SetUp(tender=TenderKind.PIN_PAD, provider=pads, forwards=pads, admit=lambda: None)
-    return set_up
-
-
 @asynccontextmanager
 async def open_shop(
     folder: Path,
@@ -202,7 +185,7 @@ async def open_shop(
         stages = Stages(tracer=open_tracer(None, service="test"), metrics=Metrics())
         terminals = Terminals(ledger=ledger, clock=clock)
         authenticate = _authenticate(terminals, clock, audience, ledger)
-        set_up = _providers(provider if asked is None else asked, provider.admit, offers, pads)
+        set_up = providers_of(provider if asked is None else asked, provider.admit, offers, pads)
         providers = Providers({**set_up, **more})
         kept = open_vault(folder, ledger, clock, log)
         operations = _operations(ledger, providers, supervisor, clock, stages, limits, kept["vault"])
@@ -317,7 +300,7 @@ def _operations(
         stages=stages,
         log_origin=genesis().read().origin,
         source_default="pm_card_visa",
-        readers=_readers(),
+        readers=readers_of_tills(),
         vault=vault,
         capture_window_ms=CAPTURE_WINDOW_MS,
         offline_limits=limits,
@@ -339,16 +322,6 @@ async def rebuilt_equal(shop: Shop) -> None:
             assert tables_digest(copy, PROJECTIONS) == before
 
     await shop.ledger.read(compare)
-
-
-def _readers() -> Readers:
-    """One reader between two tills."""
-    reader = CardSource("tmr_1")
-    return Readers(
-        bound={TerminalId("till-1"): reader, TerminalId("till-2"): reader},
-        is_reader=lambda source: source.startswith("tmr_"),
-        is_default=False,
-    )
 
 
 def _authenticate(terminals: Terminals, clock: FakeClock, audience: str, ledger: Ledger) -> Authenticate:

@@ -1,0 +1,386 @@
+"""PIN pads behind the adapter: what the last payment proves, and what it does not, whoever else was at the pad."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from appliance.adapters.pin_pad import PinPadProvider
+from appliance.adapters.pin_pad_name import parse
+from appliance.model.ids import OperationId, ProviderKey, ProviderReference, TerminalId, new_request_key
+from appliance.model.money import Money
+from appliance.ports.provider import (
+    BANK_UNREACHABLE,
+    Absent,
+    AcceptedOffline,
+    Answer,
+    Authorise,
+    Cancel,
+    CardSource,
+    Confirmed,
+    Declined,
+    Forward,
+    Found,
+    NotSent,
+    Offer,
+    Offered,
+    Reference,
+    Refund,
+    Refused,
+    Unknown,
+)
+from tests.fakes.clock import START_MS
+from tests.pin_pad_here import PinPadHere
+
+_numbers = itertools.count(1)
+SHORT_S = 0.5
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[PinPadHere]:
+    async with PinPadHere() as pad:
+        pad.use_by_hand(500)
+        yield pad
+
+
+def does(here: PinPadHere, customer: str) -> None:
+    here.twin.customer = lambda: customer
+
+
+def names(terminal: str = "till-1") -> Reference:
+    number = next(_numbers)
+    key = new_request_key(START_MS, number.to_bytes(10, "big"))
+    return Reference(
+        log_origin="shop.example/box-1/1",
+        payment_key=key,
+        operation_id=OperationId(f"{key}/1"),
+        terminal_id=TerminalId(terminal),
+    )
+
+
+async def ready(pads: PinPadProvider, amount_minor: int = 1250, terminal: str = "till-1") -> Authorise:
+    reference, amount = names(terminal), Money(amount_minor, "EUR")
+    offer = Offer(provider_key=ProviderKey(f"{reference.payment_key}/0"), reference=reference, amount=amount)
+    made = await pads.offer(offer)
+    assert isinstance(made, Offered), made
+    assert made.show is None
+    return Authorise(
+        provider_key=ProviderKey(reference.operation_id),
+        reference=reference,
+        amount=amount,
+        source=CardSource("counter"),
+        of=made.provider_reference,
+    )
+
+
+async def pay(here: PinPadHere, pads: PinPadProvider, operation: Authorise | None = None) -> tuple[Authorise, Answer]:
+    """As the core does: the intent first."""
+    asked = await ready(pads) if operation is None else operation
+    here.log.begin(asked.reference.operation_id, asked.of)
+    answer = await pads.authorise(asked)
+    if isinstance(answer, Confirmed | AcceptedOffline):
+        here.log.names[asked.reference.operation_id] = answer.provider_reference
+    return asked, answer
+
+
+async def paid(here: PinPadHere, pads: PinPadProvider) -> ProviderReference:
+    _, answer = await pay(here, pads)
+    assert isinstance(answer, Confirmed), answer
+    return answer.provider_reference
+
+
+def back(of: ProviderReference, amount_minor: int) -> Refund:
+    reference = names()
+    key = ProviderKey(reference.operation_id)
+    return Refund(provider_key=key, reference=reference, amount=Money(amount_minor, "EUR"), of=of)
+
+
+async def test_a_payment_is_known_by_everything_that_the_pin_pad_says_of_it(here: PinPadHere) -> None:
+    reference = await paid(here, here.provider())
+    assert reference == "counter/52500041/2/2/1250/978/paid/1127143000"
+    named = parse(reference)
+    assert named is not None
+    assert named.reference == reference
+
+
+async def test_a_pin_pad_on_a_serial_line_sells_and_gives_back() -> None:
+    async with PinPadHere(kind="pty") as here:
+        pads = here.provider()
+        reference = await paid(here, pads)
+        assert isinstance(await pads.refund(back(reference, 250)), Confirmed)
+        assert here.twin.kept_minor == 1000
+
+
+@pytest.mark.parametrize("customer", ["cut", "broken"])
+async def test_after_a_restart_the_next_payments_reading_is_the_witness(here: PinPadHere, customer: str) -> None:
+    does(here, customer)
+    broken, answer = await pay(here, here.provider())
+    assert isinstance(answer, Unknown)
+    does(here, "approve")
+    afterwards = await here.anew()
+    await paid(here, afterwards)  # of the same amount
+    found = await afterwards.find(broken, since_ms=0)
+    if customer == "cut":
+        assert isinstance(found, Absent)
+        assert here.twin.kept_minor == 500 + 1250
+    else:
+        assert isinstance(found, Found)
+        assert isinstance(found.answer, Confirmed)
+        assert found.answer.provider_reference.startswith("counter/52500041/2/")
+        assert here.twin.kept_minor == 500 + 2 * 1250
+
+
+async def test_a_payment_by_hand_of_another_amount_leaves_ours_being_checked(here: PinPadHere) -> None:
+    pads = here.provider()
+    does(here, "cut")
+    broken, _ = await pay(here, pads)
+    does(here, "approve")
+    here.use_by_hand(300)
+    assert await pads.find(broken, since_ms=0) == Unknown(reason="pad_moved_on")
+
+
+async def test_a_pin_pad_that_was_replaced_proves_nothing(here: PinPadHere) -> None:
+    pads = here.provider()
+    does(here, "cut")
+    broken, _ = await pay(here, pads)
+    does(here, "approve")
+    here.twin.terminal = "52509999"
+    assert await pads.find(broken, since_ms=0) == Unknown(reason="pad_moved_on")
+    here.use_by_hand(1250)
+    assert await pads.find(broken, since_ms=0) == Unknown(reason="pad_moved_on")
+
+
+async def test_numbers_that_began_anew_are_not_taken_for_the_same_payment(here: PinPadHere) -> None:
+    pads = here.provider()
+    does(here, "cut")
+    broken, _ = await pay(here, pads)
+    does(here, "approve")
+    here.twin.taken.clear()
+    here.twin.trace = 0
+    here.use_by_hand(1250)  # our amount under the number of the payment before ours
+    assert await pads.find(broken, since_ms=0) == Unknown(reason="pad_moved_on")
+
+
+async def test_a_pin_pad_that_never_took_a_card_proves_nothing(here: PinPadHere) -> None:
+    here.twin.taken.clear()
+    pads = here.provider()
+    does(here, "cut")
+    broken, _ = await pay(here, pads)
+    does(here, "approve")
+    assert await pads.find(broken, since_ms=0) == Unknown(reason="pad_tells_no_last_payment")
+    await paid(here, pads)
+
+
+async def test_a_second_till_that_read_before_the_first_one_paid_asks_for_no_card(here: PinPadHere) -> None:
+    pads = here.provider()
+    first, second = await ready(pads), await ready(pads, terminal="till-2")
+    _, answer = await pay(here, pads, first)
+    assert isinstance(answer, Confirmed)
+    _, refused = await pay(here, pads, second)
+    assert isinstance(refused, Refused)
+    assert refused.code == "pad_moved_on"
+    assert len(here.twin.taken) == 2
+
+
+async def test_a_till_without_a_pin_pad_is_refused(here: PinPadHere) -> None:
+    reference = names("till-9")
+    offer = Offer(provider_key=ProviderKey("k"), reference=reference, amount=Money(100, "EUR"))
+    refused = await here.provider().offer(offer)
+    assert isinstance(refused, Refused)
+    assert refused.code == "reader_not_bound"
+
+
+async def test_a_pin_pad_that_tells_no_last_payment_sells_nothing(here: PinPadHere) -> None:
+    here.twin.tells_last = False
+    offer = Offer(provider_key=ProviderKey("k"), reference=names(), amount=Money(100, "EUR"))
+    assert await here.provider().offer(offer) == NotSent(reason="pad_tells_no_last_payment")
+
+
+async def test_a_silent_pin_pad_keeps_nobody_waiting_longer_than_its_answers(here: PinPadHere) -> None:
+    pads = here.provider(answer_s=SHORT_S)
+    does(here, "off")
+    offer = Offer(provider_key=ProviderKey("k"), reference=names(), amount=Money(100, "EUR"))
+    async with asyncio.timeout(15):
+        assert await pads.offer(offer) == NotSent(reason="pad_silent")
+        assert not await pads.answers("counter")
+    does(here, "approve")
+    assert await pads.answers("counter")
+
+
+async def test_a_customer_who_was_left_behind_is_sent_away_and_then_it_is_told(here: PinPadHere) -> None:
+    pads = here.provider()
+    asked = await ready(pads)
+    here.twin.is_busy = True  # the box ended, and a customer still stands there
+    assert await pads.find(asked, since_ms=0) == Unknown(reason="pad_busy")
+    assert not here.twin.is_busy
+    assert isinstance(await pads.find(asked, since_ms=0), Absent)
+
+
+async def test_nobody_is_sent_away_from_a_pin_pad_that_is_used_by_hand(here: PinPadHere) -> None:
+    pads = here.provider(is_used_by_hand=True)
+    asked = await ready(pads)
+    here.twin.is_busy = True
+    assert await pads.find(asked, since_ms=0) == Unknown(reason="pad_busy")
+    assert here.twin.is_busy
+
+
+async def test_a_customer_is_given_up_by_the_till(here: PinPadHere) -> None:
+    pads = here.provider()
+    does(here, "timeout")
+    asked = await ready(pads)
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(pads.authorise(asked))
+        while not here.twin.is_busy:  # noqa: ASYNC110 - production code has no event for tests
+            await asyncio.sleep(0.01)
+        pads.give_up(asked.provider_key)
+    answer = asking.result()
+    assert isinstance(answer, Declined)
+    assert answer.code == "payment_aborted"
+    assert not here.twin.is_busy
+
+
+async def test_a_customer_who_does_not_come_is_declined(here: PinPadHere) -> None:
+    does(here, "timeout")
+    _, answer = await pay(here, here.provider(customer_s=SHORT_S))
+    assert isinstance(answer, Declined)
+    assert answer.code == "customer_canceled"
+    assert here.twin.kept_minor == 500
+
+
+@pytest.mark.parametrize("customer", ["silent", "approve"])
+async def test_an_abort_that_crosses_an_approval_is_not_believed(here: PinPadHere, customer: str) -> None:
+    pads = here.provider(answer_s=SHORT_S, customer_s=SHORT_S)
+    asked = await ready(pads)
+    does(here, "timeout")
+    if customer == "silent":
+        does(here, "silent")  # it took the money, and answers nothing any more
+    else:
+        # It says aborted, and the card was quicker: the money is taken when the till stops it.
+        here.twin.on_abort = lambda: here.use_by_hand(1250)
+    _, answer = await pay(here, pads, asked)
+    assert isinstance(answer, Unknown)
+    does(here, "approve")
+    found = await pads.find(asked, since_ms=0)
+    assert isinstance(found, Found)
+    assert isinstance(found.answer, Confirmed)
+
+
+async def test_the_last_payment_goes_back_by_its_receipt_and_an_older_one_to_a_card(here: PinPadHere) -> None:
+    pads = here.provider()
+    here.twin.undoes_last = True  # as a PIN pad does that does not read the receipt's number
+    first = await paid(here, pads)
+    second = await paid(here, pads)
+    assert isinstance(await pads.refund(back(first, 1250)), Confirmed)
+    assert [each.kind for each in here.twin.taken[-2:]] == ["payment", "refund"]
+    assert isinstance(await pads.refund(back(second, 250)), Confirmed)
+    third = await paid(here, pads)
+    assert isinstance(await pads.refund(back(third, 1250)), Confirmed)
+    assert here.twin.taken[-1].kind == "reversal"
+    assert here.twin.kept_minor == 500 + 1000
+
+
+@pytest.mark.parametrize(("customer", "proof"), [("cut", Absent), ("broken", Found)])
+async def test_money_that_goes_back_while_the_box_dies_is_told_by_the_next_number(
+    here: PinPadHere, customer: str, proof: type[Absent | Found]
+) -> None:
+    of = await paid(here, here.provider())
+    operation = back(of, 250)
+    here.log.begin(operation.reference.operation_id, None)
+    does(here, customer)
+    assert isinstance(await (await here.anew()).refund(operation), Unknown)
+    does(here, "approve")
+    assert isinstance(await (await here.anew()).find(operation, since_ms=0), proof)
+
+
+async def test_money_that_somebody_gave_back_by_hand_is_not_taken_for_ours(here: PinPadHere) -> None:
+    of = await paid(here, here.provider())
+    here.use_by_hand(700)
+    operation = back(of, 250)
+    here.log.begin(operation.reference.operation_id, None)
+    does(here, "cut")
+    assert isinstance(await (await here.anew()).refund(operation), Unknown)
+    does(here, "approve")
+    here.use_by_hand(250)
+    assert await (await here.anew()).find(operation, since_ms=0) == Unknown(reason="pad_moved_on")
+
+
+async def offline(here: PinPadHere, pads: PinPadProvider, customer: str = "offline") -> tuple[Authorise, Answer]:
+    does(here, customer)
+    return await pay(here, pads, replace(await ready(pads), may_accept_offline=True))
+
+
+async def test_a_card_without_its_bank_is_taken_only_where_the_shop_wants_it(here: PinPadHere) -> None:
+    pads = here.provider()
+    does(here, "offline")
+    _, answer = await pay(here, pads)
+    assert isinstance(answer, Declined)
+    assert answer.code == BANK_UNREACHABLE
+    assert here.twin.kept_minor == 500
+    _, answer = await offline(here, pads)
+    assert isinstance(answer, AcceptedOffline)
+    does(here, "unreachable")
+    _, answer = await pay(here, pads)
+    assert isinstance(answer, Declined)
+    assert answer.code == BANK_UNREACHABLE
+
+
+def forward_of(asked: Authorise, of: ProviderReference) -> Forward:
+    reference = replace(asked.reference, operation_id=OperationId(f"{asked.reference.payment_key}/2"))
+    key = ProviderKey(reference.operation_id)
+    return Forward(provider_key=key, reference=reference, amount=asked.amount, of=of)
+
+
+async def test_each_bank_is_heard_when_the_pin_pad_hands_in(here: PinPadHere) -> None:
+    pads = here.provider()
+    forwards = []
+    for customer in ("offline", "offline-refused"):
+        asked, answer = await offline(here, pads, customer)
+        assert isinstance(answer, AcceptedOffline)
+        forwards.append(forward_of(asked, answer.provider_reference))
+    does(here, "unreachable")
+    assert await pads.forward(forwards[0]) == NotSent(reason=BANK_UNREACHABLE)
+    assert isinstance(await pads.find(forwards[0], since_ms=0), Absent)
+    does(here, "approve")
+    agreed, refused = [await pads.forward(each) for each in forwards]
+    assert isinstance(agreed, Confirmed)
+    assert agreed.provider_reference == forwards[0].of
+    assert isinstance(refused, Declined)
+    assert refused.code == "card_declined"
+    found = await pads.find(forwards[1], since_ms=0)
+    assert isinstance(found, Found)
+    assert found.answer == refused
+    # Whoever did not hear it is told nothing by a second handing in.
+    assert await (await here.anew()).forward(forwards[0]) == Unknown(reason="pad_said_nothing_of_it")
+
+
+async def test_what_was_accepted_offline_is_forgotten_while_it_is_the_last(here: PinPadHere) -> None:
+    pads = here.provider()
+    asked, answer = await offline(here, pads)
+    assert isinstance(answer, AcceptedOffline)
+    reference = replace(asked.reference, operation_id=OperationId(f"{asked.reference.payment_key}/2"))
+    key = ProviderKey(reference.operation_id)
+    cancel = Cancel(provider_key=key, reference=reference, amount=asked.amount, of=answer.provider_reference)
+    does(here, "approve")
+    assert isinstance(await pads.cancel(cancel), Confirmed)
+    assert here.twin.kept_minor == 500
+    refused = await pads.cancel(cancel)
+    assert isinstance(refused, Refused)
+    assert refused.code == "cannot_forget"
+
+
+async def test_an_offline_payment_whose_line_broke_is_found_as_such(here: PinPadHere) -> None:
+    pads = here.provider()
+    asked = replace(await ready(pads), may_accept_offline=True)
+    here.log.begin(asked.reference.operation_id, asked.of)
+    here.twin.taken.append(here.twin.taken[-1].__class__(amount="000000001250", trace=9, receipt=9, bank="waits"))
+    found = await pads.find(asked, since_ms=0)
+    assert isinstance(found, Found)
+    assert isinstance(found.answer, AcceptedOffline)
+    unasked = replace(asked, may_accept_offline=False)
+    found = await pads.find(unasked, since_ms=0)
+    assert isinstance(found, Unknown)
+    assert found.reason == "accepted_offline_unasked"
