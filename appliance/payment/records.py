@@ -241,11 +241,12 @@ def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOpe
     return tuple(_open(*row) for row in rows)
 
 
-def charge_before(connection: sqlite3.Connection, intent_seq: int) -> OpenOperation | None:
-    """A card that was charged at once, intended before the entry `intent_seq`: mostly the newest such."""
+def charge_before(connection: sqlite3.Connection, provider: ProviderName, intent_seq: int) -> OpenOperation | None:
+    """A charge by `provider`, whose clock it bears, intended before the entry `intent_seq`: mostly the newest such."""
     row = connection.execute(
-        f"{_OPERATIONS} WHERE kind = ? AND state = ? AND intent < ? AND reference IS NOT NULL ORDER BY id DESC LIMIT 1",
-        (OperationKind.AUTHORISE.value, OperationState.CONFIRMED.value, intent_seq),
+        f"{_OPERATIONS} WHERE kind = ? AND state = ? AND provider = ? AND intent < ? AND reference IS NOT NULL"
+        " ORDER BY id DESC LIMIT 1",
+        (OperationKind.AUTHORISE.value, OperationState.CONFIRMED.value, provider, intent_seq),
     ).fetchone()
     return None if row is None else _open(*row)
 

@@ -155,7 +155,7 @@ class Resolver:
             return since_ms
         if operation.kind not in SALES or waiting.known is not None:
             return operation.prepared_ms  # nothing is listed by time: it is looked for on its payment, or by its name
-        earlier = await self._read(lambda connection: charge_before(connection, waiting.intent_seq))
+        earlier = await self._read(lambda connection: charge_before(connection, operation.provider, waiting.intent_seq))
         if earlier is None:
             earlier_ms = await self._read(first_entry_ms)
         else:

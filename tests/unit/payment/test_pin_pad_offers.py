@@ -15,6 +15,7 @@ from appliance.payment.device_log import begun_after, last_name_before
 from appliance.payment.offline_records import exposure
 from appliance.ports.provider import NotSent
 from tests.fakes.clock import FakeClock
+from tests.fakes.provider import Switch
 from tests.fakes.read_first import FakeReadFirst
 from tests.unit.payment.counter import PIN_PAD
 from tests.unit.payment.shop import Shop, open_shop, rebuilt_equal
@@ -115,3 +116,18 @@ async def test_the_log_tells_what_was_named_before_and_begun_after(shop: Shop) -
     (reference,) = (await shop.rows(f"SELECT reference FROM operations WHERE id = '{second}/1'"))[0]
     assert await before(refund) == reference
     assert await before(f"{first}/0") is None
+
+
+async def test_a_listing_of_cards_begins_before_a_card_and_not_before_a_pin_pads_sale(
+    shop: Shop, pads: FakeReadFirst
+) -> None:
+    """A charge of another provider bears another clock, and that provider may be away when this one is asked."""
+    await sell(shop)
+    pads.is_reading_down = True
+    shop.provider.strike(Switch.FAIL_AFTER)
+    key = shop.new_key()
+    body = {"currency": "EUR", "amount_minor": 500, "tenders": [{"kind": "card", "amount_minor": 500}]}
+    await shop.pipeline.pay(shop.request("payment", body, key))
+    await shop.works_done()
+    await shop.settle()
+    assert await state(shop, key) == ("approved", None)
