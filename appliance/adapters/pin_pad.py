@@ -230,7 +230,7 @@ class PinPadProvider(Forwards, Offers):
             return (
                 Absent(as_of_ms=now_ms) if said is None else said if isinstance(said, Unknown) else Found(answer=said)
             )
-        if named is not None and named.is_taken:
+        if named is not None and named.end == "paid":
             return Found(answer=confirmed(named, operation, now_ms))
         reading = await self._witness(of.pad, operation)
         if isinstance(reading, Unknown):

@@ -380,6 +380,8 @@ async def test_an_offline_payment_whose_line_broke_is_found_as_such(here: PinPad
     found = await pads.find(asked, since_ms=0)
     assert isinstance(found, Found)
     assert isinstance(found.answer, AcceptedOffline)
+    told = await pads.find(asked, since_ms=0, known=found.answer.provider_reference)
+    assert told == found  # its name alone is no bank's word
     unasked = replace(asked, may_accept_offline=False)
     found = await pads.find(unasked, since_ms=0)
     assert isinstance(found, Unknown)
