@@ -124,7 +124,7 @@ class Contradictions:
         for known in await self._ledger.read(lambda found: _closed_since(found, since_ms), purpose=Purpose.OUTCOME):
             if self._operations.providers.is_paid_by_customer(known.operation.provider):
                 said = await self._operations.find(known.operation, since_ms=0, known=known.known)
-                if isinstance(said, Found) and isinstance(said.answer, Confirmed):
+                if isinstance(said, Found) and isinstance(said.answer, Confirmed | PartlyConfirmed):
                     await self.tell(known, said.answer)
         await self._refresh()
 

@@ -109,7 +109,7 @@ def outcome_draft(
 def contradicted_draft(
     operation: Operation, state: OperationState, answer: Confirmed | PartlyConfirmed, now_ms: int
 ) -> Draft:
-    """The provider has the money of `operation`, which the log closed as `state`."""
+    """The provider has the money of `operation`, or some of it, which the log closed as `state`."""
     body = entries.ContradictedEntry(
         state=state,
         amount=answer.amount.amount_minor,
