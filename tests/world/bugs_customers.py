@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from appliance.adapters import paypal
 from appliance.adapters.paypal import PayPalProvider
+from appliance.adapters.paypal_reply import Expected as TakenExpected
+from appliance.adapters.paypal_reply import Order, taken_answer
 from appliance.adapters.stripe_reader import ReaderPayments, WaitingAtReader
 from appliance.adapters.stripe_reply import Expected
 from appliance.model.ids import ProviderReference
 from appliance.ports import provider as port
+from tests.fakes.clock import START_MS
 from tests.world.bug import bug, put
 
 
@@ -23,17 +27,6 @@ def take_what_was_agreed_at_once() -> None:
         return answer
 
     put(PayPalProvider, await_customer=hasty)
-
-
-@bug("An order that says nothing of a capture took nothing.", seed=1)
-def call_an_unread_order_untaken() -> None:
-    right = PayPalProvider._find_taken
-
-    async def untaken(self: PayPalProvider, operation: port.Authorise) -> port.Found | port.Absent | port.Unknown:
-        found = await right(self, operation)
-        return port.Absent(as_of_ms=self._clock.now_ms()) if isinstance(found, port.Unknown) else found
-
-    put(PayPalProvider, _find_taken=untaken)
 
 
 @bug("The reader says that it failed, so no card was charged.", seed=4)
@@ -54,3 +47,18 @@ def leave_a_payment_at_its_reader() -> None:
         return port.Declined(code="customer_timeout", message="No card was shown in time.")
 
     put(ReaderPayments, end_left=gone)
+
+
+@bug("PayPal took the money, it only looks at it once more.", seed=89)
+def call_a_pending_capture_taken() -> None:
+    right = taken_answer
+
+    def taken(order: Order, expected: TakenExpected) -> port.Answer:
+        answer = right(order, expected)
+        if answer == port.Unknown(reason="capture_pending", provider_reference=ProviderReference(order.id)):
+            return port.Confirmed(
+                provider_reference=ProviderReference(order.id), amount=expected.money, confirmed_ms=START_MS
+            )
+        return answer
+
+    put(paypal, taken_answer=taken)

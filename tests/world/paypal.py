@@ -39,9 +39,14 @@ CUSTOMERS: Final[dict[str, int]] = {
     "agrees": 6,
     "agrees at last": 2,  # about when the box stops waiting: before, or too late
     "has no money": 2,
+    "is looked at": 2,  # agrees, and PayPal takes its time to say whether the capture stands
     "walks away": 2,
 }
 """What customers do who were shown an address, by weight."""
+_FUNDING: Final = {"has no money": "declined", "is looked at": "pending"}
+_REVIEW_S_MAX: Final = 240.0
+_ORDER_S_MAX: Final = 3 * 3_600.0
+"""developer.paypal.com/payment-methods/uncaptured-payments."""
 
 
 class PayPalTwin:
@@ -90,6 +95,11 @@ class PayPalTwin:
                     self.store.save_answer(key, SavedAnswer(digest=digest, status=200, body=json.dumps(answer.body)))
         except api.PayPalRefusal as refusal:
             return _answered(refusal.answer)
+        if method == "POST" and path.endswith("/orders"):
+            self._loop.on(self._street, _ORDER_S_MAX, lambda: self._forget(answer.body["id"]))
+        if method == "POST" and path.endswith("/capture"):
+            review_s, is_taken = self._randomness.uniform(1.0, _REVIEW_S_MAX), self._randomness.random() < 0.5
+            self._loop.on(self._street, review_s, lambda: self._decide(answer.body["id"], is_taken=is_taken))
         if method == "POST":
             self._note(f"{path} under {key} -> {answer.status} {answer.body.get('id', '')}")
         return (500, json.loads(self.failures[500])) if forget else _answered(answer)
@@ -115,13 +125,24 @@ class PayPalTwin:
         after_s = self._randomness.uniform(0.5, 10.0)
         if does == "agrees at last":
             after_s = CUSTOMER_WAIT_MS / 1_000 * self._randomness.uniform(0.8, 1.2)
-        funding = "declined" if does == "has no money" else "good"
-        self._loop.on(self._street, after_s, lambda: self._agree(order, funding))
+        self._loop.on(self._street, after_s, lambda: self._agree(order, _FUNDING.get(does, "good")))
 
     def _agree(self, order: str, funding: str) -> None:
         with suppress(api.PayPalRefusal), self.store.transaction():
             api.agree(self.store, order, funding)
             self._note(f"customer agrees to {order}, funding {funding}")
+
+    def _decide(self, order: str, *, is_taken: bool) -> None:
+        with suppress(api.PayPalRefusal), self.store.transaction():
+            api.decide(self.store, order, is_taken=is_taken)
+            self._note(f"decides on {order}: {'taken' if is_taken else 'not taken'}")
+
+    def _forget(self, order: str) -> None:
+        """One that somebody agreed to is kept: whether its capture was lost only a person could tell then."""
+        known = self.store.get("order", order)
+        if known is not None and known["status"] == "PAYER_ACTION_REQUIRED":
+            with self.store.transaction():
+                api.forget(self.store, order)
 
 
 class NetworkSession(PayPalSession):
