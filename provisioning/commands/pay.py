@@ -47,40 +47,7 @@ _IN_DOUBT: Final = f"do not sell again: {PROGRAM} status says how the box is, an
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`pay [--cash|--card|...] [--later] [--amount] [--of-total | --part-of] [--partial] [--tip] [--retry-of]...`."""
     parser = subparsers.add_parser("pay", description="Sell once and keep the receipt; from till-1 of the sandbox.")
-    tender = parser.add_mutually_exclusive_group()
-    tender.add_argument("--cash", dest="tender", action="store_const", const="cash", help="the default")
-    tender.add_argument("--card", dest="tender", action="store_const", const="card", help="through the Stripe twin")
-    tender.add_argument(
-        "--reader",
-        dest="tender",
-        action="store_const",
-        const="reader",
-        help="a card at the till's reader; in the sandbox a customer taps by himself (tillstone sandbox reader --help)",
-    )
-    tender.add_argument(
-        "--pin-pad",
-        dest="tender",
-        action="store_const",
-        const="pin_pad",
-        help="a card at the till's PIN pad; in the sandbox a customer is there already (tillstone sandbox pad --help)",
-    )
-    tender.add_argument(
-        "--paypal",
-        dest="tender",
-        action="store_const",
-        const="paypal",
-        help="the customer agrees at PayPal; in the sandbox by himself (tillstone sandbox payer --help)",
-    )
-    tender.add_argument(
-        "--usdc",
-        dest="tender",
-        action="store_const",
-        const="usdc",
-        help="the customer pays USDC through Coinbase; in the sandbox by himself, likewise",
-    )
-    tender.add_argument(
-        "--tender", choices=TENDERS, help="the same by name; card_stated: paid at a card terminal beside the till"
-    )
+    _add_tenders(parser)
     parser.add_argument(
         "--source",
         help="a voucher's code, the number on the slip of card_stated, or Stripe's name for the card (pm_card_visa)",
@@ -115,6 +82,43 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_till(parser)
     parser.set_defaults(run=run, tender="cash", capture="at_once", partial="refused")
+
+
+def _add_tenders(parser: argparse.ArgumentParser) -> None:
+    tender = parser.add_mutually_exclusive_group()
+    tender.add_argument("--cash", dest="tender", action="store_const", const="cash", help="the default")
+    tender.add_argument("--card", dest="tender", action="store_const", const="card", help="through the Stripe twin")
+    tender.add_argument(
+        "--reader",
+        dest="tender",
+        action="store_const",
+        const="reader",
+        help="a card at the till's reader; in the sandbox a customer taps by himself (tillstone sandbox reader --help)",
+    )
+    tender.add_argument(
+        "--pin-pad",
+        dest="tender",
+        action="store_const",
+        const="pin_pad",
+        help="a card at the till's PIN pad; in the sandbox a customer is there already (tillstone sandbox pad --help)",
+    )
+    tender.add_argument(
+        "--paypal",
+        dest="tender",
+        action="store_const",
+        const="paypal",
+        help="the customer agrees at PayPal; in the sandbox by himself (tillstone sandbox payer --help)",
+    )
+    tender.add_argument(
+        "--usdc",
+        dest="tender",
+        action="store_const",
+        const="usdc",
+        help="the customer pays USDC through Coinbase; in the sandbox by himself, likewise",
+    )
+    tender.add_argument(
+        "--tender", choices=TENDERS, help="the same by name; card_stated: paid at a card terminal beside the till"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -212,14 +212,7 @@ async def open_shop(
                 clock=clock,
                 stages=stages,
             ),
-            batch=Batch(
-                authenticate=authenticate,
-                rules=rules,
-                admission=admission,
-                ledger=ledger,
-                clock=clock,
-                screener=screener,
-            ),
+            batch=_batch(authenticate, rules, admission, ledger, clock, screener),
             screener=screener,
             resolver=_resolver(ledger, operations, clock, log),
             forwarder=_forwarder(ledger, operations, clock, quarantine),
@@ -235,6 +228,19 @@ async def open_shop(
         yield shop
         supervisor.stop("the test is over")
         await kept["safe"].close()
+
+
+def _batch(
+    authenticate: Authenticate,
+    rules: ShopRules,
+    admission: BoxAdmission,
+    ledger: Ledger,
+    clock: FakeClock,
+    screener: Screener,
+) -> Batch:
+    return Batch(
+        authenticate=authenticate, rules=rules, admission=admission, ledger=ledger, clock=clock, screener=screener
+    )
 
 
 def _resolver(ledger: Ledger, operations: Operations, clock: FakeClock, log: Log) -> Resolver:
