@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,9 @@ from appliance.model.till import Scope
 from appliance.ports.provider import Authorise
 from appliance.till.records import read_period
 from appliance.wire.entries import terminal_of
+from tests.fakes.forwards import FakeForwards
 from tests.fakes.provider import Switch
+from tests.fakes.read_first import FakeReadFirst
 from tests.unit.payment.offline import LIMITS, Till, open_till
 from tests.unit.payment.shop import SETTLE_MS, rebuilt_equal
 
@@ -163,9 +166,9 @@ def _minor(card: Authorise) -> int:
     return card.amount.amount_minor
 
 
-async def live(steps: list[Step]) -> None:
+async def live(steps: list[Step], pads_are: type[FakeForwards]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with open_till(Path(folder) / "ledger") as till:
+        async with open_till(Path(folder) / "ledger", pads_are=pads_are) as till:
             await till.shop.pair(TILLS[1])
             story = Story(till)
             for step in steps:
@@ -174,6 +177,7 @@ async def live(steps: list[Step]) -> None:
             await story.end()
 
 
+@pytest.mark.parametrize("pads_are", [FakeForwards, FakeReadFirst])
 @given(steps=STEPS)
 @example(steps=[("sell", 4_001, Switch.FAIL_AFTER), ("sell", 4_001, Switch.NONE), ("sell", 4_002, Switch.NONE)])
 @example(
@@ -188,5 +192,7 @@ async def live(steps: list[Step]) -> None:
 )
 @example(steps=[("sell", 2_000, Switch.NONE), ("reverse", 0, Switch.NONE), ("look", 0, Switch.NONE)])
 @settings(max_examples=25, deadline=None)
-def test_what_hangs_on_banks_is_what_the_log_tells_and_ends_in_one_charge_or_none(steps: list[Step]) -> None:
-    asyncio.run(live(steps))
+def test_what_hangs_on_banks_is_what_the_log_tells_and_ends_in_one_charge_or_none(
+    steps: list[Step], pads_are: type[FakeForwards]
+) -> None:
+    asyncio.run(live(steps, pads_are))

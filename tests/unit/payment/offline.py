@@ -19,6 +19,10 @@ from tests.unit.payment.shop import Shop, open_shop, rebuilt_equal
 LIMITS: Final = OfflineLimits(sale_minor_max=5_000, terminal_minor_max=8_000, box_minor_max=10_000, age_hours_max=24)
 
 
+PADS_ARE: type[FakeForwards] = FakeForwards
+"""What kind of device a test has that names none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Till:
     """A box whose PIN pad cannot reach any bank."""
@@ -57,9 +61,11 @@ class Till:
 
 
 @asynccontextmanager
-async def open_till(folder: Path, limits: OfflineLimits = LIMITS) -> AsyncIterator[Till]:
+async def open_till(
+    folder: Path, limits: OfflineLimits = LIMITS, *, pads_are: type[FakeForwards] | None = None
+) -> AsyncIterator[Till]:
     clock = FakeClock()
-    pads = FakeForwards(clock=clock)
+    pads = (pads_are or PADS_ARE)(clock=clock)
     pads.is_bank_down = True
     async with open_shop(folder, clock=clock, pads=pads, limits=limits) as shop:
         yield Till(shop=shop, pads=pads)
