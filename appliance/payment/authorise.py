@@ -49,7 +49,7 @@ async def prepare(
         may_be_partial=cleared.valid.sale.may_be_partial,
     )
     # A part of a sale goes to its bank or nowhere: what is open must not rest on a bank that nobody asked.
-    operation, begun = await _begin(cleared, operation, None if cleared.valid.sale.is_in_parts else offline, ledger)
+    operation, begun = await _begin(cleared, operation, offline, ledger)
     return PreparedPayment(
         cleared=cleared,
         operation=operation,

@@ -24,6 +24,7 @@ from appliance.model.operation import OperationKind, OperationState
 from appliance.payment.follow_up import FollowUp
 from appliance.payment.guards import Unchanged, require_payment
 from appliance.payment.offline_records import Lane, Waiting, lanes, next_waiting
+from appliance.payment.records import StandingPayment
 from appliance.payment.settled import UNREACHABLE, Settled
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
@@ -97,27 +98,24 @@ class Forwarder:
         return any(heard)
 
     async def _begin(self, lane: Lane, standing: _Standing) -> asyncio.Future[Settled] | None:
-        def next_or_first(connection: sqlite3.Connection) -> Waiting | None:
-            return next_waiting(connection, lane, after=standing.after) or next_waiting(connection, lane, after=-1)
+        def look(connection: sqlite3.Connection) -> tuple[Waiting, StandingPayment] | None:
+            head = next_waiting(connection, lane, after=standing.after) or next_waiting(connection, lane, after=-1)
+            return None if head is None else (head, require_payment(connection, head.payment))
 
-        head = await self._ledger.read(next_or_first, purpose=Purpose.OUTCOME)
-        if head is None:
+        # In one look: what comes between it and the write, such as a withdrawal, is met by the guard.
+        found = await self._ledger.read(look, purpose=Purpose.OUTCOME)
+        if found is None:
             return None
+        head, payment = found
+        guard = Unchanged(standing=payment, fresh=None)
         try:
-            future = await self._ask(head)
+            future = await self._follow_up.begun(OperationKind.FORWARD, head.amount_minor, guard, asked_by=None)
         except (Rejected, Unavailable) as refusal:
             self._log.info("forward.postponed", payment=str(head.payment), code=refusal.code)
             self._rest(standing)
             return None
         standing.after = head.seq
         return future
-
-    async def _ask(self, head: Waiting) -> asyncio.Future[Settled]:
-        payment = await self._ledger.read(
-            lambda connection: require_payment(connection, head.payment), purpose=Purpose.OUTCOME
-        )
-        guard = Unchanged(standing=payment, fresh=None)
-        return await self._follow_up.begun(OperationKind.FORWARD, head.amount_minor, guard, asked_by=None)
 
     def _heard(self, lane: Lane, future: asyncio.Future[Settled]) -> bool:
         """Whether a bank spoke; what else there is lets the queue rest."""

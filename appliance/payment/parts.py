@@ -146,12 +146,13 @@ def _require_alone(sale: SaleInParts, key: RequestKey) -> None:
 
 def _part(connection: sqlite3.Connection, key: RequestKey, covers: int) -> SalePart:
     standing = require_payment(connection, key)
+    is_paid = standing.is_complete or standing.accepted_minor > 0  # the goods may go
     return SalePart(
         key=key,
         state=standing.recorded.state,
         covers_minor=covers,
-        left_minor=standing.left.total_minor if standing.is_complete else 0,
-        is_paid=standing.is_complete,
+        left_minor=standing.left.total_minor if is_paid else 0,
+        is_paid=is_paid,
         is_wanted_back=standing.reversal is not None,
         tries=frozenset(tries_of_sale(connection, (key,))) - {key},
     )

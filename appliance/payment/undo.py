@@ -107,6 +107,8 @@ class Undo:
         guard = SaleUnchanged(sale=sale, fresh=unused(identity.key))
         await self._ledger.append(drafts, guard, purpose=Purpose.OUTCOME)
         for part in kept:
+            if part.state is PaymentState.ACCEPTED_OFFLINE:
+                continue  # its bank may be asked at this moment: the resolver's, once that has its end
             if part.state is not PaymentState.CHECKING:
                 await self._take_back(part.key)
             elif self._operations is not None:

@@ -243,6 +243,7 @@ class _Folding:
             self._confirmed(terminal, body, amount, sums)
         elif state is OperationState.ACCEPTED:
             self._count(terminal, decode_sums(sums))
+            self._count(terminal, part_totals.stand(self._connection, body.payment, None))
             self._connection.execute(
                 "INSERT INTO till_accepted VALUES (?, ?, ?, NULL)", (body.payment, body.reference, intent)
             )

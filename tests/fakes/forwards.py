@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from typing_extensions import override
 
 from appliance.model.ids import ProviderReference
@@ -35,6 +37,7 @@ class FakeForwards(FakeProvider):
         says_no: accepted payments whose bank will decline them.
         keeps: it cannot forget what it accepted.
         accepted: what it accepted and no bank was asked for, in order.
+        is_forwarding: set by the first forward.
     """
 
     def __init__(self, *, clock: Clock) -> None:
@@ -45,8 +48,10 @@ class FakeForwards(FakeProvider):
         self.accepted: dict[ProviderReference, Authorise] = {}
         self.forwarded: list[ProviderReference] = []
         self._refused: set[ProviderReference] = set()
+        self.is_forwarding = asyncio.Event()
 
     async def forward(self, operation: Forward) -> Answer:
+        self.is_forwarding.set()
         return await self._ask(operation)
 
     @override
