@@ -53,6 +53,7 @@ _COMMANDS: Final = (
     _Command("auditor", "provisioning.commands.auditor", "let an auditor read entries for some days"),
     _Command("audit", "provisioning.audit.command", "check and open what was published, with an auditor's key"),
     _Command("anchor", "provisioning.commands.anchor", "make the key of the box's own Bitcoin anchors"),
+    _Command("escrow", "provisioning.escrow.command", "what terminals keep, sealed, in case the box is lost"),
     _Command("subject", "provisioning.subject.command", "hand out or erase what the box holds about a person"),
     _Command("prune", "provisioning.commands.prune", "remove the bodies of old entries; proofs stay"),
     _Command("replay", "provisioning.commands.replay", "send a file of real purchases and check every total"),

@@ -192,6 +192,12 @@ class LocalDoor:
         """Forget a token for good; the entry that says so."""
         return int(self._ask("POST", "/vault/forget", {"name": name, "reason": reason})["seq"])
 
+    def ask_about_lost(self, receipt: bytes) -> list[dict[str, Any]]:
+        """What providers say of the open operations of a lost box, whose entries `receipt` proves; moves no money."""
+        body = {"receipt": base64.b64encode(receipt).decode()}
+        answer: list[dict[str, Any]] = self._ask("POST", "/escrow/ask", body, timeout_s=LOOK_TIMEOUT_S)
+        return answer
+
     def day(self) -> DayAnswer:
         """What the open day came to so far."""
         return msgspec.convert(self._ask("GET", "/day"), DayAnswer)

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from appliance.config.card_provider import Stripe
 from appliance.config.coinbase import Coinbase
+from appliance.config.escrow import Escrow
 from appliance.config.offline import Offline
 from appliance.config.paper import Printer, Slips
 from appliance.config.paypal import PayPal
@@ -372,6 +373,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reconciliation: Annotated[Reconciliation, Meta(description="Card money beside the statement.")] = Reconciliation()
     witnesses: Annotated[Witnesses, Meta(description="Who vouches for heads.")] = Witnesses()
     publication: Annotated[Publication | None, Meta(description="Where the log is published.")] = None
+    escrow: Annotated[Escrow | None, Meta(description="What terminals keep for a lost box.")] = None
     timestamps: Annotated[Timestamping | None, Meta(description="How heads are anchored in Bitcoin.")] = None
     slip: Annotated[Slips, Meta(description="What customers get in the hand.")] = Slips()
     printer: Annotated[Printer | None, Meta(description="Paper.")] = None

@@ -212,6 +212,20 @@ class TokenAnswer(Wire, frozen=True, kw_only=True):
     expires_ms: int | None = None
 
 
+class EscrowAnswer(Wire, frozen=True, kw_only=True):
+    """The newest sealed parcel, made when the log had `size` entries; absent where the terminal has that one.
+
+    Attributes:
+        waiting: payments whose money is not certain yet, also those that the parcel had no room for.
+    """
+
+    key: str
+    size: int
+    now_ms: int
+    parcel: bytes | None = None
+    waiting: int
+
+
 class ReportAnswer(Wire, frozen=True, kw_only=True):
     """A period. `seq` is the entry of a `z` and `receipt` proves it; an `x` is neither recorded nor signed."""
 
@@ -301,6 +315,7 @@ Answer = (
     | DrawerAnswer
     | VoucherAnswer
     | TokenAnswer
+    | EscrowAnswer
     | ReportAnswer
     | PairAnswer
     | HeadAnswer

@@ -213,6 +213,12 @@ class TokenBody(Wire, frozen=True, kw_only=True):
     expires_ms: Milliseconds | None = None
 
 
+class EscrowBody(Wire, frozen=True, kw_only=True):
+    """Ask for the newest sealed parcel of payments whose money is not certain; `size` is that of the parcel kept."""
+
+    size: Annotated[int, msgspec.Meta(ge=0, le=limits.LOG_ENTRIES_MAX)] = 0
+
+
 class PairBody(Wire, frozen=True, kw_only=True):
     """A new terminal's key, and proof that it knows the one-time code.
 
@@ -255,6 +261,7 @@ Verb = Literal[
     "report",
     "voucher",
     "token",
+    "escrow",
     "events",
     "pair",
     "head",
@@ -294,6 +301,7 @@ BODIES: dict[str, type[Wire]] = {
     "report": ReportBody,
     "voucher": VoucherBody,
     "token": TokenBody,
+    "escrow": EscrowBody,
     "events": EventsBody,
     "pair": PairBody,
     "head": HeadBody,

@@ -41,6 +41,7 @@ from appliance.runtime.watchdog import ServiceManager, Watchdog
 from appliance.wiring.cards import CardParts, resolver_checks
 from appliance.wiring.checks import checks
 from appliance.wiring.doors import Doors, announce, authority_pem, certificate_sha256, tell_doors, tls_context
+from appliance.wiring.escrow import escrow_routes, make_escrow
 from appliance.wiring.followers import Outside, open_outside
 from appliance.wiring.hooks import hooks_of
 from appliance.wiring.offline import OfflineParts
@@ -282,6 +283,7 @@ class Box:
             days=self._till.routes(),
             screening=self._screen.routes(),
             vault=self._vault.routes(),
+            escrow=escrow_routes(settings, self._ledger, self._make_operations, self._clock),
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
         opened = {"pos": pos, "public": public, "local": local}
@@ -370,16 +372,12 @@ class Box:
                 stages=self._stages,
             ),
             batch=make_batch(
-                self._settings,
-                authenticate=self._authenticate,
-                admission=self._admission,
-                screener=self._screen.screener,
-                ledger=self._ledger,
-                clock=self._clock,
+                self._settings, self._authenticate, self._admission, self._screen.screener, self._ledger, self._clock
             ),
             drawers=self._till.drawers,
             vouchers=self._till.vouchers,
             tokens=self._vault.tokens(self._authenticate, self._admission),
+            escrow=make_escrow(self._settings, self._authenticate, self._ledger, self._clock),
             reports=self._till.reports,
             pairing=pairing,
             authenticate=self._authenticate,

@@ -104,7 +104,6 @@ def shop_rules(settings: Settings) -> ShopRules:
 
 def make_batch(
     settings: Settings,
-    *,
     authenticate: Authenticate,
     admission: Admission,
     screener: Screener,

@@ -12,6 +12,7 @@ from appliance.payment.history import HistoryProjection
 from appliance.payment.offline_projection import OfflineProjection
 from appliance.payment.projection import PaymentProjection
 from appliance.payment.reconcile_projection import ReconcileProjection
+from appliance.payment.recovery import RecoveredProjection
 from appliance.payment.screening.records import ScreeningProjection
 from appliance.payment.vault.rows import TokenProjection
 from appliance.payment.voucher_rows import VoucherProjection
@@ -25,6 +26,7 @@ def projections() -> tuple[Projection, ...]:
         OfflineProjection(),
         VoucherProjection(),
         TokenProjection(),
+        RecoveredProjection(),
         HistoryProjection(),
         ContradictionProjection(),
         ScreeningProjection(),

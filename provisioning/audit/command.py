@@ -7,24 +7,21 @@ over a key, print one, or leave entries behind of which one is not the log's.
 from __future__ import annotations
 
 import argparse
-import base64
-import binascii
-import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from appliance.config.load import read_secret
-from appliance.crypto import hpke
 from appliance.evidence.cid import cid_text
 from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
-from appliance.model.errors import Rejected, Unavailable
+from appliance.model.errors import Rejected
 from provisioning.audit.opening import Place, check, check_follows
 from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, counted, print_json
 from provisioning.exports.output import new_file
+from provisioning.recipient_key import make_recipient, read_seed
 from provisioning.verify.wording import printable
 
 CAR_BYTES_MAX: Final = 64 << 20
+_MAKER: Final = "tillstone audit key"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,13 +52,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def make_key(arguments: argparse.Namespace) -> int:
     """Write both files and say what is whose."""
-    private, public = arguments.file, arguments.file.with_name(arguments.file.name + ".pub")
-    seed = os.urandom(hpke.SEED_BYTES)
-    public_key = hpke.public_key_of(seed)
-    _write_new(private, seed, 0o600)
-    _write_new(public, public_key, 0o644)
-    print(f"{private}: keep it with the auditor, offline; without it nothing that was published can ever be read.")
-    print(f"{public}: into publication.recipient_path of each box; SHA-256 {hpke.Recipient(public_key).key_id.hex()}")
+    public, key_id = make_recipient(arguments.file)
+    print(f"{arguments.file}: keep it with the auditor, offline; without it nothing published can ever be read.")
+    print(f"{public}: into publication.recipient_path of each box; SHA-256 {key_id}")
     return DONE
 
 
@@ -90,7 +83,7 @@ def open_all(arguments: argparse.Namespace) -> int:
 
 def _open_each(arguments: argparse.Namespace, output: BinaryIO | None) -> list[dict[str, object]]:
     """What was found in each file; one file is in memory at a time."""
-    seed = None if arguments.key is None else _read_seed(arguments.key)
+    seed = None if arguments.key is None else read_seed(arguments.key, made_by=_MAKER)
     trust = load_trust(_read(arguments.trust, TRUST_BYTES_MAX))
     found: list[dict[str, object]] = []
     last: Place | None = None
@@ -122,33 +115,8 @@ def _show(found: list[dict[str, object]], *, is_opened: bool) -> None:
     print(f"Genuine: {count}, under checkpoints of up to {found[-1]['checkpoint_size']} entries.")
 
 
-def _read_seed(path: Path) -> bytes:
-    try:
-        seed = base64.b64decode(read_secret(path).reveal(), validate=True)
-    except binascii.Error:
-        seed = b""
-    except Unavailable as cause:
-        raise CannotDo(cause.detail, "name the private key that `tillstone audit key` wrote, not its .pub") from cause
-    if len(seed) != hpke.SEED_BYTES:
-        raise CannotDo(f"{path} holds no auditor's key", "name the file that `tillstone audit key` wrote, not its .pub")
-    return seed
-
-
 def _read(path: Path, size_max: int) -> bytes:
     content = read_named(path, size_max)
     if len(content) > size_max:
         raise CannotDo(f"{path} is larger than {size_max} bytes", "one publication is at most some MB: check the file")
     return content
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except OSError as cause:
-        raise CannotDo(
-            f"{path} cannot be made: {cause.strerror}", "name another file; a key is never written over"
-        ) from cause
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64encode(content) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())

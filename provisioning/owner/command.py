@@ -32,6 +32,7 @@ from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 from provisioning.owner import statements
 from provisioning.owner.shares import join, read_share, share_number, split
+from provisioning.recipient_key import make_recipient
 from provisioning.verify.wording import printable
 
 _REQUEST_BYTES_MAX: Final = 64 << 10
@@ -75,7 +76,7 @@ _TO_THE_BOX: Final = {
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`owner new|show|genesis|succeed|rotate|distrust`."""
+    """`owner new|show|recovery-key|genesis|succeed|rotate|distrust`."""
     parser = subparsers.add_parser("owner", description="Make the owner's offline key, and sign with it.")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     new = actions.add_parser("new", help="a new key in two shares, and the trust file that pins it")
@@ -93,6 +94,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     _add_passphrase_file(show)
     show.set_defaults(run=_in_words(run_show))
+    recovery = actions.add_parser(
+        "recovery-key", help="the key pair of recovery: opens what terminals keep for a lost box"
+    )
+    recovery.add_argument("file", type=Path, metavar="FILE", help="the private key; must not exist")
+    recovery.set_defaults(run=run_recovery_key)
     for name, meaning, run in (
         ("genesis", "name a new log and its keys", run_genesis),
         ("succeed", "name the log that takes over from a lost or restored box", run_succeed),
@@ -134,6 +140,15 @@ def _in_words(run: _Run) -> _Run:
             ) from refusal
 
     return told
+
+
+def run_recovery_key(arguments: argparse.Namespace) -> int:
+    """Write both files and say what is whose."""
+    _make_ready()
+    public, key_id = make_recipient(arguments.file)
+    print(f"{arguments.file}: keep it offline, with the owner's shares; without it no parcel can ever be opened.")
+    print(f"{public}: into escrow.recipient_path of each box; SHA-256 {key_id}")
+    return DONE
 
 
 def run_new(arguments: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ from appliance.wire import requests
 from appliance.wire.answers import (
     BatchAnswer,
     DrawerAnswer,
+    EscrowAnswer,
     Event,
     PaymentAnswer,
     Problem,
@@ -199,6 +200,14 @@ class TerminalClient:
             return msgspec.structs.replace(answer, pending=True)
         claim = Claimed(keys=frozenset({answer.key}), state=till_claims.token_state(answer.act, answer.name))
         await self._prove(answer.receipt, [claim], said.seen)
+        return answer
+
+    async def escrow(self, size: int, *, deadline: Deadline) -> EscrowAnswer:
+        """The box's newest sealed parcel, where the one of `size` is older (`escrow.py`). Raises like `payment`."""
+        key = self.new_key()
+        answer = (await self._asker.ask("escrow", key, requests.EscrowBody(size=size), EscrowAnswer, deadline)).answer
+        if answer.key != str(key):
+            raise NotBelieved("answer_of_another_request", f"asked about {key}, answered about {answer.key}")
         return answer
 
     async def report(self, body: requests.ReportBody, *, key: RequestKey, deadline: Deadline) -> ReportAnswer:

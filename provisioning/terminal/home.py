@@ -59,6 +59,10 @@ class TerminalHome:
     def queue_file(self) -> Path:
         return self.folder / "queue.sqlite"
 
+    @property
+    def escrow_folder(self) -> Path:
+        return self.folder / "escrow"
+
     def profile(self) -> Profile:
         """Raises Rejected `profile_missing` or `profile_malformed`."""
         try:

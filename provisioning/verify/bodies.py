@@ -16,7 +16,7 @@ from appliance.ledger import disclosures, epoch, genesis, pruned, snapshot, succ
 from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
 from appliance.ledger.log_keys import Distrust
 from appliance.model.errors import Corrupt, Rejected
-from appliance.wire import entries, reconcile_entries, till_entries, vault_entries
+from appliance.wire import entries, escrow_entries, reconcile_entries, till_entries, vault_entries
 from appliance.wire.requests import Wire
 
 SHAPES: Final[dict[str, type[Wire]]] = {
@@ -52,6 +52,8 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     reconcile_entries.RECONCILED: reconcile_entries.ReconciledEntry,
     reconcile_entries.RECONCILED_MORE: reconcile_entries.ReconciledMoreEntry,
     reconcile_entries.BREAK_ACCEPTED: reconcile_entries.BreakAcceptedEntry,
+    escrow_entries.ESCROWED: escrow_entries.EscrowedEntry,
+    escrow_entries.ESCROW_RECOVERED: escrow_entries.RecoveredEntry,
     vault_entries.KEPT: vault_entries.TokenKeptEntry,
     vault_entries.FORGOTTEN: vault_entries.TokenForgottenEntry,
     vault_entries.KEY_MADE: vault_entries.VaultKeyMadeEntry,

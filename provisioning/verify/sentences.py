@@ -10,7 +10,7 @@ from appliance.ledger.snapshot import Snapshot
 from appliance.ledger.succession import RotationStatement
 from appliance.model.operation import OperationKind, OperationState
 from appliance.payment.entry_body import given_minor
-from appliance.wire import entries, till_entries, vault_entries
+from appliance.wire import entries, escrow_entries, till_entries, vault_entries
 from appliance.wire.requests import Wire
 from provisioning.verify.bodies import Body, EpochBody, ErasedBody
 from provisioning.verify.wording import key_text, money_text, printable, short, time_text
@@ -180,6 +180,12 @@ def _about_the_box(body: Body) -> str:
             return f"the tables of the first {body.size} entries were copied; digests of {len(body.digests)} stand here"
         case PrunedBody():
             return f"entries below {body.below} were pruned under the snapshot of entry {body.snapshot}"
+        case escrow_entries.EscrowedEntry():
+            left = f", {body.left_out} more had no room" if body.left_out else ""
+            return f"{body.waiting} payments whose money is not certain were sealed for terminals to keep{left}"
+        case escrow_entries.RecoveredEntry():
+            found = f"{printable(body.kind)} of {money_text(body.amount, body.currency)}: {printable(body.state)}"
+            return f"of the lost log {printable(body.origin)} the provider says {found}, {_paid(body.payment)}"
         case vault_entries.VaultKeyMadeEntry():
             return f"tokens are sealed under the new data key {body.key:x}"
         case vault_entries.VaultKeyDestroyedEntry():

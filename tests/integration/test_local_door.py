@@ -44,6 +44,9 @@ def test_status_is_in_plain_words(box: RunningBox) -> None:
         "screening",
         "providers",
         "offline",
+        "sales",
+        "contradictions",
+        "vault",
     }
     assert any("SoftHSM" in finding["sentence"] for finding in status["findings"])
 

@@ -17,7 +17,8 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from appliance.api.local.days import DayRoutes
-from appliance.api.local.exchange import json_answer, read_body
+from appliance.api.local.escrow import EscrowRoutes
+from appliance.api.local.exchange import LARGEST_BYTES_MAX, json_answer, read_body
 from appliance.api.local.ledger import LedgerRoutes
 from appliance.api.local.prune import PruneRoutes
 from appliance.api.local.screening import ScreeningRoutes
@@ -35,7 +36,6 @@ from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.payment.story import news
 from appliance.wire.requests import Name, Text, Wire
 
-_BODY_BYTES_MAX = 64 * 1024  # a day's report to print
 _AFTER = re.compile(r"\A(?:-1|[0-9]{1,18})\Z")
 _LIMIT = re.compile(r"\A[0-9]{1,4}\Z")
 
@@ -68,6 +68,7 @@ class LocalDoor:
         days: DayRoutes,
         screening: ScreeningRoutes,
         vault: VaultRoutes,
+        escrow: EscrowRoutes,
     ) -> None:
         self._pairing = pairing
         self._terminals = terminals
@@ -82,10 +83,11 @@ class LocalDoor:
         self._days = days
         self._screening = screening
         self._vault = vault
+        self._escrow = escrow
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of the socket."""
-        application = web.Application(middlewares=[middleware], client_max_size=_BODY_BYTES_MAX)
+        application = web.Application(middlewares=[middleware], client_max_size=LARGEST_BYTES_MAX)
         application.router.add_get("/status", self._status, name="local_status")
         application.router.add_get("/terminals", self._list, name="local_terminals")
         application.router.add_get("/recent", self._recent, name="local_recent")
@@ -99,6 +101,7 @@ class LocalDoor:
         self._days.add_to(application.router)
         self._screening.add_to(application.router)
         self._vault.add_to(application.router)
+        self._escrow.add_to(application.router)
         return application
 
     async def _status(self, _request: web.Request) -> web.Response:

@@ -21,6 +21,7 @@ from appliance.identity.signed import Encoding, SignedRequest, decode_signed
 from appliance.model.errors import Rejected
 from appliance.model.limits import BATCH_BYTES_MAX, REQUEST_BYTES_MAX
 from appliance.payment.batch import Batch
+from appliance.payment.escrow import Escrow
 from appliance.payment.pipeline import PaymentPipeline
 from appliance.ports.clock import Clock
 from appliance.till.drawers import Drawers
@@ -30,6 +31,7 @@ from appliance.till.vouchers import Vouchers
 from appliance.wire.answers import (
     BatchAnswer,
     DrawerAnswer,
+    EscrowAnswer,
     HeadAnswer,
     PairAnswer,
     PaymentAnswer,
@@ -56,6 +58,7 @@ class PosDoor:
         drawers: Drawers,
         vouchers: Vouchers,
         tokens: Tokens,
+        escrow: Escrow,
         reports: Reports,
         pairing: Pairing,
         authenticate: Authenticate,
@@ -72,6 +75,7 @@ class PosDoor:
         self._drawers = drawers
         self._vouchers = vouchers
         self._tokens = tokens
+        self._escrow = escrow
         self._reports = reports
         self._pairing = pairing
         self._authenticate = authenticate
@@ -98,6 +102,7 @@ class PosDoor:
         application.router.add_post("/v1/drawer", self._serve_drawer, name="drawer")
         application.router.add_post("/v1/voucher", self._serve_voucher, name="voucher")
         application.router.add_post("/v1/token", self._serve_token, name="token")
+        application.router.add_post("/v1/escrow", self._serve_escrow, name="escrow")
         application.router.add_post("/v1/report", self._serve_report, name="report")
         application.router.add_post("/v1/pair", self._serve_pair, name="pair")
         application.router.add_post("/v1/head", self._serve_head, name="head")
@@ -144,6 +149,11 @@ class PosDoor:
     async def _serve_token(self, request: web.Request) -> web.Response:
         signed = await read_signed(request, REQUEST_BYTES_MAX)
         result: TokenAnswer = await self._counted(signed, self._tokens.act)
+        return answer(result, signed.encoding)
+
+    async def _serve_escrow(self, request: web.Request) -> web.Response:
+        signed = await read_signed(request, REQUEST_BYTES_MAX)
+        result: EscrowAnswer = await self._counted(signed, self._escrow.give)
         return answer(result, signed.encoding)
 
     async def _serve_report(self, request: web.Request) -> web.Response:

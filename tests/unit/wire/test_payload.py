@@ -49,6 +49,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "DrawerBody": {"act": "no_sale", "amount_minor": 0, "reason": ""},
     "VoucherBody": {"act": "show", "amount_minor": 0, "reason": ""},
     "TokenBody": {"act": "keep", "purposes": [], "reason": ""},
+    "EscrowBody": {"size": 0},
     "ReportBody": {"kind": "x", "scope": "drawer"},
 }
 
