@@ -123,11 +123,13 @@ def make_box(
     shop: ShopFacts | None = None,
     owner_key: Path | None = None,
     without: tuple[str, ...] = (),
+    tcti: str | None = None,
     on_step: Step = lambda _step: None,
 ) -> Box:
     """The box in `folder`, made as far as it is not there yet.
 
     Args:
+        tcti: of a TPM that is there and runs, as in a machine; None makes a software TPM in the folder.
         shop: for a new box; one that is there keeps its own.
         owner_key: of a sandbox that has this owner already; copied into a new box in place of a key of its own.
         without: mechanisms that a new box's token does not offer; see `write_softhsm_configuration`.
@@ -142,7 +144,7 @@ def make_box(
             if owner_key is not None:
                 write_durably(owner, owner_key.read_bytes())
             _make_owner(owner, on_step)
-    box = make_devices(folder, shop=shop or ShopFacts(), without=without, on_step=on_step)
+    box = make_devices(folder, shop=shop or ShopFacts(), without=without, tcti=tcti, on_step=on_step)
     if not (folder / "genesis.cbor").exists():
         on_step("the owner signs the log's genesis")
         signed = sign(OwnerKey.load(owner, None), genesis_statement(box))
@@ -167,13 +169,18 @@ def make_owner(folder: Path, *, on_step: Step = lambda _step: None) -> Path:
 
 
 def make_devices(
-    folder: Path, *, shop: ShopFacts, without: tuple[str, ...] = (), on_step: Step = lambda _step: None
+    folder: Path,
+    *,
+    shop: ShopFacts,
+    without: tuple[str, ...] = (),
+    tcti: str | None = None,
+    on_step: Step = lambda _step: None,
 ) -> Box:
     """Token, TPM and keys in `folder`, and no owner: he is asked on his own computer. Raises like `make_box`."""
     folder = _private_folder(folder)
     if not (folder / "box.json").exists():
         with _private_umask():
-            _ceremony(folder, shop, without, on_step)
+            _ceremony(folder, shop, without, tcti, on_step)
     return read_box(folder)
 
 
@@ -187,7 +194,7 @@ def renew_devices(box: Box, *, on_step: Step = lambda _step: None) -> Box:
         if device.exists() and not aside.exists():
             device.rename(aside)
     with _private_umask():
-        _ceremony(box.folder, box.shop, (), on_step)
+        _ceremony(box.folder, box.shop, (), None, on_step)
     return read_box(box.folder)
 
 
@@ -247,12 +254,13 @@ def _make_owner(path: Path, on_step: Step) -> None:
     beside.rename(path)
 
 
-def _ceremony(folder: Path, shop: ShopFacts, without: tuple[str, ...], on_step: Step) -> None:
+def _ceremony(folder: Path, shop: ShopFacts, without: tuple[str, ...], tcti: str | None, on_step: Step) -> None:
     """Token, keys, envelopes and sealed PIN: all of them, from the beginning."""
     module = find_module()
-    on_step("a software TPM with an endorsement certificate")
-    make_swtpm(folder / "tpm")
-    _tighten(folder / "tpm")
+    if tcti is None:
+        on_step("a software TPM with an endorsement certificate")
+        make_swtpm(folder / "tpm")
+        _tighten(folder / "tpm")
     on_step("a SoftHSM token with the log's keys")
     token = folder / "token"
     shutil.rmtree(token, ignore_errors=True)
@@ -263,18 +271,21 @@ def _ceremony(folder: Path, shop: ShopFacts, without: tuple[str, ...], on_step: 
     keys = make_token(plan, environment=softhsm_environment(token))
     write_envelopes(folder, keys)
     on_step("the token's PIN, sealed in the TPM")
-    _seal_pin(folder, pin.encode())
+    _seal_pin(folder, pin.encode(), tcti)
     keep_box(Box(folder=folder, shop=shop, module=module, keys=keys))
 
 
-def _seal_pin(folder: Path, pin: bytes) -> None:
+def _seal_pin(folder: Path, pin: bytes, tcti: str | None) -> None:
     policy_key = _policy_key(folder)
-    tpm = start_swtpm(folder / "tpm")
-    try:
-        bundle = provision_tpm(tpm.tcti, pin, policy_key, PCRS)
-    finally:
-        tpm.process.terminate()
-        tpm.process.wait()
+    if tcti is not None:
+        bundle = provision_tpm(tcti, pin, policy_key, PCRS)
+    else:
+        tpm = start_swtpm(folder / "tpm")
+        try:
+            bundle = provision_tpm(tpm.tcti, pin, policy_key, PCRS)
+        finally:
+            tpm.process.terminate()
+            tpm.process.wait()
     write_durably(folder / "pcr-policy.json", msgspec.json.encode(bundle.policies[0]))
     write_durably(folder / "tpm-bundle.json", encode_bundle(bundle))
 
