@@ -5,6 +5,7 @@
 # - Installs only what a probe found missing, so it needs no root where nothing is missing.
 # - `setup.sh all` also brings the outside world that tests and `make evidence` start: PostgreSQL, Node.js with npm, and
 #   Chromium. A shop does without them.
+# - `setup.sh image` brings what `make image` starts, `setup.sh machine` also QEMU and its firmware.
 # - Names no package index: apt and pip use the machine's own configuration.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -86,7 +87,11 @@ missing_packages() {
   pkg-config --exists tss2-esys tss2-tcti-swtpm tss2-tcti-device 2>/dev/null || echo libtss2-dev
   "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   "$PYTHON" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || echo python3-dev
-  [ "$SCOPE" != all ] || missing_outside
+  case $SCOPE in
+    all) missing_outside ;;
+    image) missing_image ;;
+    machine) missing_image && missing_machine ;;
+  esac
 }
 
 missing_outside() {
@@ -94,6 +99,21 @@ missing_outside() {
   has_program node || echo nodejs
   has_program npm || echo npm
   has_program chromium || echo chromium
+  # Definitions of the image are checked with the tools that read them on the box.
+  [ -x /usr/sbin/nft ] || has_program nft || echo nftables
+  has_program systemd-analyze || echo systemd
+}
+
+# All other tools of the image run in a tree of their own; uidmap lets a user who is not root make one.
+missing_image() {
+  has_program mmdebstrap || echo mmdebstrap
+  has_program newuidmap || echo uidmap
+}
+
+missing_machine() {
+  has_program qemu-system-x86_64 || echo qemu-system-x86
+  has_program qemu-img || echo qemu-utils
+  [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || echo ovmf
 }
 
 has_program() { command -v "$1" >/dev/null; }

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-PRODUCTION = ("appliance", "drivers", "provisioning")
+PRODUCTION = ("appliance", "drivers", "image", "provisioning")
 OURS = (*PRODUCTION, "tests")
 
 

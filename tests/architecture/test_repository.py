@@ -57,8 +57,8 @@ def test_no_file_names_a_path_of_one_machine() -> None:
 def test_types_layers_and_warnings_are_strict() -> None:
     tools = tomllib.loads(text("pyproject.toml"))["tool"]
     assert tools["mypy"]["strict"] is True
-    assert set(tools["mypy"]["packages"]) == {"appliance", "drivers", "provisioning", "tests"}
-    assert set(tools["importlinter"]["root_packages"]) == {"appliance", "drivers", "provisioning"}
+    assert set(tools["mypy"]["packages"]) == {"appliance", "drivers", "image", "provisioning", "tests"}
+    assert set(tools["importlinter"]["root_packages"]) == {"appliance", "drivers", "image", "provisioning"}
     layers = next(contract for contract in tools["importlinter"]["contracts"] if contract["type"] == "layers")
     assert layers["exhaustive"] is True
     assert tools["pytest"]["ini_options"]["filterwarnings"][0] == "error"
