@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.model.sale import MOVED_BY_PROVIDERS
 from appliance.ports.printer import Code, Page, Row, Weight
 from appliance.slip.paper_text import amount, both_ends, centred, clean, local_time, thousandths, wrapped
 from appliance.slip.slip import OfSale, ShopFace, Slip, Standing
@@ -128,15 +129,17 @@ class _Layout:
 
     def _tenders(self, sale: SaleFacts) -> Iterator[Row]:
         is_settled = self.slip.standing in _SETTLED
+        is_card_lost = self.slip.standing is Standing.DECLINED_AFTER_HANDOVER  # what was paid beside it stays paid
         for tender in sale.tenders:
             name = _TENDERS.get(tender.kind, tender.kind.capitalize())
-            said = name if is_settled else f"{name}, asked for"
+            is_paid = is_settled or (is_card_lost and tender.kind not in MOVED_BY_PROVIDERS)
+            said = name if is_paid else f"{name}, asked for"
             yield from _rows(both_ends(said, amount(tender.amount_minor, sale.currency), self.width))
             if tender.kind == "card_stated" and tender.source:
                 yield from _rows(_indented("Reference", clean(tender.source), self.width))
         if self.slip.captured_minor is not None and is_settled:
             yield from _rows(both_ends("Charged", amount(self.slip.captured_minor, sale.currency), self.width))
-        if sale.change and is_settled:
+        if sale.change and (is_settled or is_card_lost):
             yield from _rows(both_ends("Change", amount(-sale.change, sale.currency), self.width))
 
     def _standing(self) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from appliance.slip.layout import WORDS, lay_out
 from appliance.slip.paper_text import amount, columns, zone_of
 from appliance.slip.plain import plain_text
 from appliance.slip.slip import ShopFace, Standing
-from appliance.wire.requests import LineBody
+from appliance.wire.requests import LineBody, TenderBody
 from tests.unit.slip.shop import CARD, NO_PROOF, PROOF, SHOP, SLIPS, slip, text_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -47,6 +47,15 @@ def test_only_what_is_paid_reads_as_paid(standing: Standing) -> None:
 )
 def test_tender_that_took_no_money_is_called_asked_for(standing: Standing) -> None:
     assert "Card, asked for" in plain_text(lay_out(slip(standing), SHOP, NO_PROOF), width=42)
+
+
+def test_cash_beside_a_card_that_was_lost_after_handover_stays_paid() -> None:
+    tenders = (TenderBody(kind="cash", amount_minor=1_000), TenderBody(kind="pin_pad", amount_minor=990))
+    lost = slip(Standing.DECLINED_AFTER_HANDOVER, msgspec.structs.replace(CARD, tenders=tenders, change=500))
+    text = plain_text(lay_out(lost, SHOP, NO_PROOF), width=42)
+    assert "Card, asked for" in text
+    assert "Cash, asked for" not in text
+    assert "Change" in text
 
 
 def test_every_state_of_a_payment_has_a_standing() -> None:
