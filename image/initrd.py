@@ -22,7 +22,7 @@ _EMPTY: Final = (
     "tmp",
     "sysroot",
     "etc",
-    "var",
+    "var/tmp",
     "root",
     "usr/bin",
     "usr/sbin",
