@@ -7,6 +7,7 @@ through `payments` and costs no row here.
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,7 +20,7 @@ from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.wire import entries
 
 HISTORY_ENTRIES_MAX: Final = 1_000
-"""A payment tried anew every few minutes for days has fewer."""
+"""More has only a card that was tried to be forwarded for days: those tries are left out then."""
 
 
 class HistoryProjection:
@@ -66,13 +67,32 @@ def history_seqs(connection: sqlite3.Connection, key: RequestKey) -> tuple[bytes
     if payment is None:
         return None, (int(row[1]),)
     seqs = {seq for (seq,) in connection.execute("SELECT first FROM payments WHERE key = ?", (payment,))}
-    seqs.update(
-        seq
-        for (seq,) in connection.execute(
-            "SELECT seq FROM payment_entries WHERE payment = ? ORDER BY seq LIMIT ?", (payment, HISTORY_ENTRIES_MAX)
-        )
-    )
+    asked = "SELECT seq FROM payment_entries WHERE payment = ? ORDER BY seq LIMIT ?"
+    seqs.update(seq for (seq,) in connection.execute(asked, (payment, HISTORY_ENTRIES_MAX + 1)))
+    if len(seqs) > HISTORY_ENTRIES_MAX:
+        return payment, telling_seqs(connection, payment)[:HISTORY_ENTRIES_MAX]
     return payment, tuple(sorted(seqs))
+
+
+def telling_seqs(connection: sqlite3.Connection, payment: bytes) -> tuple[int, ...]:
+    """The entries that concern `payment`, without forwards that never arrived: of those there is no end in an outage.
+
+    One operation at a time: what ends one stands before the intent of the next.
+    """
+    rows = connection.execute(
+        "SELECT p.seq, e.kind, p.seq IN (SELECT intent FROM operations WHERE id > ?2 AND id < ?3"
+        " AND kind = 'forward' AND state = 'absent')"
+        " FROM payment_entries p LEFT JOIN entries e ON e.seq = p.seq WHERE p.payment = ?1 ORDER BY p.seq",
+        (payment, f"{uuid.UUID(bytes=payment)}/", f"{uuid.UUID(bytes=payment)}0"),
+    )
+    seqs = {seq for (seq,) in connection.execute("SELECT first FROM payments WHERE key = ?", (payment,))}
+    is_in_vain = False
+    for seq, kind, never_arrived in rows:
+        if kind == entries.INTENT:
+            is_in_vain = bool(never_arrived)
+        if not (is_in_vain and kind in (entries.INTENT, entries.OUTCOME)):
+            seqs.add(seq)
+    return tuple(sorted(seqs))
 
 
 def refunded_before(connection: sqlite3.Connection, payment: bytes, seq: int) -> bool:

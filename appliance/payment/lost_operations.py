@@ -17,7 +17,7 @@ from appliance.ledger.entry import Entry
 from appliance.model.ids import OperationId, ProviderKey, ProviderName, ProviderReference, RequestKey
 from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.money import Money
-from appliance.model.operation import FIRST_PROVIDER, Operation, OperationKind
+from appliance.model.operation import FIRST_PROVIDER, Operation, OperationKind, OperationState
 from appliance.wire import entries
 
 _OPEN: Final = ("prepared", "unknown")
@@ -55,14 +55,21 @@ def lost_operations(proven: Iterable[Entry]) -> tuple[LostOperation, ...]:
         if entry.kind == entries.INTENT:
             lost = _begun(entry)
             open_now[lost.name] = lost
-            if lost.kind not in _BEGINNINGS:
-                accepted.pop(lost.payment, None)  # its bank is being asked, or it is being withdrawn
         elif entry.kind == entries.OUTCOME:
             _ended(entry, open_now, accepted)
-    return tuple(sorted((*open_now.values(), *accepted.values()), key=lambda lost: lost.seq))
+    asked = {lost.payment for lost in open_now.values()}  # its bank is being asked, or it is being withdrawn
+    in_device = [lost for lost in accepted.values() if lost.payment not in asked]
+    return tuple(sorted((*open_now.values(), *in_device), key=lambda lost: lost.seq))
 
 
-_BEGINNINGS: Final = (OperationKind.AUTHORISE, OperationKind.RESERVE, OperationKind.OFFER)
+_KNOWN: Final = frozenset(
+    {
+        (OperationKind.FORWARD.value, OperationState.CONFIRMED.value),
+        (OperationKind.FORWARD.value, OperationState.REJECTED.value),
+        (OperationKind.WITHDRAW.value, OperationState.CONFIRMED.value),
+    }
+)
+"""What ends the waiting of a card that was accepted offline; after anything else it is in its device still."""
 
 
 class _Outcome(msgspec.Struct):
@@ -85,7 +92,14 @@ class _Facts(msgspec.Struct):
     held: int = 0
     source: str | None = None
     target: str | None = None
+    offline: bool = False
     provider: str | None = None
+
+
+class _Sold(msgspec.Struct):
+    """What counts of a sale."""
+
+    partial: str = "refused"
 
 
 class _Begun(msgspec.Struct):
@@ -93,6 +107,7 @@ class _Begun(msgspec.Struct):
 
     operation: _Facts
     payment: bytes
+    sale: _Sold | None = None
     request: bytes | None = None
 
 
@@ -121,6 +136,8 @@ def _begun(entry: Entry) -> LostOperation:
             source=facts.source,
             held_minor=facts.held,
             provider=ProviderName(provider),
+            may_accept_offline=facts.offline,
+            may_be_partial=intent.sale is not None and intent.sale.partial == "accepted",
         ),
         known=None,
         is_in_device=False,
@@ -142,3 +159,5 @@ def _ended(entry: Entry, open_now: dict[str, LostOperation], accepted: dict[Requ
     del open_now[lost.name]
     if outcome.state == _IN_DEVICE:
         accepted[lost.payment] = replace(lost, is_in_device=True)
+    elif (lost.kind, outcome.state) in _KNOWN:
+        accepted.pop(lost.payment, None)

@@ -98,6 +98,43 @@ async def test_an_accepted_card_waits_in_the_device_until_its_bank_was_asked(tmp
         assert opened(await parcel_of(till.shop), till.shop).manifest.waiting == ()
 
 
+async def test_a_card_that_could_not_be_forwarded_or_forgotten_waits_in_its_device_still(tmp_path: Path) -> None:
+    async with open_till(tmp_path) as till:
+        tried, kept = (await till.sell(1_000)).key, (await till.sell(1_000)).key
+        await till.forward()
+        till.pads.keeps = True
+        await till.reverse(kept)
+        await till.shop.resolver.look()
+        await till.shop.works_done()
+        kinds = await till.shop.rows("SELECT kind, state FROM operations WHERE kind <> 'authorise' ORDER BY intent")
+        assert [*kinds[:2]] == [("forward", "absent"), ("withdraw", "rejected")]
+        lost = lost_operations(opened(await parcel_of(till.shop), till.shop).entries.values())
+        assert [(str(each.payment), each.is_in_device) for each in lost] == [(tried, True), (kept, True)]
+
+
+async def test_a_long_outage_of_the_banks_leaves_every_waiting_card_in_the_parcel(tmp_path: Path) -> None:
+    async with open_till(tmp_path) as till:
+        keys = [(await till.sell(1_000)).key for _ in range(3)]
+        for _ in range(ENTRIES_MAX // 2 + 1):
+            till.shop.clock.pass_time(5 * MINUTE_MS)
+            await till.forward()
+        assert await till.shop.rows("SELECT count(*) FROM operations WHERE kind = 'forward'") >= [(ENTRIES_MAX // 2,)]
+        found = opened(await parcel_of(till.shop), till.shop)
+        assert [each.payment for each in found.manifest.waiting] == [request_key(key).octets for key in keys]
+        assert found.manifest.left_out == 0
+        assert all(each.is_in_device for each in lost_operations(found.entries.values()))
+
+
+async def test_what_an_intent_allowed_is_asked_for_by_the_second_box_too(tmp_path: Path) -> None:
+    async with open_till(tmp_path) as till:
+        till.pads.strike(Switch.FAIL_AFTER)
+        key = (await till.sell(1_000)).key
+        (lost,) = lost_operations(opened(await parcel_of(till.shop), till.shop).entries.values())
+        assert (str(lost.payment), lost.is_in_device) == (key, False)
+        assert lost.operation is not None
+        assert lost.operation.may_accept_offline  # else a card that its device accepted would never be found
+
+
 async def test_all_terminals_get_one_parcel_and_a_new_one_only_when_something_changed(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         escrow = escrow_of(shop)
