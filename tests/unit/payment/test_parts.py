@@ -161,6 +161,32 @@ async def test_a_first_part_tried_again_takes_the_whole_sale_with_it(tmp_path: P
         assert (period.totals.sales, period.totals.total) == (1, TOTAL)
 
 
+@pytest.mark.parametrize("source", [DECLINED, None])
+async def test_no_part_joins_a_retry_while_an_earlier_try_of_the_whole_sale_may_stand(
+    tmp_path: Path, source: str | None
+) -> None:
+    async with open_shop(tmp_path) as shop:
+        shop.provider.strike(Switch.FAIL_AFTER)
+        whole = await pay(shop, first_body(TOTAL))
+        shop.provider.strike(Switch.FAIL_BEFORE if source is None else Switch.NONE)
+        again = await pay(shop, first_body(2000, source=source, retry_of=[whole]))
+        # Only the outcome of `again` takes `whole` back; cash beside it would stay, too.
+        assert await refused(shop, later_body(again, 3000, "cash")) == "retry_exists"
+        await shop.settle()
+        assert await states(shop, whole) == ["approved"]
+        assert await refused(shop, later_body(again, 3000, "cash")) == "retry_exists"
+        assert shop.provider.charged_minor() == TOTAL
+
+
+async def test_a_retry_is_refused_where_parts_pay_for_one_that_it_does_not_name(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        whole = await pay(shop, first_body(TOTAL, source=DECLINED))
+        parted = await pay(shop, first_body(2000, source=DECLINED, retry_of=[whole]))
+        await pay(shop, later_body(parted, TOTAL, "cash"))
+        assert await refused(shop, first_body(TOTAL, retry_of=[whole])) == "retry_exists"
+        assert shop.provider.charged_minor() == 0
+
+
 async def test_a_sale_with_other_parts_is_not_tried_again_from_outside(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         shop.provider.strike(Switch.FAIL_AFTER)
