@@ -47,8 +47,9 @@ class SalePart:
 
     @property
     def counts(self) -> bool:
-        """It keeps money, or still may."""
-        return not self.is_wanted_back and self.state not in _KEEPS_NOTHING
+        """It keeps money, or still may; of one whose card was lost what else paid."""
+        is_kept_beside = self.state is PaymentState.DECLINED_AFTER_HANDOVER and self.left_minor > 0
+        return not self.is_wanted_back and (self.state not in _KEEPS_NOTHING or is_kept_beside)
 
     @property
     def is_going_back(self) -> bool:

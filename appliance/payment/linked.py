@@ -69,7 +69,7 @@ class _OnlyRetry:
         tries = tries_of_sale(connection, self.earlier)
         for key in tries:
             beside = None if key in self.earlier else find_payment(connection, key)
-            if beside is not None and beside.recorded.state not in _KEEPS_NOTHING:
+            if beside is not None and not _keeps_nothing(beside):
                 raise Rejected("retry_exists", f"payment {key} tries it again already; ask for that one's status")
         if len(tries) >= SALE_TRIES_MAX:
             raise Rejected("retry_chain_too_long", f"a sale is tried at most {SALE_TRIES_MAX} times; begin it anew")
@@ -83,7 +83,7 @@ class NotOutlived:
 
     def check(self, connection: sqlite3.Connection) -> None:
         for later in _standing(connection, tries_after(connection, self.payment)):
-            if later.recorded.state not in _KEEPS_NOTHING:
+            if not _keeps_nothing(later):
                 raise Rejected("retry_exists", f"payment {later.recorded.key} may still stand in its place")
 
 
@@ -193,15 +193,19 @@ def _standing(connection: sqlite3.Connection, keys: tuple[RequestKey, ...]) -> t
     return tuple(each for each in found if each is not None)
 
 
+def _keeps_nothing(payment: StandingPayment) -> bool:
+    """Beside a card that was declined after the handover other tenders may have paid."""
+    is_kept_beside = payment.beside_lost_minor > 0 and payment.left.total_minor > 0
+    return payment.recorded.state in _KEEPS_NOTHING and not is_kept_beside
+
+
 def _stands(payment: StandingPayment) -> bool:
-    return payment.recorded.state not in _KEEPS_NOTHING and (
-        payment.is_complete or payment.held_minor > 0 or payment.accepted_minor > 0
-    )
+    return not _keeps_nothing(payment) and (payment.is_complete or payment.held_minor > 0 or payment.accepted_minor > 0)
 
 
 def _kept(tries: tuple[StandingPayment, ...]) -> tuple[StandingPayment, ...]:
     """Those that keep money or still may, and that nobody takes back yet."""
-    return tuple(each for each in tries if each.reversal is None and each.recorded.state not in _KEEPS_NOTHING)
+    return tuple(each for each in tries if each.reversal is None and not _keeps_nothing(each))
 
 
 def _unchanged(tries: tuple[StandingPayment, ...]) -> tuple[Guard, ...]:

@@ -157,11 +157,12 @@ def _require_alone(sale: SaleInParts, key: RequestKey) -> None:
 
 def _part(connection: sqlite3.Connection, key: RequestKey, covers: int) -> SalePart:
     standing = require_payment(connection, key)
-    is_paid = standing.is_complete or standing.accepted_minor > 0  # the goods may go
+    beside_lost_minor = standing.beside_lost_minor
+    is_paid = standing.is_complete or standing.accepted_minor > 0 or beside_lost_minor > 0  # the goods may go
     return SalePart(
         key=key,
         state=standing.recorded.state,
-        covers_minor=covers,
+        covers_minor=min(covers, beside_lost_minor) if beside_lost_minor else covers,
         left_minor=standing.left.total_minor if is_paid else 0,
         is_paid=is_paid,
         is_wanted_back=standing.reversal is not None,

@@ -33,6 +33,7 @@ _OPERATIONS: Final = (
     " EXISTS (SELECT 1 FROM sale_parts WHERE sale_parts.payment = operations.payment AND is_partial) FROM operations"
 )
 _COUNTED: Final = "SELECT state, count(*) FROM operations"
+_MAYBE_LOST: Final = (PaymentState.DECLINED_AFTER_HANDOVER, PaymentState.PARTLY_REFUNDED, PaymentState.REFUNDED)
 _OPEN_STATES: Final = ", ".join(f"'{state}'" for state in sorted(OPEN))
 
 
@@ -86,6 +87,14 @@ class StandingPayment:
     sold_seq: int
     provider: ProviderName = FIRST_PROVIDER
     accepted_minor: int = 0
+
+    @property
+    def beside_lost_minor(self) -> int:
+        """What other tenders paid beside a card that its bank declined after the handover; 0 where there is none."""
+        is_lost = self.recorded.state in _MAYBE_LOST and not (
+            self.is_complete or self.held_minor or self.accepted_minor
+        )
+        return self.paid.total_minor - self.paid.card_minor if is_lost else 0
 
     @property
     def tender(self) -> str | None:

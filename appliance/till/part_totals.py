@@ -4,6 +4,8 @@
   not complete (`parts_taken`). The sale itself, with its lines and taxes, counts once: when its parts cover it, at the
   till that completed it, and all its money leaves that account again (`parts_sold`).
 * A part that is reversed returns its money from that account (`parts_returned`), and opens a sale that was complete.
+* A card that its bank declined after the handover covers nothing of a sale that is not counted yet; one that is counted
+  stays so, and the loss is told by itself.
 * A sale that was given up, or that refunds gave back of, stays as it was counted: what goes back of what was counted is
   a reversal or refund as of any other sale.
 """
@@ -25,17 +27,25 @@ SCHEMA: Final = (
     "CREATE TABLE till_sales (key BLOB PRIMARY KEY, total INTEGER NOT NULL, sums BLOB NOT NULL, counted BLOB,"
     " is_frozen INTEGER NOT NULL DEFAULT 0, terminal TEXT NOT NULL, drawer TEXT NOT NULL, since INTEGER NOT NULL)"
     " WITHOUT ROWID",
-    # paid: what it takes, with tip and rounding. stands: it took that. is_counted: the sale counts it.
+    # paid: what it takes, with tip and rounding. lost: of that, what its bank declined after the handover. stands: it
+    # took that. is_counted: the sale counts it.
     "CREATE TABLE till_parts (payment BLOB PRIMARY KEY, sale BLOB NOT NULL, covers INTEGER NOT NULL,"
-    " paid INTEGER NOT NULL, tip INTEGER NOT NULL, rounding INTEGER NOT NULL, stands INTEGER NOT NULL DEFAULT 0,"
-    " is_counted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID",
+    " paid INTEGER NOT NULL, tip INTEGER NOT NULL, rounding INTEGER NOT NULL, lost INTEGER NOT NULL DEFAULT 0,"
+    " stands INTEGER NOT NULL DEFAULT 0, is_counted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID",
     "CREATE INDEX till_parts_of ON till_parts (sale)",
     "CREATE INDEX till_sales_incomplete ON till_sales (since) WHERE counted IS NULL",
 )
-_SUMMED: Final = "SELECT coalesce(sum(covers), 0), sum(tip), sum(rounding), sum(paid) FROM till_parts"
+# Of a part whose card was lost all that it keeps is for the goods, nothing for a tip or rounding.
+_SUMMED: Final = (
+    "SELECT coalesce(sum(CASE WHEN lost THEN min(covers, paid - lost) ELSE covers END), 0),"
+    " sum(CASE WHEN lost THEN paid - lost - min(covers, paid - lost) ELSE tip END),"
+    " sum(CASE WHEN lost THEN 0 ELSE rounding END), sum(paid - lost), coalesce(sum(covers), 0) FROM till_parts"
+)
 _INCOMPLETE: Final = (
-    "SELECT s.key, sum(p.paid), s.total - sum(p.covers), s.terminal, s.since, s.is_frozen"
-    " FROM till_sales s JOIN till_parts p ON p.sale = s.key AND p.stands WHERE s.counted IS NULL"
+    "SELECT s.key, sum(p.paid - p.lost),"
+    " s.total - sum(CASE WHEN p.lost THEN min(p.covers, p.paid - p.lost) ELSE p.covers END),"
+    " s.terminal, s.since, s.is_frozen"
+    " FROM till_sales s JOIN till_parts p ON p.sale = s.key AND p.stands AND p.paid > p.lost WHERE s.counted IS NULL"
 )
 _COUNT: Final = "SELECT count(*) FROM"
 _WHERE: Final = {Scope.DRAWER: " AND s.drawer = ?", Scope.TERMINAL: " AND s.terminal = ?", Scope.SHOP: " AND '' = ?"}
@@ -69,6 +79,15 @@ def stand(connection: sqlite3.Connection, payment: bytes, took_minor: int | None
     if took_minor is not None:
         connection.execute("UPDATE till_parts SET covers = ?1, paid = ?1 WHERE payment = ?2", (took_minor, payment))
     connection.execute("UPDATE till_parts SET stands = 1 WHERE payment = ?", (payment,))
+    return _recounted(connection, sale)
+
+
+def lose(connection: sqlite3.Connection, payment: bytes, amount: int) -> Sums:
+    """The payment's card was declined after the handover. A sale that counts goes on counting: its goods are gone."""
+    sale = _sale_of(connection, payment)
+    if sale is None:
+        return {}
+    connection.execute("UPDATE till_parts SET lost = ? WHERE payment = ?", (amount, payment))
     return _recounted(connection, sale)
 
 
@@ -111,8 +130,11 @@ def _recounted(connection: sqlite3.Connection, sale: bytes) -> Sums:
     total, sums, is_frozen, counted = connection.execute(
         "SELECT total, sums, is_frozen, counted FROM till_sales WHERE key = ?", (sale,)
     ).fetchone()
-    covered, tips, rounding, paid = connection.execute(f"{_SUMMED} WHERE sale = ? AND stands", (sale,)).fetchone()
-    if is_frozen or covered > total:
+    covered, tips, rounding, paid, with_lost = connection.execute(
+        f"{_SUMMED} WHERE sale = ? AND stands", (sale,)
+    ).fetchone()
+    is_gone = counted is not None and covered < total <= with_lost
+    if is_frozen or covered > total or is_gone:
         return {}  # above the total: of two tries of one part one goes back, and until then the first one counts
     now: Sums = {}
     if covered == total:

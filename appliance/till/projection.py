@@ -277,6 +277,7 @@ class _Folding:
         ).fetchone()
         self._connection.execute("DELETE FROM till_accepted WHERE payment = ? AND asked_by = ?", where)
         if body.state == OperationState.REJECTED:
+            self._count(terminal, part_totals.lose(self._connection, body.payment, amount))
             self._connection.execute(
                 "INSERT INTO till_lost VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (entry.seq, self._day_of(intent), body.payment, amount, terminal, intent, reference, body.code),

@@ -13,6 +13,7 @@ from appliance.model.ids import request_key
 from appliance.model.limits import SALE_TRIES_MAX
 from appliance.payment.linked import outlived_by
 from tests.fakes.provider import Switch
+from tests.unit.payment.offline import open_till
 from tests.unit.payment.shop import Shop, open_shop
 
 TOTAL = 700
@@ -235,3 +236,15 @@ async def test_what_changed_between_look_and_commit_is_looked_at_again(tmp_path:
         await shop.pipeline.reverse(shop.request("reversal", {"of": first}))
         with pytest.raises(Rejected, match="changed"):
             await shop.ledger.read(outlived.guard.check)
+
+
+async def test_what_paid_beside_a_lost_card_goes_back_when_the_sale_is_tried_again(tmp_path: Path) -> None:
+    async with open_till(tmp_path) as till:
+        first = (await till.sell(600, cash=100)).key
+        till.pads.says_no.add(till.reference())
+        till.pads.is_bank_down = False
+        await till.forward()
+        assert await states(till.shop, first) == ["declined_after_handover"]
+        second = await pay(till.shop, of=first, tender="cash")
+        await till.shop.settle()
+        assert await states(till.shop, first, second) == ["reversed", "approved"]
