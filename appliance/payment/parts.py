@@ -18,7 +18,7 @@ from appliance.model.payment import PaymentState, RecordedPayment, ValidPayment
 from appliance.payment import part_rows
 from appliance.payment.guards import PAYMENT_CHANGED, require_payment
 from appliance.payment.records import find_payment, find_request, returned_lines
-from appliance.payment.retry_rows import tries_after, tries_before, tries_of_sale, with_earlier
+from appliance.payment.retry_rows import tries_of_sale, with_earlier
 
 
 def find_sale(connection: sqlite3.Connection, payment: RequestKey) -> SaleInParts | None:
@@ -71,24 +71,18 @@ class PartAllowed:
                 _require_alone(other, key)
             elif sale is not None and (other is None or other.key != sale.key) and _may_stand(connection, key):
                 raise Rejected("retry_of_another_sale", f"payment {key} is no part of sale {sale.key}")
-        self._require_no_sale_beside(connection, earlier)
+        # A try that this one does not name may have failed as a first part, and other parts may pay its sale.
+        for key in tries_of_sale(connection, self.valid.retry_of):
+            if key not in earlier and key != part_of and _has_other_parts(connection, key):
+                raise Rejected("retry_exists", f"payments of sale {key} may stand in its place; ask for its status")
         if sale is not None:
             self._require_room(connection, sale, earlier)
 
-    def _require_no_sale_beside(self, connection: sqlite3.Connection, earlier: tuple[RequestKey, ...]) -> None:
-        """A try that this one does not name may have failed as a first part, and other parts may pay its sale."""
-        for key in tries_of_sale(connection, self.valid.retry_of):
-            beside = None if key in earlier or key == self.valid.sale.part_of else find_sale(connection, key)
-            if beside is not None and beside.key == key and any(part.counts for part in beside.parts):
-                raise Rejected(
-                    "retry_exists", f"payments of sale {key} may stand in its place; ask for that one's status"
-                )
-
     def _require_room(self, connection: sqlite3.Connection, sale: SaleInParts, earlier: tuple[RequestKey, ...]) -> None:
         own = {part.key for part in sale.parts}
-        # Of those before only the first part's own outcome takes the money back: no other part may stand beside them.
-        for other in (*tries_before(connection, sale.key), *tries_after(connection, sale.key)):
-            if other not in own and _may_stand(connection, other):
+        # Only a first part's own outcome takes other tries of the whole sale back: no later one may stand beside them.
+        for other in tries_of_sale(connection, (sale.key,)):
+            if other not in own and (_may_stand(connection, other) or _has_other_parts(connection, other)):
                 raise Rejected("retry_exists", f"payment {other} may still stand in the place of the whole sale")
         room, covers = sale.room_minor(earlier), self.valid.sale.covers_minor
         if covers > room:
@@ -172,6 +166,12 @@ def _part(connection: sqlite3.Connection, key: RequestKey, covers: int) -> SaleP
 
 def _may_stand(connection: sqlite3.Connection, key: RequestKey) -> bool:
     return find_payment(connection, key) is not None and _part(connection, key, 0).counts
+
+
+def _has_other_parts(connection: sqlite3.Connection, first: RequestKey) -> bool:
+    """Whether `first` is the first part of a sale of which any part keeps money, or still may."""
+    sale = find_sale(connection, first)
+    return sale is not None and sale.key == first and any(part.counts for part in sale.parts)
 
 
 def _key(octets: bytes) -> RequestKey:

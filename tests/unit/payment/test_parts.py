@@ -178,6 +178,16 @@ async def test_no_part_joins_a_retry_while_an_earlier_try_of_the_whole_sale_may_
         assert shop.provider.charged_minor() == TOTAL
 
 
+async def test_parts_join_one_of_two_linked_sales_only(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        first = await pay(shop, first_body(2000, source=DECLINED))
+        again = await pay(shop, first_body(4000, source=DECLINED, retry_of=[first]))
+        await pay(shop, later_body(first, 2500, "cash"))
+        assert await refused(shop, later_body(again, TOTAL, "cash")) == "retry_exists"
+        await pay(shop, later_body(first, 2500, "cash"))
+        assert (await stands(shop, first)).remaining_minor == 0
+
+
 async def test_a_retry_is_refused_where_parts_pay_for_one_that_it_does_not_name(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         whole = await pay(shop, first_body(TOTAL, source=DECLINED))
