@@ -9,16 +9,17 @@ the goods are decides, and does it at the provider.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from appliance.ledger.draft import Purpose, RecordedEntry
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected
-from appliance.model.ids import OperationId, RequestKey
+from appliance.model.ids import OperationId, ProviderName, RequestKey
 from appliance.model.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from appliance.model.money import Money
 from appliance.model.operation import SALES, OperationState
@@ -37,6 +38,8 @@ TOLD_MS: Final = 30 * DAY_MS
 """How long health tells of it."""
 LOOK_EVERY_MS: Final = 10 * MINUTE_MS
 LOOKED_AT_MAX: Final = 256
+_CLOSED_READ_MAX: Final = 8_192
+"""Of everybody's: declined cards must not hide what a customer may still pay."""
 
 
 class ContradictionProjection:
@@ -121,11 +124,12 @@ class Contradictions:
             return
         self._next_look_ms = now_ms + LOOK_EVERY_MS
         since_ms = self._clock.now_ms() - LOOK_BACK_MS
-        for known in await self._ledger.read(lambda found: _closed_since(found, since_ms), purpose=Purpose.OUTCOME):
-            if self._operations.providers.is_paid_by_customer(known.operation.provider):
-                said = await self._operations.find(known.operation, since_ms=0, known=known.known)
-                if isinstance(said, Found) and isinstance(said.answer, Confirmed | PartlyConfirmed):
-                    await self.tell(known, said.answer)
+        names = self._operations.providers.paid_by_customers
+        closed = await self._ledger.read(lambda found: closed_since(found, since_ms, names), purpose=Purpose.OUTCOME)
+        for known in closed:
+            said = await self._operations.find(known.operation, since_ms=0, known=known.known)
+            if isinstance(said, Found) and isinstance(said.answer, Confirmed | PartlyConfirmed):
+                await self.tell(known, said.answer)
         await self._refresh()
 
     async def _refresh(self) -> None:
@@ -133,11 +137,15 @@ class Contradictions:
         self.told = await self._ledger.read(lambda found: _told_since(found, since_ms), purpose=Purpose.OUTCOME)
 
 
-def _closed_since(connection: sqlite3.Connection, since_ms: int) -> tuple[OpenOperation, ...]:
+def closed_since(
+    connection: sqlite3.Connection, since_ms: int, providers: Collection[ProviderName]
+) -> tuple[OpenOperation, ...]:
+    """What was closed unpaid at one of `providers` since then and is not contradicted yet, the newest first."""
     rows = connection.execute(
-        "SELECT operation FROM (SELECT * FROM closed_unpaid ORDER BY seq DESC LIMIT ?) WHERE at_ms >= ?"
-        " AND operation NOT IN (SELECT operation FROM contradictions)",
-        (LOOKED_AT_MAX, since_ms),
+        "SELECT c.operation FROM (SELECT * FROM closed_unpaid ORDER BY seq DESC LIMIT ?) c"
+        " JOIN operations o ON o.id = c.operation WHERE c.at_ms >= ? AND o.provider IN (SELECT value FROM json_each(?))"
+        " AND c.operation NOT IN (SELECT operation FROM contradictions) ORDER BY c.seq DESC LIMIT ?",
+        (_CLOSED_READ_MAX, since_ms, json.dumps(sorted(providers)), LOOKED_AT_MAX),
     ).fetchall()
     found = (find_operation(connection, name) for (name,) in rows)
     return tuple(known for known in found if known is not None)

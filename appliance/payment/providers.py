@@ -84,9 +84,10 @@ class Providers:
         self.require(name)
         return self._set_up[name].forwards
 
-    def is_paid_by_customer(self, name: ProviderName) -> bool:
-        """Whether money may come there after its payment was closed."""
-        return name in self._set_up and self._set_up[name].is_paid_by_customer
+    @property
+    def paid_by_customers(self) -> frozenset[ProviderName]:
+        """Where money may come after its payment was closed."""
+        return frozenset(name for name, each in self._set_up.items() if each.is_paid_by_customer)
 
     def give_up(self, operation: Operation) -> None:
         """Wait no longer for the customer of `operation`."""
