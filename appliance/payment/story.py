@@ -10,11 +10,12 @@ import msgspec
 
 from appliance.ledger.draft import RecordedEntry
 from appliance.ledger.ledger import Ledger
-from appliance.model.ids import TerminalId, request_key
+from appliance.model.ids import RequestKey, TerminalId, request_key
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.payment import STATE_AFTER, PaymentState
 from appliance.model.refund import Share
 from appliance.payment.entry_body import VERBS, body_of, state_after_refund
+from appliance.payment.guards import require_payment
 from appliance.payment.history import refunded_before, wanted_back_before
 from appliance.payment.records import find_payment, sold_by
 from appliance.wire import entries
@@ -139,8 +140,16 @@ def _unless_wanted_back(
     connection: Connection, entry: RecordedEntry, payment: bytes, state: PaymentState
 ) -> PaymentState:
     """`state`, or being checked where a reversal was durable by then: nobody may take it for a sale that stands."""
-    keeps_money = state in _KEEPS_MONEY
+    keeps_money = state in _KEEPS_MONEY or (
+        state is PaymentState.DECLINED_AFTER_HANDOVER and _is_more_than_card(connection, payment)
+    )
     return PaymentState.CHECKING if keeps_money and wanted_back_before(connection, payment, entry.seq) else state
+
+
+def _is_more_than_card(connection: Connection, payment: bytes) -> bool:
+    """What paid beside a lost card still goes back, where that was asked for."""
+    paid = require_payment(connection, RequestKey(uuid.UUID(bytes=payment))).paid
+    return paid.total_minor > paid.card_minor
 
 
 def _of(entry: RecordedEntry, key: bytes, verb: str, state: PaymentState, code: str | None = None) -> Event:

@@ -130,3 +130,20 @@ async def test_a_forward_behind_a_durable_reversal_is_never_told_as_standing(tmp
         states = await told(till.shop, of)
         assert states[:2] == ["being_checked", "accepted_offline"]
         assert set(states[2:]) == {"being_checked", "reversed"}
+
+
+async def test_a_loss_behind_a_durable_reversal_is_being_checked_until_what_paid_beside_it_went_back(
+    tmp_path: Path,
+) -> None:
+    async with open_till(tmp_path) as till:
+        till.pads.keeps = True
+        of = (await till.sell(1_000, cash=500)).key
+        await till.reverse(of)
+        await till.shop.resolver.look()
+        await till.shop.works_done()
+        till.pads.says_no.add(till.reference())
+        till.pads.is_bank_down = False
+        await till.forward()
+        assert (await told(till.shop, of))[-1] == (await till.status(of)).state == "being_checked"
+        await till.shop.settle()
+        assert (await told(till.shop, of))[-1] == (await till.status(of)).state == "reversed"
