@@ -48,7 +48,6 @@ async def prepare(
         is_retry=bool(cleared.valid.retry_of),
         may_be_partial=cleared.valid.sale.may_be_partial,
     )
-    # A part of a sale goes to its bank or nowhere: what is open must not rest on a bank that nobody asked.
     operation, begun = await _begin(cleared, operation, offline, ledger)
     return PreparedPayment(
         cleared=cleared,
