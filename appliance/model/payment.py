@@ -161,9 +161,10 @@ STATE_AFTER: Final[dict[tuple[OperationKind, OperationState], PaymentState | Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedPayment:
-    """What the ledger says: state, and the entries that prove it (newest last).
+    """What the ledger says.
 
     Attributes:
+        entry_seqs: the entries that prove it: the sale, what the newest outcome answers, and the newest.
         refunded_minor: given back of the payment in all, when the newest of these entries was written.
         given_minor: what the one refund gave that this is about; 0 for everything else.
         capture_before_ms: until when an authorised payment may be captured.

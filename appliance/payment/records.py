@@ -159,7 +159,7 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
         recorded=RecordedPayment(
             key=key,
             state=PaymentState(state),
-            entry_seqs=(first,) if first == last else (first, last),
+            entry_seqs=_proving(connection, first, last),
             total_minor=total,
             currency=currency,
             code=code,
@@ -200,7 +200,7 @@ def find_refund(connection: sqlite3.Connection, key: RequestKey) -> RecordedPaym
     return RecordedPayment(
         key=_key(payment),
         state=PaymentState(state),
-        entry_seqs=(sold, last),
+        entry_seqs=_proving(connection, sold, last),
         total_minor=total,
         currency=currency,
         code=code,
@@ -228,6 +228,17 @@ def sale_facts(connection: sqlite3.Connection, standing: StandingPayment) -> ent
     return present(
         body_at(connection, standing.sold_seq, entries.IntentEntry).sale, "a payment's first intent holds its sale"
     )
+
+
+def _proving(connection: sqlite3.Connection, first: int, last: int) -> tuple[int, ...]:
+    """The entries of a receipt: the sale, the newest, and of an outcome the intent that it answers."""
+    row = connection.execute("SELECT entry FROM entries WHERE seq = ? AND kind = ?", (last, entries.OUTCOME)).fetchone()
+    if row is None:
+        return tuple(sorted({first, last}))
+    # Not always the sale's: an offer is taken up by a later intent, and a forward, capture or refund has its own.
+    outcome = msgspec.convert(cbor.decode_ours(decode(row[0]).body), entries.OutcomeEntry)
+    (asked,) = connection.execute("SELECT intent FROM operations WHERE id = ?", (outcome.operation,)).fetchone()
+    return tuple(sorted({first, asked, last}))
 
 
 def sold_by(connection: sqlite3.Connection, terminal: TerminalId, keys: Sequence[str]) -> frozenset[str]:

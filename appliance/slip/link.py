@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Sequence
 from typing import Final
 
 from appliance.crypto import cbor, cose
+from appliance.ledger.entry import decode, entry_hash
 from appliance.ledger.receipt import INCLUSION, RECEIPT_BYTES_MAX
 from appliance.model.errors import Rejected
+from appliance.slip.slip import answered_by
 
 PREFIX: Final = "1."
 """Version of the fragment."""
@@ -35,10 +38,12 @@ def proof_link(page_url: str, receipt_file: bytes) -> str | None:
 
 
 def fragment(receipt_file: bytes) -> str:
-    """The receipt file with its first and its newest entry, its classical signature and no disclosures, packed."""
+    """The receipt file with the entries that tell the standing, its classical signature and no disclosures, packed."""
     match cbor.decode(receipt_file, size_max=RECEIPT_BYTES_MAX):
-        case {"entries": [*entries], "receipts": [*receipts], "version": 1} if entries:
-            chosen = sorted({0, len(entries) - 1})
+        case {"entries": [*found], "receipts": [*receipts], "version": 1} if entries := [
+            entry for entry in found if isinstance(entry, bytes)
+        ]:
+            chosen = _chosen(entries)
             small = {
                 "entries": [entries[at] for at in chosen],
                 "version": 1,
@@ -50,6 +55,12 @@ def fragment(receipt_file: bytes) -> str:
     deflate = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
     packed = deflate.compress(cbor.encode(small)) + deflate.flush()
     return PREFIX + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+
+def _chosen(entries: Sequence[bytes]) -> list[int]:
+    """Places of the first entry, of the newest, and of the intent that this answers."""
+    answered = answered_by(decode(entries[-1]))
+    return [at for at, each in enumerate(entries) if at in (0, len(entries) - 1) or entry_hash(each) == answered]
 
 
 def _classical(receipts: list[cbor.Value]) -> cose.Sign1:

@@ -22,7 +22,7 @@ from appliance.payment.parts import find_sale
 from appliance.payment.records import StandingPayment, find_request
 from appliance.slip.layout import Proof
 from appliance.slip.link import proof_link
-from appliance.slip.slip import ShopFace, Slip, is_told_by_two, read_slip
+from appliance.slip.slip import ShopFace, Slip, is_told_by_link, read_slip
 
 NO_PAGE: Final = "No page to check slips at is set up (slip.page_url)."
 NOT_SIGNED: Final = "Recorded. The signature that proves it is still to come: ask for a copy."
@@ -63,14 +63,14 @@ class SlipReader:
         return slip
 
     async def _found(self, key: RequestKey) -> tuple[Sequence[Entry], Slip]:
-        """The payment's first and newest entry; what lies between, hundreds of attempts maybe, is in its standing."""
+        """What proves the payment; what lies between, hundreds of attempts maybe, is in its standing."""
         stands, in_parts = await self._archive.read(lambda connection: _standing_of(connection, key))
         found = await self._archive.entries(stands.recorded.entry_seqs)
         return found, read_slip(found, await self._ledger.disclosures(found[0].seq), stands, in_parts)
 
     async def _proof(self, found: Sequence[Entry], slip: Slip) -> Proof:
         log = self._ledger.statement.origin
-        if (missing := why_no_code(slip, found[-1], self._page_url)) is not None:
+        if (missing := why_no_code(slip, found, self._page_url)) is not None:
             return Proof(log=log, missing=missing)
         receipt = await self._ledger.receipts(tuple([entry.seq for entry in found]), SIGNATURE_WAIT_MS)
         if receipt is None:
@@ -78,11 +78,11 @@ class SlipReader:
         return with_code(log, self._page_url, receipt.encode())
 
 
-def why_no_code(slip: Slip, newest: Entry, page_url: str) -> str | None:
+def why_no_code(slip: Slip, found: Sequence[Entry], page_url: str) -> str | None:
     """The sentence instead of a code that nobody could read rightly; None where one can be made."""
     if not page_url:
         return NO_PAGE
-    return None if is_told_by_two(slip, newest) else NOT_TOLD
+    return None if is_told_by_link(slip, found) else NOT_TOLD
 
 
 def with_code(log: str, page_url: str, receipt_file: bytes) -> Proof:

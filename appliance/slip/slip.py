@@ -31,6 +31,7 @@ from appliance.wire import entries
 BodyT = TypeVar("BodyT", bound=msgspec.Struct)
 
 _PERSONAL: Final = ("cashier", "customer")
+_READ_BY_LINK: Final = (OperationKind.OFFER, OperationKind.AUTHORISE, OperationKind.FORWARD)
 
 
 class Standing(StrEnum):
@@ -131,7 +132,7 @@ class Slip:
         terminal: who caused the newest entry.
         sale: None where no sale ever came.
         entry_seq, entry_hash, time_ms: of the newest entry about the payment.
-        proven: what the first and the newest entry tell by themselves; the standing may rest on others.
+        proven: what the entries of a link tell by themselves; the standing may rest on others.
         captured_minor: what a capture took of what was held; None where nothing was captured later.
         personal: opened values by name, in the order they are printed.
         of_sale: where it is a part of a sale.
@@ -212,16 +213,16 @@ def _of_sale(payment: bytes, sale: entries.SaleFacts | None, took_minor: int | N
     )
 
 
-def is_told_by_two(slip: Slip, newest: Entry) -> bool:
-    """Whether whoever follows a link, which has room for two entries, reads the standing of `slip` from them."""
+def is_told_by_link(slip: Slip, found: Sequence[Entry]) -> bool:
+    """Whether whoever follows a link reads the standing of `slip` from the entries that it holds (`link.py`)."""
     if slip.proven is not slip.standing:
         return False
-    # The page reads the outcome of a sale only: what came of a capture or a refusal hangs on entries between.
+    newest = found[-1]
     if newest.kind != entries.OUTCOME:
         return True
-    outcome = _body(newest, entries.OutcomeEntry)
-    # Of an offer that was taken up, the outcome names a later intent than the sale's, which has no room either.
-    return outcome.kind == OperationKind.AUTHORISE and outcome.operation.endswith("/0")
+    # What came of a capture or a refused refund hangs on more entries. Files of older boxes lack the intent.
+    is_read = _body(newest, entries.OutcomeEntry).kind in _READ_BY_LINK
+    return is_read and answered_by(newest) in {entry_hash(entry.encoded) for entry in found}
 
 
 def _told_by(found: Sequence[Entry]) -> Standing:
@@ -309,6 +310,11 @@ def payment_of(entry: Entry | RecordedEntry) -> bytes:
             return key
         case _:
             raise Rejected("slip_not_of_a_payment", f"entry {entry.seq} ({entry.kind}) is about no payment")
+
+
+def answered_by(newest: Entry) -> bytes | None:
+    """SHA-256 of the intent's entry that `newest` answers; None where it is no outcome. Raises as `payment_of`."""
+    return _body(newest, entries.OutcomeEntry).intent if newest.kind == entries.OUTCOME else None
 
 
 def _body(entry: Entry, shape: type[BodyT]) -> BodyT:

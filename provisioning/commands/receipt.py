@@ -81,7 +81,7 @@ def _from_file(arguments: argparse.Namespace) -> dict[str, Any]:
     verified = verify_receipt(file, trust.keys)
     origin = trust.logs[verified.log_id].origin
     slip = read_slip(verified.entries, [disclosure for _, disclosure in verified.disclosures])
-    missing = why_no_code(slip, verified.entries[-1], arguments.page_url)
+    missing = why_no_code(slip, verified.entries, arguments.page_url)
     proof = with_code(origin, arguments.page_url, file) if missing is None else Proof(log=origin, missing=missing)
     face = ShopFace(name=arguments.shop or origin.split("/")[0], zone=zone_of(arguments.zone))
     page = lay_out(slip, face, proof, width=arguments.width, is_copy=True)

@@ -198,14 +198,21 @@ def _require_agreement(file: bytes, verified: VerifiedReceipt, trust: Trust, sec
 
 
 def _check_outcomes(read: Sequence[tuple[Entry, Body, object]]) -> None:
-    """An outcome shown together with intents answers one of them."""
-    intents = {
-        (entry_hash(entry.encoded), body.payment) for entry, body, _ in read if isinstance(body, entries.IntentEntry)
-    }
+    """An outcome shown together with intents answers one of them, and one of a sale that is shown."""
+    intents = [(entry, body) for entry, body, _ in read if isinstance(body, entries.IntentEntry)]
+    asked = {(entry_hash(entry.encoded), body.payment) for entry, body in intents}
+    sold = {body.payment for _, body in intents if body.sale is not None}
     for entry, body, _ in read:
-        if isinstance(body, entries.OutcomeEntry) and intents and (body.intent, body.payment) not in intents:
+        if not (isinstance(body, entries.OutcomeEntry) and intents):
+            continue
+        if (body.intent, body.payment) not in asked:
             raise Rejected(
                 "outcome_of_another_intent", f"the outcome in entry {entry.seq} answers no intent shown here"
+            )
+        # An offer is taken up by a later intent, which names the payment alone: it must be the one that was sold.
+        if sold and body.payment not in sold:
+            raise Rejected(
+                "outcome_of_another_intent", f"the outcome in entry {entry.seq} belongs to no sale shown here"
             )
 
 

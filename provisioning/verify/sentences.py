@@ -215,6 +215,8 @@ def _sale(sale: entries.SaleFacts) -> str:
 def _intent(entry: Entry, body: entries.IntentEntry) -> str:
     operation = body.operation
     asked = f"{printable(operation.kind)} {money_text(operation.amount, operation.currency)}"
+    if operation.target is not None:
+        asked += f" of {printable(operation.target)}"
     what = f"{_sale(body.sale)}; " if body.sale is not None else ""
     return (
         f"{what}the provider is about to be asked to {asked}, by {_who(entry)}, {_paid(body.payment)}"

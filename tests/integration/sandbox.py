@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from provisioning.box import find_module
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.layout import SandboxFolder
 from provisioning.swtpm import missing_programs
+from provisioning.verify.receipt_check import check_receipt
 
 PROJECT = Path(__file__).resolve().parents[2]
 SECONDS_MAX = 120.0
@@ -29,6 +31,15 @@ def tillstone(folder: Path, *words: str, cwd: Path | None = None) -> subprocess.
         cwd=cwd or folder.parent,
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
     )
+
+
+def require_proven(folder: Path, answer: dict[str, Any]) -> None:
+    """The receipt that `pay` left verifies with the trust file beside it, and is the one of `answer`."""
+    build = folder.parent / "build"
+    report = check_receipt((build / "receipt.cbor").read_bytes(), (build / "trust.json").read_bytes())
+    assert report.ok, f"{answer['state']}: {report.steps[-1].detail}"
+    assert report.entries[-1]["seq"] == answer["seq"]
+    assert all(answer["key"] in said for said in report.sentences)
 
 
 def stopped_sandbox(parent: Path) -> Path:

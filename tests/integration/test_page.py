@@ -18,10 +18,13 @@ from appliance.crypto.signature import key_id
 from appliance.crypto.signing_key import SigningKey, generate
 from appliance.ledger.receipt import HeadSignature, head_protected, head_to_be_signed
 from appliance.ledger.trust import load_trust
+from appliance.model.limits import HOUR_MS
 from appliance.slip.link import fragment
 from provisioning.page import make_page, shop_facts
 from tests.chromium import Tab, find_chromium, phone
 from tests.fakes.log import shop_log
+from tests.fakes.read_first import FakeReadFirst
+from tests.unit.payment.offline import open_till
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="optional: chromium is not installed")
 
@@ -181,6 +184,34 @@ async def test_entries_of_two_payments_are_no_slip(tab: Tab, pages: Path) -> Non
     assert await verdict(tab, pages, fragment(receipt_of(4, 7))) == "false"
     assert await verdict(tab, pages, fragment(receipt_of(6, 9))) == "false"
     assert "two different payments" in await words(tab)
+
+
+async def test_card_at_a_pad_is_told_by_the_intent_that_took_the_money(tab: Tab, pages: Path, tmp_path: Path) -> None:
+    async with open_till(tmp_path / "box", pads_are=FakeReadFirst) as till:
+
+        async def told(key: str) -> str:
+            answer = await till.status(key)
+            assert answer.receipt is not None
+            assert await verdict(tab, pages, fragment(answer.receipt)) == "genuine", await words(tab)
+            return str(await tab.evaluate("document.querySelector('.standing').innerText"))
+
+        accepted, lost = (await till.sell(1_000)).key, (await till.sell(1_100)).key
+        assert await told(accepted) == "Accepted offline, not yet confirmed"
+        till.pads.says_no.add(till.reference())
+        till.pads.is_bank_down = False
+        till.shop.clock.pass_time(HOUR_MS)
+        await till.forward()
+        assert await told(accepted) == "Paid"
+        assert await told(lost) == "Declined by the bank after the goods were handed over"
+        paid, other = await till.sell(1_200), await till.sell(1_300)
+        assert await told(paid.key) == "Paid"
+        firsts = dict(await till.shop.rows("SELECT last, first FROM payments"))
+        crossed = await till.shop.ledger.receipts([firsts[paid.seq], other.seq - 1, other.seq], 10_000)
+        assert crossed is not None
+        assert await verdict(tab, pages, fragment(crossed.encode())) == "false"
+        without = await till.shop.ledger.receipts([firsts[other.seq], other.seq], 10_000)
+        assert without is not None
+        assert await verdict(tab, pages, fragment(without.encode())) == "false"
 
 
 @pytest.mark.parametrize("code", ["1.", "1.AAAA", "2.AAAA", "1.%41", "x", "1." + "A" * 3_000])

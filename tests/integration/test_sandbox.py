@@ -22,7 +22,7 @@ from provisioning.box import make_box
 from provisioning.cli import main
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.layout import SandboxFolder
-from tests.integration.sandbox import PROJECT, SECONDS_MAX, stopped_sandbox, tillstone
+from tests.integration.sandbox import PROJECT, SECONDS_MAX, require_proven, stopped_sandbox, tillstone
 
 BREAK_SAYS = {
     "byte": "verification names the first bad entry",
@@ -74,20 +74,23 @@ def test_a_cash_sale_has_a_receipt_and_leaves_both_files(running: Path) -> None:
     answer: dict[str, Any] = json.loads(sold.stdout)
     assert (answer["state"], answer["total_minor"]) == ("approved", 1250)
     assert (running.parent / "build" / "receipt.cbor").stat().st_size > 4_000
-    assert (running.parent / "build" / "trust.json").exists()
+    require_proven(running, answer)
 
 
 def test_a_declined_card_is_exit_code_one(running: Path) -> None:
     sold = tillstone(running, "pay", "--card", "--source", "pm_card_visa_chargeDeclined", "--json")
 
     assert sold.returncode == 1, sold.stderr
-    assert json.loads(sold.stdout)["state"] == "declined"
+    answer = json.loads(sold.stdout)
+    assert answer["state"] == "declined"
+    require_proven(running, answer)
 
 
 def test_customers_at_the_reader_tap_decline_and_walk_away_as_told_and_webhooks_arrive(running: Path) -> None:
     def sell(customer: str) -> tuple[str, str | None]:
         assert tillstone(running, "sandbox", "reader", customer).returncode == 0
         answer = json.loads(tillstone(running, "pay", "--reader", "--json").stdout)
+        require_proven(running, answer)
         return answer["state"], answer.get("code")
 
     assert sell("approve") == ("approved", None)
@@ -118,6 +121,7 @@ def test_a_payer_agrees_or_has_no_money_or_presses_the_button_on_the_page(
         sold = tillstone(running, "pay", tender, "--json")
         assert "The customer pays at  http://127.0.0.1:" in sold.stderr
         answer = json.loads(sold.stdout)
+        require_proven(running, answer)
         return answer["state"], answer.get("code")
 
     assert sell("agree") == ("approved", None)

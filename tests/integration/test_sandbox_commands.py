@@ -13,7 +13,7 @@ from provisioning.cli import main
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.control import Control
 from provisioning.sandbox.layout import SandboxFolder
-from tests.integration.sandbox import stopped_sandbox, tillstone
+from tests.integration.sandbox import require_proven, stopped_sandbox, tillstone
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,7 @@ def test_cards_are_sold_at_the_pin_pad_whatever_happens_there(running: Path) -> 
 
     def sell(*words: str) -> tuple[str, str, str]:
         sold = json.loads(tillstone(running, "pay", *(words or ("--pin-pad",)), "--json").stdout)
+        require_proven(running, sold)
         return sold["key"], sold["state"], sold.get("code") or ""
 
     def stand(what: str) -> None:

@@ -191,24 +191,29 @@ const STANDINGS = {
   accepted_offline: "Accepted offline, not yet confirmed",
   checking: "Being checked",
   declined: "Declined",
+  declined_after_handover: "Declined by the bank after the goods were handed over",
   not_charged: "Not charged",
   partly_refunded: "Partly refunded",
   refunded: "Refunded",
   reversed: "Reversed",
   cancelled: "Cancelled",
 };
-const AFTER_AUTHORISE = { confirmed: "paid", rejected: "declined", accepted_offline: "accepted_offline", absent: "not_charged", unknown: "checking" };
+const AFTER = {
+  offer: { rejected: "declined", absent: "not_charged" },
+  authorise: { confirmed: "paid", rejected: "declined", accepted_offline: "accepted_offline", absent: "not_charged" },
+  forward: { confirmed: "paid", rejected: "declined_after_handover", absent: "accepted_offline" },
+};
 
 const paymentOf = (entry) => (entry.kind === "sale" ? entry.body.get("asked").get("key") : entry.body.get("payment"));
 
 async function meaning(entries) {
   const [first, newest] = [entries[0], entries[entries.length - 1]];
-  if (!same(paymentOf(first), paymentOf(newest))) throw new Wrong("Its entries are about two different payments.");
+  if (!entries.every((entry) => same(paymentOf(entry), paymentOf(newest)))) throw new Wrong("Its entries are about two different payments.");
   const sale = ["sale", "intent"].includes(first.kind) ? first.body.get("sale") : null;
-  return { newest, sale: sale || null, standing: await standingOf(first, newest) };
+  return { newest, sale: sale || null, standing: await standingOf(entries, newest) };
 }
 
-async function standingOf(first, newest) {
+async function standingOf(entries, newest) {
   switch (newest.kind) {
     case "sale": return "paid";
     case "refund": return newest.body.get("left") ? "partly_refunded" : "refunded";
@@ -219,9 +224,9 @@ async function standingOf(first, newest) {
     case "outcome": break;
     default: throw new Wrong("Its entry is not about a payment.");
   }
-  if (newest.body.get("kind") !== "authorise") return "checking";
-  if (!same(newest.body.get("intent"), await sha256(first.bytes))) throw new Wrong("The bank's answer belongs to another sale.");
-  return AFTER_AUTHORISE[newest.body.get("state")] || "checking";
+  const asked = await Promise.all(entries.filter((entry) => entry.kind === "intent").map((entry) => sha256(entry.bytes)));
+  if (!asked.some((hash) => same(newest.body.get("intent"), hash))) throw new Wrong("The bank's answer belongs to another sale.");
+  return (AFTER[newest.body.get("kind")] || {})[newest.body.get("state")] || "checking";
 }
 
 async function check(fragment, shop) {

@@ -17,7 +17,7 @@ from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry, decode, entry_hash
 from appliance.ledger.merkle import leaf_hash, root_from_inclusion
 from appliance.model.errors import Rejected
 from appliance.slip.link import PREFIX, fragment, proof_link
-from appliance.slip.slip import OfSale, Standing, is_told_by_two, read_slip
+from appliance.slip.slip import OfSale, Standing, is_told_by_link, read_slip
 from appliance.wire import entries
 from provisioning.cli import main
 from tests.fakes.log import CASHIER, asked, key, shop_log
@@ -62,8 +62,8 @@ def test_charge_whose_reversal_is_still_to_come_is_being_checked() -> None:
     story = [intent, reversal_wanted(3), outcome]
     slip = read_slip(story)
     assert slip.standing is Standing.CHECKING
-    assert not is_told_by_two(slip, outcome)  # a link with the two ends alone would say "paid"
-    assert is_told_by_two(read_slip([intent, outcome]), outcome)
+    assert not is_told_by_link(slip, story)  # a link has no room for the reversal, and would say "paid"
+    assert is_told_by_link(read_slip([intent, outcome]), [intent, outcome])
 
 
 @pytest.mark.parametrize("seqs", [(), (4, 5), (2,), (6, 9)])

@@ -163,7 +163,9 @@ async def test_a_card_accepted_offline_is_told_as_that_until_its_bank_said_yes(t
         await till.shop.settle()
         till.shop.clock.pass_time(HOUR_MS)
         await till.forward()
-        assert (await slip_of(reader, of)).slip.standing is Standing.PAID
+        read = await slip_of(reader, of)
+        assert read.slip.standing is Standing.PAID
+        assert read.proof.link is not None
 
 
 async def test_a_card_whose_bank_said_no_later_is_never_told_as_paid(tmp_path: Path) -> None:
@@ -174,6 +176,7 @@ async def test_a_card_whose_bank_said_no_later_is_never_told_as_paid(tmp_path: P
         await till.forward()
         read = await slip_of(reader, of)
         assert read.slip.standing is Standing.DECLINED_AFTER_HANDOVER
+        assert read.proof.link is not None
         text = plain_text(lay_out(read.slip, FACE, read.proof), width=42)
         assert "DECLINED BY THE BANK" in text
         assert "Card, asked for" in text
