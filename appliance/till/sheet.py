@@ -217,13 +217,15 @@ def _lost_rows(day: DayClosedEntry) -> Iterator[Row]:
     section = "Declined by the bank after they were accepted offline (lost)"
     for each in day.lost:
         sold = "" if each.day is None else f"{each.day} "
-        label = f"{sold}sale at {each.terminal}, entry {each.intent}, {clean(each.reference or 'no reference')}"
+        reference = clean(each.reference or "no reference")
+        label = f"{sold}{uuid.UUID(bytes=each.payment)} at {each.terminal}, entry {each.intent}, {reference}"
         yield Row(section=section, label=label, amount_minor=-each.amount)
     yield from _left_out(section, day.lost_count - len(day.lost))
 
 
 def _about(each: OpenFacts | LateFacts) -> str:
-    return f"{_KINDS.get(each.kind, each.kind)} at {each.terminal}, entry {each.intent}"
+    kind = _KINDS.get(each.kind, each.kind)
+    return f"{kind} of {uuid.UUID(bytes=each.payment)} at {each.terminal}, entry {each.intent}"
 
 
 def _left_out(section: str, count: int) -> Iterator[Row]:

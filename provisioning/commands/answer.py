@@ -19,6 +19,7 @@ from appliance.model.ids import RequestKey, request_key
 from appliance.model.money import Money
 from appliance.runtime.clock import SystemClock
 from appliance.runtime.deadline import Deadline
+from appliance.slip.paper_text import amount
 from appliance.wire.answers import PaymentAnswer, SaleAnswer
 from provisioning.commands.folder import add_sandbox
 from provisioning.commands.outcome import CannotDo, add_json, counted, print_json
@@ -179,33 +180,79 @@ def show(answered: Answered, arguments: argparse.Namespace) -> None:
         return
     answer = answered.answer
     because = f": {reason(answer.state, answer.code)} ({answer.code})" if answer.code else ""
-    sold = Money(answer.total_minor, answer.currency) if answer.currency else "A payment that never came"
+    sold = f"{Money(answer.total_minor, answer.currency)}" if answer.currency else "A payment that never came"
+    if answer.sale is not None and answer.sale.total_minor != answer.total_minor:
+        sold = f"{amount(answer.total_minor, answer.currency)} of {Money(answer.sale.total_minor, answer.currency)}"
     given = f"{Money(answer.given_minor, answer.currency)} given back of " if answer.given_minor else ""
     print(
         f"\n{given}{sold}: {answer.state.replace('_', ' ')}{because}."
         f" {answered.took_ms:.0f} ms from till to receipt and back.\n"
     )
+    print(f"  key        {answer.key}")
     if answer.receipt is None or answered.receipt_file is None:
-        print("The result is durable; its signature is still to come. Ask again later: the key is", answer.key)
-        return
-    _show_proof(answer.receipt, answered.receipt_file, answered.home)
-    if answer.verb == "payment" and answer.state == "authorised":
-        print("To take the money that is held, or to give it up:\n")
-        print(f"    {PROGRAM} capture {answer.key}{_same_till(arguments)}")
-        print(f"    {PROGRAM} reverse {answer.key}{_same_till(arguments)}\n")
+        print("The result is durable; its signature is still to come.\n")
+    else:
+        _show_proof(answer.receipt, answered.receipt_file, answered.home)
     if answer.sale is not None:
         _show_sale(answer.sale, answer.currency, _same_till(arguments))
-    if answer.verb == "payment" and answer.state == "approved":
-        print("To give the money back:\n")
-        print(f"    {PROGRAM} refund {answer.key}{_same_till(arguments)}\n")
+    for sentence, commands in _what_next(answer, arguments):
+        print(f"{sentence}:\n")
+        for command in commands:
+            print(f"    {PROGRAM} {command}")
+        print()
+
+
+def _what_next(answer: PaymentAnswer, arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What can be done about a payment that stands like this, each with its commands."""
+    key, same_till = answer.key, _same_till(arguments)
+    look = f"receipt {key}{_same_box(arguments)}"
+    again = f"pay --cash{_to_pay(answer)} --retry-of {key}{same_till}"
+    reverse = f"reverse {key}{same_till}"
+    if answer.verb != "payment":
+        if answer.state == "being_checked":
+            yield "What became of it", (look,)
+        return
+    match answer.state:
+        case "authorised":
+            yield "To take the money that is held, or to give it up", (f"capture {key}{same_till}", reverse)
+        case "approved" if answer.sale is None or not _is_incomplete(answer.sale):
+            yield "To give the money back", (f"refund {key}{same_till}",)
+        case "accepted_offline":
+            yield "What the card's bank said since, or to give the sale up", (look, reverse)
+        case "being_checked":
+            yield "What became of it", (look,)
+            yield "To take another tender meanwhile; one of the two keeps its money", (again,)
+            yield "To give the sale up", (reverse,)
+        case "declined" | "not_charged":
+            yield "To take another tender", (again,)
+        case _:
+            return
+
+
+def _to_pay(answer: PaymentAnswer) -> str:
+    """What another try of the same sale has to name."""
+    if not answer.currency:
+        return ""
+    sale, total = answer.sale, f" --amount {amount(answer.total_minor, answer.currency)}"
+    if sale is None:
+        return total
+    if sale.key != answer.key:
+        return f"{total} --part-of {sale.key}"
+    return f"{total} --of-total {amount(sale.total_minor, answer.currency)}"
+
+
+def _is_incomplete(sale: SaleAnswer) -> bool:
+    return bool(sale.remaining_minor) and sale.closed == "no"
 
 
 def _show_sale(sale: SaleAnswer, currency: str, same_till: str) -> None:
     paid, total = Money(sale.paid_minor, currency), Money(sale.total_minor, currency)
-    print(f"A part of a sale: {paid} of {total} paid by {counted(len(sale.parts), 'part', 'parts')}.")
-    if not sale.remaining_minor or sale.closed == "yes":
-        print()
+    by = counted(len(sale.parts), "part", "parts")
+    if not _is_incomplete(sale):
+        complete = "" if sale.remaining_minor or sale.closed == "yes" else "; the sale is complete"
+        print(f"A sale in parts: {paid} of {total} paid by {by}{complete}.\n")
         return
+    print(f"A sale in parts: {paid} of {total} paid by {by}.")
     print(
         f"{Money(sale.remaining_minor, currency)} is open. To take it, by any tender, or to give all of the sale up:\n"
     )
@@ -213,10 +260,14 @@ def _show_sale(sale: SaleAnswer, currency: str, same_till: str) -> None:
     print(f"    {PROGRAM} reverse {sale.key}{same_till}\n")
 
 
+def _same_box(arguments: argparse.Namespace) -> str:
+    return "" if arguments.dir == FOLDER_DEFAULT else f" --dir {arguments.dir}"
+
+
 def _same_till(arguments: argparse.Namespace) -> str:
     if arguments.home is not None:
         return f" --home {arguments.home}"
-    return "" if arguments.dir == FOLDER_DEFAULT else f" --dir {arguments.dir}"
+    return _same_box(arguments)
 
 
 def _show_proof(receipt: bytes, receipt_file: Path, home: TerminalHome) -> None:

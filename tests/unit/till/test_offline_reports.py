@@ -68,7 +68,7 @@ async def test_a_loss_falls_into_the_day_that_learns_of_it_and_names_its_sale(tm
         assert (lost.payment, lost.code) == (uuid.UUID(key).bytes, "insufficient_funds")
         assert second.late_count == 0
         text = report_text(sheet_of_day(second, seq=1), width=80)
-        assert f"{first.day} sale at till-1, entry {lost.intent}" in text
+        assert f"{first.day} {key} at till-1, entry {lost.intent}" in text
         assert "-30.00" in text
         till.shop.clock.pass_time(24 * 3_600_000)
         await till.sell(1_000, cash=1)

@@ -34,6 +34,7 @@ from appliance.wire.till_entries import (
 from provisioning.reports.csv_file import csv_of
 from provisioning.reports.pdf_file import WIDTH, pdf_of
 
+NOBODY = "00000000-0000-0000-0000-000000000000"
 CASH = CashFacts(
     opening=10_000,
     floats=5_000,
@@ -117,9 +118,9 @@ def test_report_that_nobody_signed_says_so() -> None:
 
 
 def test_days_report_names_what_is_open_and_what_came_late() -> None:
-    text = " ".join(report_text(sheet_of_day(DAY, seq=82), width=42).split())
-    assert "card payment at till-1, entry 80 9.99 more, not listed 2" in text
-    assert "2026-10-24 refund at till-2, entry 12: done 1.23" in text
+    text = " ".join(report_text(sheet_of_day(DAY, seq=82), width=48).split())
+    assert f"card payment of {NOBODY} at till-1, entry 80 9.99 more, not listed 2" in text
+    assert f"2026-10-24 refund of {NOBODY} at till-2, entry 12: done 1.23" in text
 
 
 def test_csv_has_every_row_and_no_formula() -> None:

@@ -1,0 +1,89 @@
+"""What a cashier reads of an answer: the key, and what can be done with it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from appliance.wire.answers import PartAnswer, PaymentAnswer, SaleAnswer, State
+from provisioning.commands.answer import Answered, show
+from provisioning.sandbox.layout import FOLDER_DEFAULT
+from provisioning.sandbox.screen import PROGRAM
+from provisioning.terminal.home import TerminalHome
+
+KEY = "01a0c450-6c00-7000-8000-000000000001"
+FIRST = "01a0c450-6c00-7000-8000-000000000000"
+
+
+def words(
+    capsys: pytest.CaptureFixture[str], state: State, *, sale: SaleAnswer | None = None, verb: str = "payment"
+) -> str:
+    answer = PaymentAnswer(
+        key=KEY, seq=46, verb=verb, state=state, now_ms=1, currency="EUR", total_minor=1400, sale=sale
+    )
+    home = TerminalHome(folder=Path("nowhere"))
+    arguments = argparse.Namespace(json=False, home=None, dir=FOLDER_DEFAULT)
+    show(Answered(answer=answer, home=home, took_ms=1, receipt_file=None), arguments)
+    return capsys.readouterr().out
+
+
+def of_sale(paid_minor: int, *, first: str = FIRST, total_minor: int = 2000) -> SaleAnswer:
+    parts = (PartAnswer(key=first, state="approved", total_minor=paid_minor, left_minor=paid_minor),)
+    left = total_minor - paid_minor
+    return SaleAnswer(key=first, parts=parts, paid_minor=paid_minor, total_minor=total_minor, remaining_minor=left)
+
+
+@pytest.mark.parametrize(
+    ("state", "commands"),
+    [
+        (
+            "being_checked",
+            [f"receipt {KEY}", f"pay --cash --amount 14.00 --retry-of {KEY}", f"reverse {KEY}"],
+        ),
+        ("accepted_offline", [f"receipt {KEY}", f"reverse {KEY}"]),
+        ("declined", [f"pay --cash --amount 14.00 --retry-of {KEY}"]),
+        ("not_charged", [f"pay --cash --amount 14.00 --retry-of {KEY}"]),
+        ("authorised", [f"capture {KEY}", f"reverse {KEY}"]),
+        ("approved", [f"refund {KEY}"]),
+    ],
+)
+def test_every_end_of_a_sale_says_its_key_and_what_can_be_done(
+    capsys: pytest.CaptureFixture[str], state: State, commands: list[str]
+) -> None:
+    said = words(capsys, state)
+    assert f"key        {KEY}" in said
+    assert [line.strip() for line in said.splitlines() if line.startswith(f"    {PROGRAM} ")] == [
+        f"{PROGRAM} {command}" for command in commands
+    ]
+
+
+def test_a_part_that_failed_is_tried_again_as_that_part(capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"pay --cash --amount 14.00 --part-of {FIRST} --retry-of {KEY}" in words(
+        capsys, "declined", sale=of_sale(600)
+    )
+    assert f"pay --cash --amount 14.00 --of-total 20.00 --retry-of {KEY}" in words(
+        capsys, "declined", sale=of_sale(0, first=KEY)
+    )
+
+
+def test_a_refund_that_is_looked_into_offers_no_other_tender(capsys: pytest.CaptureFixture[str]) -> None:
+    said = words(capsys, "being_checked", verb="refund")
+    assert f"receipt {KEY}" in said
+    assert "--retry-of" not in said
+
+
+def test_of_an_incomplete_sale_no_refund_is_offered_and_the_headline_says_how_much_is_paid(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = words(capsys, "approved", sale=of_sale(1400, first=KEY))
+    assert "14.00 of 20.00 EUR: approved" in said
+    assert f"pay --part-of {KEY}" in said
+    assert "refund" not in said
+
+
+def test_a_complete_sale_in_parts_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    said = words(capsys, "approved", sale=of_sale(2000))
+    assert "20.00 EUR of 20.00 EUR paid by 1 part; the sale is complete." in said
+    assert f"refund {KEY}" in said
