@@ -93,7 +93,7 @@ def ask(
     """Ask until the answer is final and proven, or the time is up, and keep its receipt and the trust file.
 
     Args:
-        when_in_doubt: the next step when it may have happened.
+        when_in_doubt: the next step when it may have happened; `{key}` stands for the question's key.
     Raises:
         CannotDo: the box refused, could not be asked, or nobody knows.
     """
@@ -117,18 +117,35 @@ def ask_till(
     home: TerminalHome, question: Question[AnswerT], *, when_in_doubt: str, ask_ms_max: int = ASK_MS_MAX
 ) -> AnswerT:
     """The same for any answer, and nothing is kept. Raises CannotDo like `ask`."""
-    return asyncio.run(_ask(home, question, when_in_doubt, ask_ms_max))
+    asked: list[RequestKey] = []
+    try:
+        return asyncio.run(_ask(home, question, when_in_doubt, ask_ms_max, asked))
+    except KeyboardInterrupt:
+        if not asked:
+            raise
+        sentence = f"stopped by you; it may have happened, or may yet, under key {asked[0]}"
+        raise CannotDo(sentence, when_in_doubt.replace("{key}", str(asked[0]))) from None
 
 
-async def _ask(home: TerminalHome, question: Question[AnswerT], when_in_doubt: str, ask_ms_max: int) -> AnswerT:
+async def _ask(
+    home: TerminalHome,
+    question: Question[AnswerT],
+    when_in_doubt: str,
+    ask_ms_max: int,
+    asked: list[RequestKey],
+) -> AnswerT:
+    """`asked` gets the key before the box may hear of it: whoever is stopped in between needs it."""
     try:
         async with open_terminal(home, clock=SystemClock()) as client:
             key = client.new_key()
+            asked.append(key)
             try:
                 return await question(client, key, client.deadline(ask_ms_max))
             except OutcomeUnknown as doubt:
                 sentence = f"it may have happened under key {key}: {doubt.detail} ({doubt.code})"
-                raise CannotDo(sentence, _after_doubt(doubt, key, home) or when_in_doubt) from doubt
+                raise CannotDo(
+                    sentence, _after_doubt(doubt, key, home) or when_in_doubt.replace("{key}", str(key))
+                ) from doubt
     except Rejected as refusal:
         next_step = _NEXT.get(refusal.code, f"{PROGRAM} status")
         if refusal.code == "wrong_audience":

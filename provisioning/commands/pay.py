@@ -41,7 +41,10 @@ READER_MS_MAX: Final = 120_000
 SHOW_MS_MAX: Final = 3_000
 """How long until the till looks whether there is something to show."""
 _AMOUNT: Final = "12.50"
-_IN_DOUBT: Final = f"do not sell again: {PROGRAM} status says how the box is, and the log has the key"
+IN_DOUBT: Final = (
+    f"do not just sell again. {PROGRAM} receipt {{key}} says how it stands, {PROGRAM} reverse {{key}} gives it up, and"
+    " the same command with --retry-of {key} sells in its place"
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -165,7 +168,7 @@ def run(arguments: argparse.Namespace) -> int:
             home,
             sell,
             receipt_file=BUILD / "receipt.cbor",
-            when_in_doubt=_IN_DOUBT,
+            when_in_doubt=IN_DOUBT,
             ask_ms_max=READER_MS_MAX if arguments.tender in ("reader", "pin_pad", *SHOWN) else ASK_MS_MAX,
         )
     show(answered, arguments)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from appliance.model.ids import RequestKey, request_key
+from appliance.runtime.clock import SystemClock
+from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PartAnswer, PaymentAnswer, SaleAnswer, State
-from provisioning.commands.answer import Answered, show
+from provisioning.commands.answer import Answered, ask_till, show
+from provisioning.commands.outcome import CannotDo
+from provisioning.commands.pay import IN_DOUBT
 from provisioning.sandbox.layout import FOLDER_DEFAULT
 from provisioning.sandbox.screen import PROGRAM
+from provisioning.terminal.client import TerminalClient
 from provisioning.terminal.home import TerminalHome
 
 KEY = "01a0c450-6c00-7000-8000-000000000001"
@@ -87,3 +98,29 @@ def test_a_complete_sale_in_parts_says_so(capsys: pytest.CaptureFixture[str]) ->
     said = words(capsys, "approved", sale=of_sale(2000))
     assert "20.00 EUR of 20.00 EUR paid by 1 part; the sale is complete." in said
     assert f"refund {KEY}" in said
+
+
+def test_who_stops_a_question_is_told_its_key_and_not_to_ask_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        def new_key(self) -> RequestKey:
+            return request_key(KEY)
+
+        def deadline(self, duration_ms: int) -> Deadline:
+            return Deadline.after(SystemClock(), duration_ms)
+
+    @asynccontextmanager
+    async def opened(_home: TerminalHome, *, clock: SystemClock) -> AsyncIterator[Client]:
+        del clock
+        yield Client()
+
+    async def stopped(_client: TerminalClient, _key: RequestKey, _deadline: Deadline) -> PaymentAnswer:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+        raise AssertionError("nobody stopped it")
+
+    monkeypatch.setattr("provisioning.commands.answer.open_terminal", opened)
+    with pytest.raises(CannotDo) as told:
+        ask_till(TerminalHome(folder=Path("nowhere")), stopped, when_in_doubt=IN_DOUBT)
+    assert KEY in told.value.sentence
+    assert f"--retry-of {KEY}" in told.value.next_step
+    assert f"reverse {KEY}" in told.value.next_step
