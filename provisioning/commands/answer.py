@@ -190,6 +190,9 @@ _NEXT: Final = {
 }
 
 
+_NOTHING_TAKEN: Final = ("declined", "not_charged", "expired", "cancelled")
+
+
 def show(answered: Answered, arguments: argparse.Namespace) -> None:
     """The answer for programs, or for eyes with what proves it."""
     if arguments.json:
@@ -212,6 +215,8 @@ def show(answered: Answered, arguments: argparse.Namespace) -> None:
         _show_proof(answer.receipt, answered.receipt_file, answered.home)
     if answer.sale is not None:
         _show_sale(answer.sale, answer.currency, _same_till(arguments))
+    if answer.verb == "reversal" and answer.state in _NOTHING_TAKEN:
+        print("No money was taken, and none will be: there was nothing to give back.\n")
     for sentence, commands in _what_next(answer, arguments):
         print(f"{sentence}:\n")
         for command in commands:
@@ -234,6 +239,8 @@ def _what_next(answer: PaymentAnswer, arguments: argparse.Namespace) -> Iterator
             yield "To take the money that is held, or to give it up", (f"capture {key}{same_till}", reverse)
         case "approved" if answer.sale is None or not _is_incomplete(answer.sale):
             yield "To give the money back", (f"refund {key}{same_till}",)
+            if answer.sale is not None and answer.sale.key != key:
+                yield "To give all of the sale back", (f"refund {answer.sale.key}{same_till}",)
         case "accepted_offline":
             yield "What the card's bank said since, or to give the sale up", (look, reverse)
         case "being_checked":

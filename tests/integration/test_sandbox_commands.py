@@ -88,6 +88,10 @@ def test_a_sale_is_paid_in_parts_refunded_and_given_up_at_the_command_line(runni
     assert [each["given_minor"] for each in given] == [900, 2100]
     assert "part of 9.00 EUR of the sale of" in tillstone(running, "ledger", "history", rest["key"]).stdout
     again = json.loads(tillstone(running, *words, "--json").stdout)
+    assert tillstone(running, "pay", "--cash", "--part-of", again["key"]).returncode == 0
+    back = tillstone(running, "reverse", again["key"]).stdout
+    assert "50.00 EUR went back in all. 30.00 EUR of it is cash: the till hands it out, once." in back
+    assert f"    {again['key']}  20.00 EUR" in back
     assert json.loads(tillstone(running, "reverse", again["key"], "--json").stdout)["state"] == "reversed"
     assert "sale_closed" in tillstone(running, "pay", "--part-of", again["key"], "--amount", "1").stderr
 

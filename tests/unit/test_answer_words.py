@@ -98,6 +98,12 @@ def test_a_complete_sale_in_parts_says_so(capsys: pytest.CaptureFixture[str]) ->
     said = words(capsys, "approved", sale=of_sale(2000))
     assert "20.00 EUR of 20.00 EUR paid by 1 part; the sale is complete." in said
     assert f"refund {KEY}" in said
+    assert f"To give all of the sale back:\n\n    {PROGRAM} refund {FIRST}" in said
+
+
+def test_a_reversal_that_had_nothing_to_give_back_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there was nothing to give back" in words(capsys, "declined", verb="reversal")
+    assert "nothing to give back" not in words(capsys, "reversed", verb="reversal")
 
 
 def test_who_stops_a_question_is_told_its_key_and_not_to_ask_anew(monkeypatch: pytest.MonkeyPatch) -> None:
