@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -135,8 +136,10 @@ async def _ask(
     asked: list[RequestKey],
 ) -> AnswerT:
     """`asked` gets the key before the box may hear of it: whoever is stopped in between needs it."""
+    currency = ""
     try:
         async with open_terminal(home, clock=SystemClock()) as client:
+            currency = client.profile.currency
             key = client.new_key()
             asked.append(key)
             try:
@@ -150,9 +153,16 @@ async def _ask(
         next_step = _NEXT.get(refusal.code, f"{PROGRAM} status")
         if refusal.code == "wrong_audience":
             next_step = f"the box may have begun a new log: {_follow(home)}; then the same command again"
-        raise CannotDo(f"refused: {refusal.detail} ({refusal.code})", next_step) from refusal
+        detail = _with_amounts(refusal, currency) if currency and refusal.code in _IN_AMOUNTS else refusal.detail
+        raise CannotDo(f"refused: {detail} ({refusal.code})", next_step) from refusal
     except Unavailable as trouble:
         raise CannotDo(f"no money moved: {trouble.detail} ({trouble.code})", f"{PROGRAM} status") from trouble
+
+
+def _with_amounts(refusal: Rejected, currency: str) -> str:
+    """`refusal` for people: every number in it is an amount, which the box says in minor units."""
+    told = refusal.detail.replace(" minor units", "")
+    return _NUMBER.sub(lambda found: f"{amount(int(found[0]), currency)} {currency}", told)
 
 
 def _after_doubt(doubt: OutcomeUnknown, key: RequestKey, home: TerminalHome) -> str:
@@ -168,6 +178,20 @@ def _follow(home: TerminalHome) -> str:
 
 
 _PAIR: Final = f"{PROGRAM} terminal pair --help"
+_NUMBER: Final = re.compile(r"(?<![\w-])(?<!drawer )\d+(?![\w-])")  # no name, such as till-1
+_IN_AMOUNTS: Final = frozenset(
+    {
+        "amount_too_large",
+        "capture_above_authorisation",
+        "capture_below_total",
+        "drawer_short",
+        "part_above_remaining",
+        "refund_above_left",
+        "refund_above_lines",
+        "refund_too_small",
+        "voucher_not_paid",
+    }
+)
 _NEXT: Final = {
     "profile_missing": _PAIR,
     "trust_missing": _PAIR,
@@ -186,6 +210,17 @@ _NEXT: Final = {
     "part_above_remaining": f"look what is open: {PROGRAM} pay --part-of KEY without --amount takes all of it",
     "sale_closed": "begin the sale anew: nothing is added to one that was given up or refunded",
     "sale_not_complete": f"{PROGRAM} reverse KEY takes the part back, or the whole sale by its first key",
+    "source_in_clear": f"{PROGRAM} vault keep --for sale keeps the token and says its name: --source NAME",
+    "token_purpose_wrong": f"{PROGRAM} vault list says what it was kept for: one for hold needs --later, one for sale"
+    " is sold without",
+    "token_forgotten": f"{PROGRAM} vault list says what is kept; or take another tender",
+    "token_erased": f"{PROGRAM} vault list says what is kept; or take another tender",
+    "token_expired": f"{PROGRAM} vault list says what is kept; or take another tender",
+    "token_unknown": f"{PROGRAM} vault list says what is kept",
+    "card_number_refused": "the same command without the card's number: name a card by its token, or take it by"
+    " --reader or --pin-pad",
+    "partial_needs_one_card": "the same command with --card, and without --tip",
+    "sale_not_in_parts": f"{PROGRAM} pay --of-total TOTAL begins a sale in parts; --part-of takes its first key",
     "payment_open": "wait until it is found out, then the same command again",
 }
 

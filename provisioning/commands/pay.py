@@ -127,9 +127,15 @@ def _add_tenders(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Sell at the running sandbox, or at one that is opened for this sale alone."""
     if arguments.source is not None and arguments.tender in ("cash", "reader", "pin_pad", *SHOWN):
-        raise CannotDo(f"--source names a card, and this is a sale by {arguments.tender}", "add --card")
+        raise CannotDo(
+            f"--source names a card, a voucher or a slip, and this is a sale by {arguments.tender}",
+            "the same command without --source, or with --card in place of the other tender",
+        )
     if arguments.capture == "later" and arguments.tender not in ("card", "reader"):
-        raise CannotDo("only a card's money is captured later", "add --card")
+        raise CannotDo(
+            "only a card's money is captured later",
+            "the same command without --later, or with --card in place of the other tender",
+        )
     part_of = None if arguments.part_of is None else payment_key(arguments.part_of)
 
     async def sell(client: TerminalClient, key: RequestKey, deadline: Deadline) -> PaymentAnswer:
@@ -180,7 +186,8 @@ async def _open_minor(client: TerminalClient, first: RequestKey, deadline: Deadl
     sale = (await client.status(first, deadline=deadline)).sale
     if sale is None or sale.key != str(first) or not sale.remaining_minor:
         raise CannotDo(
-            f"nothing is open of a sale that began with {first}", f"{PROGRAM} pay begins one with --of-total"
+            f"nothing is open of a sale that began with {first} (sale_not_in_parts)",
+            f"{PROGRAM} pay begins one with --of-total",
         )
     return sale.remaining_minor
 
@@ -215,5 +222,6 @@ def minor_units(amount: str, currency: str) -> int:
         digits = exponent(currency)
         raise CannotDo(f"{amount} is no amount in {currency}, which has {digits} digits", "--amount 12.50")
     if not 0 < scaled <= AMOUNT_MINOR_MAX:
-        raise CannotDo(f"{amount} {currency} is no amount to sell for", "--amount 12.50")
+        code = "amount_too_large" if scaled > 0 else "amount_not_positive"
+        raise CannotDo(f"{amount} {currency} is no amount to sell for ({code})", "--amount 12.50")
     return int(scaled)

@@ -39,11 +39,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Accept where asked; look, show, and write where asked."""
     require_ending(arguments.output)
+    if arguments.accept is not None and not arguments.reason:
+        raise CannotDo(
+            "--accept closes a break for good, and nobody said why", "add --reason TEXT; it stands in the log"
+        )
     box = box_of(arguments)
     providers = _providers(arguments, box)
     if arguments.accept is not None:
         kind, subject = arguments.accept
-        seq = box.accept_break(kind, subject, arguments.reason or "", arguments.provider)
+        seq = box.accept_break(kind, subject, arguments.reason, arguments.provider)
         if not arguments.json:
             print(f"Accepted: {kind} {subject}, as entry {seq}.\n")
     failures: list[TillstoneError] = []

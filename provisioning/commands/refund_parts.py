@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
+from appliance.model.money import Money
 from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PaymentAnswer, SaleAnswer
 from appliance.wire.requests import RefundLine
@@ -45,7 +46,7 @@ class Refunding:
         """The refunds of a sale; `key` is the first one's."""
         if self.lines:
             return Given(answers=(await self._by_lines(sale, amount_minor, key),))
-        planned = shares(sale, amount_minor)
+        planned = shares(sale, amount_minor, currency=self.client.profile.currency)
         answers = []
         for at, (part, share_minor) in enumerate(planned):
             try:
@@ -70,11 +71,13 @@ class Refunding:
         )
 
 
-def shares(sale: SaleAnswer, amount_minor: int | None) -> list[tuple[RequestKey, int | None]]:
+def shares(sale: SaleAnswer, amount_minor: int | None, *, currency: str) -> list[tuple[RequestKey, int | None]]:
     """What each part gives, the newest first; None: all that it has. Raises CannotDo."""
     giving = [(request_key(part.key), part.left_minor) for part in reversed(sale.parts) if part.left_minor]
     if not giving:
-        raise CannotDo("nothing is left of the sale that could be given back", f"{PROGRAM} ledger history KEY")
+        raise CannotDo(
+            "nothing is left of the sale that could be given back (refund_above_left)", f"{PROGRAM} ledger history KEY"
+        )
     if amount_minor is None:
         return [(part, None) for part, _ in giving]
     planned: list[tuple[RequestKey, int | None]] = []
@@ -86,6 +89,7 @@ def shares(sale: SaleAnswer, amount_minor: int | None) -> list[tuple[RequestKey,
     if rest_minor:
         left = sum(left_minor for _, left_minor in giving)
         raise CannotDo(
-            f"only {left} minor units are left of the sale", "the same command with less, or without --amount"
+            f"only {Money(left, currency)} is left of the sale (refund_above_left)",
+            "the same command with less, or without --amount",
         )
     return planned

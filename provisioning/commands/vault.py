@@ -76,7 +76,8 @@ def keep(arguments: argparse.Namespace) -> int:
     print(
         f"\n    {answer.name}\n\nKept for {' and '.join(answer.purposes)}; nobody can read the token back. To sell:\n"
     )
-    print(f"    {PROGRAM} pay --card --source {answer.name}")
+    later = "" if "sale" in answer.purposes else " --later"  # what is kept for hold alone is not sold at once
+    print(f"    {PROGRAM} pay --card{later} --source {answer.name}")
     return DONE
 
 

@@ -64,13 +64,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_box(asking)
 
 
+_NEXT: Final = {
+    "escrow_not_set_up": "name the recovery recipient in the box's settings, [escrow] recipient_path, and start it anew"
+}
+
+
 def keep(arguments: argparse.Namespace) -> int:
     """One parcel, the newest."""
     with till_of(arguments) as home:
         try:
             answer = asyncio.run(_keep(home))
         except (Rejected, Unavailable, OutcomeUnknown) as refusal:
-            raise CannotDo(f"{refusal.detail} ({refusal.code})", f"{PROGRAM} status") from refusal
+            raise CannotDo(
+                f"{refusal.detail} ({refusal.code})", _NEXT.get(refusal.code, f"{PROGRAM} status")
+            ) from refusal
         if arguments.json:
             print_json({"size": answer[0], "waiting": answer[1]})
         else:

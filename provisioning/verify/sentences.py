@@ -187,9 +187,9 @@ def _about_the_box(body: Body) -> str:
             found = f"{printable(body.kind)} of {money_text(body.amount, body.currency)}: {printable(body.state)}"
             return f"of the lost log {printable(body.origin)} the provider says {found}, {_paid(body.payment)}"
         case vault_entries.VaultKeyMadeEntry():
-            return f"tokens are sealed under the new data key {body.key:x}"
+            return f"tokens are sealed under the new data key {body.key:016x}"
         case vault_entries.VaultKeyDestroyedEntry():
-            return f"the data key {body.key:x} of tokens was destroyed"
+            return f"the data key {body.key:016x} of tokens was destroyed"
         case EpochBody():
             return f"epoch {body.epoch} began"
         case ErasedBody():

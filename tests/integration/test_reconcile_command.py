@@ -53,6 +53,8 @@ def test_the_running_day_is_compared_and_says_what_to_do_about_each_break(
     assert (tmp_path / "day.pdf").read_bytes().startswith(b"%PDF-1.7")
 
     subject = found["breaks"][0]["subject"]
+    code, text = told("--accept", "missing_here", subject)
+    assert (code, "nobody said why" in text, "add --reason TEXT" in text) == (2, True, True)
     code, text = told("--accept", "missing_here", subject, "--reason", "lost")
     assert (code, "break_unknown" in text) == (2, True), "a day that has not ended opens nothing yet"
     assert told("--day", "yesterday")[0] == 2

@@ -130,6 +130,11 @@ def test_the_command_keeps_lists_rotates_and_forgets(
     said = vault("keep", "--for", "sale", "--home", str(till.home.folder))
     (name,) = [word for word in said.split() if word.startswith("tok_")][:1]
     assert f"pay --card --source {name}" in said
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{kept_card(box)}\n"))
+    for_hold = vault("keep", "--for", "hold", "--home", str(till.home.folder))
+    (held,) = [word for word in for_hold.split() if word.startswith("tok_")][:1]
+    assert f"pay --card --later --source {held}" in for_hold
+    vault("forget", held, "--reason", "not needed", *where)
     listed = vault("list", *where)
     assert f"{name}  stripe, for sale" in listed
     assert "1 lie under it" in listed

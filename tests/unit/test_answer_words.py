@@ -12,19 +12,21 @@ from pathlib import Path
 
 import pytest
 
+from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
 from appliance.runtime.clock import SystemClock
 from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PartAnswer, PaymentAnswer, SaleAnswer, State
-from provisioning.commands.answer import Answered, ask_till, show
+from provisioning.commands.answer import Answered, Question, ask_till, show
 from provisioning.commands.outcome import CannotDo
 from provisioning.commands.pay import IN_DOUBT
 from provisioning.sandbox.layout import FOLDER_DEFAULT
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
-from provisioning.terminal.home import TerminalHome
+from provisioning.terminal.home import Profile, TerminalHome
 
 KEY = "01a0c450-6c00-7000-8000-000000000001"
+PROFILE = Profile(url="https://box", terminal="till-1", audience="shop.example/SN-1/1", currency="EUR")
 FIRST = "01a0c450-6c00-7000-8000-000000000000"
 
 
@@ -106,27 +108,80 @@ def test_a_reversal_that_had_nothing_to_give_back_says_so(capsys: pytest.Capture
     assert "nothing to give back" not in words(capsys, "reversed", verb="reversal")
 
 
-def test_who_stops_a_question_is_told_its_key_and_not_to_ask_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Client:
-        def new_key(self) -> RequestKey:
-            return request_key(KEY)
+class Client:
+    """A client that never gets to its box."""
 
-        def deadline(self, duration_ms: int) -> Deadline:
-            return Deadline.after(SystemClock(), duration_ms)
+    profile = PROFILE
 
-    @asynccontextmanager
-    async def opened(_home: TerminalHome, *, clock: SystemClock) -> AsyncIterator[Client]:
-        del clock
-        yield Client()
+    def new_key(self) -> RequestKey:
+        return request_key(KEY)
 
+    def deadline(self, duration_ms: int) -> Deadline:
+        return Deadline.after(SystemClock(), duration_ms)
+
+
+@asynccontextmanager
+async def opened(_home: TerminalHome, *, clock: SystemClock) -> AsyncIterator[Client]:
+    del clock
+    yield Client()
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, home: TerminalHome, question: Question[PaymentAnswer]) -> CannotDo:
+    monkeypatch.setattr("provisioning.commands.answer.open_terminal", opened)
+    with pytest.raises(CannotDo) as told:
+        ask_till(home, question, when_in_doubt=IN_DOUBT)
+    return told.value
+
+
+def test_who_stops_a_question_is_told_its_key_and_not_to_ask_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     async def stopped(_client: TerminalClient, _key: RequestKey, _deadline: Deadline) -> PaymentAnswer:
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(30)
         raise AssertionError("nobody stopped it")
 
-    monkeypatch.setattr("provisioning.commands.answer.open_terminal", opened)
-    with pytest.raises(CannotDo) as told:
-        ask_till(TerminalHome(folder=Path("nowhere")), stopped, when_in_doubt=IN_DOUBT)
-    assert KEY in told.value.sentence
-    assert f"--retry-of {KEY}" in told.value.next_step
-    assert f"reverse {KEY}" in told.value.next_step
+    told = refused(monkeypatch, TerminalHome(folder=tmp_path), stopped)
+    assert KEY in told.sentence
+    assert f"--retry-of {KEY}" in told.next_step
+    assert f"reverse {KEY}" in told.next_step
+
+
+@pytest.mark.parametrize(
+    ("code", "detail", "sentence", "next_step"),
+    [
+        ("source_in_clear", "hand it in", "hand it in", "vault keep --for sale"),
+        ("token_purpose_wrong", "for hold, not for this", "for hold, not for this", "--later"),
+        ("token_forgotten", "forgotten by entry 46", "forgotten by entry 46", "vault list"),
+        ("card_number_refused", "a text", "a text", "without the card's number"),
+        ("partial_needs_one_card", "one card", "one card", "without --tip"),
+        ("sale_not_in_parts", "nothing open", "nothing open", "--of-total"),
+        (
+            "part_above_remaining",
+            "expected at most 3000 minor units: of 5000 are 2000 paid and 0 on their way; saw 4000",
+            "expected at most 30.00 EUR: of 50.00 EUR are 20.00 EUR paid and 0.00 EUR on their way; saw 40.00 EUR",
+            "--part-of KEY",
+        ),
+        (
+            "drawer_short",
+            "drawer till-1 holds 1000 minor units by the log, saw 1001",
+            "drawer till-1 holds 10.00 EUR by the log, saw 10.01 EUR",
+            "count the drawer",
+        ),
+        (
+            "drawer_short",
+            "drawer 2 holds 1000 minor units by the log, saw 1001",
+            "drawer 2 holds 10.00 EUR by the log, saw 10.01 EUR",
+            "count the drawer",
+        ),
+    ],
+)
+def test_a_refusal_speaks_in_money_and_says_what_fits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, detail: str, sentence: str, next_step: str
+) -> None:
+    async def refuse(_client: TerminalClient, _key: RequestKey, _deadline: Deadline) -> PaymentAnswer:
+        raise Rejected(code, detail)
+
+    told = refused(monkeypatch, TerminalHome(folder=tmp_path), refuse)
+    assert told.sentence == f"refused: {sentence} ({code})"
+    assert next_step in told.next_step

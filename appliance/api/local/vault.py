@@ -61,7 +61,7 @@ class VaultRoutes:
                 ],
                 "count": await self._ledger.read(kept_count),
                 "keys": [
-                    {"key": f"{each.key_id:x}", "made_ms": each.made_ms, "tokens": each.tokens}
+                    {"key": f"{each.key_id:016x}", "made_ms": each.made_ms, "tokens": each.tokens}
                     for each in await self._safe.keys()
                 ],
                 "trouble": self._vault.trouble,
@@ -69,7 +69,7 @@ class VaultRoutes:
         )
 
     async def _rotate(self, _request: web.Request) -> web.Response:
-        return json_answer({"key": f"{await self._vault.rotate(ACTOR):x}"})
+        return json_answer({"key": f"{await self._vault.rotate(ACTOR):016x}"})
 
     async def _forget(self, request: web.Request) -> web.Response:
         forget = await read_body(request, _Forget)

@@ -12,10 +12,11 @@ import pytest
 from appliance.crypto import cbor
 from appliance.crypto.disclosure import commit
 from appliance.ledger.entry import Entry, EntryHash
-from appliance.wire import entries
+from appliance.wire import entries, vault_entries
 from appliance.wire.requests import LineBody, TenderBody, Wire
 from provisioning.exports.rows import rows_of
 from provisioning.verify.bodies import SHAPES, read_body
+from provisioning.verify.sentences import sentence
 
 PAGE = Path(__file__).parents[3] / "appliance" / "docs" / "formats" / "entry-kinds.md"
 
@@ -74,6 +75,11 @@ def test_an_auditors_row_decodes_its_body_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cbor, "decode", counted)
     assert len(rows_of(entry)) == 2
     assert decoded == [entry.body]
+
+
+def test_a_data_key_is_named_by_all_of_its_digits() -> None:
+    entry = entry_of(vault_entries.KEY_MADE, vault_entries.VaultKeyMadeEntry(key=0xABC))
+    assert sentence(entry, vault_entries.VaultKeyMadeEntry(key=0xABC)).endswith("data key 0000000000000abc")
 
 
 def entry_of(kind: str, body: Wire) -> Entry:
