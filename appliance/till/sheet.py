@@ -26,7 +26,7 @@ _STATES = {
     "accepted_offline": "accepted offline",
 }
 _TENDERS = {"card_stated": "card, stated by cashier,", "pin_pad": "card at the PIN pad"}
-_KINDS = {"authorise": "card payment", "refund": "refund", "reverse": "reversal", "withdraw": "reversal"}
+_KINDS = {"authorise": "payment", "refund": "refund", "reverse": "reversal", "withdraw": "reversal"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -225,6 +225,7 @@ _NEXT: Final = {
 }
 
 
+_LIMITS: Final = {"sale": "for one sale", "terminal": "for this till", "box": "for all tills"}
 _NOTHING_TAKEN: Final = ("declined", "not_charged", "expired", "cancelled")
 
 
@@ -234,7 +235,7 @@ def show(answered: Answered, arguments: argparse.Namespace) -> None:
         print_json(answered.answer)
         return
     answer = answered.answer
-    because = f": {reason(answer.state, answer.code)} ({answer.code})" if answer.code else ""
+    because = f": {reason(answer.state, answer.code)}{_limit(answer)} ({answer.code})" if answer.code else ""
     sold = f"{Money(answer.total_minor, answer.currency)}" if answer.currency else "A payment that never came"
     if answer.sale is not None and answer.sale.total_minor != answer.total_minor:
         sold = f"{amount(answer.total_minor, answer.currency)} of {Money(answer.sale.total_minor, answer.currency)}"
@@ -257,6 +258,16 @@ def show(answered: Answered, arguments: argparse.Namespace) -> None:
         for command in commands:
             print(f"    {PROGRAM} {command}")
         print()
+
+
+def _limit(answer: PaymentAnswer) -> str:
+    """Which limit kept a card from being accepted offline, and what it would have allowed."""
+    if answer.offline is None or answer.offline.limit is None:
+        return ""
+    if answer.offline.limit == "age":
+        return ": the oldest payment that its bank was not asked about waits too long already"
+    left = Money(answer.offline.left_minor, answer.currency)
+    return f": of the limit {_LIMITS[answer.offline.limit]} {left} was left"
 
 
 def _what_next(answer: PaymentAnswer, arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[str, ...]]]:

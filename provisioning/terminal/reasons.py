@@ -53,10 +53,10 @@ REASONS: Final = {
     "instrument_declined": "the customer's bank or card said no",
     "capture_pending": "PayPal looks into it",
     "provider_not_configured": "the box is not set up for its provider any more",
-    "customer_canceled": "the customer cancelled on the card reader",
+    "customer_canceled": "the customer cancelled at the device, or let its time pass",
     "payment_aborted": "the till stopped waiting",
     "bank_unreachable": "the device cannot reach the card's bank",
-    "offline_limit_exceeded": "the device cannot reach the card's bank, and the shop's offline limit is used up",
+    "offline_limit_exceeded": "the device cannot reach the card's bank, and the shop's offline limits do not allow it",
     "accepted_offline_unasked": "the device took the card without its bank, which nobody had allowed",
     "pad_not_asked": "the box stopped before the PIN pad was asked",
     "pad_moved_on": "something else was done at the PIN pad in between",
@@ -82,7 +82,7 @@ REASONS: Final = {
     "amount_too_large": "it is more than one card payment may be",
     "reference_malformed": "the payment's name is not one that the card provider gives",
     # Nobody was asked, and nothing was charged.
-    "provider_unreachable": "the card provider could not be reached",
+    "provider_unreachable": "neither the card provider nor its device could be reached",
     "never_charged": "the card provider never charged it",
     "never_arrived": "the question never reached the card provider",
     # Being checked: it may have happened.

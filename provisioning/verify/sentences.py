@@ -16,7 +16,7 @@ from provisioning.verify.bodies import Body, EpochBody, ErasedBody
 from provisioning.verify.wording import key_text, money_text, printable, short, time_text
 
 _OUTCOMES = {
-    (OperationKind.AUTHORISE, OperationState.CONFIRMED): "the provider charged the card: approved",
+    (OperationKind.AUTHORISE, OperationState.CONFIRMED): "the provider took the money: approved",
     (OperationKind.AUTHORISE, OperationState.REJECTED): "the provider said no: declined",
     (OperationKind.AUTHORISE, OperationState.ABSENT): "the provider never made the charge: nothing was paid",
     (OperationKind.OFFER, OperationState.CONFIRMED): "the customer agreed; the money is taken next",

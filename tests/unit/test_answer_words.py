@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
 from appliance.runtime.clock import SystemClock
 from appliance.runtime.deadline import Deadline
-from appliance.wire.answers import PartAnswer, PaymentAnswer, SaleAnswer, State
+from appliance.wire.answers import OfflineAnswer, PartAnswer, PaymentAnswer, SaleAnswer, State
 from provisioning.commands.answer import Answered, Question, ask_till, show
 from provisioning.commands.outcome import CannotDo
 from provisioning.commands.pay import IN_DOUBT
@@ -31,11 +32,18 @@ FIRST = "01a0c450-6c00-7000-8000-000000000000"
 
 
 def words(
-    capsys: pytest.CaptureFixture[str], state: State, *, sale: SaleAnswer | None = None, verb: str = "payment"
+    capsys: pytest.CaptureFixture[str],
+    state: State,
+    *,
+    sale: SaleAnswer | None = None,
+    verb: str = "payment",
+    code: str | None = None,
+    offline: OfflineAnswer | None = None,
 ) -> str:
     answer = PaymentAnswer(
         key=KEY, seq=46, verb=verb, state=state, now_ms=1, currency="EUR", total_minor=1400, sale=sale
     )
+    answer = msgspec.structs.replace(answer, code=code, offline=offline)
     home = TerminalHome(folder=Path("nowhere"))
     arguments = argparse.Namespace(json=False, home=None, dir=FOLDER_DEFAULT)
     show(Answered(answer=answer, home=home, took_ms=1, receipt_file=None), arguments)
@@ -106,6 +114,26 @@ def test_a_complete_sale_in_parts_says_so(capsys: pytest.CaptureFixture[str]) ->
 def test_a_reversal_that_had_nothing_to_give_back_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there was nothing to give back" in words(capsys, "declined", verb="reversal")
     assert "nothing to give back" not in words(capsys, "reversed", verb="reversal")
+
+
+@pytest.mark.parametrize(
+    ("offline", "said"),
+    [
+        (OfflineAnswer(limit="sale", left_minor=500), "of the limit for one sale 5.00 EUR was left"),
+        (OfflineAnswer(limit="terminal", left_minor=0), "of the limit for this till 0.00 EUR was left"),
+        (OfflineAnswer(limit="box", left_minor=1), "of the limit for all tills 0.01 EUR was left"),
+        (OfflineAnswer(limit="age"), "waits too long already"),
+    ],
+)
+def test_a_card_above_an_offline_limit_says_which_one_and_what_was_left(
+    capsys: pytest.CaptureFixture[str], offline: OfflineAnswer, said: str
+) -> None:
+    assert said in words(capsys, "declined", code="offline_limit_exceeded", offline=offline)
+
+
+def test_a_pad_that_nobody_answers_at_is_no_card_reader(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "reader" not in words(capsys, "declined", code="customer_canceled")
+    assert "its device" in words(capsys, "not_charged", code="provider_unreachable")
 
 
 class Client:

@@ -119,7 +119,7 @@ def test_report_that_nobody_signed_says_so() -> None:
 
 def test_days_report_names_what_is_open_and_what_came_late() -> None:
     text = " ".join(report_text(sheet_of_day(DAY, seq=82), width=48).split())
-    assert f"card payment of {NOBODY} at till-1, entry 80 9.99 more, not listed 2" in text
+    assert f"payment of {NOBODY} at till-1, entry 80 9.99 more, not listed 2" in text
     assert f"2026-10-24 refund of {NOBODY} at till-2, entry 12: done 1.23" in text
 
 
