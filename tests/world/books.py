@@ -12,14 +12,18 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from appliance.model.sale import MOVED_BY_PROVIDERS
+from appliance.wire.answers import OfflineAnswer
 from appliance.wire.requests import CaptureBody, PaymentBody, RefundBody
 from tests.world.cash_books import CashBooks
+from tests.world.pads import LIMITS
 
 Harm = Literal["lost", "doubled", "falsely failed"]
 
 FAILED: Final = frozenset({"declined", "not_charged", "cancelled"})
 OVER: Final = frozenset({"refunded", "reversed", "expired"})
 """Money was taken or held, and is no more."""
+LOST: Final = "declined_after_handover"
+"""The goods are gone, and the card's bank said no."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +133,15 @@ class Books:
         self.told.append(told)
         about = "" if told.key == told.payment else f" for {self.name(told.payment)}"
         self.history.add(till, f"hears {told.verb} {self.name(told.key)}{about}: {told.state} ({told.seq})")
-        if told.state in FAILED and (live := self.live_minor(told.payment)):
+        if told.state in {*FAILED, LOST} and (live := self.live_minor(told.payment)):
             self.violate("falsely failed", f"{self.name(told.payment)} is told {told.state} while {live} are charged")
         if told.state in OVER and (live := self.live_minor(told.payment)):
             self.violate("lost", f"{self.name(told.payment)} is told {told.state} while {live} are charged")
+
+    def see_exposure(self, told: OfflineAnswer) -> None:
+        """What a till was told that hangs on banks."""
+        if told.terminal_minor > LIMITS.terminal_minor_max or told.box_minor > LIMITS.box_minor_max:
+            self.violate("lost", f"more hangs on banks than the limits allow: {told}")
 
     def see_head(self, size: int, root: str) -> None:
         if self.heads.setdefault(size, root) != root:

@@ -25,25 +25,27 @@ from appliance.ledger.merkle import Frontier, leaf_hash
 from appliance.ledger.projection import tables_digest
 from appliance.ledger.verify import verify_log
 from appliance.model.errors import TillstoneError
-from appliance.model.operation import OperationKind
+from appliance.model.operation import OperationKind, OperationState
 from appliance.wire import entries
 from appliance.wire.requests import PaymentBody
 from appliance.wiring.projections import projections
 from tests.crash.invariants import AFTER
-from tests.world.books import FAILED, Books, Harm, Told, card_of, total_of
+from tests.world.books import FAILED, LOST, Books, Harm, Told, card_of, total_of
 from tests.world.box import CAPTURE_WINDOW_MS, CASH_ROUNDING_MINOR, WorldBox
 from tests.world.stepping import LIFE
 
 KEPT: Final = frozenset({"approved", "partly_refunded"})
 HELD: Final = frozenset({"authorised"})
 GIVEN_BACK: Final = frozenset({"refunded", "reversed"})
-TAUGHT: Final = KEPT | HELD | GIVEN_BACK | FAILED | {"expired"}
+TAUGHT: Final = KEPT | HELD | GIVEN_BACK | FAILED | {LOST, "expired"}
 """States that this verdict knows; a world at rest has no other."""
+BY_ITSELF: Final = frozenset({("authorised", "expired"), ("accepted_offline", "approved"), ("accepted_offline", LOST)})
+"""What becomes another thing although nobody asked: a bank gave it up, or spoke at last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A row of the table of payments."""
+    """A row of the table of payments; and of a card that was accepted offline, whether its bank said no later."""
 
     state: str
     total: int
@@ -52,15 +54,23 @@ class Standing:
     cash_back: int
     card_back: int
     is_charged: bool
+    is_accepted: bool
+    is_lost: bool
 
     @property
     def is_complete(self) -> bool:
         """It was approved at some time."""
-        return self.state != "cancelled" and (self.is_charged or self.card == 0)
+        return self.state != "cancelled" and (self.is_charged or self.is_accepted or self.card == 0)
+
+    @property
+    def taken(self) -> int:
+        """What the till counted."""
+        return self.cash + (self.card if self.is_charged or self.is_accepted else 0)
 
     @property
     def paid(self) -> int:
-        return self.cash + (self.card if self.is_charged else 0)
+        """What could be given back."""
+        return self.taken - (self.card if self.is_lost else 0)
 
     @property
     def back(self) -> int:
@@ -105,13 +115,15 @@ async def judge(
 
 def _read(connection: sqlite3.Connection) -> Ledgered:
     encoded = [row[0] for row in connection.execute("SELECT entry FROM entries ORDER BY seq")]
-    decoded = [decode(each) for each in encoded]
+    log = [(entry, cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)) for entry in map(decode, encoded)]
+    accepted = _with_outcome(log, OperationKind.AUTHORISE, OperationState.ACCEPTED)
+    lost = _with_outcome(log, OperationKind.FORWARD, OperationState.REJECTED)
     rows = connection.execute(
         "SELECT key, state, total, cash, card, cash_back, card_back, is_charged FROM payments"
     ).fetchall()
     return Ledgered(
         encoded=encoded,
-        log=[(entry, cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)) for entry in decoded],
+        log=log,
         payments={
             key_name(key): Standing(
                 state=state,
@@ -121,10 +133,21 @@ def _read(connection: sqlite3.Connection) -> Ledgered:
                 cash_back=cash_back,
                 card_back=card_back,
                 is_charged=bool(is_charged),
+                is_accepted=key in accepted,
+                is_lost=key in lost,
             )
             for key, state, total, cash, card, cash_back, card_back, is_charged in rows
         },
     )
+
+
+def _with_outcome(log: list[tuple[Entry, Any]], kind: OperationKind, state: OperationState) -> set[bytes]:
+    """Payments of which an operation of this kind ended so."""
+    return {
+        body["payment"]
+        for entry, body in log
+        if entry.kind == entries.OUTCOME and (body["kind"], body["state"]) == (kind, state)
+    }
 
 
 def _check_log(books: Books, held: Ledgered) -> None:
@@ -205,7 +228,7 @@ def _check_told(books: Books, held: Ledgered) -> None:
         answers.sort(key=lambda told: told.seq)
         states = [told.state for told in answers] + [standing.state]
         for before, after in pairwise(states):
-            is_asked = before == after or payment in changed or (before, after) == ("authorised", "expired")
+            is_asked = before == after or payment in changed or (before, after) in BY_ITSELF
             if after not in AFTER[before] or not is_asked:
                 harm: Harm = "falsely failed" if {before, after} & FAILED else "lost"
                 books.violate(harm, f"{name} was told {before}, and then it is {after}")
@@ -327,7 +350,7 @@ def _check_cards(books: Books, held: Ledgered, charges: list[dict[str, Any]]) ->
     for payment, standing in held.payments.items():
         taken = by_payment.get(payment, [])
         kept = sum(charge["captured"] - charge["refunded"] for charge in taken)
-        expected = standing.card - standing.card_back if standing.state in KEPT else 0
+        expected = standing.card - standing.card_back if standing.state in KEPT and standing.is_charged else 0
         expected_sum += expected
         bank = sum(charge["amount"] for charge in taken if not charge["captured"])
         if bank != (standing.card if standing.state in HELD else 0):

@@ -26,6 +26,7 @@ _SCOPES: Final = {
     till_entries.TERMINAL_CLOSED: Scope.TERMINAL,
     till_entries.DAY_CLOSED: Scope.SHOP,
 }
+_TAKES: Final = (OperationState.CONFIRMED, OperationState.ACCEPTED)
 _GROWS: Final = ("sales", "refunds", "reversals", "no_sales")
 _MOVES: Final = ("floats", "sales", "refunds", "paid_in", "paid_out")
 
@@ -33,8 +34,8 @@ Periods = dict[tuple[str, str], list[tuple[int, PeriodFacts]]]
 """The periods of each drawer, terminal and of the shop in order, with their entries; the open one comes last, as -1."""
 
 
-async def judge_till(books: Books, held: Ledgered, box: WorldBox) -> None:
-    """Write every violation into the books."""
+async def judge_till(books: Books, held: Ledgered, box: WorldBox) -> Periods:
+    """Write every violation into the books; returns all periods."""
     assert box.ledger is not None
     drawers = _follow_drawers(books, held)
     periods = _closed(held)
@@ -54,6 +55,7 @@ async def judge_till(books: Books, held: Ledgered, box: WorldBox) -> None:
     _check_sums(books, held, periods)
     _check_told(books, held, periods)
     _check_days(books, held)
+    return periods
 
 
 def _follow_drawers(books: Books, held: Ledgered) -> dict[str, int]:
@@ -69,10 +71,7 @@ def _follow_drawers(books: Books, held: Ledgered) -> dict[str, int]:
                 holds[drawer] += _cash(body["sale"])
             case entries.INTENT if body.get("sale"):
                 sold[body["payment"]] = _cash(body["sale"])
-            case entries.OUTCOME if (body["kind"], body["state"]) == (
-                OperationKind.AUTHORISE,
-                OperationState.CONFIRMED,
-            ):
+            case entries.OUTCOME if body["kind"] == OperationKind.AUTHORISE and body["state"] in _TAKES:
                 holds[drawer] += sold[body["payment"]]
             case entries.REFUND | entries.REVERSAL:
                 holds[drawer] -= body.get("cash", 0)
@@ -161,7 +160,7 @@ def _check_sums(books: Books, held: Ledgered, periods: Periods) -> None:
         if standing.is_complete:
             expected.update(sales=1, total=standing.total, cash=standing.cash, provider=standing.card)
             expected.update(returned=standing.back)
-            by_till[books.sold_at.get(key, "")] += standing.paid
+            by_till[books.sold_at.get(key, "")] += standing.taken
     for scope in (Scope.SHOP, Scope.TERMINAL):
         said: Counter[str] = Counter()
         for (each, name), chain in periods.items():
@@ -205,7 +204,9 @@ def _check_days(books: Books, held: Ledgered) -> None:
         if entry.kind == entries.INTENT:
             opened[body["operation"]["id"]] = entry.seq
         elif entry.kind == entries.OUTCOME and body["state"] not in OPEN:
-            late += bool(closes) and opened.pop(body["operation"]) < closes[-1]
+            # What a bank says of a card that was accepted offline is no outcome of that day's sale.
+            is_late = bool(closes) and opened[body["operation"]] < closes[-1]
+            late += is_late and body["kind"] != OperationKind.FORWARD
             opened.pop(body["operation"], None)
         elif entry.kind == till_entries.DAY_CLOSED:
             day = msgspec.convert(body, DayClosedEntry)

@@ -27,45 +27,9 @@ from provisioning.terminal.receipts import NotBelieved, ReceiptVerifier, Verifie
 from tests.world.books import Books, Told, card_of, total_of
 from tests.world.link import Lan, WorldLink
 from tests.world.loop import Machine, WorldClock, WorldLoop
+from tests.world.refusals import AGES, HONEST_REFUSALS, NOT_NOW, STANDS
 
 FINAL: Final = frozenset(PaymentState) - {PaymentState.CHECKING}
-_AGES: Final = frozenset({"key_from_the_future", "key_too_old"})
-"""A key that was made while the box's clock was days off, and that the box never heard of before it was set right."""
-HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
-    "payment": _AGES | {"payment_cancelled", "retry_exists", "retry_not_needed", "retry_chain_too_long"},
-    "batch": _AGES,
-    "drawer": _AGES | {"drawer_short"},
-    "report": _AGES | {"period_empty"},
-    "refund": _AGES
-    | {"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"}
-    | {"refund_above_left", "line_already_refunded", "payment_not_captured"},
-    "capture": _AGES
-    | {"capture_above_authorisation", "capture_below_total", "payment_of_another_terminal"}
-    | {"authorisation_expired", "payment_not_held", "payment_open", "payment_unknown"},
-    "reversal": _AGES | {"already_undone"},
-    "abort": _AGES | {"already_undone", "payment_complete"},
-}
-"""What a till may be refused although it did nothing wrong, by verb."""
-NOT_NOW: Final = frozenset(
-    {
-        "authorisation_expired",
-        "drawer_short",
-        "period_empty",
-        "payment_not_captured",
-        "payment_open",
-        "payment_unknown",
-        "retry_exists",
-        "retry_not_needed",
-    }
-)
-"""Refusals that may turn into a yes: a copy of the question that is still on its way finds another payment, or a box
-whose clock was set right."""
-STANDS: Final[dict[str, frozenset[str]]] = {
-    "refund": frozenset({"approved"}),
-    "reversal": frozenset({"approved", "authorised", "partly_refunded"}),
-    "abort": frozenset({"approved", "authorised", "partly_refunded"}),
-}
-"""What nobody may be told who asked that a payment should not stand, by verb."""
 PATIENCE_MS: Final = (300, 1_500, 4_000)
 ASK_AGAIN_S: Final = 8.0
 
@@ -214,7 +178,7 @@ class Till:
         except (Unavailable, OutcomeUnknown):
             return
         except Rejected as refusal:
-            if refusal.code not in _AGES:
+            if refusal.code not in AGES:
                 self.books.violate("lost", f"X of {body.scope}: {refusal}")
         else:
             self.books.cash.read.append(answer.period)
@@ -294,6 +258,8 @@ class Till:
 
     def _hear_answer(self, question: Question, answer: PaymentAnswer) -> None:
         key = str(question.key)
+        if answer.offline is not None:
+            self.books.see_exposure(answer.offline)
         if question.verb == "payment":
             self.books.taken.add(key)
             if answer.show is not None:

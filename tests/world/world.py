@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key, terminal_id
+from appliance.payment.offline_records import exposure
 from appliance.payment.records import held_until, open_operations, reversals_due
 from appliance.ports.provider import CardSource
 from appliance.runtime.log import Level, Log
@@ -26,10 +27,12 @@ from tests.world.box import CURRENCY, WorldBox
 from tests.world.disk import WorldDisk
 from tests.world.hooks import Relay
 from tests.world.invariants import judge
+from tests.world.invariants_offline import judge_offline
 from tests.world.invariants_till import judge_till
 from tests.world.link import Lan
 from tests.world.loop import Machine, WorldClock, WorldLoop
 from tests.world.network import Network
+from tests.world.pads import PadTwin, WorldPads
 from tests.world.paypal import PayPalTwin, open_paypal
 from tests.world.provider import WorldTwin, open_cards
 from tests.world.signing import Token
@@ -72,14 +75,14 @@ class World:
         self._keys = keys
         self._true = WorldClock(self.loop, true_start_ms=START_MS)
         self._box_clock = WorldClock(self.loop, true_start_ms=START_MS)
-        self._street = Machine(name="customers", is_wire=True)
+        self.street = Machine(name="customers", is_wire=True)
         history = History(self._true.monotonic_ms, keeps_notes=keeps_notes)
         self._keeps_notes = keeps_notes
         self.twin = WorldTwin(
             self._true,
             lambda what: history.add("provider", what),
             lambda event: self.relay.tell(event),
-            lambda seconds, call: self.loop.on(self._street, seconds, call),
+            lambda seconds, call: self.loop.on(self.street, seconds, call),
         )
         self.paypal = PayPalTwin(
             loop=self.loop,
@@ -87,6 +90,7 @@ class World:
             randomness=self._chance("customers"),
             note=lambda what: history.add("paypal", what),
         )
+        self.pads = PadTwin(self._true, self._chance("pads"), lambda what: history.add("pad", what))
         self.books = Books(history=history, live_minor=self._live_minor)
         self.relay = Relay(
             loop=self.loop,
@@ -150,11 +154,12 @@ class World:
         if self._box is not None and self._box.is_open:
             held = await judge(self.books, self._box, self.charges(), self.twin.given_up(), rebuilds=self.seed % 8 == 0)
 
-            await judge_till(self.books, held, self._box)
+            periods = await judge_till(self.books, held, self._box)
+            judge_offline(self.books, held, periods, self.pads)
 
     def charges(self) -> list[dict[str, Any]]:
         """The money oracle: what every provider took."""
-        return self.twin.charges() + self.paypal.charges()
+        return self.twin.charges() + self.paypal.charges() + self.pads.charges()
 
     # --- what acts use ---
 
@@ -244,6 +249,7 @@ class World:
             token=self.token,
             cards=open_cards(self.network, self.twin, self._box_clock, self._timing),
             paypal=open_paypal(self.network, self.paypal, self._box_clock, self._timing),
+            pads=WorldPads(self.network, self.pads),
             readers={terminal_id(till): CardSource(reader) for till, reader in self.twin.readers.items()},
             log=log,
         )
@@ -300,6 +306,7 @@ class World:
         self.token.is_away, self.token.delay_ms = False, 5
         self._box_clock.offset_ms = 0
         self.disk.mend()
+        self.pads.set_bank(is_down=False)
         if self._box is not None:
             self._box.life.cut, self._box.life.machine.fuel = None, None
         for till in self.tills:
@@ -324,6 +331,7 @@ class World:
                     open_operations(connection, 1)
                     or reversals_due(connection, 1)
                     or held_until(connection, self._box_clock.now_ms(), 1)
+                    or exposure(connection).exposed_minor
                 )
             )
         )

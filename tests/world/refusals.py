@@ -1,0 +1,44 @@
+"""What a till may hear that did nothing wrong, and what nobody may be told who asked otherwise."""
+
+from __future__ import annotations
+
+from typing import Final
+
+AGES: Final = frozenset({"key_from_the_future", "key_too_old"})
+"""A key that was made while the box's clock was days off, and that the box never heard of before it was set right."""
+HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
+    "payment": AGES | {"payment_cancelled", "retry_exists", "retry_not_needed", "retry_chain_too_long"},
+    "batch": AGES,
+    "drawer": AGES | {"drawer_short"},
+    "report": AGES | {"period_empty"},
+    "refund": AGES
+    | {"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"}
+    | {"refund_above_left", "line_already_refunded", "payment_not_captured", "payment_not_confirmed"},
+    "capture": AGES
+    | {"capture_above_authorisation", "capture_below_total", "payment_of_another_terminal"}
+    | {"authorisation_expired", "payment_not_held", "payment_open", "payment_unknown"},
+    "reversal": AGES | {"already_undone"},
+    "abort": AGES | {"already_undone", "payment_complete"},
+}
+"""What a till may be refused although it did nothing wrong, by verb."""
+NOT_NOW: Final = frozenset(
+    {
+        "authorisation_expired",
+        "drawer_short",
+        "period_empty",
+        "payment_not_captured",
+        "payment_not_confirmed",
+        "payment_open",
+        "payment_unknown",
+        "retry_exists",
+        "retry_not_needed",
+    }
+)
+"""Refusals that may turn into a yes: a copy of the question that is still on its way finds another payment, or a box
+whose clock was set right."""
+STANDS: Final[dict[str, frozenset[str]]] = {
+    "refund": frozenset({"approved"}),
+    "reversal": frozenset({"accepted_offline", "approved", "authorised", "partly_refunded"}),
+    "abort": frozenset({"accepted_offline", "approved", "authorised", "partly_refunded"}),
+}
+"""What nobody may be told who asked that a payment should not stand, by verb."""
