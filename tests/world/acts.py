@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.world import at_the_pad, changing, counting, selling, trouble
+from tests.world import at_the_pad, changing, counting, in_parts, selling, trouble
 
 if TYPE_CHECKING:
     from tests.world.world import World
@@ -33,6 +33,8 @@ ACTS: Final = (
     Act(name="sell at a pad", weight=6, do=at_the_pad.sell_at_a_pad),
     Act(name="sell at all pads", weight=3, do=at_the_pad.sell_at_all_pads),
     Act(name="sell without banks", weight=9, do=at_the_pad.sell_without_banks),
+    Act(name="sell in parts", weight=9, do=in_parts.sell_in_parts),
+    Act(name="pay a part", weight=4, do=in_parts.pay_a_part),
     Act(name="sell by PayPal", weight=6, do=selling.sell_by_paypal),
     Act(name="sell and capture later", weight=8, do=selling.sell_and_capture_later),
     Act(name="sell and give up", weight=6, do=selling.sell_and_give_up),

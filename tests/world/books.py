@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from appliance.model.sale import MOVED_BY_PROVIDERS
-from appliance.wire.answers import OfflineAnswer
+from appliance.wire.answers import OfflineAnswer, SaleAnswer
 from appliance.wire.requests import CaptureBody, PaymentBody, RefundBody
 from tests.world.cash_books import CashBooks
 from tests.world.pads import LIMITS
@@ -54,6 +54,11 @@ class Told:
 def total_of(body: PaymentBody) -> int:
     """What a sale comes to."""
     return (body.total_minor if body.amount_minor is None else body.amount_minor) or 0
+
+
+def covers_of(body: PaymentBody) -> int:
+    """What of it this payment is for."""
+    return total_of(body) - body.remaining_minor
 
 
 def card_of(body: PaymentBody) -> int:
@@ -101,6 +106,7 @@ class Books:
         captures: each capture ever asked for.
         sold_at: the till that sold, by payment.
         cash: drawers, reports and days.
+        in_parts: how each sale in parts was told to stand last.
         above: refunds that were refused because so much was not left.
         undone: payments whose refund, reversal or abort was asked for by somebody.
         taken: payments that the box answered for, be it that they are being checked.
@@ -122,6 +128,7 @@ class Books:
     refused: set[str] = field(default_factory=set)
     heads: dict[int, str] = field(default_factory=dict)
     cash: CashBooks = field(default_factory=CashBooks)
+    in_parts: dict[str, SaleAnswer] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
 
@@ -142,6 +149,13 @@ class Books:
         """What a till was told that hangs on banks."""
         if told.terminal_minor > LIMITS.terminal_minor_max or told.box_minor > LIMITS.box_minor_max:
             self.violate("lost", f"more hangs on banks than the limits allow: {told}")
+
+    def see_sale(self, told: SaleAnswer) -> None:
+        """How a till was told that a sale in parts stands."""
+        self.in_parts[told.key] = told
+        is_even = told.closed == "yes" or told.paid_minor + told.remaining_minor == told.total_minor
+        if told.paid_minor > told.total_minor or not is_even:
+            self.violate("doubled", f"the sale {self.name(told.key)} is told to stand so: {told}")
 
     def see_head(self, size: int, root: str) -> None:
         if self.heads.setdefault(size, root) != root:

@@ -13,6 +13,7 @@ from tests.world import (
     bugs_customers,
     bugs_hearing,
     bugs_offline,
+    bugs_parts,
     bugs_recording,
 )
 from tests.world.bug import BUGS, Bug
@@ -26,5 +27,6 @@ __all__ = [
     "bugs_customers",
     "bugs_hearing",
     "bugs_offline",
+    "bugs_parts",
     "bugs_recording",
 ]

@@ -10,28 +10,25 @@ tills were told, and compares each with the others.
 
 from __future__ import annotations
 
-import sqlite3
-import uuid
 from collections import Counter
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 
-from appliance.crypto import cbor
-from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry, decode
 from appliance.ledger.merkle import Frontier, leaf_hash
 from appliance.ledger.projection import tables_digest
 from appliance.ledger.verify import verify_log
 from appliance.model.errors import TillstoneError
-from appliance.model.operation import OperationKind, OperationState
+from appliance.model.operation import OperationKind
 from appliance.wire import entries
 from appliance.wire.requests import PaymentBody
 from appliance.wiring.projections import projections
 from tests.crash.invariants import AFTER
-from tests.world.books import FAILED, LOST, Books, Harm, Told, card_of, total_of
+from tests.world.books import FAILED, LOST, Books, Harm, Told, card_of, covers_of
 from tests.world.box import CAPTURE_WINDOW_MS, CASH_ROUNDING_MINOR, WorldBox
+from tests.world.ledgered import Ledgered, key_name, read_ledgered
+from tests.world.refusals import BY_ITSELF
 from tests.world.stepping import LIFE
 
 KEPT: Final = frozenset({"approved", "partly_refunded"})
@@ -39,51 +36,6 @@ HELD: Final = frozenset({"authorised"})
 GIVEN_BACK: Final = frozenset({"refunded", "reversed"})
 TAUGHT: Final = KEPT | HELD | GIVEN_BACK | FAILED | {LOST, "expired"}
 """States that this verdict knows; a world at rest has no other."""
-BY_ITSELF: Final = frozenset({("authorised", "expired"), ("accepted_offline", "approved"), ("accepted_offline", LOST)})
-"""What becomes another thing although nobody asked: a bank gave it up, or spoke at last."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """A row of the table of payments; and of a card that was accepted offline, whether its bank said no later."""
-
-    state: str
-    total: int
-    cash: int
-    card: int
-    cash_back: int
-    card_back: int
-    is_charged: bool
-    is_accepted: bool
-    is_lost: bool
-
-    @property
-    def is_complete(self) -> bool:
-        """It was approved at some time."""
-        return self.state != "cancelled" and (self.is_charged or self.is_accepted or self.card == 0)
-
-    @property
-    def taken(self) -> int:
-        """What the till counted."""
-        return self.cash + (self.card if self.is_charged or self.is_accepted else 0)
-
-    @property
-    def paid(self) -> int:
-        """What could be given back."""
-        return self.taken - (self.card if self.is_lost else 0)
-
-    @property
-    def back(self) -> int:
-        return self.cash_back + self.card_back
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledgered:
-    """What the box itself holds."""
-
-    encoded: list[bytes]
-    log: list[tuple[Entry, Any]]
-    payments: dict[str, Standing]
 
 
 async def judge(
@@ -96,7 +48,7 @@ async def judge(
         given_up: what they hold no longer.
     """
     assert box.ledger is not None
-    held = await box.ledger.read(_read)
+    held = await box.ledger.read(read_ledgered)
     for crash in box.life.loop.crashes:
         books.violate("lost", f"something crashed: {crash}")
     _check_log(books, held)
@@ -111,43 +63,6 @@ async def judge(
     if rebuilds:
         await _check_rebuild(books, box)
     return held
-
-
-def _read(connection: sqlite3.Connection) -> Ledgered:
-    encoded = [row[0] for row in connection.execute("SELECT entry FROM entries ORDER BY seq")]
-    log = [(entry, cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)) for entry in map(decode, encoded)]
-    accepted = _with_outcome(log, OperationKind.AUTHORISE, OperationState.ACCEPTED)
-    lost = _with_outcome(log, OperationKind.FORWARD, OperationState.REJECTED)
-    rows = connection.execute(
-        "SELECT key, state, total, cash, card, cash_back, card_back, is_charged FROM payments"
-    ).fetchall()
-    return Ledgered(
-        encoded=encoded,
-        log=log,
-        payments={
-            key_name(key): Standing(
-                state=state,
-                total=total,
-                cash=cash,
-                card=card,
-                cash_back=cash_back,
-                card_back=card_back,
-                is_charged=bool(is_charged),
-                is_accepted=key in accepted,
-                is_lost=key in lost,
-            )
-            for key, state, total, cash, card, cash_back, card_back, is_charged in rows
-        },
-    )
-
-
-def _with_outcome(log: list[tuple[Entry, Any]], kind: OperationKind, state: OperationState) -> set[bytes]:
-    """Payments of which an operation of this kind ended so."""
-    return {
-        body["payment"]
-        for entry, body in log
-        if entry.kind == entries.OUTCOME and (body["kind"], body["state"]) == (kind, state)
-    }
 
 
 def _check_log(books: Books, held: Ledgered) -> None:
@@ -193,7 +108,9 @@ def _check_sales(books: Books, held: Ledgered) -> None:
         card = card_of(body)
         if body.capture == "later" and standing.is_charged and standing.card in captured.get(key, ()):
             card = standing.card
-        expected = (total_of(body), _cash(body), card)
+        expected = (covers_of(body), _cash(body), card)
+        if body.partial == "accepted" and 0 < standing.card < card:
+            expected = (standing.card, 0, standing.card)
         if (standing.total, standing.cash, standing.card) != expected:
             books.violate("lost", f"{books.name(key)} was to be {expected}, and is recorded as {standing}")
 
@@ -217,6 +134,7 @@ def _check_told(books: Books, held: Ledgered) -> None:
     stood = [key for key, standing in held.payments.items() if standing.state not in FAILED]
     outlived = {earlier for key in stood for earlier in _line(books, key)[1:]}
     changed = books.undone | outlived | {capture.of for capture in books.captures.values()}
+    changed |= {key for key, sale in books.sales.items() if sale.part_of in changed}
     by_payment: dict[str, list[Told]] = {}
     for told in books.told:
         by_payment.setdefault(told.payment, []).append(told)
@@ -267,7 +185,8 @@ def _check_refunds(books: Books, held: Ledgered) -> None:
             if key in given:
                 books.violate("doubled", f"{books.name(key)} gave twice")
             given[key] = undo.cash + undo.card
-            returned.update({(payment, line.index): line.quantity_thousandths for line in undo.lines})
+            sale = books.sales[payment].part_of or payment
+            returned.update({(sale, line.index): line.quantity_thousandths for line in undo.lines})
     for (payment, index), quantity in returned.items():
         lines = books.sales[payment].lines
         if quantity > (lines[index].quantity_thousandths if lines else 1_000):
@@ -387,10 +306,6 @@ async def _check_rebuild(books: Books, box: WorldBox) -> None:
 
 def _asked(body: dict[str, Any]) -> str:
     return key_name(body["asked"]["key"])
-
-
-def key_name(key: bytes) -> str:
-    return str(uuid.UUID(bytes=key))
 
 
 def _cash(body: PaymentBody) -> int:

@@ -15,8 +15,8 @@ from appliance.model.operation import OperationKind, OperationState
 from appliance.wire import entries, till_entries
 from appliance.wire.till_entries import DayClosedEntry
 from tests.world.books import Books
-from tests.world.invariants import Ledgered, key_name
 from tests.world.invariants_till import Periods
+from tests.world.ledgered import Ledgered, key_name
 from tests.world.pads import LIMITS, PadTwin
 
 _ENDS: Final = {

@@ -260,6 +260,8 @@ class Till:
         key = str(question.key)
         if answer.offline is not None:
             self.books.see_exposure(answer.offline)
+        if answer.sale is not None:
+            self.books.see_sale(answer.sale)
         if question.verb == "payment":
             self.books.taken.add(key)
             if answer.show is not None:

@@ -28,6 +28,7 @@ from tests.world.disk import WorldDisk
 from tests.world.hooks import Relay
 from tests.world.invariants import judge
 from tests.world.invariants_offline import judge_offline
+from tests.world.invariants_parts import follow_parts, judge_parts
 from tests.world.invariants_till import judge_till
 from tests.world.link import Lan
 from tests.world.loop import Machine, WorldClock, WorldLoop
@@ -119,6 +120,7 @@ class World:
         self.asked: list[tuple[Till, Question]] = []
         self.tries: list[list[RequestKey]] = []
         self.held: list[tuple[Till, RequestKey]] = []
+        self.in_parts: list[RequestKey] = []
         self._machine = Machine(name="world")
         self._box: WorldBox | None = None
         self._down_s = 0.0
@@ -154,7 +156,9 @@ class World:
         if self._box is not None and self._box.is_open:
             held = await judge(self.books, self._box, self.charges(), self.twin.given_up(), rebuilds=self.seed % 8 == 0)
 
-            periods = await judge_till(self.books, held, self._box)
+            sales, sale_of = follow_parts(held)
+            periods = await judge_till(self.books, held, self._box, sales, sale_of)
+            await judge_parts(self.books, held, self._box, sales)
             judge_offline(self.books, held, periods, self.pads)
 
     def charges(self) -> list[dict[str, Any]]:
