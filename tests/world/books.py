@@ -16,6 +16,7 @@ from appliance.wire.answers import OfflineAnswer, SaleAnswer
 from appliance.wire.requests import CaptureBody, PaymentBody, RefundBody
 from tests.world.cash_books import CashBooks
 from tests.world.pads import LIMITS
+from tests.world.voucher_books import VoucherBooks
 
 Harm = Literal["lost", "doubled", "falsely failed"]
 
@@ -128,6 +129,7 @@ class Books:
     refused: set[str] = field(default_factory=set)
     heads: dict[int, str] = field(default_factory=dict)
     cash: CashBooks = field(default_factory=CashBooks)
+    vouchers: VoucherBooks = field(default_factory=VoucherBooks)
     in_parts: dict[str, SaleAnswer] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)

@@ -189,6 +189,7 @@ class WorldBox:
             "batch": batch.take,
             "drawer": counter.drawers.act,
             "report": counter.reports.report,
+            "voucher": counter.vouchers.act,
             "head": authenticate.show_head,
         }
         self._failures = Failures(clock=clock, log=self.log, metrics=metrics(), on_corrupt=quarantine.set)

@@ -15,6 +15,7 @@ from tests.world import (
     bugs_offline,
     bugs_parts,
     bugs_recording,
+    bugs_vouchers,
 )
 from tests.world.bug import BUGS, Bug
 
@@ -29,4 +30,5 @@ __all__ = [
     "bugs_offline",
     "bugs_parts",
     "bugs_recording",
+    "bugs_vouchers",
 ]

@@ -156,9 +156,9 @@ def _check_given_back(books: Books, held: Ledgered) -> None:
     """What entries gave back is what the tables say, never more than was paid, and what the state means."""
     for payment, undos in _undos(held).items():
         name, standing = books.name(payment), held.payments.get(payment)
-        given = (sum(undo.cash for _, undo in undos), sum(undo.card for _, undo in undos))
-        if standing is None or given != (standing.cash_back, standing.card_back):
-            books.violate("lost", f"{name} is {standing}; given back: {given[0]} cash, {given[1]} card")
+        given = tuple(sum(getattr(undo, what) for _, undo in undos) for what in ("cash", "card", "voucher"))
+        if standing is None or given != (standing.cash_back, standing.card_back, standing.voucher_back):
+            books.violate("lost", f"{name} is {standing}; given back: {given} in cash, by card, to vouchers")
         elif standing.cash_back > standing.cash or standing.card_back > standing.card:
             books.violate("doubled", f"{name} is {standing}: more was given back than was paid")
         if sum(kind == entries.REVERSAL for kind, _ in undos) > 1:
@@ -184,7 +184,7 @@ def _check_refunds(books: Books, held: Ledgered) -> None:
             key = key_name(undo.request or (undo.asked.key if undo.asked else b""))
             if key in given:
                 books.violate("doubled", f"{books.name(key)} gave twice")
-            given[key] = undo.cash + undo.card
+            given[key] = undo.cash + undo.card + undo.voucher
             sale = books.sales[payment].part_of or payment
             returned.update({(sale, line.index): line.quantity_thousandths for line in undo.lines})
     for (payment, index), quantity in returned.items():
@@ -212,7 +212,7 @@ def _check_refunds(books: Books, held: Ledgered) -> None:
 def _backs(held: Ledgered, payment: str) -> list[tuple[int, int]]:
     """What each entry gave back of a payment."""
     return [
-        (entry.seq, body.get("cash", 0) + body.get("card", 0))
+        (entry.seq, body.get("cash", 0) + body.get("card", 0) + body.get("voucher", 0))
         for entry, body in held.log
         if entry.kind in (entries.REFUND, entries.REVERSAL) and key_name(body["payment"]) == payment
     ]

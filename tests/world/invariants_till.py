@@ -165,7 +165,7 @@ def _check_sums(books: Books, held: Ledgered, periods: Periods, in_parts: Counte
         if standing.is_complete:
             if key not in parts:
                 expected.update(sales=1, total=standing.total)
-            expected.update(cash=standing.cash, provider=standing.card)
+            expected.update(cash=standing.cash, provider=standing.card + standing.voucher)
             expected.update(returned=standing.back)
             by_till[books.sold_at.get(key, "")] += standing.taken
     for scope in (Scope.SHOP, Scope.TERMINAL):

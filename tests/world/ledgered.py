@@ -26,6 +26,8 @@ class Standing:
     card: int
     cash_back: int
     card_back: int
+    voucher: int
+    voucher_back: int
     is_charged: bool
     is_accepted: bool
     is_lost: bool
@@ -38,7 +40,7 @@ class Standing:
     @property
     def taken(self) -> int:
         """What the till counted."""
-        return self.cash + (self.card if self.is_charged or self.is_accepted else 0)
+        return self.cash + self.voucher + (self.card if self.is_charged or self.is_accepted else 0)
 
     @property
     def paid(self) -> int:
@@ -47,7 +49,7 @@ class Standing:
 
     @property
     def back(self) -> int:
-        return self.cash_back + self.card_back
+        return self.cash_back + self.card_back + self.voucher_back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ def read_ledgered(connection: sqlite3.Connection) -> Ledgered:
     accepted = _with_outcome(log, OperationKind.AUTHORISE, OperationState.ACCEPTED)
     lost = _with_outcome(log, OperationKind.FORWARD, OperationState.REJECTED)
     rows = connection.execute(
-        "SELECT key, state, total, cash, card, cash_back, card_back, is_charged FROM payments"
+        "SELECT key, state, total, cash, card, cash_back, card_back, voucher, voucher_back, is_charged FROM payments"
     ).fetchall()
     return Ledgered(
         encoded=encoded,
@@ -78,11 +80,13 @@ def read_ledgered(connection: sqlite3.Connection) -> Ledgered:
                 card=card,
                 cash_back=cash_back,
                 card_back=card_back,
+                voucher=voucher,
+                voucher_back=voucher_back,
                 is_charged=bool(is_charged),
                 is_accepted=key in accepted,
                 is_lost=key in lost,
             )
-            for key, state, total, cash, card, cash_back, card_back, is_charged in rows
+            for key, state, total, cash, card, cash_back, card_back, voucher, voucher_back, is_charged in rows
         },
     )
 

@@ -10,18 +10,20 @@ HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
     "payment": AGES
     | {"payment_cancelled", "retry_exists", "retry_not_needed", "retry_chain_too_long"}
     | {"part_above_remaining", "payment_unknown", "retry_of_another_sale", "rounding_wrong"}
-    | {"sale_closed", "sale_not_in_parts", "too_many_parts"},
+    | {"sale_closed", "sale_not_in_parts", "too_many_parts"}
+    | {"voucher_short", "voucher_spent", "voucher_void"},
     "batch": AGES,
+    "voucher": AGES | {"payment_unknown", "voucher_not_paid", "voucher_spent", "voucher_void"},
     "drawer": AGES | {"drawer_short"},
     "report": AGES | {"period_empty"},
     "refund": AGES
     | {"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"}
     | {"refund_above_left", "line_already_refunded", "payment_not_captured", "payment_not_confirmed"}
-    | {"sale_not_complete"},
+    | {"sale_not_complete", "vouchers_sold"},
     "capture": AGES
     | {"capture_above_authorisation", "capture_below_total", "payment_of_another_terminal"}
     | {"authorisation_expired", "payment_not_held", "payment_open", "payment_unknown"},
-    "reversal": AGES | {"already_undone"},
+    "reversal": AGES | {"already_undone", "vouchers_sold"},
     "abort": AGES | {"already_undone", "payment_complete"},
 }
 """What a till may be refused although it did nothing wrong, by verb."""
@@ -40,6 +42,10 @@ NOT_NOW: Final = frozenset(
         "retry_not_needed",
         "rounding_wrong",
         "sale_not_complete",
+        "voucher_not_paid",
+        "voucher_short",
+        "voucher_spent",
+        "vouchers_sold",
     }
 )
 """Refusals that may turn into a yes: a copy of the question that is still on its way finds another payment, or a box

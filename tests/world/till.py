@@ -18,8 +18,8 @@ from appliance.crypto.signing_key import TerminalKey
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.payment import PaymentState
-from appliance.wire.answers import BatchAnswer, DrawerAnswer, PaymentAnswer, ReportAnswer
-from appliance.wire.requests import BatchBody, CaptureBody, DrawerBody, PaymentBody, RefundBody, ReportBody
+from appliance.wire.answers import BatchAnswer, DrawerAnswer, PaymentAnswer, ReportAnswer, VoucherAnswer
+from appliance.wire.requests import BatchBody, CaptureBody, DrawerBody, PaymentBody, RefundBody, ReportBody, VoucherBody
 from provisioning.terminal.client import TerminalClient
 from provisioning.terminal.home import Memory, Profile, TerminalHome
 from provisioning.terminal.memory import TerminalMemory
@@ -41,7 +41,7 @@ class Question:
     key: RequestKey
     of: RequestKey
     verb: str
-    body: PaymentBody | RefundBody | CaptureBody | BatchBody | DrawerBody | ReportBody | None = None
+    body: PaymentBody | RefundBody | CaptureBody | BatchBody | DrawerBody | ReportBody | VoucherBody | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +216,9 @@ class Till:
                 case DrawerBody() as body:
                     deadline = self.client.deadline(patience_ms)
                     self._hear_act(question, await self.client.drawer(body, key=question.key, deadline=deadline))
+                case VoucherBody() as body:
+                    deadline = self.client.deadline(patience_ms)
+                    self._hear_voucher(question, await self.client.voucher(body, key=question.key, deadline=deadline))
                 case ReportBody() as body:
                     deadline = self.client.deadline(patience_ms)
                     self._hear_report(question, await self.client.report(body, key=question.key, deadline=deadline))
@@ -305,6 +308,16 @@ class Till:
             self.name, f"hears drawer {self.books.name(key)}: {answer.drawer} holds {answer.held_minor} ({answer.seq})"
         )
 
+    def _hear_voucher(self, question: Question, answer: VoucherAnswer) -> None:
+        if answer.pending:
+            return
+        key = str(question.key)
+        self.open.pop(key, None)
+        self.books.vouchers.hear(key, answer)
+        self.books.history.add(
+            self.name, f"hears voucher {self.books.name(key)}: {answer.act}, {answer.left_minor} left"
+        )
+
     def _hear_report(self, question: Question, answer: ReportAnswer) -> None:
         if answer.pending or answer.seq is None:
             return
@@ -359,6 +372,8 @@ def _what(question: Question) -> str:
         return f": {question.body.amount_minor or 'all'}"
     if isinstance(question.body, DrawerBody):
         return f": {question.body.act} {question.body.amount_minor} {question.body.drawer or ''}"
+    if isinstance(question.body, VoucherBody):
+        return f": {question.body.act} {question.body.amount_minor}"
     if isinstance(question.body, ReportBody):
         return f": {question.body.kind} of {question.body.scope}"
     tenders = " + ".join(f"{tender.kind} {tender.amount_minor}" for tender in question.body.tenders)

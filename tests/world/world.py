@@ -30,6 +30,7 @@ from tests.world.invariants import judge
 from tests.world.invariants_offline import judge_offline
 from tests.world.invariants_parts import follow_parts, judge_parts
 from tests.world.invariants_till import judge_till
+from tests.world.invariants_vouchers import judge_vouchers
 from tests.world.link import Lan
 from tests.world.loop import Machine, WorldClock, WorldLoop
 from tests.world.network import Network
@@ -159,6 +160,7 @@ class World:
             sales, sale_of = follow_parts(held)
             periods = await judge_till(self.books, held, self._box, sales, sale_of)
             await judge_parts(self.books, held, self._box, sales)
+            await judge_vouchers(self.books, held, periods, self._box)
             judge_offline(self.books, held, periods, self.pads)
 
     def charges(self) -> list[dict[str, Any]]:
