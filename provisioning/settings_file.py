@@ -44,6 +44,7 @@ class PayPalAccount:
     """Where PayPal answers, and the relay's door for its webhooks."""
 
     api_base: str
+    client_id: str
     client_secret: Path
     webhook_id: str
     webhook_port: int
@@ -167,7 +168,7 @@ def _paypal_sections(paypal: PayPalAccount) -> Sections:
     return {
         "provider.paypal": {
             "api_base": paypal.api_base,
-            "client_id": "client-of-the-sandbox",
+            "client_id": paypal.client_id,
             "client_secret_path": paypal.client_secret,
         },
         "provider.paypal.webhooks": {

@@ -43,6 +43,7 @@ from appliance.ports.provider import (
     AcceptedOffline,
     Answer,
     Authorise,
+    Basis,
     Confirmed,
     Declined,
     Found,
@@ -145,7 +146,7 @@ class PayPalProvider(Provider, Offers):
         if isinstance(answer, Unknown) and answer.reason == ORDER_GONE:
             # PayPal forgets an order that nobody captured. Only this box captures it, under an intent of its own, and
             # an offer without an end has none: no money was taken, whatever became of it, and none will be.
-            return _declined(ORDER_GONE, of)
+            return replace(_declined(ORDER_GONE, of), basis=Basis.ABSENCE)
         return answer
 
     @override

@@ -38,6 +38,7 @@ from appliance.ports.provider import (
     AcceptedOffline,
     Answer,
     Authorise,
+    Basis,
     Cancel,
     Capture,
     Confirmed,
@@ -133,7 +134,9 @@ class PinPadProvider(Forwards, Offers):
     @override
     async def look_at_offer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
         # The box ended in between: asked now, the card of a customer who has gone would be asked for.
-        return Declined(code="pad_not_asked", message="The PIN pad was not asked.", provider_reference=of)
+        return Declined(
+            code="pad_not_asked", message="The PIN pad was not asked.", provider_reference=of, basis=Basis.OWN_LOG
+        )
 
     @override
     async def authorise(self, operation: Authorise) -> Answer:

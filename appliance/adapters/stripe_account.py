@@ -32,10 +32,15 @@ AccountKind = Literal["unasked", "away", "ok", "unnamed", "unreadable", "refused
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState:
-    """What is known of the key: `refused` and `foreign` are final until somebody acts; `sentence` is for people."""
+    """What is known of the key: `refused` and `foreign` are final until somebody acts; `sentence` is for people.
+
+    Attributes:
+        account: which account and mode the key opens, where Stripe said it.
+    """
 
     kind: AccountKind
     sentence: str
+    account: str | None = None
 
     @property
     def is_wrong(self) -> bool:
@@ -85,15 +90,19 @@ class AccountWatch:
         account: _Account | None = read(reply.body, _Account) if reply.is_success else None
         if account is None:
             return _away(f"status {reply.status}")
+        # One account has two sides that know nothing of each other's payments.
+        opened = f"{account.id} {'live' if self._session.is_live else 'test'}"
         if not self._expected:
-            return AccountState(kind="unnamed", sentence=f"Stripe's account is {account.id}; the settings name none.")
+            sentence = f"Stripe's account is {account.id}; the settings name none."
+            return AccountState(kind="unnamed", sentence=sentence, account=opened)
         if account.id != self._expected:
             return AccountState(
                 kind="foreign",
                 sentence=f"The key opens Stripe's account {account.id}, the settings name {self._expected}:"
                 " cards are not taken.",
+                account=opened,
             )
-        return AccountState(kind="ok", sentence=f"The key opens Stripe's account {account.id}.")
+        return AccountState(kind="ok", sentence=f"The key opens Stripe's account {account.id}.", account=opened)
 
 
 def _away(why: str) -> AccountState:

@@ -3,14 +3,15 @@
 Rules:
 - A parcel holds each waiting payment's entries with proofs, and the end of the log; never a person's name, nor a token.
 - The log commits to what a parcel lists before any terminal gets it: one entry for each new parcel.
-- All terminals get the same parcel. A new one is made when another payment waits or one waits no longer, and once a
-  minute while the log grows.
+- All terminals get the same parcel. A new one is made when another payment waits or one waits no longer, when another
+  provider's account becomes known, and once a minute while the log grows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +48,7 @@ class _Made:
 
     parcel: bytes
     manifest: Manifest
+    accounts: dict[str, str]
     size: int
     asked_size: int
     made_ms: int
@@ -57,14 +59,22 @@ class Escrow:
 
     Args:
         recipient: the recovery key; None where the settings name none.
+        accounts: whose account this box asks, by provider, as far as it is known.
     """
 
     def __init__(
-        self, *, authenticate: Authenticate, ledger: Ledger, recipient: Recipient | None, clock: Clock
+        self,
+        *,
+        authenticate: Authenticate,
+        ledger: Ledger,
+        recipient: Recipient | None,
+        accounts: Callable[[], dict[str, str]],
+        clock: Clock,
     ) -> None:
         self._authenticate = authenticate
         self._ledger = ledger
         self._recipient = recipient
+        self._accounts = accounts
         self._clock = clock
         self._made: _Made | None = None
         self._turn = asyncio.Lock()  # of two terminals that ask at once, one makes the parcel for both
@@ -92,18 +102,22 @@ class Escrow:
     async def _current(self, recipient: Recipient) -> _Made:
         manifest = await self._ledger.read(self._list)
         made, now_ms = self._made, self._clock.now_ms()
-        if made is not None and made.manifest == manifest:
+        accounts = self._accounts()
+        if made is not None and (made.manifest, made.accounts) == (manifest, accounts):
             is_old = abs(now_ms - made.made_ms) >= MINUTE_MS
             if not is_old or self._ledger.head.size == made.asked_size:
                 return made
-        self._made = await self._make(recipient, manifest, now_ms)
+        self._made = await self._make(recipient, manifest, accounts, now_ms)
         return self._made
 
-    async def _make(self, recipient: Recipient, manifest: Manifest, now_ms: int) -> _Made:
+    async def _make(self, recipient: Recipient, manifest: Manifest, accounts: dict[str, str], now_ms: int) -> _Made:
         if await self._ledger.receipts((self._ledger.head.size - 1,), SIGNATURE_WAIT_MS) is None:
             raise _unsigned()  # before an entry says that there is a parcel
         body = escrow_entries.EscrowedEntry(
-            digest=manifest.digest, waiting=len(manifest.waiting), left_out=manifest.left_out
+            digest=manifest.digest,
+            waiting=len(manifest.waiting),
+            left_out=manifest.left_out,
+            accounts=accounts,
         )
         draft = Draft(
             kind=escrow_entries.ESCROWED,
@@ -120,6 +134,7 @@ class Escrow:
         return _Made(
             parcel=seal_parcel(recipient, manifest, proven, tail, now_ms),
             manifest=manifest,
+            accounts=accounts,
             size=proven.head.size,
             asked_size=recorded.seq + 1,
             made_ms=now_ms,

@@ -19,6 +19,7 @@ from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.money import Money
 from appliance.model.operation import FIRST_PROVIDER, Operation, OperationKind, OperationState
 from appliance.wire import entries
+from appliance.wire.escrow_entries import ESCROWED
 
 _OPEN: Final = ("prepared", "unknown")
 _IN_DEVICE: Final = "accepted_offline"
@@ -62,6 +63,12 @@ def lost_operations(proven: Iterable[Entry]) -> tuple[LostOperation, ...]:
     return tuple(sorted((*open_now.values(), *in_device), key=lambda lost: lost.seq))
 
 
+def lost_accounts(proven: Iterable[Entry]) -> dict[str, str]:
+    """Whose account the lost box asked when its parcel was made, by provider, as far as it knew."""
+    said = [entry for entry in proven if entry.kind == ESCROWED]
+    return {} if not said else msgspec.convert(cbor.decode(said[-1].body, size_max=ENTRY_BYTES_MAX), _Asked).accounts
+
+
 _KNOWN: Final = frozenset(
     {
         (OperationKind.FORWARD.value, OperationState.CONFIRMED.value),
@@ -70,6 +77,12 @@ _KNOWN: Final = frozenset(
     }
 )
 """What ends the waiting of a card that was accepted offline; after anything else it is in its device still."""
+
+
+class _Asked(msgspec.Struct):
+    """What counts of the entry of a parcel; older releases did not say it."""
+
+    accounts: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class _Outcome(msgspec.Struct):

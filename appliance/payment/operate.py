@@ -157,7 +157,8 @@ class Operations:
         if known is None:
             # Its name is recorded with its address: at most it was seen for a moment. That we never took it up is
             # certain too, because taking has an intent of its own.
-            return port.Found(answer=port.Declined(code="offer_not_shown", message="The customer was not asked."))
+            no = port.Declined(code="offer_not_shown", message="The customer was not asked.", basis=port.Basis.OWN_LOG)
+            return port.Found(answer=no)
         answer = await offers.look_at_offer(self._offer_of(operation), known)
         return answer if isinstance(answer, port.Unknown) else port.Found(answer=answer)
 

@@ -26,6 +26,7 @@ class SetUp:
         holds: the same one where money can be held there.
         forwards: the same one where cards may be accepted offline.
         is_paid_by_customer: customers move the money there themselves, perhaps after nobody waits for it any more.
+        account: whose account the credentials open, in the provider's own words; None: not known.
     """
 
     tender: TenderKind
@@ -35,6 +36,7 @@ class SetUp:
     holds: port.Holds | None = None
     forwards: port.Forwards | None = None
     is_paid_by_customer: bool = False
+    account: Callable[[], str | None] = lambda: None
 
 
 class Providers:
@@ -88,6 +90,12 @@ class Providers:
     def paid_by_customers(self) -> frozenset[ProviderName]:
         """Where money may come after its payment was closed."""
         return frozenset(name for name, each in self._set_up.items() if each.is_paid_by_customer)
+
+    @property
+    def accounts(self) -> dict[str, str]:
+        """Whose account is asked, by provider, as far as it is known at this moment."""
+        known = {name: each.account() for name, each in sorted(self._set_up.items())}
+        return {name: account for name, account in known.items() if account is not None}
 
     def give_up(self, operation: Operation) -> None:
         """Wait no longer for the customer of `operation`."""

@@ -3,13 +3,15 @@
 Rules:
 - Nothing here moves money. What the lost box forwarded after its last parcel is found as done; what it never did is
   left to the owner, with its proof. So nothing is ever done a second time.
-- That something never happened is said after two complete listings, `settle_ms` apart on the provider's clock.
+- That something never happened is said after two complete listings, `settle_ms` apart on the provider's clock; and only
+  where the lost log names the account that is asked here too: in another account nothing is ever found.
+- What the lost log alone would have known is no end: the box may have gone on after its parcel.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -32,6 +34,7 @@ from appliance.wire import escrow_entries
 _MARGIN_MS: Final = 7 * DAY_MS
 """How far before the intent a listing starts: the lost box's clock cannot be asked any more."""
 _ACTOR: Final = "operator"
+_UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +42,12 @@ class Recovered:
     """How a lost operation stands.
 
     Attributes:
-        state: `confirmed`, `rejected`, `absent`; `ask_again`; `in_device`: only the device or its acquirer can tell;
-            `provider_missing`: the settings here do not name the provider; `unknown_kind`.
-        seq: the entry here that says so, for the first three.
+        state: `confirmed`, `rejected`, `absent`; `unknown`: nothing was found, which proves nothing, and `code` says
+            why; `ask_again`; `in_device`: only the device or its acquirer can tell; `provider_missing`: the settings
+            here do not name the provider; `unknown_kind`.
+        seq: the entry here that says so, for the first four; only the first three are final.
+        account_lost: whom the lost box asked, as its log says; None where it does not.
+        account_here: whom this box asks; None where it does not know.
     """
 
     operation: LostOperation
@@ -49,6 +55,12 @@ class Recovered:
     reference: str | None = None
     code: str | None = None
     seq: int | None = None
+    account_lost: str | None = None
+    account_here: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.seq is not None and self.state != _UNKNOWN
 
 
 class RecoveredProjection:
@@ -57,7 +69,7 @@ class RecoveredProjection:
     name: Final = "recovered"
     tables: Final = ("recovered",)
     schema: Final = (
-        # key: log id || operation, so that one guard finds it.
+        # key: log id || operation, so that one guard finds it; behind an `unknown` its reason, which keeps no end out.
         "CREATE TABLE recovered (key BLOB PRIMARY KEY, state TEXT NOT NULL, reference TEXT, code TEXT,"
         " seq INTEGER NOT NULL) WITHOUT ROWID",
     )
@@ -69,7 +81,13 @@ class RecoveredProjection:
             body = body_of(entry, escrow_entries.RecoveredEntry)
             connection.execute(
                 "INSERT INTO recovered VALUES (?, ?, ?, ?, ?)",
-                (_key(body.log, body.operation), body.state, body.reference, body.code, entry.seq),
+                (
+                    _key(body.log, body.operation, body.state, body.code),
+                    body.state,
+                    body.reference,
+                    body.code,
+                    entry.seq,
+                ),
             )
 
 
@@ -89,12 +107,25 @@ class Recovery:
         self._settle_ms = settle_ms
         self._absent_ms: dict[bytes, int] = {}
 
-    async def ask(self, log: LogId, origin: str, lost: Sequence[LostOperation]) -> tuple[Recovered, ...]:
-        """One round over the operations of the lost log; what is settled already is told as it was recorded."""
-        operations = self._operations_of(origin)
-        return tuple([await self._one(log, origin, each, operations) for each in lost])
+    async def ask(
+        self, log: LogId, origin: str, lost: Sequence[LostOperation], accounts: Mapping[str, str]
+    ) -> tuple[Recovered, ...]:
+        """One round over the operations of the lost log; what is settled already is told as it was recorded.
 
-    async def _one(self, log: LogId, origin: str, lost: LostOperation, operations: Operations) -> Recovered:
+        Args:
+            accounts: whom the lost box asked, by provider, as its log proves.
+        """
+        operations = self._operations_of(origin)
+        found = []
+        for each in lost:
+            there, here = accounts.get(each.provider), operations.providers.accounts.get(each.provider)
+            told = await self._one(log, origin, each, operations, _doubt(there, here))
+            found.append(replace(told, account_lost=there, account_here=here))
+        return tuple(found)
+
+    async def _one(
+        self, log: LogId, origin: str, lost: LostOperation, operations: Operations, doubt: str | None
+    ) -> Recovered:
         key = _key(log, lost.name)
         known = await self._ledger.read(lambda connection: _settled(connection, key, lost))
         if known is not None:
@@ -110,12 +141,16 @@ class Recovery:
             case port.Found(answer=port.Confirmed() | port.PartlyConfirmed() as done):
                 taken = replace(lost, money=done.amount)
                 return await self._record(log, origin, taken, "confirmed", done.provider_reference, None)
+            case port.Found(answer=port.Declined(basis=port.Basis.OWN_LOG) as no):
+                return await self._record(log, origin, lost, _UNKNOWN, no.provider_reference, "parcel_may_be_older")
+            case port.Found(answer=port.Declined(basis=port.Basis.ABSENCE) as no) if doubt is not None:
+                return await self._record(log, origin, lost, _UNKNOWN, no.provider_reference, doubt)
             case port.Found(answer=port.Declined() as no):
                 return await self._record(log, origin, lost, "rejected", no.provider_reference, no.code)
             case port.Found(answer=port.AcceptedOffline() as accepted):
                 return Recovered(operation=lost, state="in_device", reference=accepted.provider_reference)
             case port.Absent() if found.as_of_ms - self._absent_ms.setdefault(key, found.as_of_ms) >= self._settle_ms:
-                return await self._record(log, origin, lost, "absent", None, None)
+                return await self._record(log, origin, lost, "absent" if doubt is None else _UNKNOWN, None, doubt)
             case port.Unknown():
                 return Recovered(operation=lost, state="ask_again", code=found.reason)
             case _:
@@ -124,7 +159,11 @@ class Recovery:
     async def _record(
         self, log: LogId, origin: str, lost: LostOperation, state: str, reference: str | None, code: str | None
     ) -> Recovered:
-        key = _key(log, lost.name)
+        key = _key(log, lost.name, state, code)
+        if state == _UNKNOWN:
+            known = await self._ledger.read(lambda connection: _settled(connection, key, lost))
+            if known is not None:
+                return known
         body = escrow_entries.RecoveredEntry(
             log=log,
             code=code,
@@ -162,5 +201,12 @@ def _settled(connection: sqlite3.Connection, key: bytes, lost: LostOperation) ->
     return Recovered(operation=lost, state=row[0], reference=row[1], code=row[2], seq=row[3])
 
 
-def _key(log: bytes, operation: str) -> bytes:
-    return log + operation.encode()
+def _doubt(there: str | None, here: str | None) -> str | None:
+    """Why it proves nothing that something is not found here; None: it is the account that the lost box asked."""
+    if there is None or here is None:
+        return "account_unknown"
+    return None if there == here else "account_other"
+
+
+def _key(log: bytes, operation: str, state: str = "", reason: str | None = None) -> bytes:
+    return log + operation.encode() + (f"\0{reason}".encode() if state == _UNKNOWN else b"")

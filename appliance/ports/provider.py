@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final, NewType, Protocol
 
 from appliance.model.ids import OperationId, ProviderKey, ProviderReference, RequestKey, TerminalId
@@ -183,6 +184,14 @@ class PartlyConfirmed:
     confirmed_ms: int
 
 
+class Basis(Enum):
+    """What a no rests on. For our own log all are equally good; for a lost box's they are not."""
+
+    ANSWER = "answer"  # the provider, or the device, speaks of this very operation
+    ABSENCE = "absence"  # it does not know it, as it would not in another account either
+    OWN_LOG = "own_log"  # nobody was asked: the log would hold more if anything had followed
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declined:
     """A typed answer of the card's side: no. Final; no money moved.
@@ -191,11 +200,13 @@ class Declined:
         code: stable lower_snake, such as `insufficient_funds`, `expired_card`, `card_declined`.
         message: one sentence for the cashier.
         provider_reference: the provider's name for the attempt, when it made one.
+        basis: what it rests on.
     """
 
     code: str
     message: str
     provider_reference: ProviderReference | None = None
+    basis: Basis = Basis.ANSWER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

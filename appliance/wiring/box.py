@@ -323,7 +323,7 @@ class Box:
         return make_operations(
             settings=self._settings,
             opened=self._opened,
-            admit_cards=self._cards.admit,
+            cards=self._cards,
             supervisor=self._supervisor,
             ledger=self._ledger,
             clock=self._clock,
@@ -377,7 +377,7 @@ class Box:
             drawers=self._till.drawers,
             vouchers=self._till.vouchers,
             tokens=self._vault.tokens(self._authenticate, self._admission),
-            escrow=make_escrow(self._settings, self._authenticate, self._ledger, self._clock),
+            escrow=make_escrow(self._settings, self._authenticate, self._ledger, self._operations, self._clock),
             reports=self._till.reports,
             pairing=pairing,
             authenticate=self._authenticate,

@@ -39,6 +39,10 @@ class CardParts:
         if self._watch is not None and self._watch.state.is_wrong:
             raise Unavailable("provider_credentials_wrong", self._watch.state.sentence)
 
+    def account(self) -> str | None:
+        """Which account the key opens, as Stripe said; None: it did not say so yet."""
+        return None if self._watch is None else self._watch.state.account
+
     @property
     def checks(self) -> Sequence[Check]:
         """What health says of cards."""

@@ -16,11 +16,19 @@ from appliance.payment.recovery import Recovery
 from appliance.ports.clock import Clock
 
 
-def make_escrow(settings: Settings, authenticate: Authenticate, ledger: Ledger, clock: Clock) -> Escrow:
+def make_escrow(
+    settings: Settings, authenticate: Authenticate, ledger: Ledger, operations: Operations, clock: Clock
+) -> Escrow:
     """Sealed to the recovery recipient of the settings. Raises Rejected `recipient_key_malformed`."""
     escrow = settings.escrow
     recipient = None if escrow is None else read_recipient(escrow.recipient_path.read_bytes())
-    return Escrow(authenticate=authenticate, ledger=ledger, recipient=recipient, clock=clock)
+    return Escrow(
+        authenticate=authenticate,
+        ledger=ledger,
+        recipient=recipient,
+        accounts=lambda: operations.providers.accounts,
+        clock=clock,
+    )
 
 
 def escrow_routes(

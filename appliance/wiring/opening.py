@@ -63,6 +63,7 @@ class Opened:
         holds: the same one where money can be held there.
         forwards: the same one where cards may be accepted offline.
         is_paid_by_customer: customers move the money there themselves.
+        account: what the settings name that belongs to one account for good; None: they name no such thing.
     """
 
     tender: TenderKind
@@ -71,6 +72,7 @@ class Opened:
     holds: Holds | None = None
     forwards: Forwards | None = None
     is_paid_by_customer: bool = False
+    account: str | None = None
 
 
 async def open_providers(settings: Settings, ledger: Ledger, clock: Clock) -> dict[ProviderName, Opened]:
@@ -83,17 +85,26 @@ async def open_providers(settings: Settings, ledger: Ledger, clock: Clock) -> di
     paypal = settings.provider.paypal
     if paypal is not None:
         offers = open_paypal(paypal, clock)
-        opened[PAYPAL] = Opened(tender=TenderKind.PAYPAL, provider=offers, offers=offers)
+        opened[PAYPAL] = Opened(
+            tender=TenderKind.PAYPAL, provider=offers, offers=offers, account=f"app {paypal.client_id}"
+        )
     coinbase = settings.provider.coinbase
     if coinbase is not None:
         usdc = open_coinbase(coinbase, clock)
-        opened[COINBASE] = Opened(tender=TenderKind.USDC, provider=usdc, is_paid_by_customer=True)
+        opened[COINBASE] = Opened(
+            tender=TenderKind.USDC, provider=usdc, is_paid_by_customer=True, account=_coinbase_account(coinbase)
+        )
     pin_pad = settings.provider.pin_pad
     if pin_pad is not None:
         pads = open_pin_pads(pin_pad, settings, ledger, clock)
         forwards = pads if pin_pad.accepts_offline else None
         opened[PIN_PAD] = Opened(tender=TenderKind.PIN_PAD, provider=pads, offers=pads, forwards=forwards)
     return opened
+
+
+def _coinbase_account(coinbase: Coinbase) -> str:
+    """A key is of one account for good; the test place knows nothing of what was paid for real."""
+    return f"key {coinbase.key_name} {'test' if coinbase.api_base.rstrip('/').endswith('/sandbox') else 'live'}"
 
 
 def pin_pad_parts(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from appliance.config.schema import Settings
 from appliance.identity.authenticate import Authenticate
@@ -31,6 +32,7 @@ from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import Supervisor
+from appliance.wiring.cards import CardParts
 from appliance.wiring.opening import Opened, readers_of
 
 
@@ -38,7 +40,7 @@ def make_operations(
     *,
     settings: Settings,
     opened: Mapping[ProviderName, Opened],
-    admit_cards: Callable[[], None],
+    cards: CardParts,
     supervisor: Supervisor,
     ledger: Ledger,
     clock: Clock,
@@ -60,7 +62,8 @@ def make_operations(
                     holds=each.holds,
                     forwards=each.forwards,
                     is_paid_by_customer=each.is_paid_by_customer,
-                    admit=admit_cards if each.tender is TenderKind.CARD else _admit_always,
+                    admit=cards.admit if each.tender is TenderKind.CARD else _admit_always,
+                    account=cards.account if each.tender is TenderKind.CARD else partial(_named, each.account),
                 )
                 for name, each in opened.items()
             }
@@ -87,6 +90,11 @@ def offline_limits(settings: Settings) -> OfflineLimits:
         box_minor_max=offline.box_minor_max,
         age_hours_max=offline.age_hours_max,
     )
+
+
+def _named(account: str | None) -> str | None:
+    """What the settings say."""
+    return account
 
 
 def _admit_always() -> None:

@@ -34,10 +34,23 @@ _STATES: Final = {
     "confirmed": "done: the provider has it",
     "rejected": "the provider said no: no money moved",
     "absent": "never done: two complete listings do not hold it. Sell anew, or ask the customer",
+    "unknown": "NOT KNOWN: it was not found here, and that proves nothing",
     "ask_again": "not known yet: ask again in some minutes",
     "in_device": "in the card device: have the device or its acquirer send it, once; nothing here can tell",
     "provider_missing": "this box's settings do not name its provider",
     "unknown_kind": "of a kind that this release does not know",
+}
+
+
+_WHY_UNKNOWN: Final = {
+    "account_unknown": "nothing proves that this is the account that the lost box asked",
+    "account_other": "this box asks another account than the lost box did",
+    "parcel_may_be_older": "nobody was asked as far as the parcel knows; the box may have gone on after it",
+}
+_NEXT_UNKNOWN: Final = {
+    "account_unknown": "look in the lost box's account at {provider} by hand, for the payment's key",
+    "account_other": "put the lost box's credentials of {provider} into this box's settings, restart it, ask again",
+    "parcel_may_be_older": "look at {provider} by hand, for the payment's key",
 }
 
 
@@ -135,8 +148,18 @@ def ask(arguments: argparse.Namespace) -> int:
             entry = "" if each["seq"] is None else f", entry {each['seq']}"
             print(f"{_named(each['kind'], Money(each['amount_minor'], each['currency']), each['payment'])}{entry}")
             print(f"  {_STATES.get(each['state'], each['state'])}{_code(each)}")
+            if each["state"] == "unknown":
+                _explain(each)
         print(f"{counted(len(answers), 'operation', 'operations')} of {printable(judged.parcel.header.origin)}")
-    return DONE if all(each["seq"] is not None for each in answers) else NO
+    return DONE if all(each["is_final"] for each in answers) else NO
+
+
+def _explain(each: dict[str, Any]) -> None:
+    print(f"    {_WHY_UNKNOWN.get(each['code'], each['code'])}")
+    for whose, account in (("lost box", each["account_lost"]), ("this box", each["account_here"])):
+        print(f"    {whose}: {'does not say' if account is None else printable(account)}")
+    step = _NEXT_UNKNOWN.get(each["code"], _NEXT_UNKNOWN["account_unknown"])
+    print(f"    next: {step.format(provider=printable(each['provider']))}")
 
 
 async def _keep(home: TerminalHome) -> tuple[int, int]:

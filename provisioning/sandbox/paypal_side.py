@@ -5,6 +5,7 @@ Owns what the box's settings say of it.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,11 @@ from provisioning.terminal.durable import write_durably
 WEBHOOK_ID: Final = "1SANDBOX23456789W"
 
 
+def client_id(folder: Path) -> str:
+    """Of this twin alone, and the same at every start: two sandboxes have two accounts, and must not look like one."""
+    return f"sandbox-{hashlib.sha256((folder / 'api-key').read_bytes()).hexdigest()[:16]}"
+
+
 def make_paypal_side(
     twin: TwinDoor, folder: Path, *, api_base: str, relay_url: str, webhook_port: int
 ) -> PayPalAccount:
@@ -27,6 +33,7 @@ def make_paypal_side(
     write_durably(roots, str(twin.control("GET", "root")["root"]).encode())
     return PayPalAccount(
         api_base=api_base,
+        client_id=client_id(folder),
         client_secret=folder / "api-key",
         webhook_id=WEBHOOK_ID,
         webhook_port=webhook_port,

@@ -185,7 +185,8 @@ def _about_the_box(body: Body) -> str:
             return f"{body.waiting} payments whose money is not certain were sealed for terminals to keep{left}"
         case escrow_entries.RecoveredEntry():
             found = f"{printable(body.kind)} of {money_text(body.amount, body.currency)}: {printable(body.state)}"
-            return f"of the lost log {printable(body.origin)} the provider says {found}, {_paid(body.payment)}"
+            says = "nothing proves what became of" if body.state == "unknown" else "the provider says"
+            return f"of the lost log {printable(body.origin)} {says} {found}, {_paid(body.payment)}"
         case vault_entries.VaultKeyMadeEntry():
             return f"tokens are sealed under the new data key {body.key:016x}"
         case vault_entries.VaultKeyDestroyedEntry():

@@ -7,7 +7,18 @@ import asyncio
 from typing_extensions import override
 
 from appliance.model.ids import ProviderReference
-from appliance.ports.provider import Answer, Authorise, Confirmed, Declined, NotSent, Offer, Offered, Refused, Unknown
+from appliance.ports.provider import (
+    Answer,
+    Authorise,
+    Basis,
+    Confirmed,
+    Declined,
+    NotSent,
+    Offer,
+    Offered,
+    Refused,
+    Unknown,
+)
 from tests.fakes.clock import FakeClock
 from tests.fakes.forwards import FakeForwards
 
@@ -48,7 +59,7 @@ class FakeReadFirst(FakeForwards):
         return Confirmed(provider_reference=of, amount=operation.amount, confirmed_ms=self._now_ms())
 
     async def look_at_offer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
-        return Declined(code="pad_not_asked", message="It was not asked.", provider_reference=of)
+        return Declined(code="pad_not_asked", message="It was not asked.", provider_reference=of, basis=Basis.OWN_LOG)
 
     @override
     async def authorise(self, operation: Authorise) -> Answer:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from provisioning.cli import main
+from provisioning.local_door import LocalDoor
 from provisioning.terminal.escrow import KEPT_MAX, kept_parcels
 from provisioning.terminal.home import TerminalHome
 from tests.integration.box import RunningBox, running_box
@@ -83,6 +85,34 @@ def test_what_waited_is_told_by_a_terminal_when_the_box_is_gone(
     assert main(["escrow", "open", home, "--key", str(other), "--trust", trust]) == 1
     assert "escrow_wrong_key" in capsys.readouterr().out
     assert main(["escrow", "open", home, "--key", f"{recovery_key}.pub", "--trust", trust]) == 2
+
+
+def test_what_is_not_found_in_another_account_is_told_as_unknown_with_what_to_do(
+    shop: tuple[RunningBox, Till],
+    tmp_path: Path,
+    recovery_key: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    box, till = shop
+    lost = lose_an_answer(box, till)
+    keep(till, capsys)
+    said: dict[str, Any] = {
+        "payment": lost, "operation": f"{lost}/0", "kind": "authorise", "provider": "stripe", "amount_minor": 990,
+        "currency": "EUR", "prepared_ms": 0, "state": "unknown", "reference": None, "code": "account_other", "seq": 9,
+        "is_final": False, "account_lost": "acct_1 test", "account_here": "acct_2 test",
+    }  # fmt: skip
+    monkeypatch.setattr(LocalDoor, "ask_about_lost", lambda *_: [said])
+    asked = ["--key", str(recovery_key), "--trust", str(box.box.trust), "--dir", str(box.box.data)]
+    assert main(["escrow", "ask", str(till.home.folder), *asked]) == 1, "an entry alone is no end"
+    told = capsys.readouterr().out
+    assert "NOT KNOWN" in told
+    assert "money moved" not in told
+    assert "lost box: acct_1 test" in told
+    assert "this box: acct_2 test" in told
+    assert "next: put the lost box's credentials of stripe into this box's settings" in told
+    said |= {"state": "confirmed", "code": None, "is_final": True}
+    assert main(["escrow", "ask", str(till.home.folder), *asked]) == 0
 
 
 def test_a_stale_parcel_is_named_and_the_newest_counts(

@@ -22,6 +22,7 @@ from appliance.ports.clock import Clock
 from appliance.ports.provider import (
     Absent,
     Authorise,
+    Basis,
     CardSource,
     Confirmed,
     Declined,
@@ -124,7 +125,7 @@ async def test_an_order_that_paypal_forgot_took_nothing_and_is_declined() -> Non
         here.forget(of)
         answer = await here.provider().look_at_offer(operation, of)
         assert isinstance(answer, Declined)
-        assert (answer.code, answer.provider_reference) == ("order_gone", of)
+        assert (answer.code, answer.provider_reference, answer.basis) == ("order_gone", of, Basis.ABSENCE)
 
 
 async def test_while_a_customer_is_waited_for_an_order_that_cannot_be_found_is_no_end() -> None:

@@ -49,6 +49,9 @@ async def test_health_names_the_provider_and_what_is_wrong_and_never_the_key(
     await session.close()
     assert state.kind == kind
     assert state.is_wrong is (kind in ("foreign", "refused"))
+    hers = f"{twin.store.account_id()} test"
+    assert (state.account == hers) is (kind in ("ok", "unnamed"))
+    assert (state.account is None) is (kind in ("refused", "unreadable"))
     finding = account_finding(state)
     assert finding.level is level
     assert "Stripe" in finding.sentence

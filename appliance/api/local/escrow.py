@@ -14,7 +14,7 @@ from appliance.api.local.exchange import LARGEST_BYTES_MAX, json_answer, read_bo
 from appliance.ledger.receipt import verify_receipt
 from appliance.ledger.trust import Trust
 from appliance.model.errors import Rejected
-from appliance.payment.lost_operations import lost_operations
+from appliance.payment.lost_operations import lost_accounts, lost_operations
 from appliance.payment.recovery import Recovered, Recovery
 from appliance.wire.requests import Wire
 
@@ -52,7 +52,8 @@ class EscrowRoutes:
         if verified.log_id == self._log_id:
             raise Rejected("escrow_own_log", "these entries are of this box's own log: it asks for itself")
         lost = lost_operations(verified.entries)
-        found = await self._recovery.ask(verified.log_id, trust.logs[verified.log_id].origin, lost)
+        accounts = lost_accounts(verified.entries)
+        found = await self._recovery.ask(verified.log_id, trust.logs[verified.log_id].origin, lost, accounts)
         return json_answer([_plain(each) for each in found])
 
 
@@ -70,4 +71,7 @@ def _plain(found: Recovered) -> dict[str, object]:
         "reference": found.reference,
         "code": found.code,
         "seq": found.seq,
+        "is_final": found.is_final,
+        "account_lost": found.account_lost,
+        "account_here": found.account_here,
     }

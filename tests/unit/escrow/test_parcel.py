@@ -17,12 +17,16 @@ from appliance.ledger.parcel import PADDED_BYTES, OpenedParcel, open_parcel
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import ProviderName, request_key
 from appliance.model.limits import MINUTE_MS
+from appliance.model.operation import FIRST_PROVIDER
+from appliance.model.sale import TenderKind
 from appliance.payment.escrow import ENTRIES_MAX, Escrow
-from appliance.payment.lost_operations import lost_operations
+from appliance.payment.lost_operations import lost_accounts, lost_operations
+from appliance.payment.providers import SetUp
 from appliance.payment.recovery import Recovered, Recovery
 from appliance.wire.answers import EscrowAnswer
 from appliance.wire.escrow_entries import ESCROWED
-from tests.fakes.provider import Switch
+from tests.fakes.clock import FakeClock
+from tests.fakes.provider import FakeProvider, Switch
 from tests.unit.ledger.shop import genesis
 from tests.unit.payment.offline import open_till
 from tests.unit.payment.shop import SETTLE_MS, Shop, open_shop, rebuilt_equal
@@ -34,7 +38,13 @@ CUSTOMER = "Lise Meitner"
 
 def escrow_of(shop: Shop, seed: bytes = SEED) -> Escrow:
     recipient = Recipient(hpke.public_key_of(seed))
-    return Escrow(authenticate=shop.authenticate, ledger=shop.ledger, recipient=recipient, clock=shop.clock)
+    return Escrow(
+        authenticate=shop.authenticate,
+        ledger=shop.ledger,
+        recipient=recipient,
+        accounts=lambda: shop.operations.providers.accounts,
+        clock=shop.clock,
+    )
 
 
 async def give(shop: Shop, escrow: Escrow, size: int = 0) -> EscrowAnswer:
@@ -167,7 +177,9 @@ async def test_what_has_no_room_is_counted(tmp_path: Path, monkeypatch: pytest.M
 
 async def test_without_a_recipient_it_is_refused_by_name(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
-        escrow = Escrow(authenticate=shop.authenticate, ledger=shop.ledger, recipient=None, clock=shop.clock)
+        escrow = Escrow(
+            authenticate=shop.authenticate, ledger=shop.ledger, recipient=None, accounts=dict, clock=shop.clock
+        )
         with pytest.raises(Rejected, match="escrow_not_set_up"):
             await give(shop, escrow)
 
@@ -228,26 +240,37 @@ async def test_with_signing_down_there_is_no_parcel_and_no_entry_of_one(
         assert shop.ledger.head.size == size
 
 
+def cards_of(provider: FakeProvider, account: str | None) -> dict[ProviderName, SetUp]:
+    """Cards in this account, as the provider itself says."""
+    cards = SetUp(
+        tender=TenderKind.CARD, provider=provider, holds=provider, admit=provider.admit, account=lambda: account
+    )
+    return {FIRST_PROVIDER: cards}
+
+
 async def ask(second: Shop, parcel: OpenedParcel) -> tuple[Recovered, ...]:
     recovery = Recovery(
         ledger=second.ledger, operations_of=lambda _: second.operations, clock=second.clock, settle_ms=SETTLE_MS
     )
     log = hashlib.sha256(b"the lost log").digest()
     lost = lost_operations(parcel.entries.values())
-    await recovery.ask(type(parcel.log_id)(log), parcel.header.origin, lost)
+    accounts = lost_accounts(parcel.entries.values())
+    await recovery.ask(type(parcel.log_id)(log), parcel.header.origin, lost, accounts)
     second.clock.pass_time(2 * SETTLE_MS)
-    return await recovery.ask(type(parcel.log_id)(log), parcel.header.origin, lost)
+    return await recovery.ask(type(parcel.log_id)(log), parcel.header.origin, lost, accounts)
 
 
 async def test_a_second_box_finds_out_what_became_of_each_and_moves_nothing(tmp_path: Path) -> None:
-    async with open_shop(tmp_path / "first") as first:
+    clock = FakeClock()
+    cards = cards_of(provider := FakeProvider(clock=clock), "acct_1 test")
+    async with open_shop(tmp_path / "first", clock=clock, asked=provider, more=cards) as first:
+        first = replace(first, provider=provider)
         taken = await sell(first, Switch.FAIL_AFTER)
         never = await sell(first, Switch.FAIL_BEFORE)
         parcel = opened(await parcel_of(first), first)
-        provider, clock = first.provider, first.clock
     # The power is gone for ever; all that is left is what a terminal kept.
     asked, charged = len(provider.asked), provider.charged_minor()
-    async with open_shop(tmp_path / "second", clock=clock, asked=provider) as second:
+    async with open_shop(tmp_path / "second", clock=clock, asked=provider, more=cards) as second:
         found = {str(each.operation.payment): each for each in await ask(second, parcel)}
         assert (found[taken].state, found[never].state) == ("confirmed", "absent")
         assert found[taken].reference is not None
@@ -289,7 +312,7 @@ async def test_a_provider_that_cannot_be_read_or_is_not_set_up_is_left_open(tmp_
         recovery = Recovery(
             ledger=second.ledger, operations_of=lambda _: second.operations, clock=clock, settle_ms=SETTLE_MS
         )
-        (missing,) = await recovery.ask(parcel.log_id, parcel.header.origin, [foreign])
+        (missing,) = await recovery.ask(parcel.log_id, parcel.header.origin, [foreign], {})
         assert (missing.state, missing.seq) == ("provider_missing", None)
 
 
