@@ -178,8 +178,8 @@ def _outcome(entry: Entry, body: entries.OutcomeEntry) -> Iterator[Change]:
     if after is None:
         return
     cells: dict[str, Cell] = {"state": after.value}
-    if after is PaymentState.APPROVED:
-        cells["approved"] = 1
+    if after in (PaymentState.APPROVED, PaymentState.ACCEPTED_OFFLINE):
+        cells["approved"] = 1  # the goods go; what a bank refuses later is told by the state
     if body.amount is not None:
         cells["card_minor"] = body.amount  # a capture may take less than what was held
         if body.kind == OperationKind.AUTHORISE:

@@ -1,4 +1,4 @@
-"""The tables of an auditor's database: columns, indexes, the view of days, what may be searched.
+"""The tables of an auditor's database: columns, indexes, what may be searched.
 
 Owns the schema only. Amounts are whole minor units beside their currency, times are ISO 8601 in UTC as text. Rows are
 keyed by the entry they come from: a log that holds one key twice shows it twice.
@@ -10,7 +10,7 @@ from typing import Final
 
 import sqlite_utils
 
-from provisioning.exports import reconcile_rows, till_rows
+from provisioning.exports import days, reconcile_rows, till_rows
 
 _SALE_KEY: Final = ("seq", "position")
 
@@ -125,6 +125,7 @@ TABLES: Final[dict[str, tuple[dict[str, type], str | tuple[str, ...]]]] = {
         {"seq": int, "paired": str, "terminal": str, "key_id": str, "revoked": str, "reason": str},
         "seq",
     ),
+    "days": (days.TABLE, ("day", "currency")),
     **till_rows.TABLES,
     **reconcile_rows.TABLES,
 }
@@ -142,31 +143,14 @@ _INDEXED: Final = {
 # Indexes that the updates need while the tables are filled; the others are cheaper to build at the end.
 _INDEXED_EARLY: Final = {"sales": ("payment",), "operations": ("id",)}
 
-_DAYS: Final = """
-SELECT day, currency, sum(sales) AS sales, sum(total_minor) AS total_minor, sum(cash_minor) AS cash_minor,
-       sum(card_minor) AS card_minor, sum(card_stated_minor) AS card_stated_minor,
-       sum(voucher_minor) AS voucher_minor, sum(refunds) AS refunds,
-       sum(refunded_minor) AS refunded_minor
-FROM (
-    SELECT substr(time, 1, 10) AS day, currency, part_of IS NULL AS sales, total_minor, cash_minor, card_minor,
-           card_stated_minor, voucher_minor, 0 AS refunds, 0 AS refunded_minor
-    FROM sales WHERE approved = 1
-    UNION ALL
-    SELECT substr(time, 1, 10), currency, 0, 0, 0, 0, 0, 0, 1,
-           cash_minor + card_minor + card_stated_minor + voucher_minor FROM refunds
-)
-GROUP BY day, currency ORDER BY day, currency
-"""
-
 
 def create(database: sqlite_utils.Database) -> None:
-    """Make the empty tables and the view."""
+    """Make the empty tables."""
     for name, (columns, key) in TABLES.items():
         database.table(name).create(columns, pk=key, strict=True)
     for name, indexed in _INDEXED_EARLY.items():
         for column in indexed:
             database.table(name).create_index([column])
-    database.create_view("days", _DAYS)
 
 
 def finish(database: sqlite_utils.Database) -> None:

@@ -156,7 +156,7 @@ def test_tables_say_what_the_log_says(shop: Path) -> None:
             (str(key(4)), "declined", 0),
         ]
         assert connection.execute("SELECT * FROM days").fetchall() == [
-            ("2026-09-21", "EUR", 3, 3550, 1550, 2000, 0, 0, 1, 300)
+            ("2026-09-21", "EUR", 3, 3550, 1550, 2000, 0, 0, 1, 300, 0, 0, 0, 0, 0, 0, 0, 0)
         ]
         assert connection.execute("SELECT state, reference, code FROM operations ORDER BY seq").fetchall() == [
             ("confirmed", "pi_123", None),
