@@ -24,7 +24,7 @@ from appliance.ledger.draft import Draft, Purpose
 from appliance.ledger.ledger import Ledger
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.limits import BREAKS_PER_ENTRY_MAX, BREAKS_SHOWN_MAX
-from appliance.model.reconciling import FeeRule
+from appliance.model.reconciling import BreakType, FeeRule
 from appliance.model.shop_day import ShopCalendar, ShopDay
 from appliance.payment.comparison import ComparisonSheet, SheetThread
 from appliance.payment.matching import Rules
@@ -109,9 +109,9 @@ class Reconciliation:
         return await self._ledger.read(partial(open_by_type, provider=self._provider))
 
     async def reconcile(self, wanted: str | None) -> ReconcileAnswer:
-        """Look at what is due, then tell of the day `wanted`; of the newest one that ended without it.
+        """Look at what is due, then tell of the day `wanted`; without it of the newest compared, or of the first.
 
-        A day that has not ended is looked at as it stands and nothing is written.
+        A day whose list is not final is looked at as it stands and nothing is written.
 
         Raises:
             Rejected: `day_malformed`, `day_unknown`: not a date, or before the first card payment.
@@ -137,7 +137,7 @@ class Reconciliation:
                 "day_unknown", f"{asked} cannot be compared; the next day to look at is {following or 'not yet known'}"
             )
         _, entry = await self._look_at(asked)
-        return ReconcileAnswer(day=entry, breaks=entry.opened[:BREAKS_SHOWN_MAX], open_count=entry.open_count)
+        return _so_far(entry)
 
     async def is_open(self, kind: str, subject: str) -> bool:
         """Whether this very break is open."""
@@ -295,6 +295,14 @@ def _standing(connection: sqlite3.Connection, provider: str, day: str) -> tuple[
     """The newest entry about a day."""
     seq = day_entry(connection, provider, day)
     return None if seq is None else (seq, read_reconciled(connection, seq))
+
+
+def _so_far(entry: ReconciledEntry) -> ReconcileAnswer:
+    """A day whose list is not final: what one side has of it already is on its way, and no break yet."""
+    opened = tuple(each for each in entry.opened if each.type != BreakType.LATE or each.since != entry.day)
+    on_its_way = len(entry.opened) - len(opened)
+    day = msgspec.structs.replace(entry, opened=opened, open_count=entry.open_count - on_its_way)
+    return ReconcileAnswer(day=day, breaks=opened[:BREAKS_SHOWN_MAX], open_count=day.open_count, on_its_way=on_its_way)
 
 
 def _is_same(before: ReconciledEntry, now: ReconciledEntry) -> bool:

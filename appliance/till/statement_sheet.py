@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.reconciling import BreakType, Owner
 from appliance.payment.matching import CONVERTED, ELSEWHERE, OTHER_DAY, age_days
 from appliance.ports.statement import LineKind
@@ -63,7 +62,7 @@ def sheet_of_statement(answer: ReconcileAnswer) -> Sheet:
 
 
 def with_statement(sheet: Sheet, answer: DayAnswer) -> Sheet:
-    """A day's report with the card money of that day, or of the last one that was compared with a statement."""
+    """A day's report with the money of that day, or of the last one that was compared with a statement."""
     rows: list[Row] = []
     for each in answer.reconciled:
         rows += statement_rows(each, of_day=f", day {each.day}")
@@ -76,7 +75,7 @@ def statement_rows(day: ReconciledEntry, *, of_day: str = "") -> Iterator[Row]:
     """What the log says, what differs, what the statement says: each section adds up to the next."""
     here, there = day.here, day.there
     recorded = f"{_money(day.provider)} by the log{of_day}"
-    what = f"What differs{'' if day.provider == FIRST_PROVIDER else f' at {clean(day.provider)}'}{of_day}"
+    what = f"What differs at {clean(day.provider)}{of_day}"
     listed = f"By {clean(day.provider)}'s statement{of_day}"
     yield Row(section=recorded, label="charged", count=here.charges, amount_minor=here.charged)
     yield Row(section=recorded, label="given back", count=here.refunds, amount_minor=-here.refunded)
@@ -114,7 +113,7 @@ def converted_words(day: ReconciledEntry) -> str | None:
 
 
 def _money(provider: str) -> str:
-    return "Card money" if provider == FIRST_PROVIDER else f"Money at {clean(provider)}"
+    return f"Money at {clean(provider)}"
 
 
 def advice(facts: BreakFacts) -> str:

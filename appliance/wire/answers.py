@@ -260,6 +260,7 @@ class ReconcileAnswer(Wire, frozen=True, kw_only=True):
     Attributes:
         breaks: the first of the `open_count` that are open now; of a day that was only looked at, those it would open.
         is_new: this very request wrote the entry.
+        on_its_way: movements of a day that was only looked at which one side has already; no breaks yet.
         not_compared: providers of the settings whose statement the box cannot read: nothing is said of their money.
     """
 
@@ -268,6 +269,7 @@ class ReconcileAnswer(Wire, frozen=True, kw_only=True):
     breaks: tuple[BreakFacts, ...] = ()
     is_new: bool = False
     open_count: int
+    on_its_way: int = 0
     not_compared: tuple[str, ...] = ()
 
 

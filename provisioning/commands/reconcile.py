@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from appliance.model.errors import TillstoneError
 from appliance.till.page import report_text
 from appliance.till.statement_sheet import advice, break_words, converted_words, sheet_of_statement
-from appliance.wire.answers import ReconcileAnswer
+from appliance.wire.answers import ComparedAnswer, ReconcileAnswer
 from provisioning.commands.folder import add_box
 from provisioning.commands.outcome import DONE, NO, CannotDo, add_json, counted, print_json
 from provisioning.commands.status import box_of
@@ -27,7 +27,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " Exit code 1 while anything is open.",
     )
     parser.add_argument("--provider", metavar="NAME", help="only this one, such as stripe or paypal (default: all)")
-    parser.add_argument("--day", metavar="DATE", help="a shop day, such as 2026-11-26 (default: the last that ended)")
+    parser.add_argument(
+        "--day",
+        metavar="DATE",
+        help="a shop day, such as 2026-11-26 (default: the newest that was compared; before that, the first)",
+    )
     add_output(parser)
     parser.add_argument("--accept", nargs=2, metavar=("TYPE", "SUBJECT"), help="close a break for good, with --reason")
     parser.add_argument("--reason", metavar="TEXT", help="why it may be closed; stands in the log")
@@ -55,8 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     for answer in _answers(box, arguments.day, providers, failures):
         answers.append(answer)
         _show(answer, arguments, shop=str(box.status()["shop"]))
-    if not answers or any(each.code != "day_unknown" for each in failures):
+    is_idle = arguments.day is None and arguments.output is None
+    if not (answers or is_idle) or any(each.code != "day_unknown" for each in failures):
         raise failures[0]
+    if not answers:
+        _show_idle(box.compared(), arguments)
     return NO if any(each.open_count for each in answers) else DONE
 
 
@@ -96,20 +103,38 @@ def _show(answer: ReconcileAnswer, arguments: argparse.Namespace, *, shop: str) 
         print(f"Kept: {arguments.output}")
 
 
+def _show_idle(compared: ComparedAnswer, arguments: argparse.Namespace) -> None:
+    """No provider that can be compared moved anything yet."""
+    if arguments.json:
+        print_json(compared)
+        return
+    asked = (arguments.provider,) if arguments.provider else compared.compared
+    print(f"Nothing to compare: {', '.join(asked)} never confirmed a payment.")
+    _say_not_compared(compared.not_compared)
+
+
+def _say_not_compared(providers: tuple[str, ...]) -> None:
+    if providers:
+        names = ", ".join(providers)
+        print(
+            f"Not compared: {names}. This box cannot read such a statement yet; the tenders of close-day have the sum."
+        )
+
+
 def explain(answer: ReconcileAnswer) -> None:
     """What is open, what to do about it, and what nobody looked at."""
     if not answer.open_count:
         print("Nothing is open.")
+    if answer.on_its_way:
+        moves = counted(answer.on_its_way, "movement is", "movements are")
+        print(f"{moves} on the way: the list of this day is not final, and money of minutes ago need not be on it yet.")
     converted = converted_words(answer.day)
     if converted is not None:
         print(converted)
-    if answer.not_compared:
-        names = ", ".join(answer.not_compared)
-        print(
-            f"Not compared: {names}. This box cannot read such a statement yet; the tenders of close-day have the sum."
-        )
+    _say_not_compared(answer.not_compared)
     for facts in answer.breaks:
         print(f"* {break_words(facts, answer.day.day)}\n  {advice(facts)}")
     if answer.open_count:
         print(f"\n{counted(answer.open_count, 'break is', 'breaks are')} open.")
+    if answer.open_count and answer.seq is not None:
         print("To close one that is explained: tillstone reconcile --accept TYPE SUBJECT --reason TEXT")

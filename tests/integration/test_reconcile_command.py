@@ -29,7 +29,8 @@ def test_the_running_day_is_compared_and_says_what_to_do_about_each_break(
         output = capsys.readouterr()
         return code, output.out + output.err
 
-    assert told()[0] == 2, "nobody paid by card yet: there is nothing to compare"
+    assert told() == (0, "Nothing to compare: stripe never confirmed a payment.\n")
+    assert told("-o", str(tmp_path / "day.csv"))[0] == 2
     key = new_key()
     assert card_till.ask("payment", CARD, key).status in (200, 202)
     assert card_till.until_final(key, seconds_max=30).body["state"] == "approved"
@@ -46,7 +47,7 @@ def test_the_running_day_is_compared_and_says_what_to_do_about_each_break(
     assert code == 1
     assert "missing_here dispute" in text
     assert "answer at the provider before its deadline" in text
-    assert "What differs" in (tmp_path / "day.csv").read_text()
+    assert "What differs at stripe" in (tmp_path / "day.csv").read_text()
     code, text = told("-o", str(tmp_path / "day.pdf"), "--json")
     found: dict[str, Any] = json.loads(text)
     assert (code, found["open_count"]) == (1, 1)
@@ -123,10 +124,11 @@ def test_each_provider_is_compared_and_one_that_cannot_be_read_hides_no_other(
             assert till.ask("payment", sale, key).status in (200, 202)
             assert till.until_final(key, seconds_max=30).body["state"] == "approved"
 
-        assert told()[0] == 2, "nobody paid yet, at none of them"
+        assert told() == (0, "Nothing to compare: stripe, paypal never confirmed a payment.")
+        assert told("--day", "2026-09-01")[0] == 2
         sell("paypal")
         code, text = told()
-        assert (code, "Money at paypal by the log" in text, "Card money" in text) == (0, True, False)
+        assert (code, "Money at paypal by the log" in text, "Money at stripe" in text) == (0, True, False)
         assert "gross 5.00 fees -0.47 net 4.53" in text
         sell("card")
         code, text = told()

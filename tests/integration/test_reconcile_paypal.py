@@ -59,10 +59,12 @@ async def test_before_that_a_day_is_shown_as_far_as_it_is_listed_and_nothing_is_
     await desk.sell(990)
     size = desk.shop.ledger.head.size
     answer = await desk.look()
-    assert [(each.type, each.owner) for each in answer.breaks] == [("late", "provider")]
+    assert (answer.breaks, answer.open_count, answer.on_its_way) == ((), 0, 1)
+    assert [(each.why, each.amount) for each in answer.day.differences] == [("late", -990)]
     assert (answer.seq, desk.shop.ledger.head.size) == (None, size)
     desk.clock.pass_time(SETTLED_MS)
-    assert (await desk.look()).open_count == 0
+    answer = await desk.look()
+    assert (answer.open_count, answer.on_its_way) == (0, 0)
 
 
 async def test_a_search_that_was_not_refreshed_is_no_statement(desk: PayPalDesk) -> None:

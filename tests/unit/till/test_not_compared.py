@@ -31,3 +31,14 @@ def test_the_command_names_who_was_not_compared(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "Nothing is open.\n"
     explain(msgspec.structs.replace(ANSWER, breaks=(), open_count=0, not_compared=PAYPAL))
     assert "Not compared: paypal." in capsys.readouterr().out
+
+
+def test_what_is_on_its_way_is_told_and_nothing_of_a_day_so_far_is_offered_for_acceptance(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    explain(msgspec.structs.replace(ANSWER, breaks=(), open_count=0, on_its_way=1))
+    assert capsys.readouterr().out.startswith("Nothing is open.\n1 movement is on the way: ")
+    explain(msgspec.structs.replace(ANSWER, seq=None))
+    assert "--accept" not in capsys.readouterr().out
+    explain(ANSWER)
+    assert "--accept" in capsys.readouterr().out

@@ -73,7 +73,7 @@ def amounts(rows: tuple[Row, ...], section: str) -> dict[str, int]:
 
 def test_each_section_adds_up_to_the_next() -> None:
     rows = tuple(statement_rows(DAY))
-    log, differs = amounts(rows, "Card money by the log"), amounts(rows, "What differs")
+    log, differs = amounts(rows, "Money at stripe by the log"), amounts(rows, "What differs at stripe")
     listed = amounts(rows, "By stripe's statement")
     assert log["charged"] + log["given back"] == log["expected"]
     assert log["expected"] + sum(differs.values()) == listed["gross"]
