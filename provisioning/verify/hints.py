@@ -46,8 +46,8 @@ _HINTS = {
     "log_key_distrusted": "The owner says that somebody else may have signed with this key. Ask whoever gave you the"
     " receipt for an evidence bundle with witnesses or a block from before that time: tillstone verify bundle.",
     "receipt_disclosure_wrong": "A disclosed value is not the one that was recorded.",
-    "outcome_of_another_intent": "The outcome answers another intent: the entries do not belong together. Of a PayPal or"
-    " PIN pad payment an older box left out the intent: ask for the receipt again.",
+    "outcome_of_another_intent": "The outcome answers another intent: the entries do not belong together. Of a PayPal"
+    " or PIN pad payment an older box left out the intent: ask for the receipt again.",
     "entry_body_malformed": "It is in the log; this verifier cannot say what it means. A newer one may.",
     "second_opinion_differs": "Two implementations of ML-DSA-87 disagree. Report this: one of them is broken.",
 }
