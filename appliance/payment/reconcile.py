@@ -108,6 +108,11 @@ class Reconciliation:
         """How many breaks of each type are open."""
         return await self._ledger.read(partial(open_by_type, provider=self._provider))
 
+    async def compared_until(self) -> str | None:
+        """The newest day that was compared."""
+        newest = await self._ledger.read(lambda connection: newest_day(connection, self._provider))
+        return None if newest is None else newest[0]
+
     async def reconcile(self, wanted: str | None) -> ReconcileAnswer:
         """Look at what is due, then tell of the day `wanted`; without it of the newest compared, or of the first.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from appliance.api.local.escrow import EscrowRoutes
 from appliance.config.schema import Settings
 from appliance.crypto.hpke import read_recipient
+from appliance.device.health import Finding, Level
 from appliance.identity.authenticate import Authenticate
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.trust import load_trust
@@ -29,6 +30,13 @@ def make_escrow(
         accounts=lambda: operations.providers.accounts,
         clock=clock,
     )
+
+
+def escrow_finding(*, is_set_up: bool) -> Finding:
+    """What is left when the box is lost for good."""
+    kept = "Tills keep sealed parcels of what is open: a lost box can be asked after elsewhere."
+    none = "No escrow is set up: what is open at a provider when this box is lost has to be found by hand."
+    return Finding(check="escrow", level=Level.OK, sentence=kept if is_set_up else none)
 
 
 def escrow_routes(

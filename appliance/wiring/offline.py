@@ -83,8 +83,10 @@ def exposure_finding(exposure: Exposure, *, currency: str, age_hours_max: int, n
         return Finding(check="offline", level=Level.OK, sentence="No card waits for its bank.")
     hours = max(now_ms - (exposure.oldest_ms or now_ms), 0) // HOUR_MS
     money = f"{amount(exposure.accepted_minor, currency)} {currency}"
-    cards = "1 card" if exposure.accepted_count == 1 else f"{exposure.accepted_count} cards"
-    sentence = f"{cards}, {money}, accepted offline and not confirmed by their banks; the oldest {hours} h ago."
+    cards, banks = (
+        ("1 card", "its bank") if exposure.accepted_count == 1 else (f"{exposure.accepted_count} cards", "their banks")
+    )
+    sentence = f"{cards}, {money}, accepted offline and not confirmed by {banks}; the oldest {hours} h ago."
     if hours < age_hours_max:
         return Finding(check="offline", level=Level.OK, sentence=sentence)
     return Finding(

@@ -68,6 +68,7 @@ class ReconcileParts:
         self._openers = _openers(settings, clock)
         self._working: dict[ProviderName, Reconciliation] = {}
         self._open: dict[str, dict[str, int]] = {name: {} for name in self._openers}
+        self._until: dict[str, str | None] = dict.fromkeys(self._openers)
         self._follower = Follower(
             name=NAME,
             step=self._step,
@@ -94,7 +95,7 @@ class ReconcileParts:
         """How the look is, and what it found."""
         if not self._openers:
             return ()
-        return (lambda: reconcile_finding(self._follower.standing, self._open, self._not_compared),)
+        return (lambda: reconcile_finding(self._follower.standing, self._open, self._until, self._not_compared),)
 
     @property
     def _not_compared(self) -> tuple[str, ...]:
@@ -153,6 +154,7 @@ class ReconcileParts:
 
     async def _tell(self, provider: ProviderName, looking: Reconciliation) -> None:
         self._open[provider] = await looking.open_by_type()
+        self._until[provider] = await looking.compared_until()
         for kind in BreakType:
             self._metrics.breaks_open(provider, kind, self._open[provider].get(kind, 0))
 
@@ -169,22 +171,33 @@ def _openers(settings: Settings, clock: Clock) -> dict[ProviderName, Callable[[]
 
 
 def reconcile_finding(
-    standing: Standing, open_by_provider: Mapping[str, Mapping[str, int]], not_compared: tuple[str, ...] = ()
+    standing: Standing,
+    open_by_provider: Mapping[str, Mapping[str, int]],
+    until: Mapping[str, str | None],
+    not_compared: tuple[str, ...] = (),
 ) -> Finding:
-    """In plain words; no break stops a sale."""
+    """In plain words; no break stops a sale.
+
+    Args:
+        until: the newest day that was compared, by provider: nothing is known of what came after it.
+    """
     but = f" Not compared: {', '.join(not_compared)}." if not_compared else ""
     if standing.failures:
         return finding_of(standing)
     told = [f"{provider}: {_counts(kinds)}" for provider, kinds in open_by_provider.items() if kinds]
     if not told:
-        names = ", ".join(open_by_provider)
-        return Finding(check=NAME, level=Level.OK, sentence=f"Money at {names}: nothing is open beside its list.{but}")
+        days = "; ".join(f"{name}: {_until_words(until.get(name))}" for name in open_by_provider)
+        return Finding(check=NAME, level=Level.OK, sentence=f"Money beside its provider's list, {days}.{but}")
     return Finding(
         check=NAME,
         level=Level.COPING,
         sentence=f"Money differs from what its provider lists, {'; '.join(told)}; we sell on.{but}",
         next_step="tillstone reconcile says what to do about each.",
     )
+
+
+def _until_words(day: str | None) -> str:
+    return "no day was compared yet" if day is None else f"nothing is open up to day {day}"
 
 
 def _counts(kinds: Mapping[str, int]) -> str:

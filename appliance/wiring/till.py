@@ -22,6 +22,7 @@ from appliance.till.drawers import Drawers
 from appliance.till.incomplete import IncompleteSales
 from appliance.till.reports import Reports
 from appliance.till.vouchers import Vouchers
+from appliance.wiring.escrow import escrow_finding
 from appliance.wiring.reconciling import ReconcileParts
 
 
@@ -73,7 +74,9 @@ class TillParts:
         self._incomplete = IncompleteSales(ledger=ledger, clock=clock)
         self.checks: tuple[Check, ...] = (
             *self.reconciling.checks,
+            lambda: checked_finding(self._incomplete.checked_count),
             lambda: incomplete_finding(self._incomplete.count),
+            lambda: escrow_finding(is_set_up=settings.escrow is not None),
         )
 
     async def begin(self, supervisor: Supervisor) -> None:
@@ -86,6 +89,18 @@ class TillParts:
     def routes(self) -> DayRoutes:
         """The shop's day, for the local door."""
         return DayRoutes(self.days, self.reconciling.routes())
+
+
+def checked_finding(count: int) -> Finding:
+    """Payments and refunds that are being checked: the box asks until it knows."""
+    if not count:
+        return Finding(check="payments", level=Level.OK, sentence="No payment or refund is being checked.")
+    return Finding(
+        check="payments",
+        level=Level.OK,
+        sentence=f"Payments and refunds that run or are being checked: {count}.",
+        next_step="Wait: their providers are asked again by themselves. tillstone close-day --dry-run lists them.",
+    )
 
 
 def incomplete_finding(count: int) -> Finding:

@@ -55,11 +55,16 @@ def show(health: dict[str, Any]) -> None:
     """The findings, worst words first in the headline."""
     from rich.console import Console
     from rich.markup import escape
+    from rich.table import Table
 
     console = Console(highlight=False)
-    width = max(14, *(len(finding["check"]) for finding in health["findings"]))
     console.print(f"{_MARKS[health['level']]} [bold]{escape(health['sentence'])}[/]")
+    table = Table.grid(padding=(0, 1))  # a sentence that is too long for its line goes on below itself
+    table.add_column(width=3, justify="right")
+    table.add_column(no_wrap=True, min_width=14)
+    table.add_column(overflow="fold")
     for finding in health["findings"]:
-        console.print(f"  {_MARKS[finding['level']]} {finding['check']:<{width}} {escape(finding['sentence'])}")
+        table.add_row(_MARKS[finding["level"]], escape(finding["check"]), escape(finding["sentence"]))
         if finding["next"]:
-            console.print(f"    {'':<{width}} next: {escape(finding['next'])}")
+            table.add_row("", "", f"next: {escape(finding['next'])}")
+    console.print(table)

@@ -176,7 +176,7 @@ async def test_the_exposure_survives_a_power_cut_and_is_told_to_owner_and_machin
     await shop.start()
     told = await asyncio.to_thread(LocalDoor(shop.data).status)
     (finding,) = [each for each in told["findings"] if each["check"] == "offline"]
-    assert finding["sentence"].startswith("1 card, 12.50 EUR, accepted offline and not confirmed by their banks")
+    assert finding["sentence"].startswith("1 card, 12.50 EUR, accepted offline and not confirmed by its bank")
     doors = json.loads((shop.data / "doors.json").read_text())
     async with aiohttp.request("GET", f"http://127.0.0.1:{doors['public']}/metrics") as answer:
         lines = (await answer.text()).splitlines()

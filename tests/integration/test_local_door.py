@@ -44,7 +44,9 @@ def test_status_is_in_plain_words(box: RunningBox) -> None:
         "screening",
         "providers",
         "offline",
+        "payments",
         "sales",
+        "escrow",
         "contradictions",
         "vault",
     }

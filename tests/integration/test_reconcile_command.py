@@ -72,7 +72,7 @@ def test_health_and_metrics_know_the_daily_look(card_box: RunningBox, capsys: py
     while True:
         assert main(["status", "--dir", str(card_box.box.data), "--json"]) == 0
         findings = {each["check"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
-        if "nothing is open" in findings["reconcile"]["sentence"]:
+        if "stripe: no day was compared yet" in findings["reconcile"]["sentence"]:
             break
         assert time.monotonic() < ends, findings["reconcile"]
         time.sleep(0.1)

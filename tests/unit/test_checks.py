@@ -13,7 +13,10 @@ from appliance.ledger.head import SigningLag
 from appliance.model.limits import HOUR_MS
 from appliance.model.offline import Exposure
 from appliance.wiring.checks import LATE_MS, signing_finding, tpm_finding
+from appliance.wiring.escrow import escrow_finding
 from appliance.wiring.offline import exposure_finding
+from appliance.wiring.till import checked_finding
+from provisioning.commands.status import show
 
 RAW = "C_Initialize: 0x5"
 
@@ -65,3 +68,22 @@ def test_what_hangs_on_banks_is_told_and_alarms_once_it_is_too_old(
     finding = exposure_finding(exposure, currency="EUR", age_hours_max=24, now_ms=24 * HOUR_MS - 1)
     assert finding.level is level
     assert finding.sentence.startswith(words)
+    assert ("by its bank;" in finding.sentence) == (exposure.accepted_count == 1)
+
+
+def test_what_is_being_checked_and_what_a_lost_box_leaves_is_told() -> None:
+    assert checked_finding(2).sentence.endswith("being checked: 2.")
+    assert checked_finding(0).sentence == "No payment or refund is being checked."
+    assert escrow_finding(is_set_up=True).sentence != escrow_finding(is_set_up=False).sentence
+
+
+def test_a_long_sentence_goes_on_below_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    finding = {"check": "reconcile", "level": "ok", "sentence": "word " * 20, "next": "step " * 10}
+    show({"level": "ok", "sentence": "Selling.", "findings": [finding]})
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert (first, lines[0].split()[:2]) == ("✓ Selling.", ["✓", "reconcile"])
+    assert len(lines) > 4
+    assert all(line.startswith(" " * 19) for line in lines[1:])

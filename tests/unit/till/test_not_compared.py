@@ -15,13 +15,18 @@ FINE = Standing(name="reconcile", lag_entries=0, silent_ms=0, failures=0, reason
 
 
 def test_health_names_who_was_not_compared() -> None:
-    assert reconcile_finding(FINE, {"stripe": {}}, PAYPAL).sentence.endswith("Not compared: paypal.")
-    assert reconcile_finding(FINE, {"stripe": {"amount": 1}}, PAYPAL).sentence.endswith("Not compared: paypal.")
-    assert "compared" not in reconcile_finding(FINE, {"stripe": {}}).sentence
+    assert reconcile_finding(FINE, {"stripe": {}}, {}, PAYPAL).sentence.endswith("Not compared: paypal.")
+    assert reconcile_finding(FINE, {"stripe": {"amount": 1}}, {}, PAYPAL).sentence.endswith("Not compared: paypal.")
+    assert "Not compared" not in reconcile_finding(FINE, {"stripe": {}}, {}).sentence
+
+
+def test_health_says_up_to_which_day_nothing_is_open() -> None:
+    said = reconcile_finding(FINE, {"stripe": {}, "paypal": {}}, {"stripe": "2026-11-26", "paypal": None}).sentence
+    assert "stripe: nothing is open up to day 2026-11-26; paypal: no day was compared yet." in said
 
 
 def test_health_says_at_whom_money_differs() -> None:
-    said = reconcile_finding(FINE, {"stripe": {}, "paypal": {"late": 2, "missing_here": 1}}).sentence
+    said = reconcile_finding(FINE, {"stripe": {}, "paypal": {"late": 2, "missing_here": 1}}, {}).sentence
     assert "paypal: late 2, missing here 1;" in said
     assert "stripe" not in said
 
