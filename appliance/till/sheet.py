@@ -151,6 +151,10 @@ def _sales_rows(totals: TotalsFacts) -> Iterator[Row]:
     yield Row(section="Sales", label="reversals", count=totals.reversals, amount_minor=-totals.reversed)
     net = totals.total + totals.tips + totals.rounding - totals.refunded - totals.reversed
     yield Row(section="Sales", label="kept", amount_minor=net)
+    if totals.lost:
+        label = "declined by their banks after the handover"
+        yield Row(section="Sales", label=label, count=totals.losses, amount_minor=-totals.lost)
+        yield Row(section="Sales", label="kept without them", amount_minor=net - totals.lost)
     yield Row(section="Sales", label="drawer opened without a sale", count=totals.no_sales)
 
 

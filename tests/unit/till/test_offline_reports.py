@@ -70,6 +70,9 @@ async def test_a_loss_falls_into_the_day_that_learns_of_it_and_names_its_sale(tm
         text = report_text(sheet_of_day(second, seq=1), width=80)
         assert f"{first.day} {key} at till-1, entry {lost.intent}" in text
         assert "-30.00" in text
+        rows = {row.label: row.amount_minor for row in sheet_of_day(second, seq=1).rows if row.section == "Sales"}
+        assert (rows["kept"], rows["kept without them"]) == (0, -3_000)
+        assert "kept without them" not in report_text(sheet_of_day(first, seq=1), width=80)
         till.shop.clock.pass_time(24 * 3_600_000)
         await till.sell(1_000, cash=1)
         assert (await close_after(till, 1)).lost == ()
