@@ -63,6 +63,7 @@ ASKED_MAX: Final = 256
 _READ_MS: Final = PROVIDER_DEADLINE_MS - 1_000
 _MARGIN_MS: Final = 2_000
 _LOOK_MS: Final = 8_000
+SILENT: Final = "pad_silent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,7 @@ class PinPadProvider(Forwards, Offers):
 
     Attributes:
         refusals: why a PIN pad could not be sold at when it was asked last.
+        heard_ms: when each answered last, by the monotonic clock.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class PinPadProvider(Forwards, Offers):
         self._log = log
         self._clock = clock
         self.refusals: dict[str, str] = {}
+        self.heard_ms: dict[str, int] = {}
         self._waiting: dict[ProviderKey, threading.Event] = {}
         self._asked: dict[ProviderKey, tuple[Operation, Answer]] = {}
         self._marks: dict[ProviderKey, PadPayment] = {}
@@ -120,6 +123,8 @@ class PinPadProvider(Forwards, Offers):
             return Refused(code="reader_not_bound", detail="the settings bind no PIN pad to this till")
         last = await self._read(pad)
         self.refusals.pop(pad, None)
+        if isinstance(last, PadPayment) or last.reason == BUSY:
+            self.heard_ms[pad] = self._clock.monotonic_ms()
         if isinstance(last, PadPayment):
             return Offered(provider_reference=last.reference, show=None)
         if last.reason == BUSY:
@@ -256,11 +261,16 @@ class PinPadProvider(Forwards, Offers):
     async def answers(self, pad: str) -> bool:
         """Whether the pad answers at all; one that is busy with a customer does."""
         try:
-            return await self._threads[pad].run(PadLine.answers, _LOOK_MS)
+            does_answer = await self._threads[pad].run(PadLine.answers, _LOOK_MS)
         except Unavailable:
             return self._threads[pad].hung_count == 0
         except OutcomeUnknown:
             return False
+        if does_answer:
+            self.heard_ms[pad] = self._clock.monotonic_ms()
+            if self.refusals.get(pad) == SILENT:  # that a sale found it silent is over
+                del self.refusals[pad]
+        return does_answer
 
     async def _witness(self, pad: str, operation: Moves) -> PadPayment | Unknown:
         """What was read at the pad after `operation`, and before anything else was begun there."""
@@ -277,7 +287,7 @@ class PinPadProvider(Forwards, Offers):
         return Unknown(reason=last.reason)
 
     async def _read(self, pad: str) -> PadPayment | Away:
-        return await self._run(pad, PadLine.read, _READ_MS) or Away(reason="pad_silent")
+        return await self._run(pad, PadLine.read, _READ_MS) or Away(reason=SILENT)
 
     async def _move(self, operation: Moves, pad: str, ask: Callable[[PadLine], Moved]) -> Answer:
         moved = await self._run(pad, ask, self.patience_ms(operation) - _MARGIN_MS)

@@ -22,7 +22,7 @@ from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
 from appliance.slip.paper_text import amount
 
-_LOOK_MS: Final = 5_000
+_LOOK_MS: Final = 1_000
 
 
 class OfflineParts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from appliance.adapters.pin_pad import Later, PinPadProvider
+from appliance.adapters.pin_pad import SILENT, Later, PinPadProvider
 from appliance.adapters.pin_pad_line import PadSettings
 from appliance.config.load import read_secret
 from appliance.config.pin_pad import CURRENCY_NUMBERS, PinPads
@@ -24,8 +24,10 @@ from appliance.runtime.supervise import Restart, Supervisor
 PIN_PAD: Final = ProviderName("pin_pad")
 _PASSWORD_DIGITS: Final = 6
 _LOOK_MS: Final = 30_000
+_LOOK_AGAIN_MS: Final = 5_000
+"""While one does not answer: whoever mended it looks at the status."""
 _SAID: Final = {
-    "pad_silent": ("does not answer", "Check its power, its cable and provider.pin_pad in the settings."),
+    SILENT: ("does not answer", "Check its power, its cable and provider.pin_pad in the settings."),
     "pad_refuses": (
         "refuses the box",
         "Compare its password for tills with the file of provider.pin_pad.password_path.",
@@ -97,6 +99,7 @@ class PinPadParts:
         self._clock = clock
         self._metrics = metrics
         self._is_up: dict[str, bool] = {}
+        self._asked_ms: dict[str, int] = {}
 
     def begin(self, supervisor: Supervisor) -> None:
         """Ask each PIN pad again and again whether it is there; nothing waits for it."""
@@ -112,17 +115,17 @@ class PinPadParts:
         while True:
             for name in self._names:
                 self._is_up[name] = self._provider is not None and await self._provider.answers(name)
+                self._asked_ms[name] = self._clock.monotonic_ms()
                 self._metrics.device_up(f"pin_pad_{name}", self._is_up[name])
-            await self._clock.sleep(_LOOK_MS)
+            await self._clock.sleep(_LOOK_MS if all(self._is_up.values()) else _LOOK_AGAIN_MS)
 
     def _finding(self) -> Finding:
         refusals = {} if self._provider is None else self._provider.refusals
-        wrong = {name: refusals.get(name, "pad_silent") for name in self._names if self._is_wrong(name, refusals)}
+        wrong = {name: refusals.get(name, SILENT) for name in self._names if self._is_wrong(name, refusals)}
         if not wrong:
-            sentence = "Every PIN pad answers." if self._is_up else "No PIN pad was asked yet."
-            return Finding(check="pin-pads", level=Level.OK, sentence=sentence)
+            return Finding(check="pin-pads", level=Level.OK, sentence=self._fine())
         name, reason = next(iter(wrong.items()))
-        what, next_step = _SAID.get(reason, _SAID["pad_silent"])
+        what, next_step = _SAID.get(reason, _SAID[SILENT])
         others = f" So are {len(wrong) - 1} more." if len(wrong) > 1 else ""
         return Finding(
             check="pin-pads",
@@ -132,4 +135,17 @@ class PinPadParts:
         )
 
     def _is_wrong(self, name: str, refusals: Mapping[str, str]) -> bool:
-        return name in refusals or not self._is_up.get(name, True)
+        if name in refusals:
+            return True
+        return not self._is_up.get(name, True) and self._heard_ms(name) <= self._asked_ms[name]
+
+    def _heard_ms(self, name: str) -> int:
+        """When it answered last, a sale included; -1: never."""
+        return -1 if self._provider is None else self._provider.heard_ms.get(name, -1)
+
+    def _fine(self) -> str:
+        """With its age: the PIN pad may be gone since."""
+        heard = [self._heard_ms(name) for name in self._names]
+        if min(heard) < 0:
+            return "Not every PIN pad was asked yet."
+        return f"Every PIN pad answered, the longest ago {(self._clock.monotonic_ms() - min(heard)) // 1_000} s."
