@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from appliance.config.section import Section
+from appliance.config.section import RECIPIENT_FILE, Section
 
 
 class Escrow(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +18,7 @@ class Escrow(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             description="The recovery public key, as `tillstone owner recovery-key` wrote it. The private one stays"
             " offline: whoever has it reads the parcels.",
-            examples=["recovery.pub"],
+            extra=RECIPIENT_FILE,
+            examples=["recovery.key.pub"],
         ),
     ]

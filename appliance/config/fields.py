@@ -40,6 +40,10 @@ class Field:
         return self._is_marked("secret_file")
 
     @property
+    def holds_recipient(self) -> bool:
+        return self._is_marked("recipient_file")
+
+    @property
     def is_in_example(self) -> bool:
         return self._is_marked("in_example")
 

@@ -7,10 +7,13 @@ fault, because the value may be a secret that somebody pasted into the wrong pla
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import stat
 import tomllib
 import zoneinfo
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +30,8 @@ from appliance.model.money import EXPONENTS
 
 _FILE_BYTES_MAX: Final = 64 * 1024
 _SECRET_BYTES_MAX: Final = 8 * 1024
+RECIPIENT_KEY_BYTES: Final = 1568 + 97
+"""ML-KEM-1024 and an uncompressed point of P-384, as `crypto/hpke.py` reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +67,7 @@ def load(path: Path) -> Settings:
     if reader.faults:
         raise SettingsInvalid(path, tuple(reader.faults))
     settings = Settings(**values)
-    faults = (*_across(settings), *reader.secret_faults())
+    faults = (*_across(settings), *reader.file_faults())
     if faults:
         raise SettingsInvalid(path, faults)
     return settings
@@ -95,7 +100,7 @@ class _Reader:
     def __init__(self, folder: Path) -> None:
         self.faults: list[Fault] = []
         self._folder = folder
-        self._secret_files: list[tuple[str, Path]] = []
+        self._files: list[tuple[str, Path, Callable[[Path], str]]] = []
 
     def section(self, shape: type[Section], table: dict[str, Any], place: str) -> dict[str, Any]:
         """Values for the constructor of `shape`; defaults are left to it. What is wrong goes to `faults`."""
@@ -115,9 +120,9 @@ class _Reader:
                 values[name] = self._folder / field.default
         return values
 
-    def secret_faults(self) -> tuple[Fault, ...]:
-        """One fault for each secret file that others may read or that is not there."""
-        checked = ((place, _secret_fault(path)) for place, path in self._secret_files)
+    def file_faults(self) -> tuple[Fault, ...]:
+        """One fault for each secret file that others may read, recipient's file that holds none, or missing one."""
+        checked = ((place, fault_of(path)) for place, path, fault_of in self._files)
         return tuple(Fault(place=place, reason=f"the file {reason}") for place, reason in checked if reason)
 
     def _value(self, field: Field, value: object, place: str) -> object:
@@ -134,7 +139,9 @@ class _Reader:
             self._fault(place, f"{str(error).split(' - at')[0]}. {field.description}")
             return None
         if field.holds_secret and isinstance(converted, Path):
-            self._secret_files.append((place, converted))
+            self._files.append((place, converted, _secret_fault))
+        if field.holds_recipient and isinstance(converted, Path):
+            self._files.append((place, converted, _recipient_fault))
         return converted
 
     def _path(self, shape: type, value: object) -> Path:
@@ -158,6 +165,20 @@ def _secret_fault(path: Path) -> str:
         return f"has mode {stat.S_IMODE(status.st_mode):04o}; only its owner may read it: chmod 0600"
     if not 0 < status.st_size <= _SECRET_BYTES_MAX:
         return f"must hold 1 to {_SECRET_BYTES_MAX} bytes"
+    return ""
+
+
+def _recipient_fault(path: Path) -> str:
+    """Why the file at `path` is no recipient's public key; empty when it looks like one."""
+    try:
+        with path.open("rb") as file:
+            octets = base64.b64decode(file.read(_SECRET_BYTES_MAX).strip(), validate=True)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except binascii.Error:
+        octets = b""
+    if len(octets) != RECIPIENT_KEY_BYTES:
+        return "holds no recipient's public key; it is the file that ends in .pub, not the private key"
     return ""
 
 

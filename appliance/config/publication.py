@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from appliance.config.section import Section, Url
+from appliance.config.section import RECIPIENT_FILE, Section, Url
 from appliance.model.limits import DAY_MS, HOUR_MS
 
 
@@ -26,6 +26,7 @@ class Publication(Section, frozen=True, kw_only=True, forbid_unknown_fields=True
         Meta(
             description="The auditor's public key, as `tillstone audit key` wrote it; whoever has the private one reads"
             " every entry published from now on.",
+            extra=RECIPIENT_FILE,
             examples=["auditor.pub"],
         ),
     ]

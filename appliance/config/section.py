@@ -9,6 +9,8 @@ from msgspec import Meta
 
 SECRET_FILE: Final = {"secret_file": True}
 """Marks a path whose file holds a secret: `load.py` insists on mode 0600 or stricter."""
+RECIPIENT_FILE: Final = {"recipient_file": True}
+"""Marks a path whose file holds the public key of somebody to whom the box seals: `load.py` insists on one."""
 IN_EXAMPLE: Final = {"in_example": True}
 """Marks a setting that may be absent but that the example sets, because a shop needs it."""
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
 import pytest
 
 from appliance.config.describe import describe
-from appliance.config.load import SettingsInvalid, load, read_secret
+from appliance.config.load import RECIPIENT_KEY_BYTES, SettingsInvalid, load, read_secret
+from appliance.crypto import hpke
 from appliance.model.errors import Unavailable
 
 SECRET_NAMES = (
@@ -24,11 +26,16 @@ SECRET_NAMES = (
     "pin-pad-password",
 )
 
+RECIPIENT_NAMES = ("recovery.key.pub", "auditor.pub")
+RECIPIENT = hpke.public_key_of(bytes(hpke.SEED_BYTES))
+
 
 def write(folder: Path, text: str) -> Path:
     for name in SECRET_NAMES:
         (folder / name).write_text("planted-secret\n")
         (folder / name).chmod(0o600)
+    for name in RECIPIENT_NAMES:
+        (folder / name).write_bytes(base64.b64encode(RECIPIENT) + b"\n")
     path = folder / "tillstone.toml"
     path.write_text(text)
     return path
@@ -68,6 +75,33 @@ def test_example_with_every_compatible_setting_in_force_loads(tmp_path: Path) ->
     settings = load(write(tmp_path, text))
     assert settings.provider.stripe is not None
     assert settings.post_quantum.token is not None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "the file cannot be read: No such file or directory"),
+        (b"", "the file holds no recipient's public key"),
+        (b"not base64", "the file holds no recipient's public key"),
+        (base64.b64encode(bytes(hpke.SEED_BYTES)), "not the private key"),
+        (base64.b64encode(RECIPIENT + b"1"), "the file holds no recipient's public key"),
+    ],
+)
+@pytest.mark.parametrize(("place", "name"), [("escrow", "recovery.key.pub"), ("publication", "auditor.pub")])
+def test_a_recipient_that_is_none_is_named_by_its_setting(
+    tmp_path: Path, place: str, name: str, content: bytes | None, said: str
+) -> None:
+    more = f'\n[escrow]\nrecipient_path = "{name}"\n'
+    if place == "publication":
+        more = f'\n[publication]\napi_base = "http://127.0.0.1:5001"\nrecipient_path = "{name}"\n'
+    path = write(tmp_path, describe() + more)
+    load(path)
+    assert len(RECIPIENT) == RECIPIENT_KEY_BYTES
+    file = tmp_path / name
+    file.unlink() if content is None else file.write_bytes(content)
+    found = faults(path)
+    assert list(found) == [f"{place}.recipient_path"]
+    assert said in found[f"{place}.recipient_path"]
 
 
 def test_relative_paths_are_relative_to_the_folder_of_the_file(tmp_path: Path) -> None:
