@@ -148,6 +148,7 @@ def run_recovery_key(arguments: argparse.Namespace) -> int:
     public, key_id = make_recipient(arguments.file)
     print(f"{arguments.file}: keep it offline, with the owner's shares; without it no parcel can ever be opened.")
     print(f"{public}: into escrow.recipient_path of each box; SHA-256 {key_id}")
+    print("  a sandbox's settings are written anew at each start: [escrow] goes into its box/extra.toml")
     return DONE
 
 

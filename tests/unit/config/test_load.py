@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from appliance.config.describe import describe
+from appliance.config.fields import fields_of
 from appliance.config.load import RECIPIENT_KEY_BYTES, SettingsInvalid, load, read_secret
+from appliance.config.schema import Provider, Settings
 from appliance.crypto import hpke
 from appliance.model.errors import Unavailable
 
@@ -75,6 +77,16 @@ def test_example_with_every_compatible_setting_in_force_loads(tmp_path: Path) ->
     settings = load(write(tmp_path, text))
     assert settings.provider.stripe is not None
     assert settings.post_quantum.token is not None
+
+
+def test_the_handbook_lists_every_section() -> None:
+    """`a.b` counts as `a`, but for providers, which have no table of their own."""
+    text = (Path(__file__).parents[3] / "appliance/docs/operating.md").read_text()
+    (listed,) = re.findall(r"(?s)^Sections: (.*?)\. Every unit", text, re.MULTILINE)
+    names = set(re.findall(r"`([a-z_.]+)`", listed))
+    providers = {f"provider.{field.name}" for field in fields_of(Provider)}
+    expected = {field.name for field in fields_of(Settings)} - {"provider"} | providers
+    assert names - {"hsm.classical", "hsm.kek"} == expected
 
 
 @pytest.mark.parametrize(
