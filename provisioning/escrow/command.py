@@ -14,7 +14,7 @@ from typing import Any, Final
 from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.money import Money
-from appliance.payment.lost_operations import LostOperation, lost_operations
+from appliance.payment.lost_operations import LostOperation, lost_accounts, lost_operations
 from appliance.runtime.clock import SystemClock
 from provisioning.commands.answer import add_till, till_of
 from provisioning.commands.folder import add_box
@@ -191,6 +191,7 @@ def _told(judged: Judged, lost: tuple[LostOperation, ...]) -> dict[str, Any]:
         "made_ms": header.made_ms,
         "entries_after": judged.entries_after,
         "left_out": judged.parcel.manifest.left_out,
+        "accounts": lost_accounts(judged.parcel.entries.values()),
         "waiting": [
             {
                 "payment": str(each.payment),
@@ -221,6 +222,8 @@ def _show(judged: Judged, lost: tuple[LostOperation, ...]) -> None:
         print(
             f"    at {printable(each.provider)}, since {time_text(each.prepared_ms)}, key {printable(each.name)}{where}"
         )
+    for provider, account in sorted(lost_accounts(judged.parcel.entries.values()).items()):
+        print(f"  Its account at {printable(provider)}: {printable(account)}")
     totals: dict[str, int] = {}
     for each in lost:
         totals[each.money.currency] = totals.get(each.money.currency, 0) + each.money.amount_minor

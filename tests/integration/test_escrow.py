@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from provisioning.cli import main
 from provisioning.local_door import LocalDoor
 from provisioning.terminal.escrow import KEPT_MAX, kept_parcels
 from provisioning.terminal.home import TerminalHome
-from tests.integration.box import RunningBox, running_box
+from tests.integration.box import START_S_MAX, RunningBox, running_box
 from tests.integration.till import CARD, CASH, Till, new_key, paired_till
 
 CUSTOMER = "Chien-Shiung Wu"
@@ -33,6 +35,10 @@ def recovery_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 def shop(tmp_path: Path, recovery_key: Path) -> Iterator[tuple[RunningBox, Till]]:
     settings = f'[escrow]\nrecipient_path = "{recovery_key}.pub"\n'
     with running_box(tmp_path / "shop", has_cards=True, settings=settings) as box:
+        ends_at = time.monotonic() + START_S_MAX
+        while not box.events("provider.account_checked"):  # by then a parcel says whose account it is
+            assert time.monotonic() < ends_at
+            time.sleep(0.02)
         yield box, paired_till(box, tmp_path, "till-1")
 
 
@@ -72,6 +78,8 @@ def test_what_waited_is_told_by_a_terminal_when_the_box_is_gone(
     told = json.loads(capsys.readouterr().out)
     assert [each["payment"] for each in told["waiting"]] == [lost]
     assert (told["refused"], told["left_out"], told["entries_after"]) == ([], 0, 0)
+    assert re.fullmatch(r"acct_\w+ test", told["accounts"]["stripe"])
+    assert f"Its account at stripe: {told['accounts']['stripe']}" in said
 
     for name in (CUSTOMER.encode(), lost.encode(), bytes.fromhex(lost.replace("-", ""))):
         assert name not in parcel.read_bytes(), "a terminal learns nothing"
