@@ -157,6 +157,7 @@ class _Layout:
                 (_TENDERS[self._moved()], back.card_minor),
                 (_TENDERS["card_stated"], back.stated_minor),
                 (_TENDERS["voucher"], back.voucher_minor),
+                ("Before that", back.earlier_minor),
             ):
                 if minor:
                     yield from _rows(_indented(name, amount(minor, back.currency), self.width))

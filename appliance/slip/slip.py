@@ -23,7 +23,7 @@ from appliance.model.limits import ENTRY_BYTES_MAX
 from appliance.model.operation import OperationKind, OperationState
 from appliance.model.parts import SaleInParts
 from appliance.model.payment import STATE_AFTER, PaymentState
-from appliance.payment.entry_body import state_after_refund
+from appliance.payment.entry_body import given_minor, state_after_refund
 from appliance.payment.part_rows import is_in_parts
 from appliance.payment.records import StandingPayment
 from appliance.wire import entries
@@ -95,7 +95,11 @@ class ShopFace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenBack:
-    """What a refund or reversal returned, in minor units, and what is left of the payment after it."""
+    """What a refund or reversal returned, in minor units, and what is left of the payment after it.
+
+    Attributes:
+        earlier_minor: what others returned before it; 0 also where nobody has more than the payment's own entries.
+    """
 
     currency: str
     cash_minor: int
@@ -103,6 +107,7 @@ class GivenBack:
     stated_minor: int = 0
     voucher_minor: int = 0
     left_minor: int = 0
+    earlier_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +182,7 @@ def read_slip(
         proven=_told_by((found[0], newest)),
         terminal=entries.terminal_of(newest.actor),
         sale=sold,
-        given_back=_given_back(newest),
+        given_back=_given_back(newest, stands),
         entry_seq=newest.seq,
         entry_hash=entry_hash(newest.encoded),
         time_ms=newest.time_ms,
@@ -265,7 +270,7 @@ def _standing(newest: Entry) -> Standing:
             return Standing.CHECKING  # an intent, or a reversal that waits for an outcome
 
 
-def _given_back(newest: Entry) -> GivenBack | None:
+def _given_back(newest: Entry, stands: StandingPayment | None) -> GivenBack | None:
     if newest.kind not in (entries.REFUND, entries.REVERSAL):
         return None
     undo = _body(newest, entries.UndoEntry)
@@ -276,6 +281,7 @@ def _given_back(newest: Entry) -> GivenBack | None:
         stated_minor=undo.stated,
         voucher_minor=undo.voucher,
         left_minor=undo.left,
+        earlier_minor=0 if stands is None else stands.recorded.refunded_minor - given_minor(undo),
     )
 
 

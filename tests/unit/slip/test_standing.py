@@ -64,6 +64,19 @@ async def test_part_refunded_between_many_refused_refunds_is_told(tmp_path: Path
         assert (read.proof.link, read.proof.missing) == (None, NOT_TOLD)
 
 
+async def test_each_refund_before_the_newest_is_told_beside_it(tmp_path: Path) -> None:
+    async with shop_with_slips(tmp_path) as (shop, reader):
+        of = await sold(shop, card=1000)
+        for given_minor, expected in ((100, None), (200, "Before that 1.00"), (700, "Before that 3.00")):
+            await refund(shop, of, amount_minor=given_minor)
+            read = await slip_of(reader, of)
+            rows = [
+                " ".join(row.split()) for row in plain_text(lay_out(read.slip, FACE, read.proof), width=42).splitlines()
+            ]
+            assert f"Card {given_minor / 100:.2f}" in rows
+            assert [row for row in rows if row.startswith("Before that")] == ([expected] if expected else [])
+
+
 async def test_refused_refund_of_a_whole_payment_leaves_it_paid(tmp_path: Path) -> None:
     async with shop_with_slips(tmp_path) as (shop, reader):
         of = await sold(shop, card=1000)
