@@ -187,6 +187,7 @@ class _Layout:
     def _proof(self) -> Iterator[Row | Code]:
         yield from _rows(wrapped(f"Entry {self.slip.entry_seq} of the log", self.width))
         yield from _rows(wrapped(self.proof.log, self.width))
+        yield from _rows(wrapped("SHA-256 of the entry:", self.width))
         mark = self.slip.entry_hash.hex()
         yield from _rows([mark[:32], mark[32:]])
         if self.proof.link is None:
