@@ -149,8 +149,10 @@ class Recovery:
                 return await self._record(log, origin, lost, "rejected", no.provider_reference, no.code)
             case port.Found(answer=port.AcceptedOffline() as accepted):
                 return Recovered(operation=lost, state="in_device", reference=accepted.provider_reference)
+            case port.Absent() if doubt is not None:  # a second listing would prove nothing either
+                return await self._record(log, origin, lost, _UNKNOWN, None, doubt)
             case port.Absent() if found.as_of_ms - self._absent_ms.setdefault(key, found.as_of_ms) >= self._settle_ms:
-                return await self._record(log, origin, lost, "absent" if doubt is None else _UNKNOWN, None, doubt)
+                return await self._record(log, origin, lost, "absent", None, None)
             case port.Unknown():
                 return Recovered(operation=lost, state="ask_again", code=found.reason)
             case _:
