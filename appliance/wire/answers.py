@@ -268,8 +268,8 @@ class ReconcileAnswer(Wire, frozen=True, kw_only=True):
     seq: int | None = None
     breaks: tuple[BreakFacts, ...] = ()
     is_new: bool = False
-    open_count: int
     on_its_way: int = 0
+    open_count: int
     not_compared: tuple[str, ...] = ()
 
 
