@@ -20,6 +20,7 @@ from typing import Final
 
 from appliance.model.provider_token import TokenName
 
+_SAFETY: Final = ("PRAGMA journal_mode = TRUNCATE", "PRAGMA synchronous = EXTRA", "PRAGMA secure_delete = ON")
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS data_keys (id INTEGER PRIMARY KEY, wrapped BLOB NOT NULL, made_ms INTEGER NOT NULL,"
     " is_closed INTEGER NOT NULL DEFAULT 0)",
@@ -68,11 +69,12 @@ class VaultFile:
     def __init__(self, file: Path) -> None:
         file.touch(mode=0o600)
         self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=5.0)
-        self._connection.execute("PRAGMA journal_mode = TRUNCATE")
-        self._connection.execute("PRAGMA synchronous = EXTRA")
-        self._connection.execute("PRAGMA secure_delete = ON")
-        for statement in _SCHEMA:
-            self._connection.execute(statement)
+        try:
+            for statement in (*_SAFETY, *_SCHEMA):
+                self._connection.execute(statement)
+        except sqlite3.Error:  # a damaged file is opened again with each sale: none of them may stay open
+            self._connection.close()
+            raise
 
     def put(self, token: SealedToken) -> bool:
         """Keep a token; False where its data key takes none any more."""
