@@ -17,7 +17,7 @@ from appliance.model.operation import OperationKind, OperationState
 from appliance.model.parts import SaleInParts
 from appliance.payment.parts import find_sale
 from appliance.wire import entries
-from tests.world.books import LOST, Books
+from tests.world.books import FAILED, LOST, Books
 from tests.world.box import WorldBox
 from tests.world.invariants import KEPT
 from tests.world.ledgered import Ledgered, key_name
@@ -79,7 +79,7 @@ async def judge_parts(books: Books, held: Ledgered, box: WorldBox, sales: dict[b
         covered = sum(standing.total for standing in own.values() if standing.state in _STANDS)
         if covered > sale.total:
             books.violate("doubled", f"of the sale {name}, {sale.total}, {covered} are covered")
-        left = sum(standing.paid - standing.back for standing in own.values() if standing.state != LOST)
+        left = sum(each.paid - each.back for each in own.values() if each.state not in {LOST, *FAILED})
         if sale.is_given_up and left:
             books.violate("lost", f"the sale {name} was given up, and keeps {left}")
         found = await box.ledger.read(partial(_find, request_key(key_name(key))))
