@@ -82,6 +82,8 @@ async def judge_parts(books: Books, held: Ledgered, box: WorldBox, sales: dict[b
         left = sum(each.paid - each.back for each in own.values() if each.state not in {LOST, *FAILED})
         if sale.is_given_up and left:
             books.violate("lost", f"the sale {name} was given up, and keeps {left}")
+        if sale.is_given_up:
+            continue  # what went back covers nothing any more, whichever way it went
         found = await box.ledger.read(partial(_find, request_key(key_name(key))))
         if found is None or found.is_complete != (covered == sale.total) or found.paid_minor != covered:
             books.violate("lost", f"the sale {name} is {found}, and {covered} of it are covered")

@@ -224,8 +224,14 @@ def _in_cash(world: World, left_minor: int) -> tuple[int, int]:
 
 
 def sale_of(total: int, tenders: tuple[TenderBody, ...], change: int, rounding: int) -> PaymentBody:
+    if total <= 0:  # nothing is left to sell: the smallest card payment stands in
+        total, tenders, change, rounding = 1, (TenderBody(kind="card", amount_minor=1),), 0, 0
     return PaymentBody(
-        currency=CURRENCY, tenders=tenders, amount_minor=total, change_minor=change, rounding_minor=rounding
+        currency=CURRENCY,
+        tenders=tuple(each for each in tenders if each.amount_minor),
+        amount_minor=total,
+        change_minor=change,
+        rounding_minor=rounding,
     )
 
 
