@@ -15,7 +15,6 @@ from appliance.runtime.log import Log
 from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
-from appliance.till.vouchers import Vouchers
 
 CALENDAR: Final = ShopCalendar(zone=ZoneInfo("Europe/Berlin"), cut_off="04:00")
 
@@ -23,10 +22,9 @@ CALENDAR: Final = ShopCalendar(zone=ZoneInfo("Europe/Berlin"), cut_off="04:00")
 class Counter:
     """What a shop's till is beside payments."""
 
-    def __init__(self, *, drawers: Drawers, reports: Reports, vouchers: Vouchers, days: ShopDays) -> None:
+    def __init__(self, *, drawers: Drawers, reports: Reports, days: ShopDays) -> None:
         self.drawers = drawers
         self.reports = reports
-        self.vouchers = vouchers
         self.days = days
 
     @classmethod
@@ -46,9 +44,6 @@ class Counter:
                 authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency=currency
             ),
             reports=Reports(
-                authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency=currency
-            ),
-            vouchers=Vouchers(
                 authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency=currency
             ),
             days=ShopDays(
