@@ -17,7 +17,7 @@ from appliance.model.operation import Operation, OperationKind, operation_id
 from appliance.model.payment import Identity
 from appliance.model.screening import Verdict
 from appliance.payment.drafts import follow_up_draft
-from appliance.payment.guards import Unchanged
+from appliance.payment.guards import Idle, Unchanged
 from appliance.payment.operate import Operations
 from appliance.payment.records import StandingPayment, operation_count
 from appliance.payment.settled import Settled
@@ -72,7 +72,7 @@ class FollowUp:
         ordinal = await self._ledger.read(lambda connection: operation_count(connection, payment))
         operation = operation_on(standing, kind, amount_minor, ordinal, self._clock.now_ms(), asked_by=asked_by)
         draft = follow_up_draft(operation, asked_by, refund=refund, verdict=verdict)
-        (intent,) = await self._ledger.append([draft], guard, purpose=Purpose.OUTCOME)
+        (intent,) = await self._ledger.append([draft], Idle(unchanged=guard), purpose=Purpose.OUTCOME)
         return self._operations.ask(operation, intent.entry_hash)
 
 

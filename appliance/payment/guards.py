@@ -13,7 +13,7 @@ from typing import Final
 from appliance.ledger.guard import Guard, KeysUnused
 from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey
-from appliance.model.operation import OperationState
+from appliance.model.operation import OPEN, OperationState
 from appliance.model.payment import PaymentState
 from appliance.payment.records import StandingPayment, find_payment, find_request
 
@@ -50,6 +50,23 @@ class Unchanged:
             raise Rejected(PAYMENT_CHANGED, "the payment changed meanwhile; ask again")
         if self.also is not None:
             self.also.check(connection)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """`Unchanged`, and no operation of the payment is open: at most one moves its money at a time."""
+
+    unchanged: Unchanged
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        self.unchanged.check(connection)
+        # By the primary key, as `records.operation_count` does.
+        payment = self.unchanged.standing.recorded.key
+        states = connection.execute(
+            "SELECT state FROM operations WHERE id > ? AND id < ?", (f"{payment}/", f"{payment}0")
+        ).fetchall()
+        if not OPEN.isdisjoint(OperationState(state) for (state,) in states):
+            raise Rejected("payment_open", "an operation of the payment is still being checked; wait for its outcome")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,11 @@ _OPERATIONS: Final = (
 )
 _COUNTED: Final = "SELECT state, count(*) FROM operations"
 _MAYBE_LOST: Final = (PaymentState.DECLINED_AFTER_HANDOVER, PaymentState.PARTLY_REFUNDED, PaymentState.REFUNDED)
+_REVERSALS_DUE: Final = (
+    "SELECT key FROM payments WHERE state = 'being_checked' AND reversal IS NOT NULL AND key NOT IN"
+    " (SELECT payment FROM operations WHERE state IN ('prepared', 'unknown'))"
+    " AND NOT EXISTS (SELECT 1 FROM offline WHERE offline.payment = payments.key AND is_bound)"
+)
 _OPEN_STATES: Final = ", ".join(f"'{state}'" for state in sorted(OPEN))
 
 
@@ -288,14 +293,14 @@ def reversals_due(connection: sqlite3.Connection, limit: int) -> tuple[RequestKe
 
     What was accepted offline and cannot be withdrawn waits for its bank's word first.
     """
-    rows = connection.execute(
-        "SELECT key FROM payments WHERE state = 'being_checked' AND reversal IS NOT NULL AND key NOT IN"
-        " (SELECT payment FROM operations WHERE state IN ('prepared', 'unknown'))"
-        " AND NOT EXISTS (SELECT 1 FROM offline WHERE offline.payment = payments.key AND is_bound)"
-        " ORDER BY first LIMIT ?",
-        (limit,),
-    ).fetchall()
+    rows = connection.execute(f"{_REVERSALS_DUE} ORDER BY first LIMIT ?", (limit,)).fetchall()
     return tuple(_key(key) for (key,) in rows)
+
+
+def due_reversal(connection: sqlite3.Connection, payment: RequestKey) -> StandingPayment | None:
+    """How `payment` stands, if it is one of those."""
+    is_due = connection.execute(f"{_REVERSALS_DUE} AND key = ?", (payment.octets,)).fetchone() is not None
+    return find_payment(connection, payment) if is_due else None
 
 
 def held_until(connection: sqlite3.Connection, before_ms: int, limit: int) -> tuple[tuple[RequestKey, int], ...]:

@@ -25,11 +25,11 @@ from appliance.model.parts import SaleInParts
 from appliance.model.payment import AuthenticatedRequest, Identity, PaymentState
 from appliance.payment.drafts import ask, draft, given_up_drafts
 from appliance.payment.give_back import GiveBack
-from appliance.payment.guards import Unchanged, Unseen, require_payment, require_standing, unused
+from appliance.payment.guards import Unchanged, Unseen, require_standing, unused
 from appliance.payment.looking import look, until_unchanged
 from appliance.payment.operate import Operations
 from appliance.payment.parts import SaleUnchanged, find_sale
-from appliance.payment.records import StandingPayment
+from appliance.payment.records import StandingPayment, due_reversal
 from appliance.ports.clock import Clock
 from appliance.wire import entries
 from appliance.wire.requests import AbortBody, ReversalBody
@@ -115,8 +115,10 @@ class Undo:
                 self._operations.give_up(part.key)
 
     async def _take_back(self, part: RequestKey) -> None:
-        """At once; what fails here is the resolver's."""
-        standing = await self._ledger.read(lambda found: require_payment(found, part))
+        """At once, unless the resolver was faster; what fails here is the resolver's."""
+        standing = await self._ledger.read(lambda found: due_reversal(found, part))
+        if standing is None:
+            return
         with suppress(Rejected, Unavailable):
             await self._give_back.rest("", Unchanged(standing=standing, fresh=None), asked_by=None)
 

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from appliance.ledger.draft import Draft
+from appliance.ledger.ledger import Ledger
+from appliance.model.errors import Rejected
+from appliance.model.ids import request_key
+from appliance.payment.guards import Unchanged, require_payment
+from appliance.wire import entries
+from appliance.wiring.payments import make_give_back
 from tests.fakes.provider import Switch
 from tests.unit.payment.parts import (
     DECLINED,
@@ -73,6 +84,42 @@ async def test_a_sale_is_told_as_given_up_once_every_part_went_back(tmp_path: Pa
         assert (await reverse(shop, first)).state == "reversed"
         assert shop.provider.charged_minor() == 0
         await books(shop)
+
+
+async def test_the_resolver_and_the_verb_take_a_part_back_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the world: the verb began a second operation beside the resolver's, and reversed cash twice."""
+    async with open_shop(tmp_path) as shop:
+        first = await pay(shop, first_body(2000, "cash"))
+        card = await pay(shop, later_body(first, 3000))
+        append = Ledger.append
+
+        async def then_the_resolver(ledger: Ledger, drafts: Sequence[Draft], *rest: Any, **more: Any) -> Any:
+            written = await append(ledger, drafts, *rest, **more)
+            if any(each.kind == entries.SALE_GIVEN_UP for each in drafts):
+                monkeypatch.setattr(Ledger, "append", append)
+                await shop.resolver.look()
+            return written
+
+        monkeypatch.setattr(Ledger, "append", then_the_resolver)
+        await reverse(shop, first)
+        await shop.settle()
+        assert await states(shop, first, card) == ["reversed", "reversed"]
+        asked = "SELECT kind, state FROM operations WHERE kind = 'reverse'"
+        assert await shop.rows(asked) == [("reverse", "confirmed")]
+        assert await shop.rows("SELECT count(*) FROM entries WHERE kind = 'reversal'") == [(2,)]
+
+
+async def test_no_operation_begins_beside_an_open_one_whatever_was_looked_at(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        card, _ = await paid(shop)
+        shop.provider.strike(Switch.FAIL_AFTER)
+        await shop.pipeline.refund(shop.request("refund", {"of": card}))
+        await shop.works_done()
+        standing = await shop.ledger.read(lambda found: require_payment(found, request_key(card)))
+        give_back = make_give_back(shop.ledger, shop.operations, shop.clock)
+        with pytest.raises(Rejected, match="payment_open"):
+            await give_back.rest("", Unchanged(standing=standing, fresh=None), asked_by=None)
+        assert await shop.rows("SELECT kind, state FROM operations WHERE kind <> 'authorise'") == [("refund", "unknown")]
 
 
 async def test_giving_up_goes_on_after_a_reversal_that_the_provider_refused(tmp_path: Path) -> None:
