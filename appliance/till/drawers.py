@@ -81,6 +81,7 @@ class Drawers:
                 act=act,
                 terminal=identity.terminal,
                 drawer=drawer,
+                is_chosen=body.drawer is not None,
                 amount_minor=body.amount_minor,
             )
             await self._ledger.append([new], guard, purpose=Purpose.INTENT)

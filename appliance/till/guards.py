@@ -26,19 +26,20 @@ PERIOD_CHANGED: Final = "period_changed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawerActAllowed:
-    """The key is fresh, the terminal still uses this drawer, and what is taken out is there."""
+    """The key is fresh, the terminal still uses this drawer (or chooses it), and what is taken out is there."""
 
     fresh: KeysUnused
     act: DrawerAct
     terminal: TerminalId
     drawer: DrawerId
+    is_chosen: bool
     amount_minor: int
 
     def check(self, connection: sqlite3.Connection) -> None:
         self.fresh.check(connection)
         if self.act is DrawerAct.FLOAT:
             _require_room(connection, self.drawer)
-        elif drawer_of(connection, self.terminal) != self.drawer:
+        if not self.is_chosen and drawer_of(connection, self.terminal) != self.drawer:
             raise Rejected(PERIOD_CHANGED, "the terminal uses another drawer by now")
         held = drawer_holds(connection, self.drawer)
         if self.act is DrawerAct.PAID_OUT and self.amount_minor > held:

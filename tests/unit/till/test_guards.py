@@ -62,11 +62,13 @@ async def test_day_that_somebody_else_closed_is_not_closed_again(tmp_path: Path)
         assert await code_of(shop, guard) == PERIOD_CHANGED
 
 
-async def test_drawer_that_the_terminal_left_meanwhile_is_looked_up_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [DrawerAct.COUNT, DrawerAct.FLOAT])
+async def test_drawer_that_the_terminal_left_meanwhile_is_looked_up_again(tmp_path: Path, kind: DrawerAct) -> None:
     async with open_shop(tmp_path) as shop:
         guard = DrawerActAllowed(
             fresh=unused(request_key(shop.new_key())),
-            act=DrawerAct.COUNT,
+            act=kind,
+            is_chosen=False,
             terminal=TerminalId("till-1"),
             drawer=DrawerId("till-1"),
             amount_minor=0,
