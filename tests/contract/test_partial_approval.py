@@ -1,4 +1,4 @@
-"""A card that is approved for less than was asked: what every provider at which that happens promises of it."""
+"""A card that is approved for less than was asked: what the fake and the Stripe twin both promise of it."""
 
 from __future__ import annotations
 
