@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -44,13 +43,6 @@ class Pad:
 
     def cards(self) -> list[PadCard]:
         return list(read_pad(self.path).cards.values())
-
-    async def until(self, holds: Callable[[list[PadCard]], bool]) -> None:
-        """Wait until its cards are as they must become."""
-        until = time.monotonic() + WAIT_S
-        while not holds(self.cards()):
-            assert time.monotonic() < until, self.cards()
-            await asyncio.sleep(0.02)
 
 
 async def pay(client: TerminalClient, key: RequestKey, wait_ms: int) -> PaymentAnswer:

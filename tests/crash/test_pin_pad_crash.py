@@ -4,7 +4,7 @@ end, the true one, and no card is charged twice."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from tests.crash.asks import AMOUNT, ANSWER_MS, PART
 from tests.crash.invariants import Told, check_log
 from tests.crash.shop import CrashShop
 from tests.pin_pad_here import PinPadHere
+from tests.until import until
 
 LAST_WORDS_MS: Final = 5_000
 BEFORE: Final = 500
@@ -57,12 +58,6 @@ async def check(shop: CrashShop, pad: PinPadHere, key: RequestKey, state: str, k
     assert len([each for each in pad.twin.taken if each.kind == "payment"]) == 1 + (kept_minor > 0)
     await shop.kill()
     await asyncio.to_thread(check_log, shop, copy, [Told(key=str(key), payment=str(key), state=state)])
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not happened():  # noqa: ASYNC110 - the PIN pad's thread has no event for tests
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +102,7 @@ async def test_killed_while_the_customer_is_at_the_pin_pad(
     async with sold.till() as client, asyncio.TaskGroup() as tasks:
         key = client.new_key()
         asking = tasks.create_task(lost(client, key))
-        await until(lambda: pad.twin.is_busy or len(pad.twin.taken) > 1)
+        await until("a customer at the PIN pad", lambda: pad.twin.is_busy or len(pad.twin.taken) > 1)
         await sold.kill()
         await asking
     pad.twin.customer = lambda: "approve"
@@ -127,10 +122,10 @@ async def test_killed_while_the_payment_is_stopped(sold: CrashShop, pad: PinPadH
     async with sold.till() as client, asyncio.TaskGroup() as tasks:
         key, abort = client.new_key(), client.new_key()
         asking = tasks.create_task(lost(client, key))
-        await until(lambda: pad.twin.is_busy)
+        await until("a customer at the PIN pad", lambda: pad.twin.is_busy)
         with suppress(OutcomeUnknown, Unavailable):
             await client.abort(key, key=abort, deadline=client.deadline(LAST_WORDS_MS))
-        await until(lambda: bool(stopped))
+        await until("a PIN pad that was stopped", lambda: bool(stopped))
         await sold.kill()
         await asking
     pad.twin.customer = lambda: "approve"

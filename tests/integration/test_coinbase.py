@@ -34,6 +34,7 @@ from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
 from tests.coinbase_twin_here import NAME, STRANGER, WAIT_MS, CoinbaseHere, key_file
 from tests.contract.test_provider import SINCE_MS, reference
 from tests.fakes.clock import FakeClock, SkippingClock
+from tests.until import until
 
 CHECKOUTS = "/api/v1/checkouts"
 
@@ -54,8 +55,7 @@ async def paid(here: CoinbaseHere, operation: Authorise | None = None) -> Provid
 async def left_behind(here: CoinbaseHere, operation: Authorise) -> ProviderReference:
     """A checkout that can be paid, and a box that was killed while its customer stood there."""
     asking = asyncio.create_task(here.provider().authorise(operation))
-    while not here.checkouts():  # noqa: ASYNC110 - the twin has no event for tests
-        await asyncio.sleep(0.001)
+    await until("a checkout at the twin", lambda: bool(here.checkouts()))
     asking.cancel()
     await asyncio.wait([asking])
     return ProviderReference(here.checkouts()[0]["id"])
@@ -106,8 +106,7 @@ async def test_a_till_that_gives_up_withdraws_and_a_webhook_hurries() -> None:
 
         first, second = payment(), payment()
         waiting = [group.create_task(provider.authorise(showing(each))) for each in (first, second)]
-        while len(shown) < 2:  # noqa: ASYNC110 - until both wait
-            await asyncio.sleep(0.001)
+        await until("both customers shown their address", lambda: len(shown) == 2)
         here.pay(shown[second.provider_key])
         assert provider.hurry(shown[second.provider_key])
         provider.give_up(first.provider_key)

@@ -30,6 +30,7 @@ from provisioning.sandbox.coinbase_twin_events import headers_for
 from tests.coinbase_twin_here import COINBASE, WEBHOOK_SECRET, CoinbaseHere, takes_usdc
 from tests.fakes.clock import FakeClock
 from tests.unit.payment.shop import Shop, open_shop
+from tests.until import until
 
 SALE = {"currency": "EUR", "amount_minor": 1250, "tenders": [{"kind": "usdc", "amount_minor": 1250}]}
 CASH = {"currency": "EUR", "amount_minor": 1250, "tenders": [{"kind": "cash", "amount_minor": 1250}]}
@@ -47,10 +48,7 @@ class Counter:
         key = self.shop.new_key()
         answer = await self.shop.pipeline.pay(self.shop.request("payment", SALE, key))
         assert answer.state == "being_checked"
-        asked = f"SELECT reference FROM operations WHERE id = '{key}/0' AND code = '{CUSTOMER_ASKED}'"
-        while not (rows := await self.shop.rows(asked)):  # noqa: ASYNC110 - production code has no event for tests
-            await asyncio.sleep(0)
-        return key, ProviderReference(rows[0][0])
+        return key, await self.shop.customer_asked(key)
 
     async def status(self, key: str) -> Any:
         return await self.shop.pipeline.status(self.shop.request("status", {"of": key}))
@@ -167,8 +165,7 @@ async def test_money_that_comes_after_declined_is_told_to_the_owner_and_changes_
             webhooks.take(body, headers)
             with pytest.raises(Rejected, match="not by the secret"):
                 webhooks.take(body, headers_for("somebody-elses", 1, "e", "k", body))
-        while len(counted) < 2:  # noqa: ASYNC110 - production code has no event for tests
-            await asyncio.sleep(0)
+        await until("both webhooks looked into", lambda: len(counted) >= 2)
         looking.cancel()
     assert sorted(counted) == ["contradicts", "forged"]
     assert webhooks.alarms() == {"contradicts": 1, "forged": 1}

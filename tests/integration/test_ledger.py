@@ -19,6 +19,7 @@ from appliance.ledger.trust import encode_trust, load_trust
 from appliance.model.errors import Bug, Corrupt, Rejected, Unavailable
 from tests.fakes.clock import FakeClock
 from tests.unit.ledger.shop import Sales, beginning, draft, genesis, open_ledger, owner, running, sale, signers
+from tests.until import until
 
 OUTCOME, INTENT = Purpose.OUTCOME, Purpose.INTENT
 
@@ -55,8 +56,7 @@ async def test_a_new_log_begins_with_two_entries_and_ends_where_it_was_after_a_r
 async def test_a_receipt_of_what_was_committed_before_the_loop_was_told_waits_to_be_told(tmp_path: Path) -> None:
     async with running(await open_ledger(tmp_path)) as ledger:
         appended = asyncio.ensure_future(ledger.append([sale("a")], purpose=OUTCOME))
-        while not ledger.queue_depth:  # noqa: ASYNC110 - a count, without an event
-            await asyncio.sleep(0)
+        await until("a sale in the writer's queue", lambda: ledger.queue_depth > 0, look_s=0)
         time.sleep(0.3)  # noqa: ASYNC251 - the writer commits meanwhile, and this loop does not hear it
         assert ledger.head.size == 2
         assert await ledger.receipts([2], wait_ms=10_000) is not None

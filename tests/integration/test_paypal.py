@@ -38,6 +38,7 @@ from provisioning.sandbox.stripe_twin_faults import Fault, FaultName
 from tests.contract.test_provider import reference
 from tests.fakes.clock import FakeClock, SkippingClock
 from tests.paypal_twin_here import CLIENT, SECRET, PayPalHere
+from tests.until import until
 
 
 def offer(amount_minor: int = 1250, currency: str = "EUR") -> Offer:
@@ -93,8 +94,7 @@ async def test_waiting_ends_when_the_till_gives_up_and_is_hurried_by_a_webhook()
             group.create_task(provider.await_customer(first, left)),
             group.create_task(provider.await_customer(second, agreed)),
         ]
-        while not (provider.hurry(left) and provider.hurry(agreed)):  # noqa: ASYNC110 - until both wait
-            await asyncio.sleep(0)
+        await until("both customers waited for", lambda: provider.hurry(left) and provider.hurry(agreed))
         here.agree(agreed)
         provider.hurry(agreed)
         provider.give_up(first.provider_key)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 from appliance.config.pin_pad import PinPads
@@ -18,6 +16,7 @@ from appliance.wiring.pin_pads import PinPadParts
 from tests.fakes.clock import FakeClock
 from tests.integration.test_pin_pads import ANSWER_S, does, names
 from tests.pin_pad_here import PAD, PinPadHere
+from tests.until import until
 
 
 async def test_health_says_how_old_its_word_is_and_a_sale_at_a_mended_pin_pad_mends_it() -> None:
@@ -31,15 +30,15 @@ async def test_health_says_how_old_its_word_is_and_a_sale_at_a_mended_pin_pad_me
         assert check().sentence == "Not every PIN pad was asked yet."
         async with supervised(log=Log(sink=lambda _line: None, clock=clock), clock=clock) as supervisor:
             parts.begin(supervisor)
-            await _until(lambda: clock.sleeper_count > 0)
+            await until("the look after this one", lambda: clock.sleeper_count > 0)
             await clock.advance(7_000)
             assert check().sentence == "Every PIN pad answered, the longest ago 7 s."
             does(here, "off")
             await clock.advance(24_000)
-            await _until(lambda: check().level is Level.COPING)
+            await until("a PIN pad that does not answer", lambda: check().level is Level.COPING)
             assert "does not answer" in check().sentence
             does(here, "approve")
-            await _until(lambda: clock.sleeper_count > 0)
+            await until("the look after this one", lambda: clock.sleeper_count > 0)
             offer = Offer(provider_key=ProviderKey("k"), reference=names(), amount=Money(100, "EUR"))
             clock.pass_time(1_000)
             assert isinstance(await pads.offer(offer), Offered)
@@ -57,11 +56,3 @@ async def test_a_look_that_is_answered_ends_what_a_sale_said_of_silence() -> Non
         does(here, "approve")
         assert await pads.answers(PAD)
         assert pads.refusals == {}
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    for _ in range(2_000):
-        if is_so():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(is_so)

@@ -35,6 +35,7 @@ from appliance.ports.provider import (
 )
 from tests.fakes.clock import START_MS
 from tests.pin_pad_here import PinPadHere
+from tests.until import until
 
 _numbers = itertools.count(1)
 SHORT_S = 0.5
@@ -235,8 +236,7 @@ async def test_a_customer_is_given_up_by_the_till(here: PinPadHere) -> None:
     asked = await ready(pads)
     async with asyncio.TaskGroup() as group:
         asking = group.create_task(pads.authorise(asked))
-        while not here.twin.is_busy:  # noqa: ASYNC110 - production code has no event for tests
-            await asyncio.sleep(0.01)
+        await until("a PIN pad that asks its customer", lambda: here.twin.is_busy)
         pads.give_up(asked.provider_key)
     answer = asking.result()
     assert isinstance(answer, Declined)

@@ -38,6 +38,7 @@ from provisioning.sandbox.stripe_twin_events import signature
 from provisioning.sandbox.webhook_relay import Relay as PassingOn
 from tests.fakes.provider import Switch
 from tests.unit.payment.shop import Shop, open_shop
+from tests.until import until
 
 SECRET = "whsec_ofATestThatSignsIt"
 CARD = {"kind": "card", "amount_minor": 500, "source": "pm_card_visa"}
@@ -85,9 +86,7 @@ class Relay:
 
     async def until(self, *outcomes: str) -> None:
         """Wait until exactly these were counted, in any order."""
-        async with asyncio.timeout(20):
-            while len(self.counted) < len(outcomes):  # noqa: ASYNC110 - production code has no event for tests
-                await asyncio.sleep(0)
+        await until(f"as many counts as {outcomes}", lambda: len(self.counted) >= len(outcomes))
         assert sorted(self.counted) == sorted(outcomes)
 
 

@@ -5,7 +5,6 @@ Holds no test.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
@@ -28,7 +27,7 @@ from appliance.identity.terminals import Terminals
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.projection import tables_digest
 from appliance.ledger.rebuild import rebuild
-from appliance.model.ids import ProviderName, TerminalId, new_request_key
+from appliance.model.ids import ProviderName, ProviderReference, TerminalId, new_request_key
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.model.offline import OfflineLimits
 from appliance.model.shop_day import ShopCalendar
@@ -42,6 +41,7 @@ from appliance.payment.repeats import is_used
 from appliance.payment.resolve import Resolver
 from appliance.payment.screening.judge import Screener
 from appliance.payment.screening.trees import load_model
+from appliance.payment.shown import CUSTOMER_ASKED
 from appliance.payment.validate import ShopRules
 from appliance.payment.vault.safe import Safe
 from appliance.payment.vault.vault import Vault
@@ -68,6 +68,7 @@ from tests.fakes.provider import FakeProvider
 from tests.unit.ledger.shop import genesis, open_ledger, running
 from tests.unit.payment.counter import providers_of, readers_of_tills
 from tests.unit.payment.vault import open_vault, tokens_of
+from tests.until import until
 
 CERTIFICATE: Final = bytes(range(32))
 PROJECTIONS: Final = projections()
@@ -144,8 +145,16 @@ class Shop:
 
     async def works_done(self) -> None:
         """Return when no provider is being asked any more."""
-        while self.works_open():  # noqa: ASYNC110 - the works belong to production code, which has no event for tests
-            await asyncio.sleep(0)
+        await until("nobody who asks a provider", lambda: not self.works_open())
+
+    async def customer_asked(self, key: str) -> ProviderReference:
+        """The provider's name for what the customer of the payment `key` is asked, once its entry is recorded."""
+        asked = f"SELECT reference FROM operations WHERE id = '{key}/0' AND code = '{CUSTOMER_ASKED}'"
+        size = self.ledger.head.size
+        while not (rows := await self.rows(asked)):
+            size = await self.ledger.wait_beyond(size)
+        await self.ledger.wait_beyond((await self.rows("SELECT max(seq) FROM entries"))[0][0])
+        return ProviderReference(rows[0][0])
 
     async def settle(self) -> None:
         """Let the resolver look until nothing is open or due; virtual time passes between."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -46,10 +45,7 @@ async def begun(shop: Shop) -> str:
     key = shop.new_key()
     answer = await shop.pipeline.pay(shop.request("payment", sale(), key))
     assert answer.state == "being_checked"
-    asked = f"SELECT 1 FROM operations WHERE id = '{key}/0' AND code = '{CUSTOMER_ASKED}'"
-    while not await shop.rows(asked):  # noqa: ASYNC110 - production code has no event for tests
-        await asyncio.sleep(0)
-    await shop.ledger.wait_beyond((await shop.rows("SELECT max(seq) FROM entries"))[0][0])
+    await shop.customer_asked(key)
     return key
 
 

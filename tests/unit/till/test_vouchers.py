@@ -28,6 +28,7 @@ from appliance.wire.till_entries import TenderFacts
 from tests.fakes.provider import Switch
 from tests.unit.payment.shop import Shop, open_shop, rebuilt_equal
 from tests.unit.till.acts import cash, pay, report
+from tests.until import until
 
 
 async def voucher(shop: Shop, act: str, *, key: str | None = None, **more: Any) -> VoucherAnswer:
@@ -379,6 +380,5 @@ async def test_the_owner_sees_at_any_moment_what_is_owed(tmp_path: Path, monkeyp
         await pay(shop, sale(await issue(shop, 1_000), 400))
         async with asyncio.TaskGroup() as group:
             running = group.create_task(upkeep.run())
-            while b"tillstone_vouchers_owed_minor 600.0" not in metrics.render():  # noqa: ASYNC110 - no event says it
-                await asyncio.sleep(0)
+            await until("6.00 EUR owed", lambda: b"tillstone_vouchers_owed_minor 600.0" in metrics.render())
             running.cancel()
