@@ -119,7 +119,8 @@ async def test_no_operation_begins_beside_an_open_one_whatever_was_looked_at(tmp
         give_back = make_give_back(shop.ledger, shop.operations, shop.clock)
         with pytest.raises(Rejected, match="payment_open"):
             await give_back.rest("", Unchanged(standing=standing, fresh=None), asked_by=None)
-        assert await shop.rows("SELECT kind, state FROM operations WHERE kind <> 'authorise'") == [("refund", "unknown")]
+        asked = "SELECT kind, state FROM operations WHERE kind <> 'authorise'"
+        assert await shop.rows(asked) == [("refund", "unknown")]
 
 
 async def test_giving_up_goes_on_after_a_reversal_that_the_provider_refused(tmp_path: Path) -> None:
