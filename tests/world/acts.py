@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.world import changing, counting, selling, trouble
+from tests.world import at_the_pad, changing, counting, in_parts, selling, trouble, vouchers
 
 if TYPE_CHECKING:
     from tests.world.world import World
@@ -30,6 +30,14 @@ ACTS: Final = (
     Act(name="sell by card", weight=16, do=selling.sell_by_card),
     Act(name="sell mixed", weight=5, do=selling.sell_mixed),
     Act(name="sell at a reader", weight=8, do=selling.sell_at_a_reader),
+    Act(name="sell at a pad", weight=6, do=at_the_pad.sell_at_a_pad),
+    Act(name="sell at all pads", weight=3, do=at_the_pad.sell_at_all_pads),
+    Act(name="sell without banks", weight=9, do=at_the_pad.sell_without_banks),
+    Act(name="sell in parts", weight=9, do=in_parts.sell_in_parts),
+    Act(name="pay a part", weight=4, do=in_parts.pay_a_part),
+    Act(name="sell a voucher", weight=6, do=vouchers.sell_a_voucher),
+    Act(name="spend a voucher", weight=7, do=vouchers.spend_a_voucher),
+    Act(name="take back a voucher", weight=2, do=vouchers.take_back_a_voucher),
     Act(name="sell by PayPal", weight=6, do=selling.sell_by_paypal),
     Act(name="sell and capture later", weight=8, do=selling.sell_and_capture_later),
     Act(name="sell and give up", weight=6, do=selling.sell_and_give_up),

@@ -12,14 +12,19 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from appliance.model.sale import MOVED_BY_PROVIDERS
+from appliance.wire.answers import OfflineAnswer, SaleAnswer
 from appliance.wire.requests import CaptureBody, PaymentBody, RefundBody
 from tests.world.cash_books import CashBooks
+from tests.world.pads import LIMITS
+from tests.world.voucher_books import VoucherBooks
 
 Harm = Literal["lost", "doubled", "falsely failed"]
 
 FAILED: Final = frozenset({"declined", "not_charged", "cancelled"})
 OVER: Final = frozenset({"refunded", "reversed", "expired"})
 """Money was taken or held, and is no more."""
+LOST: Final = "declined_after_handover"
+"""The goods are gone, and the card's bank said no."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,11 @@ class Told:
 def total_of(body: PaymentBody) -> int:
     """What a sale comes to."""
     return (body.total_minor if body.amount_minor is None else body.amount_minor) or 0
+
+
+def covers_of(body: PaymentBody) -> int:
+    """What of it this payment is for."""
+    return total_of(body) - body.remaining_minor
 
 
 def card_of(body: PaymentBody) -> int:
@@ -97,6 +107,7 @@ class Books:
         captures: each capture ever asked for.
         sold_at: the till that sold, by payment.
         cash: drawers, reports and days.
+        in_parts: how each sale in parts was told to stand last.
         above: refunds that were refused because so much was not left.
         undone: payments whose refund, reversal or abort was asked for by somebody.
         taken: payments that the box answered for, be it that they are being checked.
@@ -118,6 +129,8 @@ class Books:
     refused: set[str] = field(default_factory=set)
     heads: dict[int, str] = field(default_factory=dict)
     cash: CashBooks = field(default_factory=CashBooks)
+    vouchers: VoucherBooks = field(default_factory=VoucherBooks)
+    in_parts: dict[str, SaleAnswer] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
 
@@ -129,10 +142,22 @@ class Books:
         self.told.append(told)
         about = "" if told.key == told.payment else f" for {self.name(told.payment)}"
         self.history.add(till, f"hears {told.verb} {self.name(told.key)}{about}: {told.state} ({told.seq})")
-        if told.state in FAILED and (live := self.live_minor(told.payment)):
+        if told.state in {*FAILED, LOST} and (live := self.live_minor(told.payment)):
             self.violate("falsely failed", f"{self.name(told.payment)} is told {told.state} while {live} are charged")
         if told.state in OVER and (live := self.live_minor(told.payment)):
             self.violate("lost", f"{self.name(told.payment)} is told {told.state} while {live} are charged")
+
+    def see_exposure(self, told: OfflineAnswer) -> None:
+        """What a till was told that hangs on banks."""
+        if told.terminal_minor > LIMITS.terminal_minor_max or told.box_minor > LIMITS.box_minor_max:
+            self.violate("lost", f"more hangs on banks than the limits allow: {told}")
+
+    def see_sale(self, told: SaleAnswer) -> None:
+        """How a till was told that a sale in parts stands."""
+        self.in_parts[told.key] = told
+        is_even = told.closed == "yes" or told.paid_minor + told.remaining_minor == told.total_minor
+        if told.paid_minor > told.total_minor or not is_even:
+            self.violate("doubled", f"the sale {self.name(told.key)} is told to stand so: {told}")
 
     def see_head(self, size: int, root: str) -> None:
         if self.heads.setdefault(size, root) != root:

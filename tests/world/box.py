@@ -34,11 +34,13 @@ from appliance.ledger.head import LogSigners
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.room import Room
 from appliance.model.errors import Rejected, TillstoneError, Unavailable
-from appliance.model.ids import TerminalId
+from appliance.model.ids import TerminalId, terminal_id
 from appliance.model.limits import BATCH_BYTES_MAX, DAY_MS
 from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.sale import TenderKind
 from appliance.payment.batch import Batch
+from appliance.payment.follow_up import FollowUp
+from appliance.payment.forward import Forwarder
 from appliance.payment.operate import Operations
 from appliance.payment.providers import Providers, SetUp
 from appliance.payment.readers import Readers
@@ -50,7 +52,7 @@ from appliance.payment.validate import ShopRules
 from appliance.payment.vault.safe import Safe
 from appliance.payment.vault.vault import Vault
 from appliance.payment.webhooks import Webhooks
-from appliance.ports.provider import CardSource, Holds
+from appliance.ports.provider import CardSource, Forwards, Holds
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
@@ -63,6 +65,7 @@ from tests.fakes.cipher import FakeCipher
 from tests.world.counter import Counter
 from tests.world.hooks import SECRET
 from tests.world.loop import WorldClock
+from tests.world.pads import LIMITS, PADS, PIN_PAD
 from tests.world.paypal import PAYPAL
 from tests.world.signing import SlowSigner, Token
 from tests.world.stepping import LIFE, Life, WorldLedger
@@ -73,6 +76,7 @@ CASH_ROUNDING_MINOR: Final = 5
 SETTLE_MS: Final = 30_000  # the least that the settings allow; the provider of a world is late by less
 CAPTURE_WINDOW_MS: Final = 2 * DAY_MS
 UNSIGNED_AGE_MAX_MS: Final = 15 * 60_000
+_PADS: Final = {terminal_id(till): CardSource(pad) for till, pad in PADS.items()}
 MODEL: Final = load_model(None)
 
 
@@ -86,6 +90,7 @@ class WorldBox:
     token: Token
     cards: Holds
     paypal: PayPalProvider
+    pads: Forwards
     readers: Mapping[TerminalId, CardSource]
     log: Log
     supervisor: Supervisor | None = None
@@ -184,15 +189,27 @@ class WorldBox:
             "batch": batch.take,
             "drawer": counter.drawers.act,
             "report": counter.reports.report,
+            "voucher": counter.vouchers.act,
             "head": authenticate.show_head,
         }
         self._failures = Failures(clock=clock, log=self.log, metrics=metrics(), on_corrupt=quarantine.set)
         self._start_services(ledger, supervisor, operations, folder)
+        forwarder = Forwarder(
+            ledger=ledger,
+            follow_up=FollowUp(ledger=ledger, operations=operations, clock=clock),
+            clock=clock,
+            log=self.log,
+            jitter=self.life.randomness,
+            quarantine=lambda: quarantine.reason,
+        )
+        supervisor.start("forwarding", forwarder.run, restart=Restart.ON_CRASH)
 
     def _operations(self, ledger: Ledger, supervisor: Supervisor, stages: Stages, folder: Path) -> Operations:
         return Operations(
             ledger=ledger,
-            providers=Providers({FIRST_PROVIDER: _cards(self.cards), PAYPAL: _paypal(self.paypal)}),
+            providers=Providers(
+                {FIRST_PROVIDER: _cards(self.cards), PAYPAL: _paypal(self.paypal), PIN_PAD: _pads(self.pads)}
+            ),
             supervisor=supervisor,
             clock=self.clock,
             log=self.log,
@@ -200,8 +217,9 @@ class WorldBox:
             log_origin=AUDIENCE,
             source_default="pm_card_visa",
             vault=self._vault(ledger, folder),
-            readers=Readers(bound=self.readers, is_reader=is_reader, is_default=False),
+            readers=Readers(bound=self.readers, is_reader=is_reader, is_default=False, pads=_PADS),
             capture_window_ms=CAPTURE_WINDOW_MS,
+            offline_limits=LIMITS,
         )
 
     def _start_services(self, ledger: Ledger, supervisor: Supervisor, operations: Operations, folder: Path) -> None:
@@ -284,6 +302,10 @@ async def _screener(ledger: Ledger, clock: WorldClock) -> Screener:
     )
     await screener.load(MODEL)
     return screener
+
+
+def _pads(pads: Forwards) -> SetUp:
+    return SetUp(tender=TenderKind.PIN_PAD, provider=pads, forwards=pads, admit=lambda: None)
 
 
 def _paypal(provider: PayPalProvider) -> SetUp:

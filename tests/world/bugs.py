@@ -6,7 +6,17 @@ Owns the list. A bug replaces one function of ours by a wrong twin of it, in a p
 
 from __future__ import annotations
 
-from tests.world import bugs_changing, bugs_charging, bugs_counting, bugs_customers, bugs_hearing, bugs_recording
+from tests.world import (
+    bugs_changing,
+    bugs_charging,
+    bugs_counting,
+    bugs_customers,
+    bugs_hearing,
+    bugs_offline,
+    bugs_parts,
+    bugs_recording,
+    bugs_vouchers,
+)
 from tests.world.bug import BUGS, Bug
 
 __all__ = [
@@ -17,5 +27,8 @@ __all__ = [
     "bugs_counting",
     "bugs_customers",
     "bugs_hearing",
+    "bugs_offline",
+    "bugs_parts",
     "bugs_recording",
+    "bugs_vouchers",
 ]

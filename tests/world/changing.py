@@ -116,7 +116,9 @@ def _part(world: World, of: RequestKey) -> RefundBody:
     sale, plan = world.books.sales[str(of)], world.plan
     total = total_of(sale)
     if plan.random() < 0.5:
-        return RefundBody(of=str(of), amount_minor=plan.choice((total // 3, total // 2, total - 100, total + 5)))
+        return RefundBody(
+            of=str(of), amount_minor=plan.choice((total // 3, total // 2, max(1, total - 100), total + 5))
+        )
     index = plan.randrange(max(1, len(sale.lines)))
     return RefundBody(
         of=str(of), lines=(RefundLine(index=index, quantity_thousandths=plan.choice((500, 1_000, 1_000, 2_000))),)

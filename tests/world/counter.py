@@ -15,6 +15,7 @@ from appliance.runtime.log import Log
 from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
+from appliance.till.vouchers import Vouchers
 
 CALENDAR: Final = ShopCalendar(zone=ZoneInfo("Europe/Berlin"), cut_off="04:00")
 
@@ -22,9 +23,10 @@ CALENDAR: Final = ShopCalendar(zone=ZoneInfo("Europe/Berlin"), cut_off="04:00")
 class Counter:
     """What a shop's till is beside payments."""
 
-    def __init__(self, *, drawers: Drawers, reports: Reports, days: ShopDays) -> None:
+    def __init__(self, *, drawers: Drawers, reports: Reports, vouchers: Vouchers, days: ShopDays) -> None:
         self.drawers = drawers
         self.reports = reports
+        self.vouchers = vouchers
         self.days = days
 
     @classmethod
@@ -44,6 +46,9 @@ class Counter:
                 authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency=currency
             ),
             reports=Reports(
+                authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency=currency
+            ),
+            vouchers=Vouchers(
                 authenticate=authenticate, admission=admission, ledger=ledger, clock=clock, currency=currency
             ),
             days=ShopDays(

@@ -10,17 +10,12 @@ tills were told, and compares each with the others.
 
 from __future__ import annotations
 
-import sqlite3
-import uuid
 from collections import Counter
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 
-from appliance.crypto import cbor
-from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry, decode
 from appliance.ledger.merkle import Frontier, leaf_hash
 from appliance.ledger.projection import tables_digest
 from appliance.ledger.verify import verify_log
@@ -30,50 +25,17 @@ from appliance.wire import entries
 from appliance.wire.requests import PaymentBody
 from appliance.wiring.projections import projections
 from tests.crash.invariants import AFTER
-from tests.world.books import FAILED, Books, Harm, Told, card_of, total_of
+from tests.world.books import FAILED, LOST, Books, Harm, Told, card_of, covers_of
 from tests.world.box import CAPTURE_WINDOW_MS, CASH_ROUNDING_MINOR, WorldBox
+from tests.world.ledgered import Ledgered, key_name, read_ledgered
+from tests.world.refusals import BY_ITSELF
 from tests.world.stepping import LIFE
 
 KEPT: Final = frozenset({"approved", "partly_refunded"})
 HELD: Final = frozenset({"authorised"})
 GIVEN_BACK: Final = frozenset({"refunded", "reversed"})
-TAUGHT: Final = KEPT | HELD | GIVEN_BACK | FAILED | {"expired"}
+TAUGHT: Final = KEPT | HELD | GIVEN_BACK | FAILED | {LOST, "expired"}
 """States that this verdict knows; a world at rest has no other."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """A row of the table of payments."""
-
-    state: str
-    total: int
-    cash: int
-    card: int
-    cash_back: int
-    card_back: int
-    is_charged: bool
-
-    @property
-    def is_complete(self) -> bool:
-        """It was approved at some time."""
-        return self.state != "cancelled" and (self.is_charged or self.card == 0)
-
-    @property
-    def paid(self) -> int:
-        return self.cash + (self.card if self.is_charged else 0)
-
-    @property
-    def back(self) -> int:
-        return self.cash_back + self.card_back
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledgered:
-    """What the box itself holds."""
-
-    encoded: list[bytes]
-    log: list[tuple[Entry, Any]]
-    payments: dict[str, Standing]
 
 
 async def judge(
@@ -86,7 +48,7 @@ async def judge(
         given_up: what they hold no longer.
     """
     assert box.ledger is not None
-    held = await box.ledger.read(_read)
+    held = await box.ledger.read(read_ledgered)
     for crash in box.life.loop.crashes:
         books.violate("lost", f"something crashed: {crash}")
     _check_log(books, held)
@@ -101,30 +63,6 @@ async def judge(
     if rebuilds:
         await _check_rebuild(books, box)
     return held
-
-
-def _read(connection: sqlite3.Connection) -> Ledgered:
-    encoded = [row[0] for row in connection.execute("SELECT entry FROM entries ORDER BY seq")]
-    decoded = [decode(each) for each in encoded]
-    rows = connection.execute(
-        "SELECT key, state, total, cash, card, cash_back, card_back, is_charged FROM payments"
-    ).fetchall()
-    return Ledgered(
-        encoded=encoded,
-        log=[(entry, cbor.decode(entry.body, size_max=ENTRY_BYTES_MAX)) for entry in decoded],
-        payments={
-            key_name(key): Standing(
-                state=state,
-                total=total,
-                cash=cash,
-                card=card,
-                cash_back=cash_back,
-                card_back=card_back,
-                is_charged=bool(is_charged),
-            )
-            for key, state, total, cash, card, cash_back, card_back, is_charged in rows
-        },
-    )
 
 
 def _check_log(books: Books, held: Ledgered) -> None:
@@ -170,7 +108,9 @@ def _check_sales(books: Books, held: Ledgered) -> None:
         card = card_of(body)
         if body.capture == "later" and standing.is_charged and standing.card in captured.get(key, ()):
             card = standing.card
-        expected = (total_of(body), _cash(body), card)
+        expected = (covers_of(body), _cash(body), card)
+        if body.partial == "accepted" and 0 < standing.card < card:
+            expected = (standing.card, 0, standing.card)
         if (standing.total, standing.cash, standing.card) != expected:
             books.violate("lost", f"{books.name(key)} was to be {expected}, and is recorded as {standing}")
 
@@ -194,6 +134,7 @@ def _check_told(books: Books, held: Ledgered) -> None:
     stood = [key for key, standing in held.payments.items() if standing.state not in FAILED]
     outlived = {earlier for key in stood for earlier in _line(books, key)[1:]}
     changed = books.undone | outlived | {capture.of for capture in books.captures.values()}
+    changed |= {key for key, sale in books.sales.items() if sale.part_of in changed}
     by_payment: dict[str, list[Told]] = {}
     for told in books.told:
         by_payment.setdefault(told.payment, []).append(told)
@@ -205,7 +146,7 @@ def _check_told(books: Books, held: Ledgered) -> None:
         answers.sort(key=lambda told: told.seq)
         states = [told.state for told in answers] + [standing.state]
         for before, after in pairwise(states):
-            is_asked = before == after or payment in changed or (before, after) == ("authorised", "expired")
+            is_asked = before == after or payment in changed or (before, after) in BY_ITSELF
             if after not in AFTER[before] or not is_asked:
                 harm: Harm = "falsely failed" if {before, after} & FAILED else "lost"
                 books.violate(harm, f"{name} was told {before}, and then it is {after}")
@@ -215,9 +156,9 @@ def _check_given_back(books: Books, held: Ledgered) -> None:
     """What entries gave back is what the tables say, never more than was paid, and what the state means."""
     for payment, undos in _undos(held).items():
         name, standing = books.name(payment), held.payments.get(payment)
-        given = (sum(undo.cash for _, undo in undos), sum(undo.card for _, undo in undos))
-        if standing is None or given != (standing.cash_back, standing.card_back):
-            books.violate("lost", f"{name} is {standing}; given back: {given[0]} cash, {given[1]} card")
+        given = tuple(sum(getattr(undo, what) for _, undo in undos) for what in ("cash", "card", "voucher"))
+        if standing is None or given != (standing.cash_back, standing.card_back, standing.voucher_back):
+            books.violate("lost", f"{name} is {standing}; given back: {given} in cash, by card, to vouchers")
         elif standing.cash_back > standing.cash or standing.card_back > standing.card:
             books.violate("doubled", f"{name} is {standing}: more was given back than was paid")
         if sum(kind == entries.REVERSAL for kind, _ in undos) > 1:
@@ -243,8 +184,9 @@ def _check_refunds(books: Books, held: Ledgered) -> None:
             key = key_name(undo.request or (undo.asked.key if undo.asked else b""))
             if key in given:
                 books.violate("doubled", f"{books.name(key)} gave twice")
-            given[key] = undo.cash + undo.card
-            returned.update({(payment, line.index): line.quantity_thousandths for line in undo.lines})
+            given[key] = undo.cash + undo.card + undo.voucher
+            sale = books.sales[payment].part_of or payment
+            returned.update({(sale, line.index): line.quantity_thousandths for line in undo.lines})
     for (payment, index), quantity in returned.items():
         lines = books.sales[payment].lines
         if quantity > (lines[index].quantity_thousandths if lines else 1_000):
@@ -270,7 +212,7 @@ def _check_refunds(books: Books, held: Ledgered) -> None:
 def _backs(held: Ledgered, payment: str) -> list[tuple[int, int]]:
     """What each entry gave back of a payment."""
     return [
-        (entry.seq, body.get("cash", 0) + body.get("card", 0))
+        (entry.seq, body.get("cash", 0) + body.get("card", 0) + body.get("voucher", 0))
         for entry, body in held.log
         if entry.kind in (entries.REFUND, entries.REVERSAL) and key_name(body["payment"]) == payment
     ]
@@ -327,7 +269,7 @@ def _check_cards(books: Books, held: Ledgered, charges: list[dict[str, Any]]) ->
     for payment, standing in held.payments.items():
         taken = by_payment.get(payment, [])
         kept = sum(charge["captured"] - charge["refunded"] for charge in taken)
-        expected = standing.card - standing.card_back if standing.state in KEPT else 0
+        expected = standing.card - standing.card_back if standing.state in KEPT and standing.is_charged else 0
         expected_sum += expected
         bank = sum(charge["amount"] for charge in taken if not charge["captured"])
         if bank != (standing.card if standing.state in HELD else 0):
@@ -364,10 +306,6 @@ async def _check_rebuild(books: Books, box: WorldBox) -> None:
 
 def _asked(body: dict[str, Any]) -> str:
     return key_name(body["asked"]["key"])
-
-
-def key_name(key: bytes) -> str:
-    return str(uuid.UUID(bytes=key))
 
 
 def _cash(body: PaymentBody) -> int:

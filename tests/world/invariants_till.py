@@ -19,13 +19,15 @@ from appliance.wire import entries, till_entries
 from appliance.wire.till_entries import DayClosedEntry, DrawerEntry, PeriodFacts
 from tests.world.books import Books
 from tests.world.box import CURRENCY, WorldBox
-from tests.world.invariants import Ledgered, key_name
+from tests.world.invariants_parts import PartSale, counted
+from tests.world.ledgered import Ledgered, key_name
 
 _SCOPES: Final = {
     till_entries.DRAWER_CLOSED: Scope.DRAWER,
     till_entries.TERMINAL_CLOSED: Scope.TERMINAL,
     till_entries.DAY_CLOSED: Scope.SHOP,
 }
+_TAKES: Final = (OperationState.CONFIRMED, OperationState.ACCEPTED)
 _GROWS: Final = ("sales", "refunds", "reversals", "no_sales")
 _MOVES: Final = ("floats", "sales", "refunds", "paid_in", "paid_out")
 
@@ -33,8 +35,10 @@ Periods = dict[tuple[str, str], list[tuple[int, PeriodFacts]]]
 """The periods of each drawer, terminal and of the shop in order, with their entries; the open one comes last, as -1."""
 
 
-async def judge_till(books: Books, held: Ledgered, box: WorldBox) -> None:
-    """Write every violation into the books."""
+async def judge_till(
+    books: Books, held: Ledgered, box: WorldBox, sales: dict[bytes, PartSale], sale_of: dict[bytes, bytes]
+) -> Periods:
+    """Write every violation into the books; returns all periods."""
     assert box.ledger is not None
     drawers = _follow_drawers(books, held)
     periods = _closed(held)
@@ -51,9 +55,12 @@ async def judge_till(books: Books, held: Ledgered, box: WorldBox) -> None:
         periods.setdefault(place, []).append((-1, period))
     _check_chains(books, periods)
     _check_cash(books, periods, drawers)
-    _check_sums(books, held, periods)
+    in_parts = counted(sales)
+    _check_sums(books, held, periods, in_parts, {key_name(part) for part in sale_of})
+    _check_parts(books, periods, sales)
     _check_told(books, held, periods)
     _check_days(books, held)
+    return periods
 
 
 def _follow_drawers(books: Books, held: Ledgered) -> dict[str, int]:
@@ -69,10 +76,7 @@ def _follow_drawers(books: Books, held: Ledgered) -> dict[str, int]:
                 holds[drawer] += _cash(body["sale"])
             case entries.INTENT if body.get("sale"):
                 sold[body["payment"]] = _cash(body["sale"])
-            case entries.OUTCOME if (body["kind"], body["state"]) == (
-                OperationKind.AUTHORISE,
-                OperationState.CONFIRMED,
-            ):
+            case entries.OUTCOME if body["kind"] == OperationKind.AUTHORISE and body["state"] in _TAKES:
                 holds[drawer] += sold[body["payment"]]
             case entries.REFUND | entries.REVERSAL:
                 holds[drawer] -= body.get("cash", 0)
@@ -153,15 +157,17 @@ def _check_cash(books: Books, periods: Periods, drawers: dict[str, int]) -> None
         books.violate("lost", f"drawers moved {dict(moved)} in all, the shop another sum")
 
 
-def _check_sums(books: Books, held: Ledgered, periods: Periods) -> None:
+def _check_sums(books: Books, held: Ledgered, periods: Periods, in_parts: Counter[str], parts: set[str]) -> None:
     """All periods together, closed and open, come to what payments came to: by shop, and by the tills that sold."""
-    expected: Counter[str] = Counter()
+    expected = Counter(in_parts)
     by_till: Counter[str] = Counter()
     for key, standing in held.payments.items():
         if standing.is_complete:
-            expected.update(sales=1, total=standing.total, cash=standing.cash, provider=standing.card)
+            if key not in parts:
+                expected.update(sales=1, total=standing.total)
+            expected.update(cash=standing.cash, provider=standing.card + standing.voucher)
             expected.update(returned=standing.back)
-            by_till[books.sold_at.get(key, "")] += standing.paid
+            by_till[books.sold_at.get(key, "")] += standing.taken
     for scope in (Scope.SHOP, Scope.TERMINAL):
         said: Counter[str] = Counter()
         for (each, name), chain in periods.items():
@@ -174,8 +180,25 @@ def _check_sums(books: Books, held: Ledgered, periods: Periods) -> None:
                 said.update(returned=sum(tender.returned for tender in period.tenders))
             if each == Scope.TERMINAL.value == scope.value and taken != by_till[name]:
                 books.violate("lost", f"{name} took {by_till[name]}, and its periods say {taken}")
-        if said != expected:
+        if +said != +expected:
             books.violate("lost", f"all periods by {scope} come to {dict(said)}, the payments to {dict(expected)}")
+
+
+def _check_parts(books: Books, periods: Periods, sales: dict[bytes, PartSale]) -> None:
+    """What parts took became sales, went back, or is kept for sales that are not complete, which are listed."""
+    kept = sum(sale.account for sale in sales.values())
+    for scope in (Scope.SHOP, Scope.TERMINAL):
+        left = 0
+        for (each, _), chain in periods.items():
+            for _, period in chain if each == scope.value else ():
+                totals = period.totals
+                left += totals.parts_taken - totals.parts_sold - totals.parts_returned
+        if left != kept:
+            books.violate("lost", f"periods by {scope} say that {left} are kept for sales in parts, and it is {kept}")
+    _, shop = periods[Scope.SHOP.value, ""][-1]
+    count = sum(not sale.is_counted and sale.keeps for sale in sales.values())
+    if shop.incomplete_count != count:
+        books.violate("lost", f"{count} sales keep money and are not complete, told are {shop.incomplete}")
 
 
 def _check_told(books: Books, held: Ledgered, periods: Periods) -> None:
@@ -205,7 +228,9 @@ def _check_days(books: Books, held: Ledgered) -> None:
         if entry.kind == entries.INTENT:
             opened[body["operation"]["id"]] = entry.seq
         elif entry.kind == entries.OUTCOME and body["state"] not in OPEN:
-            late += bool(closes) and opened.pop(body["operation"]) < closes[-1]
+            # What a bank says of a card that was accepted offline is no outcome of that day's sale.
+            is_late = bool(closes) and opened[body["operation"]] < closes[-1]
+            late += is_late and body["kind"] != OperationKind.FORWARD
             opened.pop(body["operation"], None)
         elif entry.kind == till_entries.DAY_CLOSED:
             day = msgspec.convert(body, DayClosedEntry)

@@ -153,6 +153,8 @@ def card_sale(world: World, source: str | None, total: int | None = None) -> Pay
 def slow_sale(world: World, till: Till) -> PaymentBody:
     """One whose customer or bank may take too long: by card, at the reader, by PayPal, or with the money held."""
     total, draw = world.plan.choice(AMOUNTS), world.plan.random()
+    if draw < 0.1:
+        return pad_sale(world, total)
     if draw < 0.2:
         return reader_sale(world, till, total)
     if draw < 0.35:
@@ -174,6 +176,13 @@ def reader_sale(world: World, till: Till, total: int) -> PaymentBody:
     world.twin.let_come(till.name, customer)
     world.books.history.add("customer", f"at the reader of {till.name}: {does} after {customer.after_ms} ms")
     return card_sale(world, OWN, total)
+
+
+def pad_sale(world: World, total: int) -> PaymentBody:
+    """At the till's own pad; at times a part in cash."""
+    if world.plan.random() < 0.75:
+        return sale_of(total, (TenderBody(kind="pin_pad", amount_minor=total),), 0, 0)
+    return _with_cash(world, total, "pin_pad", total // 2)
 
 
 def mixed_sale(world: World, total: int) -> PaymentBody:
@@ -198,12 +207,15 @@ def _by_lines(world: World, body: PaymentBody) -> PaymentBody:
 
 def paypal_sale(world: World, total: int, paypal: int) -> PaymentBody:
     """So much by PayPal, the rest in cash."""
-    tenders = (TenderBody(kind="paypal", amount_minor=paypal),)
     if paypal == total:
-        return sale_of(total, tenders, 0, 0)
-    payable, change = _in_cash(world, total - paypal)
-    cash = TenderBody(kind="cash", amount_minor=payable + change)
-    return sale_of(total, (*tenders, cash), change, payable - (total - paypal))
+        return sale_of(total, (TenderBody(kind="paypal", amount_minor=paypal),), 0, 0)
+    return _with_cash(world, total, "paypal", paypal)
+
+
+def _with_cash(world: World, total: int, kind: Literal["paypal", "pin_pad"], minor: int) -> PaymentBody:
+    payable, change = _in_cash(world, total - minor)
+    tenders = (TenderBody(kind=kind, amount_minor=minor), TenderBody(kind="cash", amount_minor=payable + change))
+    return sale_of(total, tenders, change, payable - (total - minor))
 
 
 def _in_cash(world: World, left_minor: int) -> tuple[int, int]:
@@ -213,7 +225,11 @@ def _in_cash(world: World, left_minor: int) -> tuple[int, int]:
 
 def sale_of(total: int, tenders: tuple[TenderBody, ...], change: int, rounding: int) -> PaymentBody:
     return PaymentBody(
-        currency=CURRENCY, tenders=tenders, amount_minor=total, change_minor=change, rounding_minor=rounding
+        currency=CURRENCY,
+        tenders=tenders,
+        amount_minor=total,
+        change_minor=change,
+        rounding_minor=rounding,
     )
 
 

@@ -18,8 +18,8 @@ from appliance.crypto.signing_key import TerminalKey
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.payment import PaymentState
-from appliance.wire.answers import BatchAnswer, DrawerAnswer, PaymentAnswer, ReportAnswer
-from appliance.wire.requests import BatchBody, CaptureBody, DrawerBody, PaymentBody, RefundBody, ReportBody
+from appliance.wire.answers import BatchAnswer, DrawerAnswer, PaymentAnswer, ReportAnswer, VoucherAnswer
+from appliance.wire.requests import BatchBody, CaptureBody, DrawerBody, PaymentBody, RefundBody, ReportBody, VoucherBody
 from provisioning.terminal.client import TerminalClient
 from provisioning.terminal.home import Memory, Profile, TerminalHome
 from provisioning.terminal.memory import TerminalMemory
@@ -27,45 +27,9 @@ from provisioning.terminal.receipts import NotBelieved, ReceiptVerifier, Verifie
 from tests.world.books import Books, Told, card_of, total_of
 from tests.world.link import Lan, WorldLink
 from tests.world.loop import Machine, WorldClock, WorldLoop
+from tests.world.refusals import AGES, HONEST_REFUSALS, NOT_NOW, STANDS
 
 FINAL: Final = frozenset(PaymentState) - {PaymentState.CHECKING}
-_AGES: Final = frozenset({"key_from_the_future", "key_too_old"})
-"""A key that was made while the box's clock was days off, and that the box never heard of before it was set right."""
-HONEST_REFUSALS: Final[dict[str, frozenset[str]]] = {
-    "payment": _AGES | {"payment_cancelled", "retry_exists", "retry_not_needed", "retry_chain_too_long"},
-    "batch": _AGES,
-    "drawer": _AGES | {"drawer_short"},
-    "report": _AGES | {"period_empty"},
-    "refund": _AGES
-    | {"already_undone", "payment_open", "payment_took_no_money", "payment_unknown"}
-    | {"refund_above_left", "line_already_refunded", "payment_not_captured"},
-    "capture": _AGES
-    | {"capture_above_authorisation", "capture_below_total", "payment_of_another_terminal"}
-    | {"authorisation_expired", "payment_not_held", "payment_open", "payment_unknown"},
-    "reversal": _AGES | {"already_undone"},
-    "abort": _AGES | {"already_undone", "payment_complete"},
-}
-"""What a till may be refused although it did nothing wrong, by verb."""
-NOT_NOW: Final = frozenset(
-    {
-        "authorisation_expired",
-        "drawer_short",
-        "period_empty",
-        "payment_not_captured",
-        "payment_open",
-        "payment_unknown",
-        "retry_exists",
-        "retry_not_needed",
-    }
-)
-"""Refusals that may turn into a yes: a copy of the question that is still on its way finds another payment, or a box
-whose clock was set right."""
-STANDS: Final[dict[str, frozenset[str]]] = {
-    "refund": frozenset({"approved"}),
-    "reversal": frozenset({"approved", "authorised", "partly_refunded"}),
-    "abort": frozenset({"approved", "authorised", "partly_refunded"}),
-}
-"""What nobody may be told who asked that a payment should not stand, by verb."""
 PATIENCE_MS: Final = (300, 1_500, 4_000)
 ASK_AGAIN_S: Final = 8.0
 
@@ -77,7 +41,7 @@ class Question:
     key: RequestKey
     of: RequestKey
     verb: str
-    body: PaymentBody | RefundBody | CaptureBody | BatchBody | DrawerBody | ReportBody | None = None
+    body: PaymentBody | RefundBody | CaptureBody | BatchBody | DrawerBody | ReportBody | VoucherBody | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +178,7 @@ class Till:
         except (Unavailable, OutcomeUnknown):
             return
         except Rejected as refusal:
-            if refusal.code not in _AGES:
+            if refusal.code not in AGES:
                 self.books.violate("lost", f"X of {body.scope}: {refusal}")
         else:
             self.books.cash.read.append(answer.period)
@@ -252,6 +216,9 @@ class Till:
                 case DrawerBody() as body:
                     deadline = self.client.deadline(patience_ms)
                     self._hear_act(question, await self.client.drawer(body, key=question.key, deadline=deadline))
+                case VoucherBody() as body:
+                    deadline = self.client.deadline(patience_ms)
+                    self._hear_voucher(question, await self.client.voucher(body, key=question.key, deadline=deadline))
                 case ReportBody() as body:
                     deadline = self.client.deadline(patience_ms)
                     self._hear_report(question, await self.client.report(body, key=question.key, deadline=deadline))
@@ -294,6 +261,10 @@ class Till:
 
     def _hear_answer(self, question: Question, answer: PaymentAnswer) -> None:
         key = str(question.key)
+        if answer.offline is not None:
+            self.books.see_exposure(answer.offline)
+        if answer.sale is not None:
+            self.books.see_sale(answer.sale)
         if question.verb == "payment":
             self.books.taken.add(key)
             if answer.show is not None:
@@ -335,6 +306,16 @@ class Till:
         self.books.cash.done[key] = (answer.seq, answer.held_minor)
         self.books.history.add(
             self.name, f"hears drawer {self.books.name(key)}: {answer.drawer} holds {answer.held_minor} ({answer.seq})"
+        )
+
+    def _hear_voucher(self, question: Question, answer: VoucherAnswer) -> None:
+        if answer.pending:
+            return
+        key = str(question.key)
+        self.open.pop(key, None)
+        self.books.vouchers.hear(key, answer)
+        self.books.history.add(
+            self.name, f"hears voucher {self.books.name(key)}: {answer.act}, {answer.left_minor} left"
         )
 
     def _hear_report(self, question: Question, answer: ReportAnswer) -> None:
@@ -391,6 +372,8 @@ def _what(question: Question) -> str:
         return f": {question.body.amount_minor or 'all'}"
     if isinstance(question.body, DrawerBody):
         return f": {question.body.act} {question.body.amount_minor} {question.body.drawer or ''}"
+    if isinstance(question.body, VoucherBody):
+        return f": {question.body.act} {question.body.amount_minor}"
     if isinstance(question.body, ReportBody):
         return f": {question.body.kind} of {question.body.scope}"
     tenders = " + ".join(f"{tender.kind} {tender.amount_minor}" for tender in question.body.tenders)
