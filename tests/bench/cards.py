@@ -1,4 +1,5 @@
-"""Card payments beside a provider that takes 50 ms: each connection pays again once the provider must have answered.
+"""Card payments beside a provider that takes 50 ms: each connection pays again once the provider must have answered, or
+all of them together at an even rate, where a latency is counted from the moment a payment was due.
 
 A crowd does not ask for the status of each: an answer with a receipt costs the box as much as a payment, and tills
 follow events. The very last payment is followed to its end: what was begun has been settled too.
@@ -34,7 +35,8 @@ _PER_ADDRESS = 200  # the door gives each address a share of its connections
 class CardsSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to pay: `lost` payments that stay being checked, or `payments` from `connections` at once.
 
-    `is_followed`: ask for the status of each until it is final, and count the time to there.
+    `is_followed`: ask for the status of each until it is final, and count the time to there. `rate`: payments per
+    second that are due evenly; 0 for as many as the box takes.
     """
 
     port: int
@@ -44,6 +46,7 @@ class CardsSpec(msgspec.Struct, frozen=True, kw_only=True):
     payments: int
     lost: bool = False
     is_followed: bool = False
+    rate: float = 0.0
 
 
 class CardsResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +74,10 @@ class _Run:
             for number in range(spec.connections)
         ]
         started = time.perf_counter()
-        requests = iter(signed)
+        requests = enumerate(signed)
         async with asyncio.TaskGroup() as payers:
             for connection in connections:
-                payers.create_task(self._pay_in_turn(connection, requests))
+                payers.create_task(self._pay_in_turn(connection, requests, started))
         if not spec.lost:
             await self._follow(*self._last)
         took = time.perf_counter() - started
@@ -87,10 +90,16 @@ class _Run:
             p99_ms=ordered[len(ordered) * 99 // 100] * 1e3,
         )
 
-    async def _pay_in_turn(self, connection: Connection, requests: Iterator[tuple[bytes, bytes]]) -> None:
+    async def _pay_in_turn(
+        self, connection: Connection, requests: Iterator[tuple[int, tuple[bytes, bytes]]], started: float
+    ) -> None:
         status = b""
-        for payment, status in requests:
+        for number, (payment, status) in requests:
             began = time.perf_counter()
+            if self._spec.rate:
+                due = started + number / self._spec.rate
+                await asyncio.sleep(max(0.0, due - began))
+                began = due
             _require(await connection.exchange(payment), _BEGUN)
             if not self._spec.is_followed:
                 self._latencies.append(time.perf_counter() - began)
