@@ -31,19 +31,26 @@ from tests.bench.load import LoadResult, LoadSpec
 from tests.bench.log import LogResult, LogSpec
 from tests.bench.machine import Machine, MachineSpec
 from tests.bench.part import run_part
+from tests.bench.payment_figures import (
+    BATCH_SALES,
+    CARD_CONNECTIONS,
+    CARD_RATE,
+    CHECKED_PAYMENTS,
+    CONNECTIONS,
+    batch_figures,
+    card_figures,
+    latency_figures,
+    machine_figures,
+    single_figures,
+)
 from tests.bench.proofs import ProofsResult, ProofsSpec
 from tests.bench.screening import ScreeningResult, ScreeningSpec
 from tests.bench.tile_elsewhere import tiles_elsewhere
 from tests.bench.usage import folder_bytes, resident_mb
 from tests.bench.verify import VerifyResult, VerifySpec
 
-CONNECTIONS = 32
-BATCH_SALES = 500
 SLOW_CONNECTIONS = 240
 CALENDAR_DIGESTS = 10_000
-CARD_CONNECTIONS = 500
-CARD_RATE = 500.0
-CHECKED_PAYMENTS = 10_000
 TILE_ROUNDS = 9
 TILE_PAYMENTS_PER_S = 300.0
 """Below what the box takes, so that the times show what a tile costs and not a queue."""
@@ -290,18 +297,7 @@ class Suite:
             self._say(f"cash beside {CHECKED_PAYMENTS:,} payments that are being checked")
             self._pay_by_card(bench, running, CHECKED_PAYMENTS, connections=64, lost=True)
             beside_open = self._load(bench, running, requests=self._plan.alone, connections=1, warm_up=50)
-        beside = (
-            f"{CARD_CONNECTIONS} tills, the next one 50 ms after the 202, which takes p50 {many.p50_ms:.0f} ms then;"
-        )
-        beside += " two entries each, intent and outcome"
-        yield figure("card_payments", many.rate, "payments/s", beside=beside)
-        beside = f"request to durable intent (202), {CARD_RATE:.0f}/s from {CARD_CONNECTIONS} tills; p50 {even.p50_ms:.1f} ms"
-        yield figure("card_added_p99", even.p99_ms, "ms", beside=beside)
-        beside = f"8 tills, request to receipt of the outcome, without the provider's 50 ms; p50 {few.p50_ms:.0f} ms"
-        yield figure("card_added_p99_at_8", few.p99_ms, "ms", beside=beside)
-        beside = f"one cash payment alone; without them {before.p50_ms:.1f} ms, p99 {before.p99_ms:.1f} and"
-        beside += f" {beside_open.p99_ms:.1f} ms"
-        yield figure("checked_10000_cash_p50", beside_open.p50_ms, "ms", beside=beside)
+        yield from card_figures(many, even, few, before, beside_open)
 
     def _pay_by_card(
         self,
@@ -355,52 +351,5 @@ class Suite:
         return run_part("load", spec, LoadResult, os.environ)
 
 
-def machine_figures(machine: Machine) -> Iterator[Figure]:
-    """The limits themselves, so that a reader can compute with them."""
-    yield figure("machine_sha256", machine.sha256, "hashes/s", beside="350 bytes, one thread")
-    yield figure("machine_es256_verify", machine.es256_verify, "verifications/s", beside="one thread")
-    yield figure("machine_ml_dsa_87_sign", machine.ml_dsa_87_sign, "signatures/s", beside="one thread")
-    yield figure("machine_sqlite_commit", machine.sqlite_commit, "commits/s", beside="synchronous=FULL, one row each")
-    yield figure("machine_sqlite_rows", machine.sqlite_rows, "rows/s", beside="synchronous=FULL, 1,000 rows per commit")
-    yield figure("machine_hsm_sign", machine.hsm_sign, "signatures/s", beside="SoftHSM, ECDSA P-256")
-    beside = "ES256 verify, one SoftHSM signature and one commit per payment; no network, nothing else"
-    yield figure("hsm_signature_per_payment", machine.hsm_per_payment, "payments/s", beside=beside)
-
-
-def single_figures(single: LoadResult, machine: Machine) -> Iterator[Figure]:
-    """Payments one by one."""
-    limit = f"ES256 verify on one thread: {machine.es256_verify:,.0f}/s"
-    beside = f"one HSM signature per payment, without network: {machine.hsm_per_payment:,.0f}/s"
-    yield figure("payments_single", single.rate, "payments/s", limit=limit, beside=beside)
-    yield figure("payments_single_p50", single.p50_ms, "ms", beside=f"{CONNECTIONS} connections")
-    yield figure("payments_single_p99", single.p99_ms, "ms", beside=f"{CONNECTIONS} connections")
-    generator = f"the generator: {single.generator_cpu_us:.0f} us beside it on the same processors"
-    yield figure("payments_single_cpu", single.box_cpu_us, "us/payment", limit=_cores(single.rate), beside=generator)
-
-
-def latency_figures(alone: LoadResult, paced: LoadResult, machine: Machine) -> Iterator[Figure]:
-    """How long one payment takes."""
-    floor = 1e3 / machine.es256_verify + 1e3 / machine.sqlite_commit + 1e3 / machine.ml_dsa_87_sign
-    limit = f"verify, commit and ML-DSA-87 alone: {floor:.2f} ms"
-    beside = f"one connection, LAN to receipt; p99 {alone.p99_ms:.1f} ms"
-    yield figure("payment_latency_p50", alone.p50_ms, "ms", limit=limit, beside=beside)
-    beside = f"{paced.rate:,.0f}/s offered evenly; p50 {paced.p50_ms:.1f} ms, worst {paced.max_ms:.1f} ms"
-    yield figure("payment_latency_p99", paced.p99_ms, "ms", limit=limit, beside=beside)
-
-
-def batch_figures(batch: LoadResult, machine: Machine) -> Iterator[Figure]:
-    """Sales in signed batches."""
-    limit = f"SQLite alone, 1,000 rows per commit: {machine.sqlite_rows:,.0f} rows/s; a sale writes four rows"
-    beside = f"one HSM signature per payment: {machine.hsm_per_payment:,.0f}/s; {BATCH_SALES} sales per batch"
-    yield figure("payments_batch", batch.rate, "sales/s", limit=limit, beside=beside)
-    generator = f"the generator: {batch.generator_cpu_us:.0f} us"
-    yield figure("payments_batch_cpu", batch.box_cpu_us, "us/sale", limit=_cores(batch.rate), beside=generator)
-
-
 def _list(values: list[float]) -> str:
     return ", ".join(f"{value:.1f}" for value in values)
-
-
-def _cores(rate: float) -> str:
-    cores = os.cpu_count() or 1
-    return f"{cores} processors at this rate: {cores / rate * 1e6:.0f} us"
