@@ -5,6 +5,8 @@ that moves money on only the PIN pad's own word ends it, everything else is `Unk
 
 * `Refused` is the PIN pad's no to the command itself; `Declined` its abort before any good result.
 * A result that contradicts the question (another amount, another currency) or itself is `Unknown`.
+* Every command has its end, also where the PIN pad talks on and on: `HEARD_MAX` messages, and twice the time of an
+  answer after it was told to stop.
 * To find out what became of it, ask `last_payment` and compare it with the last one known before. A PIN pad that is
   still busy with a customer refuses to tell.
 """
@@ -17,11 +19,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from drivers.serial import zvt
-from drivers.serial.errors import LineError, LineSilent
+from drivers.serial.errors import LineError, LineSilent, LineUnreadable
 from drivers.serial.zvt import Apdu, PaymentStatus
 from drivers.serial.zvt_link import ApduLink
 
 _OK: Final = Apdu(control=zvt.ACCEPTED)
+HEARD_MAX: Final = 4_096
+"""States of payments and lines of slips that one command may bring."""
 _STEP_S: Final = 0.05  # how soon a customer who is given up is noticed
 
 
@@ -159,13 +163,16 @@ class PinPad:
         """Until the PIN pad ends it. A customer who does not come is given up with an abort, and its word is heard."""
         has_given_up = False
         while True:
-            if not self._link.has_begun(max(0.0, min(_STEP_S, ends_at - time.monotonic()))):
-                is_late = time.monotonic() >= ends_at
-                if has_given_up and is_late:
-                    raise LineSilent("the PIN pad did not say how it ended after it was told to stop")
-                if not has_given_up and (is_late or gives_up()):
-                    has_given_up, ends_at = True, time.monotonic() + 2 * self._answer_s
-                    self._link.send(Apdu(control=zvt.ABORT_BY_TILL), self._answer_s)
+            has_begun = self._link.has_begun(max(0.0, min(_STEP_S, ends_at - time.monotonic())))
+            late_s = time.monotonic() - ends_at
+            # It is spoken to when it pauses, and one that never pauses all the same.
+            may_speak = not has_begun or late_s >= self._answer_s
+            if may_speak and has_given_up and late_s >= 0:
+                raise LineSilent("the PIN pad did not say how it ended after it was told to stop")
+            if may_speak and not has_given_up and (late_s >= 0 or gives_up()):
+                has_given_up, ends_at = True, time.monotonic() + 2 * self._answer_s
+                self._link.send(Apdu(control=zvt.ABORT_BY_TILL), self._answer_s)
+            if not has_begun:
                 continue
             told = self._link.receive(self._answer_s)
             if told.control == zvt.ACCEPTED or told.control[0] == zvt.REFUSED_CLASS:
@@ -200,6 +207,9 @@ class _Heard:
     slip: list[str] = field(default_factory=list)
 
     def take(self, told: Apdu) -> None:
+        """Raises LineUnreadable: a PIN pad that tells of more than it can hold."""
+        if len(self.all) + len(self.slip) >= HEARD_MAX:
+            raise LineUnreadable(f"more than {HEARD_MAX} messages to one command")
         if told.control == zvt.STATUS_INFORMATION:
             self.all.append(zvt.read_status(told.data))
         elif told.control == zvt.PRINT_LINE:

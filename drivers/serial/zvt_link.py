@@ -20,6 +20,7 @@ DLE, STX, ETX, ACK, NAK = 0x10, 0x02, 0x03, 0x06, 0x15
 SENDINGS_MAX: Final = 3
 FRAME_BYTES_MAX: Final = 4_096
 BYTE_S: Final = 1.0  # between two bytes of a frame that has begun
+FRAME_S: Final = 10.0  # all of a frame that has begun; the largest takes 4.3 s at 9,600 baud
 _POLYNOMIAL: Final = 0x8408  # CRC-16/CCITT, bits reversed, start value 0
 
 
@@ -85,8 +86,10 @@ class SerialLink(_Begun):
         """The content of the next frame; None when it is damaged."""
         if self._read(1, deadline_s)[0] != DLE or self._read(1, BYTE_S)[0] != STX:
             raise LineUnreadable("expected DLE STX")
-        content = bytearray()
+        content, ends_at = bytearray(), time.monotonic() + FRAME_S
         while len(content) <= FRAME_BYTES_MAX:
+            if time.monotonic() > ends_at:
+                raise LineSilent(f"a frame did not end within {FRAME_S} s")
             byte = self._read(1, BYTE_S)[0]
             if byte == DLE:
                 byte = self._read(1, BYTE_S)[0]

@@ -69,6 +69,11 @@ class PinPadTwin:
         damages: so many of the next frames have a wrong checksum.
         says_amount: stands in the status instead of the amount taken.
         tells_last: whether 06 20 tells anything.
+        talks_on: it tells what its display shows, again and again, and never comes to an end.
+        hides_last: it aborts 06 20 as one that never took a card.
+        hands_in_silently: no status comes for what it hands in.
+        says_online: stands in the online flag of each status; empty leaves it out. None: what is so.
+        waits_for_reversal: a reversal waits for somebody who never comes.
         undoes_last: a reversal undoes the last payment, whatever receipt it names.
     """
 
@@ -87,6 +92,11 @@ class PinPadTwin:
     damages: int = 0
     says_amount: str | None = None
     tells_last: bool = True
+    talks_on: bool = False
+    hides_last: bool = False
+    hands_in_silently: bool = False
+    says_online: bytes | None = None
+    waits_for_reversal: bool = False
     undoes_last: bool = False
     naks: int = 0
     sent: int = 0
@@ -111,6 +121,10 @@ class PinPadTwin:
         while (event := self._next()) is not None:
             answers += self._hear(event)
         return answers
+
+    def undo_last(self) -> None:
+        """The last payment goes back, whoever asked for it."""
+        self._undo(self.taken[-1])
 
     def mend_line(self) -> None:
         """The cable is back, or somebody connects anew; what was said before is lost."""
@@ -171,7 +185,7 @@ class PinPadTwin:
             case b"\x06\x51":
                 return self._hand_in()
             case b"\x06\x20":
-                if not self.taken or not self.tells_last:
+                if not self.taken or not self.tells_last or self.hides_last:
                     return [bytes([0x06, 0x1E, 1, CARD_REFUSED])] if self.tells_last else [_COMPLETION]
                 return [self._status(self.taken[-1]), _COMPLETION]
             case b"\x06\xb0":
@@ -230,8 +244,14 @@ class PinPadTwin:
         if not meant:
             return [bytes([0x06, 0x1E, 0x01, NOT_POSSIBLE])]
         self.trace += 1
-        undone = self._keep(meant[0].amount, kind="reversal", of=meant[0].trace)
+        if self.waits_for_reversal:
+            self.is_busy = True
+            return [_SEE_DISPLAY]
+        undone = self._undo(meant[0])
         return [_SEE_DISPLAY, self._status(undone, self.says_amount), _COMPLETION]
+
+    def _undo(self, paid: TakenPayment) -> TakenPayment:
+        return self._keep(paid.amount, kind="reversal", of=paid.trace)
 
     def _hand_in(self) -> list[bytes]:
         """What waits for its bank: a status for each, so that everybody knows which of them the bank refused."""
@@ -247,7 +267,7 @@ class PinPadTwin:
             if refused:
                 self.taken.remove(each)
         self.on_taken()
-        return [*steps, _COMPLETION]
+        return [*([] if self.hands_in_silently else steps), _COMPLETION]
 
     def _keep(self, amount: str, *, kind: str = "payment", of: int = 0, bank: str = "yes") -> TakenPayment:
         kept = TakenPayment(amount=amount, trace=self.trace, receipt=self.trace % 10_000, kind=kind, of=of, bank=bank)
@@ -265,12 +285,17 @@ class PinPadTwin:
         original = f"37{taken.of:06d}" if taken.of else ""
         data = bytes.fromhex(f"27{result:02x}04{amount}4909780b{taken.trace:06d}87{taken.receipt:04d}{original}")
         data += bytes.fromhex("0c1430000d1127" + "29" + self.terminal + "22f0f8" + "eeeeeeeeeeee1234")
-        data += b"\x8b\xf0\xf4VISA\x06\x04\x1f\x11\x01" + (b"\x01" if taken.bank == "yes" else b"\x00")
+        is_online = b"\x01" if taken.bank == "yes" else b"\x00"
+        said = is_online if self.says_online is None else self.says_online
+        tags = b"\x1f\x11\x01" + said if said else b""
+        data += b"\x8b\xf0\xf4VISA\x06" + bytes([len(tags)]) + tags
         return bytes([0x04, 0x0F, len(data)]) + data
 
     def _send_next(self) -> bytes:
         if self.is_mute:
             return b""
+        if self.talks_on:
+            return self._send(_SEE_DISPLAY)
         return self._send(self._queue.pop(0)) if self._queue else b""
 
     def _send(self, apdu: bytes) -> bytes:

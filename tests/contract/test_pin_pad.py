@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
 
-from drivers.serial.errors import LineError
+from drivers.serial.errors import LineError, LineSilent
 from drivers.serial.line import Line
 from drivers.serial.pin_pad import Declined, Ending, Paid, PinPad, Refused, Unknown
 from drivers.serial.zvt import PaymentStatus
@@ -21,6 +23,7 @@ EUR = 978
 PASSWORD = "000000"
 # A busy machine answers late; only the tests of silence are in a hurry.
 LONG_S, SHORT_S = 60.0, 0.5
+ENDLESS_S = 30.0  # what is bounded by a few SHORT_S ends long before
 MESSAGES = 6  # of a payment: accepted, two texts, status, slip, completion
 
 
@@ -45,6 +48,27 @@ class Rig:
         with Line(self.address, 9_600) as line:
             link = SerialLink(line) if self.twin.is_framed else TcpLink(line)
             yield PinPad(link, password=PASSWORD, answer_s=answer_s)
+
+
+class Trickle:
+    """Sends a byte each tenth of a second; use as a context."""
+
+    def __init__(self, line: socket.socket, content: bytes) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, args=(line, content))
+
+    def _send(self, line: socket.socket, content: bytes) -> None:
+        for byte in content:
+            if self._stop.wait(0.1):
+                return
+            line.sendall(bytes([byte]))
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 @pytest.fixture(params=["pty", "tcp"])
@@ -142,6 +166,62 @@ def test_customer_is_given_up_when_the_till_says_so(rig: Rig) -> None:
     with rig.pad() as pad:
         assert pad.pay(1250, EUR, payment_s=LONG_S, gives_up=lambda: True) == Declined(result=DECLINED)
     assert (rig.twin.taken, rig.twin.is_busy) == ([], False)
+
+
+def test_pin_pad_that_talks_on_and_on_is_told_to_stop(rig: Rig) -> None:
+    rig.twin.talks_on = True
+    rig.twin.on_abort = lambda: setattr(rig.twin, "talks_on", False)
+    began = time.monotonic()
+    ending = rig.pay_in_a_hurry()
+    assert isinstance(ending, Declined | Unknown)  # frames that cross on a serial line are read by neither side
+    assert time.monotonic() - began < ENDLESS_S
+    if not rig.twin.is_framed:
+        assert ending == Declined(result=DECLINED)
+
+
+ASKED: dict[str, Callable[[PinPad], object]] = {
+    "pay": lambda pad: pad.pay(1250, EUR, payment_s=SHORT_S),
+    "look": lambda pad: pad.look(),
+    "last payment": lambda pad: pad.last_payment(payment_s=SHORT_S),
+    "offline": lambda pad: pad.send_offline(payment_s=SHORT_S).trouble,
+}
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_pin_pad_that_never_comes_to_an_end_is_unknown(rig: Rig, what: str) -> None:
+    rig.twin.talks_on = True
+    began = time.monotonic()
+    with rig.pad(SHORT_S) as pad:
+        ending = ASKED[what](pad)
+    assert isinstance(ending, Unknown)
+    assert ending.kind == "line"
+    assert time.monotonic() - began < ENDLESS_S
+
+
+def test_pin_pad_that_tells_of_more_than_it_can_hold_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.serial.pin_pad.HEARD_MAX", 3)
+    twin = PinPadTwin(is_framed=False, customer=lambda: "offline")
+    with on_tcp(twin.take) as address:
+        rig = Rig(twin, address)
+        for _ in range(4):
+            assert isinstance(rig.pay(), Paid)
+        twin.customer = lambda: "approve"
+        with rig.pad() as pad:
+            sent = pad.send_offline(payment_s=LONG_S)
+    assert len(sent.told) == 3
+    assert isinstance(sent.trouble, Unknown)
+
+
+def test_frame_whose_bytes_come_one_by_one_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.serial.zvt_link.FRAME_S", SHORT_S)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        line = Line(f"socket://127.0.0.1:{listener.getsockname()[1]}")
+        pad, _ = listener.accept()
+        with pad, line, Trickle(pad, b"\x10\x02" + b"A" * 4_000):
+            began = time.monotonic()
+            with pytest.raises(LineSilent):
+                SerialLink(line).receive(LONG_S)
+            assert time.monotonic() - began < ENDLESS_S
 
 
 def test_busy_pin_pad_tells_nothing(rig: Rig) -> None:
