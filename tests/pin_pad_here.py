@@ -38,7 +38,8 @@ class PadLogHere:
     async def before(self, _pad: str, operation: OperationId) -> ProviderReference | None:
         order = [each for each, _ in self.begun]
         at = order.index(operation) if operation in order else len(order)
-        earlier = [self.names[each] for each in order[:at] if each in self.names]
+        names = [self.names[each] for each in order[:at] if each in self.names]
+        earlier = [each for each in names if not each.endswith("/none")]
         return earlier[-1] if earlier else None
 
     async def after(self, _pad: str, operation: OperationId) -> Later | None:

@@ -25,11 +25,13 @@ from typing import Final, Protocol, TypeVar
 from typing_extensions import override
 
 from appliance.adapters.owner_thread import OwnerThread, SessionKind
+from appliance.adapters.pin_pad_banks import BankWords
 from appliance.adapters.pin_pad_line import BUSY, MOVED_ON, Away, Moved, PadLine, PadSettings
 from appliance.adapters.pin_pad_name import PadPayment, parse
-from appliance.adapters.pin_pad_reply import Moves, confirmed, declined, found_back, found_payment, moved_answer
+from appliance.adapters.pin_pad_reply import Moves, confirmed, found_back, found_payment, moved_answer
 from appliance.model.errors import OutcomeUnknown, Unavailable
 from appliance.model.ids import OperationId, ProviderKey, ProviderReference, TerminalId
+from appliance.model.invariants import present
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
 from appliance.ports.provider import (
@@ -56,7 +58,6 @@ from appliance.ports.provider import (
     Unknown,
 )
 from drivers.serial import pin_pad as driver
-from drivers.serial.zvt import RESULT_OK, PaymentStatus
 
 QUEUE_DEPTH_MAX: Final = 8
 ASKED_MAX: Final = 256
@@ -77,7 +78,7 @@ class PadLog(Protocol):
     """What the ledger knows of a pad."""
 
     async def before(self, pad: str, operation: OperationId) -> ProviderReference | None:
-        """The newest name at `pad` that was written down for what was begun before `operation`."""
+        """The newest name of a payment at `pad` that was written down for what was begun before `operation`."""
         ...
 
     async def after(self, pad: str, operation: OperationId) -> Later | None:
@@ -107,7 +108,7 @@ class PinPadProvider(Forwards, Offers):
         self._waiting: dict[ProviderKey, threading.Event] = {}
         self._asked: dict[ProviderKey, tuple[Operation, Answer]] = {}
         self._marks: dict[ProviderKey, PadPayment] = {}
-        self._banks: dict[_Kept, PaymentStatus] = {}
+        self._banks = BankWords()
 
     @property
     @override
@@ -157,8 +158,11 @@ class PinPadProvider(Forwards, Offers):
             answer = await self._move(
                 operation, mark.pad, lambda line: line.pay(amount_minor, after=mark, gives_up=gone.is_set)
             )
-            if isinstance(answer, AcceptedOffline) and not operation.may_accept_offline:
-                answer = await self._undo_unasked(answer.provider_reference)
+            if isinstance(answer, AcceptedOffline):
+                named = present(parse(answer.provider_reference), "the adapter reads its own names")
+                self._banks.forget(named)
+                if not operation.may_accept_offline:
+                    answer = await self._undo_unasked(named)
         return self._remember(operation, answer)
 
     @override
@@ -187,10 +191,12 @@ class PinPadProvider(Forwards, Offers):
         of = parse(operation.of)
         if of is None or of.pad not in self._threads:
             return NotSent(reason="pad_unknown")
-        if _kept(of) not in self._banks:
-            trouble = await self._hand_in(of.pad)
-            if trouble is not None:
-                return trouble
+        said = self._bank_said(operation, of)
+        if said is not None:
+            return said
+        trouble = await self._hand_in(of)
+        if trouble is not None:
+            return trouble
         # A pad that handed in what it had and did not speak of this one sent it before, and nobody heard its bank.
         return self._bank_said(operation, of) or Unknown(reason="pad_said_nothing_of_it")
 
@@ -243,10 +249,13 @@ class PinPadProvider(Forwards, Offers):
         reading = await self._witness(of.pad, operation)
         if isinstance(reading, Unknown):
             return reading
+        earlier = parse(await self._log.before(of.pad, operation.reference.operation_id))
         if isinstance(operation, Authorise):
+            if of.is_none and earlier is not None and reading.is_same(earlier):
+                return Unknown(reason=MOVED_ON)  # it had a last payment when it said that there was none
             return found_payment(operation, mark=of, reading=reading, now_ms=now_ms)
         fresh = self._marks.get(operation.provider_key)
-        mark = fresh or parse(await self._log.before(of.pad, operation.reference.operation_id))
+        mark = fresh or earlier
         if mark is None:
             return Unknown(reason=MOVED_ON)
         return found_back(operation, paid=of, mark=mark, is_fresh=fresh is not None, reading=reading, now_ms=now_ms)
@@ -309,25 +318,22 @@ class PinPadProvider(Forwards, Offers):
         except OutcomeUnknown:
             return None
 
-    async def _undo_unasked(self, accepted: ProviderReference) -> Answer:
+    async def _undo_unasked(self, accepted: PadPayment) -> Answer:
         """The pad did without the bank although the shop does not want that now: it is undone at once."""
-        named = parse(accepted)
-        if named is not None:
-            undone = await self._run(named.pad, lambda line: line.undo(named), _READ_MS)
-            if isinstance(undone, driver.Paid):
-                return Declined(code=BANK_UNREACHABLE, message="The PIN pad cannot reach the card's bank.")
+        undone = await self._run(accepted.pad, lambda line: line.undo(accepted), _READ_MS)
+        if isinstance(undone, driver.Paid):
+            return Declined(code=BANK_UNREACHABLE, message="The PIN pad cannot reach the card's bank.")
         return Unknown(reason="accepted_offline_unasked")
 
-    async def _hand_in(self, pad: str) -> NotSent | Unknown | None:
+    async def _hand_in(self, of: PadPayment) -> NotSent | Unknown | None:
         """Have the pad ask the banks of all that it keeps, and remember what they said. None: it came to its end."""
-        sent = await self._run(pad, PadLine.hand_in, int(self._settings[pad].moving_s * 1_000))
+        deadline_ms = int(self._settings[of.pad].moving_s * 1_000)
+        sent = await self._run(of.pad, lambda line: line.hand_in(of), deadline_ms)
         if sent is None:
             return Unknown(reason="deadline_passed")
         if isinstance(sent, Away):
             return NotSent(reason=sent.reason)
-        for status in sent.told:
-            if status.trace is not None:
-                self._banks[pad, status.terminal, status.trace] = status
+        self._banks.hear(of.pad, sent.told)
         match sent.trouble:
             case None:
                 return None
@@ -337,14 +343,7 @@ class PinPadProvider(Forwards, Offers):
                 return NotSent(reason=BANK_UNREACHABLE)
 
     def _bank_said(self, operation: Forward, of: PadPayment) -> Confirmed | Declined | Unknown | None:
-        status = self._banks.get(_kept(of))
-        if status is None or status.result is None:
-            return None
-        if status.result != RESULT_OK:
-            return declined(status.result, is_given_up=False)
-        if status.amount_minor != operation.amount.amount_minor:
-            return Unknown(reason="amount_differs")
-        return confirmed(of, operation, self._clock.now_ms())
+        return self._banks.said(operation, of, self._clock.now_ms())
 
     @contextmanager
     def _customer(self, operation: Authorise | Refund) -> Iterator[threading.Event]:
@@ -370,12 +369,6 @@ class PinPadProvider(Forwards, Offers):
 
 
 _T = TypeVar("_T")
-_Kept = tuple[str, str | None, int | None]
-
-
-def _kept(of: PadPayment) -> _Kept:
-    """What a status names of a payment that a pad keeps."""
-    return of.pad, of.terminal, of.trace
 
 
 def _thread(settings: PadSettings) -> OwnerThread[PadLine]:

@@ -103,7 +103,7 @@ class PadLine:
         moved = self._move(
             lambda pad: pad.pay(amount_minor, settings.currency, payment_s=settings.customer_s, gives_up=gives_up)
         )
-        return self._checked(moved, after) if moved == Declined(result=zvt.ABORTED) else moved
+        return self._checked(moved, after)
 
     def give_back(
         self, amount_minor: int, *, of: PadPayment, on_mark: Callable[[PadPayment], None], gives_up: Callable[[], bool]
@@ -125,11 +125,14 @@ class PadLine:
                     receipt, amount_minor, settings.currency, payment_s=settings.customer_s, gives_up=gives_up
                 )
             )
-            if not isinstance(undone, Declined | Refused):
+            # Where an abort crossed it the money may have gone back: it must not go back to a card as well.
+            undone = self._checked(undone, of)
+            if not isinstance(undone, Declined | Refused) or gives_up():
                 return undone
-        return self._move(
+        moved = self._move(
             lambda pad: pad.refund(amount_minor, settings.currency, payment_s=settings.customer_s, gives_up=gives_up)
         )
+        return self._checked(moved, last)
 
     def undo(self, of: PadPayment) -> Moved:
         """Undo the payment `of`, which must be the last one."""
@@ -144,12 +147,22 @@ class PadLine:
             lambda pad: pad.reverse(receipt, amount_minor, settings.currency, payment_s=settings.answer_s + READ_S)
         )
 
-    def hand_in(self) -> Sent | Away:
-        """Have what was approved offline sent to its bank."""
+    def hand_in(self, of: PadPayment) -> Sent | Away:
+        """Have what was approved offline sent to its bank.
+
+        A word of the bank may have been lost on the way: where the PIN pad speaks no more of `of`, its last payment is
+        read, too.
+        """
         opened = self._open(zvt.TILL_PRINTS)
         if isinstance(opened, Away):
             return opened
         sent = opened.send_offline(payment_s=self._settings.customer_s)
+        if sent.trouble is None and not any(of.is_meant_by(status) for status in sent.told):
+            last = opened.last_payment(payment_s=READ_S)
+            if isinstance(last, PaymentStatus):
+                # Without an explicit word that its bank was asked it says only what was known before.
+                return Sent(told=(*sent.told, last), trouble=None) if last.is_online else sent
+            sent = Sent(told=sent.told, trouble=last if isinstance(last, Unknown) else None)
         if isinstance(sent.trouble, Unknown):
             self.close()
         return sent
@@ -170,14 +183,16 @@ class PadLine:
             self.close()
         return not isinstance(trouble, Unknown)
 
-    def _checked(self, aborted: Declined, after: PadPayment) -> Moved:
+    def _checked(self, moved: Moved, after: PadPayment) -> Moved:
         """An abort may have crossed an approval: the last payment tells which of them the PIN pad means."""
+        if moved != Declined(result=zvt.ABORTED):
+            return moved
         last = self.read()
         if isinstance(last, Away):
             return Unknown(reason=f"after an abort: {last.reason}", status=None)
-        if last.is_taken and not last.is_same(after):
+        if last.has_moved and not last.is_same(after):
             return Unknown(reason="aborted, and another payment is the last one", status=None, kind="result")
-        return aborted
+        return moved
 
     def _read_once(self) -> PadPayment | Away:
         opened = self._open(zvt.TILL_PRINTS)

@@ -59,6 +59,11 @@ class PadPayment:
         return self.end in ("paid", "offline")
 
     @property
+    def has_moved(self) -> bool:
+        """Money moved, whichever way."""
+        return self.end not in ("no", "none")
+
+    @property
     def reference(self) -> ProviderReference:
         """As the log keeps it."""
         if self.is_none:
@@ -79,14 +84,20 @@ class PadPayment:
             return False
         if other.is_none:
             return True
-        numbers = (self.trace, self.receipt), (other.trace, other.receipt)
-        return self.terminal == other.terminal and numbers[0] != numbers[1]
+        return self.terminal == other.terminal and (
+            _differ(self.trace, other.trace) or _differ(self.receipt, other.receipt)
+        )
 
     def is_next_after(self, other: PadPayment) -> bool:
         """Whether nothing at all lies between them: the numbers follow one another at one PIN pad."""
         if self.trace is None or other.trace is None or (self.pad, self.terminal) != (other.pad, other.terminal):
             return False
         return self.trace == (other.trace + 1) % _TRACES
+
+    def is_meant_by(self, status: PaymentStatus) -> bool:
+        """Whether `status` speaks of it, by the numbers that both have."""
+        is_its = self.trace is not None and (self.trace, self.terminal) == (status.trace, status.terminal)
+        return is_its and not _differ(self.receipt, status.receipt)
 
     def undoes(self, other: PadPayment) -> bool:
         """Whether it is a reversal of `other`."""
@@ -131,6 +142,11 @@ def parse(reference: str | None) -> PadPayment | None:
         currency=_number(currency),
         stamp=None if stamp == "-" else stamp,
     )
+
+
+def _differ(one: int | None, other: int | None) -> bool:
+    """A number that only one of them has tells nothing."""
+    return None not in (one, other) and one != other
 
 
 def _number(text: str) -> int | None:

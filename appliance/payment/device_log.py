@@ -12,8 +12,9 @@ from appliance.model.ids import OperationId, ProviderName, ProviderReference
 from appliance.model.operation import OperationKind
 
 _NAME_BEFORE: Final = (
-    "SELECT reference FROM operations WHERE provider = ? AND substr(coalesce(target, reference), 1, ?) = ?"
-    " AND reference IS NOT NULL AND intent < (SELECT intent FROM operations WHERE id = ?) ORDER BY intent DESC LIMIT 1"
+    "SELECT reference FROM operations WHERE provider = ?1 AND substr(coalesce(target, reference), 1, ?2) = ?3"
+    " AND reference IS NOT NULL AND reference <> ?3 || 'none' AND kind <> 'forward'"
+    " AND intent < (SELECT intent FROM operations WHERE id = ?4) ORDER BY intent DESC LIMIT 1"
 )
 _BEGUN_AFTER: Final = (
     "SELECT kind, target FROM operations WHERE provider = ? AND substr(target, 1, ?) = ?"
@@ -24,7 +25,10 @@ _BEGUN_AFTER: Final = (
 def last_name_before(
     connection: sqlite3.Connection, provider: ProviderName, device: str, operation: OperationId
 ) -> ProviderReference | None:
-    """The newest name that was written down for what was begun at `device` before `operation`."""
+    """The newest name of a payment that was written down for what was begun at `device` before `operation`.
+
+    A forward is named like the payment that it asks about, which may be an old one.
+    """
     row = connection.execute(_NAME_BEFORE, (*_at(provider, device), operation)).fetchone()
     return None if row is None else ProviderReference(row[0])
 

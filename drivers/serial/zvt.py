@@ -84,6 +84,7 @@ class PaymentStatus:
         original_trace: of what it reverses; a reversal alone has one (BMP 37).
         stamp: month, day, hour, minute, second on the PIN pad's clock, as ten digits.
         is_offline: the card was approved without its bank.
+        is_online: its bank was asked. Where the PIN pad says nothing of it neither is true.
     """
 
     result: int | None
@@ -95,6 +96,7 @@ class PaymentStatus:
     original_trace: int | None = None
     stamp: str | None = None
     is_offline: bool = False
+    is_online: bool = False
 
 
 def decode_apdu(encoded: bytes) -> Apdu:
@@ -136,6 +138,7 @@ def read_status(data: bytes) -> PaymentStatus:
     fields = dict(_fields(data))
     result, terminal = fields.get(_RESULT), fields.get(_TERMINAL)
     date, time = fields.get(_DATE), fields.get(_TIME)
+    online = _tags(fields.get(_TLV, b"")).get(_ONLINE_FLAG)
     return PaymentStatus(
         result=None if result is None else result[0],
         amount_minor=_number(fields.get(_AMOUNT)),
@@ -145,7 +148,8 @@ def read_status(data: bytes) -> PaymentStatus:
         terminal=None if terminal is None else terminal.hex(),
         original_trace=_number(fields.get(_ORIGINAL_TRACE)),
         stamp=None if date is None or time is None else f"{_number(date):04d}{_number(time):06d}",
-        is_offline=_tags(fields.get(_TLV, b"")).get(_ONLINE_FLAG) == _OFFLINE,
+        is_offline=online == _OFFLINE,
+        is_online=online not in (None, _OFFLINE),
     )
 
 

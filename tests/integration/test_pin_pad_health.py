@@ -14,7 +14,7 @@ from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import supervised
 from appliance.wiring.pin_pads import PinPadParts
 from tests.fakes.clock import FakeClock
-from tests.integration.test_pin_pads import ANSWER_S, does, names
+from tests.integration.pad_desk import ANSWER_S, does, names
 from tests.pin_pad_here import PAD, PinPadHere
 from tests.until import until
 

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from appliance.adapters.pin_pad import PinPadProvider
 from appliance.adapters.pin_pad_name import parse
-from appliance.model.ids import OperationId, ProviderKey, ProviderReference, TerminalId, new_request_key
+from appliance.model.ids import OperationId, ProviderKey
 from appliance.model.money import Money
 from appliance.ports.provider import (
-    BANK_UNREACHABLE,
     Absent,
     AcceptedOffline,
-    Answer,
-    Authorise,
     Cancel,
-    CardSource,
     Confirmed,
     Declined,
-    Forward,
     Found,
     NotSent,
     Offer,
-    Offered,
-    Reference,
-    Refund,
     Refused,
     Unknown,
 )
-from tests.fakes.clock import START_MS
+from tests.integration.pad_desk import ANSWER_S, back, does, names, offline, paid, pay, ready
 from tests.pin_pad_here import PinPadHere
 from tests.until import until
 
-_numbers = itertools.count(1)
 SHORT_S = 0.5
-ANSWER_S = 3.0  # where silence is waited for, on a machine that may be busy
 
 
 @pytest.fixture
@@ -47,58 +35,6 @@ async def here() -> AsyncIterator[PinPadHere]:
     async with PinPadHere() as pad:
         pad.use_by_hand(500)
         yield pad
-
-
-def does(here: PinPadHere, customer: str) -> None:
-    here.twin.customer = lambda: customer
-
-
-def names(terminal: str = "till-1") -> Reference:
-    number = next(_numbers)
-    key = new_request_key(START_MS, number.to_bytes(10, "big"))
-    return Reference(
-        log_origin="shop.example/box-1/1",
-        payment_key=key,
-        operation_id=OperationId(f"{key}/1"),
-        terminal_id=TerminalId(terminal),
-    )
-
-
-async def ready(pads: PinPadProvider, amount_minor: int = 1250, terminal: str = "till-1") -> Authorise:
-    reference, amount = names(terminal), Money(amount_minor, "EUR")
-    offer = Offer(provider_key=ProviderKey(f"{reference.payment_key}/0"), reference=reference, amount=amount)
-    made = await pads.offer(offer)
-    assert isinstance(made, Offered), made
-    assert made.show is None
-    return Authorise(
-        provider_key=ProviderKey(reference.operation_id),
-        reference=reference,
-        amount=amount,
-        source=CardSource("counter"),
-        of=made.provider_reference,
-    )
-
-
-async def pay(here: PinPadHere, pads: PinPadProvider, operation: Authorise | None = None) -> tuple[Authorise, Answer]:
-    """As the core does: the intent first."""
-    asked = await ready(pads) if operation is None else operation
-    here.log.begin(asked.reference.operation_id, asked.of)
-    answer = await pads.authorise(asked)
-    if isinstance(answer, Confirmed | AcceptedOffline):
-        here.log.names[asked.reference.operation_id] = answer.provider_reference
-    return asked, answer
-
-
-async def paid(here: PinPadHere, pads: PinPadProvider) -> ProviderReference:
-    _, answer = await pay(here, pads)
-    assert isinstance(answer, Confirmed), answer
-    return answer.provider_reference
-
-
-def back(of: ProviderReference, amount_minor: int) -> Refund:
-    reference = names()
-    key = ProviderKey(reference.operation_id)
-    return Refund(provider_key=key, reference=reference, amount=Money(amount_minor, "EUR"), of=of)
 
 
 async def test_a_payment_is_known_by_everything_that_the_pin_pad_says_of_it(here: PinPadHere) -> None:
@@ -309,53 +245,54 @@ async def test_money_that_somebody_gave_back_by_hand_is_not_taken_for_ours(here:
     assert await (await here.anew()).find(operation, since_ms=0) == Unknown(reason="pad_moved_on")
 
 
-async def offline(here: PinPadHere, pads: PinPadProvider, customer: str = "offline") -> tuple[Authorise, Answer]:
-    does(here, customer)
-    return await pay(here, pads, replace(await ready(pads), may_accept_offline=True))
-
-
-async def test_a_card_without_its_bank_is_taken_only_where_the_shop_wants_it(here: PinPadHere) -> None:
+async def test_a_last_payment_that_the_pin_pad_hid_before_is_not_taken_for_ours(here: PinPadHere) -> None:
     pads = here.provider()
-    does(here, "offline")
-    _, answer = await pay(here, pads)
-    assert isinstance(answer, Declined)
-    assert answer.code == BANK_UNREACHABLE
-    assert here.twin.kept_minor == 500
-    _, answer = await offline(here, pads)
-    assert isinstance(answer, AcceptedOffline)
-    does(here, "unreachable")
-    _, answer = await pay(here, pads)
-    assert isinstance(answer, Declined)
-    assert answer.code == BANK_UNREACHABLE
-
-
-def forward_of(asked: Authorise, of: ProviderReference) -> Forward:
-    reference = replace(asked.reference, operation_id=OperationId(f"{asked.reference.payment_key}/2"))
-    key = ProviderKey(reference.operation_id)
-    return Forward(provider_key=key, reference=reference, amount=asked.amount, of=of)
-
-
-async def test_each_bank_is_heard_when_the_pin_pad_hands_in(here: PinPadHere) -> None:
-    pads = here.provider()
-    forwards = []
-    for customer in ("offline", "offline-refused"):
-        asked, answer = await offline(here, pads, customer)
-        assert isinstance(answer, AcceptedOffline)
-        forwards.append(forward_of(asked, answer.provider_reference))
-    does(here, "unreachable")
-    assert await pads.forward(forwards[0]) == NotSent(reason=BANK_UNREACHABLE)
-    assert isinstance(await pads.find(forwards[0], since_ms=0), Absent)
+    await paid(here, pads)
+    here.twin.hides_last = True  # it aborts the question, as one that has none
+    broken = await ready(pads)
+    here.log.begin(broken.reference.operation_id, broken.of)
+    does(here, "cut")
+    assert isinstance(await pads.authorise(broken), Unknown)
     does(here, "approve")
-    agreed, refused = [await pads.forward(each) for each in forwards]
-    assert isinstance(agreed, Confirmed)
-    assert agreed.provider_reference == forwards[0].of
-    assert isinstance(refused, Declined)
-    assert refused.code == "card_declined"
-    found = await pads.find(forwards[1], since_ms=0)
-    assert isinstance(found, Found)
-    assert found.answer == refused
-    # Whoever did not hear it is told nothing by a second handing in.
-    assert await (await here.anew()).forward(forwards[0]) == Unknown(reason="pad_said_nothing_of_it")
+    here.twin.hides_last = False
+    assert await pads.find(broken, since_ms=0) == Unknown(reason="pad_moved_on")
+
+
+def test_one_payment_that_is_told_in_two_ways_is_not_two() -> None:
+    named = parse("counter/52500041/2/2/1250/978/paid/1127143000")
+    assert named is not None
+    assert not replace(named, trace=None).is_other(named)
+    assert not named.is_other(replace(named, receipt=None))
+    assert replace(named, trace=3, receipt=None).is_other(named)
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+async def test_a_reversal_that_crosses_its_abort_is_not_followed_by_a_refund(
+    here: PinPadHere, is_given_up: bool
+) -> None:
+    pads = here.provider(answer_s=ANSWER_S, customer_s=SHORT_S)
+    of = await paid(here, pads)
+    here.twin.waits_for_reversal = True
+    if not is_given_up:
+        here.twin.on_abort = here.twin.undo_last  # it says aborted, and the reversal was quicker
+    operation = back(of, 1250)
+    here.log.begin(operation.reference.operation_id, None)
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(pads.refund(operation))
+        if is_given_up:
+            await until("a PIN pad that asks its customer", lambda: here.twin.is_busy)
+            pads.give_up(operation.provider_key)
+    answer = asking.result()
+    assert b"\x06\x31" not in [each[:2] for each in here.twin.commands]
+    if is_given_up:
+        assert isinstance(answer, Declined)
+        assert here.twin.kept_minor == 500 + 1250
+    else:
+        assert isinstance(answer, Unknown)
+        assert here.twin.kept_minor == 500
+        found = await pads.find(operation, since_ms=0)
+        assert isinstance(found, Found)
+        assert isinstance(found.answer, Confirmed)
 
 
 async def test_what_was_accepted_offline_is_forgotten_while_it_is_the_last(here: PinPadHere) -> None:

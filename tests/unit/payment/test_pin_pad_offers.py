@@ -118,6 +118,21 @@ async def test_the_log_tells_what_was_named_before_and_begun_after(shop: Shop) -
     assert await before(f"{first}/0") is None
 
 
+async def test_a_forward_of_an_old_payment_is_no_newer_name(shop: Shop, pads: FakeReadFirst) -> None:
+    pads.is_bank_down = True
+    await sell(shop, 1_000)
+    pads.is_bank_down = False
+    newest = await sell(shop, 1_000)
+    await shop.forwarder.look()
+    await shop.works_done()
+    await shop.pipeline.refund(shop.request("refund", {"of": newest, "amount_minor": 100}))
+    await shop.works_done()
+    name = OperationId(f"{newest}/2")
+    before = await shop.ledger.read(lambda found: last_name_before(found, PIN_PAD, "counter", name))
+    (reference,) = (await shop.rows(f"SELECT reference FROM operations WHERE id = '{newest}/1'"))[0]
+    assert before == reference
+
+
 async def test_a_listing_of_cards_begins_before_a_card_and_not_before_a_pin_pads_sale(
     shop: Shop, pads: FakeReadFirst
 ) -> None:
