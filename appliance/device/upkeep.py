@@ -12,7 +12,7 @@ import msgspec
 from appliance.crypto import cbor
 from appliance.ledger.draft import Draft, Purpose
 from appliance.ledger.ledger import Ledger
-from appliance.payment.records import open_counts
+from appliance.payment.operation_records import open_counts
 from appliance.ports.clock import Clock
 from appliance.runtime.clock import StepDetector
 from appliance.runtime.log import Log

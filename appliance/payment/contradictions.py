@@ -26,7 +26,7 @@ from appliance.model.operation import SALES, OperationState
 from appliance.payment.drafts import contradicted_draft
 from appliance.payment.entry_body import body_of
 from appliance.payment.operate import Operations
-from appliance.payment.records import OpenOperation, find_operation
+from appliance.payment.operation_records import OpenOperation, find_operation
 from appliance.ports.clock import Clock
 from appliance.ports.provider import Confirmed, Found, PartlyConfirmed
 from appliance.runtime.log import Log

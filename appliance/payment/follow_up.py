@@ -19,7 +19,8 @@ from appliance.model.screening import Verdict
 from appliance.payment.drafts import follow_up_draft
 from appliance.payment.guards import Idle, Unchanged
 from appliance.payment.operate import Operations
-from appliance.payment.records import StandingPayment, operation_count
+from appliance.payment.operation_records import operation_count
+from appliance.payment.records import StandingPayment
 from appliance.payment.settled import Settled
 from appliance.ports.clock import Clock
 from appliance.wire import entries

@@ -60,7 +60,7 @@ class Idle:
 
     def check(self, connection: sqlite3.Connection) -> None:
         self.unchanged.check(connection)
-        # By the primary key, as `records.operation_count` does.
+        # By the primary key, as `operation_records.operation_count` does.
         payment = self.unchanged.standing.recorded.key
         states = connection.execute(
             "SELECT state FROM operations WHERE id > ? AND id < ?", (f"{payment}/", f"{payment}0")

@@ -30,9 +30,10 @@ from appliance.model.operation import FIRST_PROVIDER, SALES, Operation, Operatio
 from appliance.payment.drafts import follow_up_draft, outcome_draft, undone_draft
 from appliance.payment.guards import PAYMENT_CHANGED, OperationOpen, Unchanged, require_payment
 from appliance.payment.linked import Outlived, outlived_by
+from appliance.payment.operation_records import operation_count
 from appliance.payment.providers import Providers
 from appliance.payment.readers import Readers
-from appliance.payment.records import StandingPayment, operation_count
+from appliance.payment.records import StandingPayment
 from appliance.payment.settled import Settled, settle
 from appliance.payment.shown import CUSTOMER_ASKED, Shown
 from appliance.payment.undo_entry import confirmed_entry

@@ -1,4 +1,4 @@
-"""Reads of the payment tables: what the ledger already says about a key, a payment, an open operation."""
+"""Reads of the payment tables: what the ledger already says about a key, a payment, a refund."""
 
 from __future__ import annotations
 
@@ -13,33 +13,25 @@ import msgspec
 
 from appliance.crypto import cbor
 from appliance.ledger.entry import Entry, decode
-from appliance.model.ids import OperationId, ProviderKey, ProviderName, ProviderReference, RequestKey, TerminalId
+from appliance.model.ids import ProviderName, ProviderReference, RequestKey, TerminalId
 from appliance.model.invariants import present
 from appliance.model.limits import ENTRY_BYTES_MAX
-from appliance.model.money import Money
-from appliance.model.offline import OFFLINE_LIMIT_EXCEEDED, Exceeded, OfflineLimit
-from appliance.model.operation import FIRST_PROVIDER, OPEN, Operation, OperationKind, OperationState, operation_id
+from appliance.model.offline import OFFLINE_LIMIT_EXCEEDED
+from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.payment import PaymentState, RecordedPayment
 from appliance.model.refund import Share
 from appliance.payment.entry_body import body_at
 from appliance.payment.offline_records import accepted_minor
+from appliance.payment.operation_records import exceeded_of, provider_of
 from appliance.payment.projection import CANCELLED_PAYLOAD
 from appliance.wire import entries
 
-_OPERATIONS: Final = (
-    "SELECT id, payment, kind, state, provider_key, amount, currency, terminal, prepared_ms, intent, target, source,"
-    " reference, request, held, provider, offline, offline_limit, offline_left,"
-    " EXISTS (SELECT 1 FROM retries WHERE retries.payment = operations.payment),"
-    " EXISTS (SELECT 1 FROM sale_parts WHERE sale_parts.payment = operations.payment AND is_partial) FROM operations"
-)
-_COUNTED: Final = "SELECT state, count(*) FROM operations"
 _MAYBE_LOST: Final = (PaymentState.DECLINED_AFTER_HANDOVER, PaymentState.PARTLY_REFUNDED, PaymentState.REFUNDED)
 _REVERSALS_DUE: Final = (
     "SELECT key FROM payments WHERE state = 'being_checked' AND reversal IS NOT NULL AND key NOT IN"
     " (SELECT payment FROM operations WHERE state IN ('prepared', 'unknown'))"
     " AND NOT EXISTS (SELECT 1 FROM offline WHERE offline.payment = payments.key AND is_bound)"
 )
-_OPEN_STATES: Final = ", ".join(f"'{state}'" for state in sorted(OPEN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +99,6 @@ class StandingPayment:
         return None if self.provider == FIRST_PROVIDER else self.provider
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenOperation:
-    """An operation whose end the ledger does not know."""
-
-    operation: Operation
-    state: OperationState
-    intent_seq: int
-    known: ProviderReference | None
-
-
 def find_request(connection: sqlite3.Connection, key: RequestKey) -> KnownRequest | None:
     """What `key` was used for, if ever."""
     row = connection.execute(
@@ -170,7 +152,7 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
             code=code,
             refunded_minor=cash_back + card_back + stated_back + voucher_back,
             capture_before_ms=capture_before if state == PaymentState.AUTHORISED else None,
-            offline=_exceeded_of(connection, key) if code == OFFLINE_LIMIT_EXCEEDED else None,
+            offline=exceeded_of(connection, key) if code == OFFLINE_LIMIT_EXCEEDED else None,
         ),
         terminal=TerminalId(terminal),
         paid=Share(cash_minor=cash, card_minor=card, stated_minor=stated, voucher_minor=voucher),
@@ -188,7 +170,7 @@ def find_payment(connection: sqlite3.Connection, key: RequestKey) -> StandingPay
         reversal=None if reversal is None else _key(reversal),
         provider_reference=None if reference is None else ProviderReference(reference),
         sold_seq=first,
-        provider=_provider_of(connection, key) if card else FIRST_PROVIDER,
+        provider=provider_of(connection, key) if card else FIRST_PROVIDER,
     )
 
 
@@ -252,40 +234,10 @@ def sold_by(connection: sqlite3.Connection, terminal: TerminalId, keys: Sequence
     return frozenset(key for key in keys if connection.execute(asked, (uuid.UUID(key).bytes, terminal)).fetchone())
 
 
-def find_operation(connection: sqlite3.Connection, name: str) -> OpenOperation | None:
-    """The operation of this name, whether its end is known or not."""
-    row = connection.execute(f"{_OPERATIONS} WHERE id = ?", (name,)).fetchone()
-    return None if row is None else _open(*row)
-
-
-def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOperation, ...]:
-    """The oldest `limit` operations that are neither confirmed, rejected nor proven absent."""
-    rows = connection.execute(
-        f"{_OPERATIONS} WHERE state IN ({_OPEN_STATES}) ORDER BY prepared_ms LIMIT ?", (limit,)
-    ).fetchall()
-    return tuple(_open(*row) for row in rows)
-
-
-def charge_before(connection: sqlite3.Connection, provider: ProviderName, intent_seq: int) -> OpenOperation | None:
-    """A charge by `provider`, whose clock it bears, intended before the entry `intent_seq`: mostly the newest such."""
-    row = connection.execute(
-        f"{_OPERATIONS} WHERE kind = ? AND state = ? AND provider = ? AND intent < ? AND reference IS NOT NULL"
-        " ORDER BY id DESC LIMIT 1",
-        (OperationKind.AUTHORISE.value, OperationState.CONFIRMED.value, provider, intent_seq),
-    ).fetchone()
-    return None if row is None else _open(*row)
-
-
 def first_entry_ms(connection: sqlite3.Connection) -> int:
     """What the box's clock said when the oldest entry was written."""
     (encoded,) = connection.execute("SELECT entry FROM entries ORDER BY seq LIMIT 1").fetchone()
     return decode(encoded).time_ms
-
-
-def open_counts(connection: sqlite3.Connection) -> dict[OperationState, int]:
-    """How many operations stand in each state that has no end yet, none included."""
-    found = dict(connection.execute(f"{_COUNTED} WHERE state IN ({_OPEN_STATES}) GROUP BY state").fetchall())
-    return {state: found.get(state, 0) for state in OPEN}
 
 
 def reversals_due(connection: sqlite3.Connection, limit: int) -> tuple[RequestKey, ...]:
@@ -317,83 +269,6 @@ def entry_hash_at(connection: sqlite3.Connection, seq: int) -> bytes:
     """SHA-256 of the entry `seq`, which must exist."""
     (entry,) = connection.execute("SELECT entry FROM entries WHERE seq = ?", (seq,)).fetchone()
     return hashlib.sha256(entry).digest()
-
-
-def operation_count(connection: sqlite3.Connection, payment: RequestKey) -> int:
-    """How many operations the payment has had; the next one's ordinal."""
-    # Names are `<payment>/<n>`, so the primary key finds them; "0" is the character after "/".
-    asked = "SELECT count(*) FROM operations WHERE id > ? AND id < ?"
-    (count,) = connection.execute(asked, (f"{payment}/", f"{payment}0")).fetchone()
-    return int(count)
-
-
-def _open(
-    name: str,
-    payment: bytes,
-    kind: str,
-    state: str,
-    provider_key: str,
-    amount: int,
-    currency: str,
-    terminal: str,
-    prepared_ms: int,
-    intent: int,
-    target: str | None,
-    source: str | None,
-    reference: str | None,
-    request: bytes | None,
-    held: int,
-    provider: str,
-    offline: int,
-    offline_limit: str | None,
-    offline_left: int,
-    is_retry: int,
-    may_be_partial: int,
-) -> OpenOperation:
-    return OpenOperation(
-        operation=Operation(
-            operation_id=OperationId(name),
-            kind=OperationKind(kind),
-            payment_key=_key(payment),
-            provider_key=ProviderKey(provider_key),
-            money=Money(amount, currency),
-            prepared_ms=prepared_ms,
-            terminal=terminal,
-            target=target,
-            source=source,
-            request=None if request is None else _key(request),
-            held_minor=held,
-            provider=ProviderName(provider),
-            is_retry=bool(is_retry),
-            may_accept_offline=bool(offline),
-            offline_exceeded=_exceeded(offline_limit, offline_left),
-            may_be_partial=bool(may_be_partial),
-        ),
-        state=OperationState(state),
-        intent_seq=intent,
-        known=None if reference is None else ProviderReference(reference),
-    )
-
-
-def _exceeded(limit: str | None, left_minor: int) -> Exceeded | None:
-    return None if limit is None else Exceeded(limit=OfflineLimit(limit), left_minor=left_minor)
-
-
-def _exceeded_of(connection: sqlite3.Connection, payment: RequestKey) -> Exceeded | None:
-    """The limit that kept a card of the payment from being accepted offline."""
-    asked = (
-        "SELECT offline_limit, offline_left FROM operations WHERE id > ? AND id < ? AND offline_limit IS NOT NULL"
-        " ORDER BY id DESC LIMIT 1"
-    )
-    row = connection.execute(asked, (f"{payment}/", f"{payment}0")).fetchone()
-    return None if row is None else _exceeded(*row)
-
-
-def _provider_of(connection: sqlite3.Connection, payment: RequestKey) -> ProviderName:
-    """Who was asked when the payment began; every later operation goes there too."""
-    asked = "SELECT provider FROM operations WHERE id = ?"
-    (provider,) = connection.execute(asked, (operation_id(payment, 0),)).fetchone()
-    return ProviderName(provider)
 
 
 def _key(octets: bytes) -> RequestKey:

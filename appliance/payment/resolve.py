@@ -31,17 +31,8 @@ from appliance.payment.follow_up import operation_on
 from appliance.payment.give_back import GiveBack
 from appliance.payment.guards import OperationOpen, Unchanged, require_payment
 from appliance.payment.operate import Operations
-from appliance.payment.records import (
-    OpenOperation,
-    StandingPayment,
-    charge_before,
-    entry_hash_at,
-    first_entry_ms,
-    held_until,
-    open_operations,
-    operation_count,
-    reversals_due,
-)
+from appliance.payment.operation_records import OpenOperation, charge_before, open_operations, operation_count
+from appliance.payment.records import StandingPayment, entry_hash_at, first_entry_ms, held_until, reversals_due
 from appliance.payment.settled import Settled, settle
 from appliance.ports import provider as port
 from appliance.ports.clock import Clock

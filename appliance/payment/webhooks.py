@@ -18,7 +18,7 @@ from appliance.model.errors import Rejected, Unavailable
 from appliance.model.ids import ProviderName, ProviderReference
 from appliance.model.limits import HOUR_MS, WEBHOOK_IDS_MAX, WEBHOOKS_WAITING_MAX
 from appliance.model.operation import OPEN, Operation, OperationState
-from appliance.payment.records import OpenOperation, find_operation
+from appliance.payment.operation_records import OpenOperation, find_operation
 from appliance.payment.resolve import Resolver
 from appliance.ports.clock import Clock
 from appliance.ports.hint import Hint, HintReader

@@ -6,7 +6,7 @@ from typing import Final
 
 from appliance.ledger.ledger import Ledger
 from appliance.model.till import Scope
-from appliance.payment.records import open_counts
+from appliance.payment.operation_records import open_counts
 from appliance.ports.clock import Clock
 from appliance.till.part_totals import read_incomplete
 

@@ -10,7 +10,7 @@ from appliance.ledger.archive import Archive
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.prune import Floor, Pruning
 from appliance.model.errors import Rejected
-from appliance.payment.records import open_operations
+from appliance.payment.operation_records import open_operations
 from appliance.ports.clock import Clock
 from appliance.wiring.followers import Followers, Outside
 from appliance.wiring.projections import projections

@@ -19,7 +19,7 @@ from appliance.model.ids import ProviderReference
 from appliance.model.operation import Operation
 from appliance.payment.contradictions import LOOK_BACK_MS, LOOK_EVERY_MS, TOLD_MS
 from appliance.payment.operate import Operations
-from appliance.payment.records import find_operation
+from appliance.payment.operation_records import find_operation
 from appliance.payment.settled import Settled
 from appliance.payment.shown import CUSTOMER_ASKED
 from appliance.payment.webhooks import Webhooks

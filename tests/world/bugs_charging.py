@@ -11,9 +11,9 @@ from appliance.adapters.provider_http import Reply
 from appliance.model.ids import ProviderKey, RequestKey
 from appliance.model.limits import DAY_MS
 from appliance.model.operation import Operation, OperationKind, OperationState
-from appliance.payment import batch, operate, records, resolve, settled
+from appliance.payment import batch, operate, operation_records, resolve, settled
 from appliance.payment.operate import Operations
-from appliance.payment.records import OpenOperation
+from appliance.payment.operation_records import OpenOperation
 from appliance.payment.resolve import Resolver
 from appliance.ports import provider as port
 from provisioning.terminal.asking import Asker
@@ -126,7 +126,7 @@ def find_a_charge_by_its_amount() -> None:
 
 @bug("After a restart only what was answered as unknown is looked after; the rest was never sent.", seed=6)
 def forget_an_open_operation_at_restart() -> None:
-    right = records.open_operations
+    right = operation_records.open_operations
 
     def answered(connection: sqlite3.Connection, limit: int) -> tuple[OpenOperation, ...]:
         return tuple(each for each in right(connection, limit) if each.state is OperationState.UNKNOWN)

@@ -8,7 +8,8 @@ import msgspec
 
 from appliance.adapters import stripe_webhook
 from appliance.model.operation import OPEN, OperationState
-from appliance.payment.records import entry_hash_at, find_operation
+from appliance.payment.operation_records import find_operation
+from appliance.payment.records import entry_hash_at
 from appliance.payment.settled import Settled
 from appliance.payment.webhooks import Webhooks
 from appliance.ports.hint import Hint

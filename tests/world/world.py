@@ -14,7 +14,8 @@ from typing import Any, Final
 from appliance.model.errors import Bug, OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey, request_key, terminal_id
 from appliance.payment.offline_records import exposure
-from appliance.payment.records import held_until, open_operations, reversals_due
+from appliance.payment.operation_records import open_operations
+from appliance.payment.records import held_until, reversals_due
 from appliance.ports.provider import CardSource
 from appliance.runtime.log import Level, Log
 from appliance.wire.requests import BatchBody

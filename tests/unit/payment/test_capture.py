@@ -10,8 +10,8 @@ import pytest
 from appliance.model.errors import Rejected
 from appliance.model.operation import FIRST_PROVIDER, OperationState
 from appliance.model.sale import TenderKind
+from appliance.payment.operation_records import open_counts
 from appliance.payment.providers import Providers, SetUp
-from appliance.payment.records import open_counts
 from appliance.ports.provider import Authorise
 from appliance.wire.answers import PaymentAnswer
 from tests.fakes.provider import Switch
