@@ -38,10 +38,15 @@ def find_operation(connection: sqlite3.Connection, name: str) -> OpenOperation |
     return None if row is None else _open(*row)
 
 
-def open_operations(connection: sqlite3.Connection, limit: int) -> tuple[OpenOperation, ...]:
-    """The oldest `limit` operations that are neither confirmed, rejected nor proven absent."""
+def open_operations(
+    connection: sqlite3.Connection, limit: int, *, after: OpenOperation | None = None
+) -> tuple[OpenOperation, ...]:
+    """The oldest `limit` operations that are neither confirmed, rejected nor proven absent; those behind `after`."""
+    place = (-1, "") if after is None else (after.operation.prepared_ms, after.operation.operation_id)
     rows = connection.execute(
-        f"{_OPERATIONS} WHERE state IN ({_OPEN_STATES}) ORDER BY prepared_ms LIMIT ?", (limit,)
+        f"{_OPERATIONS} WHERE state IN ({_OPEN_STATES}) AND (prepared_ms, id) > (?, ?)"
+        " ORDER BY prepared_ms, id LIMIT ?",
+        (*place, limit),
     ).fetchall()
     return tuple(_open(*row) for row in rows)
 

@@ -7,8 +7,12 @@
 
 Absence is proven by two complete listings whose provider times lie at least `settle_ms` apart, the first of them begun
 after the request can no longer be on its way. Where a listing has to begin is not believed of the box's clock either:
-before a charge that was intended earlier, on the provider's clock. Reversals asked for while their payment was open
-start here too, and so does giving up what a card's bank holds when the time to capture it has passed.
+before a charge that was intended earlier, on the provider's clock.
+
+Everything that is open has its turn, however many wait for ever: a round looks at `BATCH` of them, the next at those
+behind. A look that fails in a way that nobody thought of ends the round; after the restart what it looked at rests, and
+the others have their turn. Reversals asked for while their payment was open start here too, and so does giving up what
+a card's bank holds when the time to capture it has passed.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from appliance.ledger.draft import Purpose
@@ -43,9 +48,36 @@ BATCH: Final = 256
 _EXPIRIES_MAX: Final = 16  # each is a question to the provider, and others wait for the round to end
 _IDLE_MS: Final = 1_000
 _PAUSE_MS_MAX: Final = 60_000
+_FAILED_MS: Final = 2 * _PAUSE_MS_MAX
+"""Longer than a service that crashed rests: else it would crash again before others have their turn."""
 _WARN_BEFORE_MS: Final = 6 * HOUR_MS
 _MARGIN_MS: Final = DAY_MS
 """How far before the intent, and before an earlier charge, a listing starts: charges may overtake one another."""
+
+
+@dataclass(slots=True)
+class _Looked:
+    """How often and since when one operation is looked at; the box's monotonic clock, but for two.
+
+    Attributes:
+        absent_since_ms: the provider's clock, when it had nothing for the first time that counts.
+        since_ms: from when on listings are read.
+        first_ms: when a listing had nothing for the first time.
+    """
+
+    next_look_ms: int = 0
+    pause_ms: int = _IDLE_MS // 2
+    first_ms: int | None = None
+    absent_since_ms: int | None = None
+    since_ms: int | None = None
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Where a turn through all that is open stands. Attributes: `after`, the last one that was seen, if more follow."""
+
+    after: OpenOperation | None = None
+    seen: dict[OperationId, ProviderName] = field(default_factory=dict)
 
 
 class Resolver:
@@ -74,11 +106,8 @@ class Resolver:
         self._log = log
         self._settle_ms = settle_ms
         self._jitter = jitter
-        self._absent_since_ms: dict[OperationId, int] = {}
-        self._looked_since_ms: dict[OperationId, int] = {}
-        self._since_ms: dict[OperationId, int] = {}
-        self._next_look_ms: dict[OperationId, int] = {}
-        self._pause_ms: dict[OperationId, int] = {}
+        self._open: dict[OperationId, _Looked] = {}
+        self._turn = _Turn()
         self._warned: frozenset[RequestKey] = frozenset()
         self._expiry_rests_until_ms = 0
         self.strangers: dict[ProviderName, int] = {}
@@ -97,53 +126,57 @@ class Resolver:
         await self._expire()
         await self._warn()
         await self.contradictions.look_back()
-        waiting = await self._read(lambda connection: open_operations(connection, BATCH))
-        asked = Counter(each.operation.provider for each in waiting)
-        self.strangers = {name: count for name, count in asked.items() if name not in self._operations.providers}
-        names = {each.operation.operation_id for each in waiting}
-        for known in (
-            self._absent_since_ms,
-            self._looked_since_ms,
-            self._since_ms,
-            self._next_look_ms,
-            self._pause_ms,
-        ):
-            for name in known.keys() - names:
-                del known[name]
+        after = self._turn.after
+        waiting = await self._read(lambda connection: open_operations(connection, BATCH, after=after))
+        self._turn.after = waiting[-1] if len(waiting) == BATCH else None
+        self._turn.seen.update((each.operation.operation_id, each.operation.provider) for each in waiting)
+        if self._turn.after is None:
+            self._end_turn()
         for each in waiting:
-            name = each.operation.operation_id
-            if not self._operations.is_running(name) and self._next_look_ms.get(name, 0) <= self._clock.monotonic_ms():
-                await self._resolve(each)
+            looked = self._open.setdefault(each.operation.operation_id, _Looked())
+            is_running = self._operations.is_running(each.operation.operation_id)
+            if not is_running and looked.next_look_ms <= self._clock.monotonic_ms():
+                looked.next_look_ms = self._clock.monotonic_ms() + _FAILED_MS
+                await self._resolve(each, looked)
+
+    def _end_turn(self) -> None:
+        """All that is open was seen: forget what is not, and say who is asked whom the settings do not name."""
+        seen, self._turn = self._turn.seen, _Turn()
+        asked = Counter(seen.values())
+        self.strangers = {name: count for name, count in asked.items() if name not in self._operations.providers}
+        for name in self._open.keys() - seen.keys():
+            del self._open[name]
 
     def hurry(self, operation_id: OperationId) -> None:
         """Look at this one in the next round, however long it was going to rest."""
-        self._next_look_ms.pop(operation_id, None)
+        looked = self._open.get(operation_id)
+        if looked is not None:
+            looked.next_look_ms = 0
 
-    async def _resolve(self, waiting: OpenOperation) -> None:
+    async def _resolve(self, waiting: OpenOperation, looked: _Looked) -> None:
         operation = waiting.operation
-        name = operation.operation_id
-        since_ms = await self._listed_since(waiting)
+        found: port.Found | port.Absent | port.Unknown
+        since_ms = await self._listed_since(waiting, looked)
         if isinstance(since_ms, port.Unknown):
-            self._wait(name, since_ms)
-            return
-        found = await self._operations.find(operation, since_ms=since_ms, known=waiting.known)
+            found = since_ms
+        else:
+            found = await self._operations.find(operation, since_ms=since_ms, known=waiting.known)
         match found:
             case port.Found():
                 await self._close(waiting, settle(operation, found.answer))
             case port.Absent() if self._is_proven(waiting, found):
                 await self._close_absent(waiting)
             case port.Absent() | port.Unknown():
-                self._wait(name, found)
+                self._wait(operation.operation_id, found)
 
-    async def _listed_since(self, waiting: OpenOperation) -> int | port.Unknown:
+    async def _listed_since(self, waiting: OpenOperation, looked: _Looked) -> int | port.Unknown:
         """From when on a listing holds what `waiting` began, also where the clock was days ahead at its intent.
 
         What was charged before it bears the provider's own time. A log that never charged a card begins with itself.
         """
         operation = waiting.operation
-        since_ms = self._since_ms.get(operation.operation_id)
-        if since_ms is not None:
-            return since_ms
+        if looked.since_ms is not None:
+            return looked.since_ms
         if operation.kind not in SALES or waiting.known is not None:
             return operation.prepared_ms  # nothing is listed by time: it is looked for on its payment, or by its name
         earlier = await self._read(lambda connection: charge_before(connection, operation.provider, waiting.intent_seq))
@@ -154,22 +187,22 @@ class Resolver:
             if not isinstance(found, port.Found) or isinstance(found.answer, port.Declined | port.AcceptedOffline):
                 return found if isinstance(found, port.Unknown) else port.Unknown(reason="reference_differs")
             earlier_ms = found.answer.confirmed_ms
-        since_ms = min(operation.prepared_ms, earlier_ms) - _MARGIN_MS
-        self._since_ms[operation.operation_id] = since_ms
-        return since_ms
+        looked.since_ms = min(operation.prepared_ms, earlier_ms) - _MARGIN_MS
+        return looked.since_ms
 
     def _is_proven(self, waiting: OpenOperation, listing: port.Absent) -> bool:
-        name = waiting.operation.operation_id
-        if name not in self._absent_since_ms:
+        looked = self._open[waiting.operation.operation_id]
+        if looked.absent_since_ms is None:
             # The request itself may still be travelling for as long as its own deadline; nobody has sent it since we
             # first looked. Wall time does not tell: a clock that was stepped since the intent says that the time is
             # over, or lets us wait for hours.
             now_ms = self._clock.monotonic_ms()
-            travelled_ms = now_ms - self._looked_since_ms.setdefault(name, now_ms)
-            if travelled_ms >= min(PROVIDER_DEADLINE_MS, self._settle_ms):
-                self._absent_since_ms[name] = listing.as_of_ms
+            if looked.first_ms is None:
+                looked.first_ms = now_ms
+            if now_ms - looked.first_ms >= min(PROVIDER_DEADLINE_MS, self._settle_ms):
+                looked.absent_since_ms = listing.as_of_ms
             return False
-        return listing.as_of_ms - self._absent_since_ms[name] >= self._settle_ms
+        return listing.as_of_ms - looked.absent_since_ms >= self._settle_ms
 
     async def _close(self, waiting: OpenOperation, settled: Settled) -> None:
         await self._operations.record(waiting.operation, settled, await self._intent_hash(waiting))
@@ -247,9 +280,9 @@ class Resolver:
         self._warned = frozenset(payment for payment, _ in soon)
 
     def _wait(self, name: OperationId, found: port.Absent | port.Unknown) -> None:
-        pause_ms = min(2 * self._pause_ms.get(name, _IDLE_MS // 2), _PAUSE_MS_MAX, max(self._settle_ms, _IDLE_MS))
-        self._pause_ms[name] = pause_ms
-        self._next_look_ms[name] = self._clock.monotonic_ms() + self._jitter.randint(pause_ms // 2, pause_ms)
+        looked = self._open[name]
+        pause_ms = looked.pause_ms = min(2 * looked.pause_ms, _PAUSE_MS_MAX, max(self._settle_ms, _IDLE_MS))
+        looked.next_look_ms = self._clock.monotonic_ms() + self._jitter.randint(pause_ms // 2, pause_ms)
         if isinstance(found, port.Unknown):
             self._log.warning("operation.unresolved", operation=name, reason=found.reason)
 

@@ -128,8 +128,8 @@ def find_a_charge_by_its_amount() -> None:
 def forget_an_open_operation_at_restart() -> None:
     right = operation_records.open_operations
 
-    def answered(connection: sqlite3.Connection, limit: int) -> tuple[OpenOperation, ...]:
-        return tuple(each for each in right(connection, limit) if each.state is OperationState.UNKNOWN)
+    def answered(connection: sqlite3.Connection, limit: int, **more: Any) -> tuple[OpenOperation, ...]:
+        return tuple(each for each in right(connection, limit, **more) if each.state is OperationState.UNKNOWN)
 
     put(resolve, open_operations=answered)
 
