@@ -71,6 +71,7 @@ _PAGE: Final = 100
 _PAGES_MAX: Final = 200
 _ASK_S_MAX: Final = 10.0
 _SHOW_MS_MAX: Final = 60_000
+_TIME_S_MAX: Final = 253_402_300_799
 _LATE_MS: Final = MINUTE_MS
 """How much longer than we wait a checkout can be paid, should nobody be here to withdraw it."""
 _HOLDS_NOTHING: Final = Refused(code="holds_nothing", detail="money at Coinbase is taken at once or not at all")
@@ -252,11 +253,10 @@ class CoinbaseProvider(Provider):
         return await self._verdict(operation, found.checkout, code, _ENDED[End.TIME_OVER])
 
     async def _find_listed(self, operation: Authorise, since_ms: int) -> Found | Absent | Unknown:
-        listed = await self._list(since_ms)
+        listed = await self._list(since_ms, _expected(operation))
         if isinstance(listed, Unknown):
             return listed
-        checkouts, as_of_ms = listed
-        ours = [each for each in checkouts if is_ours(each, _expected(operation))]
+        ours, as_of_ms = listed
         if len(ours) > 1:
             return Unknown(reason="found_more_than_once")
         if not ours:
@@ -288,8 +288,8 @@ class CoinbaseProvider(Provider):
         said = refunded(refund, operation.amount, _reason(operation.reference))
         return said if isinstance(said, Unknown) else Found(answer=said)
 
-    async def _list(self, since_ms: int) -> tuple[Sequence[Checkout], int] | Unknown:
-        """Every checkout made since then, and Coinbase's clock when the reading began."""
+    async def _list(self, since_ms: int, expected: Expected) -> tuple[Sequence[Checkout], int] | Unknown:
+        """Our checkouts of all that were made since then, and Coinbase's clock when the reading began."""
         query = {"pageSize": str(_PAGE), "startTime": _rfc3339(since_ms)}
         found, as_of_ms = list[Checkout](), None
         for _ in range(_PAGES_MAX):
@@ -302,7 +302,7 @@ class CoinbaseProvider(Provider):
             as_of_ms = reply.date_ms if as_of_ms is None else as_of_ms
             if as_of_ms is None or abs(as_of_ms - self._clock.now_ms()) > CLOCK_DISAGREEMENT_MAX_MS:
                 return Unknown(reason="clock_disagrees")
-            found += page.checkouts
+            found += [each for each in page.checkouts if is_ours(each, expected)]
             if not page.next_page_token:
                 return found, as_of_ms
             query["pageToken"] = page.next_page_token
@@ -353,5 +353,6 @@ def _reason(reference: Reference) -> str:
 
 
 def _rfc3339(instant_ms: int) -> str:
-    instant = datetime.datetime.fromtimestamp(max(instant_ms, 0) // 1000, datetime.UTC)
+    # Coinbase's clock may say anything, and a date ends with the year 9999.
+    instant = datetime.datetime.fromtimestamp(min(max(instant_ms // 1000, 0), _TIME_S_MAX), datetime.UTC)
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Final
 
 import msgspec
@@ -40,6 +40,8 @@ _Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{24}\Z")]
 _Name = Annotated[str, Meta(max_length=120)]
 _ISSUE: Final = re.compile(r"\A[a-z][a-z0-9_]{0,63}\Z")
 _SETTLED: Final = re.compile(r"\A[0-9]{1,10}(?:\.[0-9]{1,6})? [A-Z]{3,10}\Z")
+_AMOUNT: Final = re.compile(r"\A[0-9]{1,18}(?:\.[0-9]{1,18})?\Z")
+"""An amount of any money; Decimal would take `sNaN`, with which no comparison ends well."""
 _UNPAID: Final = {
     "DEACTIVATED": (WITHDRAWN, "The checkout was withdrawn, and nobody paid it."),
     "EXPIRED": ("customer_timeout", "The customer did not pay in time."),
@@ -188,9 +190,11 @@ def value_for_coinbase(money: Money) -> str | Refused:
 
 
 def _paid(checkout: Checkout, money: Money, created_ms: int) -> Confirmed | Unknown:
-    settlement = checkout.settlement
-    asked, got = _decimal(checkout.amount), None if settlement is None else _decimal(settlement.total_amount)
-    if settlement is not None and (settlement.currency != checkout.currency or got is None or got != asked):
+    settlement, asked = checkout.settlement, _decimal(checkout.amount)
+    is_as_asked = settlement is None or (
+        settlement.currency == checkout.currency and _decimal(settlement.total_amount) == asked
+    )
+    if asked is None or not is_as_asked:
         return Unknown(reason="settlement_differs", provider_reference=checkout.reference)
     return Confirmed(
         provider_reference=checkout.reference,
@@ -214,7 +218,4 @@ def _other_money(about: Checkout | Refunded, money: Money) -> str | None:
 
 
 def _decimal(text: str) -> Decimal | None:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return None
+    return Decimal(text) if _AMOUNT.match(text) else None

@@ -23,7 +23,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from appliance.adapters.provider_http import Reply, RestLine
+from appliance.adapters.provider_http import Line, Reply, RestLine
 from appliance.config.secret import Secret
 from appliance.crypto import cose
 from appliance.crypto.jws import to_base64url
@@ -50,15 +50,19 @@ class CoinbaseSettings:
 class CoinbaseSession:
     """One account's connections."""
 
-    def __init__(self, *, settings: CoinbaseSettings, clock: Clock) -> None:
-        """Raises Rejected for a name or a key that is none, or an address that is neither HTTPS nor this machine."""
+    def __init__(self, *, settings: CoinbaseSettings, clock: Clock, line: Line | None = None) -> None:
+        """Raises Rejected for a name or a key that is none, or an address that is neither HTTPS nor this machine.
+
+        Args:
+            line: the way there; None: HTTP to the address of the settings.
+        """
         if not _NAME.match(settings.key_name):
             raise Rejected("provider_key_invalid", "the name of Coinbase's key is letters, digits, /, _ and -")
         self._name = settings.key_name
         self._key = _signing_key(settings.key)
         self._clock = clock
         self._heard_ms: int | None = None
-        self._line = RestLine(settings.api_base)
+        self._line: Line = RestLine(settings.api_base) if line is None else line
         parts = urlsplit(self._line.base)
         self._place = parts.netloc + parts.path
 

@@ -64,6 +64,7 @@ _ORDERS: Final = "/v2/checkout/orders"
 _CUSTOM_ID_MAX: Final = 127  # api/orders/v2: purchase_units[].custom_id
 _REFERENCE: Final = re.compile(r"\A[0-9A-Z]{1,36}\Z")  # it becomes part of a path
 ORDER_GONE: Final = "order_gone"
+_TAKEN_ELSEWHERE: Final = "captured_by_somebody_else"
 _ASK_S_MAX: Final = 10.0
 _HOLDS_NOTHING: Final = Refused(code="holds_nothing", detail="money at PayPal is taken at once or not at all")
 
@@ -128,14 +129,14 @@ class PayPalProvider(Provider, Offers):
 
     @override
     async def await_customer(self, operation: Offer, of: ProviderReference) -> Confirmed | Declined | Unknown:
-        waiting = Waiting(reference=of)
+        waiting, taken = Waiting(reference=of), Unknown(reason=_TAKEN_ELSEWHERE, provider_reference=of)
 
-        async def look() -> Confirmed | Declined | None:
+        async def look() -> Confirmed | Declined | Unknown | None:
             answer = await self._agreed(operation, of)
-            return None if isinstance(answer, Unknown) else answer
+            return None if isinstance(answer, Unknown) and answer != taken else answer
 
         with self._customers.await_one(operation.provider_key, waiting):
-            told: Confirmed | Declined | End = await until_told(
+            told: Confirmed | Declined | Unknown | End = await until_told(
                 look, waiting, clock=self._clock, jitter=self._jitter, wait_ms=self._wait_ms
             )
         return _declined(told, of) if isinstance(told, End) else told
@@ -218,6 +219,8 @@ class PayPalProvider(Provider, Offers):
             return Unknown(reason="reference_differs", provider_reference=of)
         if not unit.amount.is_exactly(operation.amount):
             return Unknown(reason="amount_differs", provider_reference=of)
+        if order.status == "COMPLETED":
+            return Unknown(reason=_TAKEN_ELSEWHERE, provider_reference=of)
         if is_left and made_ms is not None and date_ms > made_ms + self._wait_ms:
             # Both times are PayPal's. Whoever agreed so long ago has left, and is not charged now.
             return _declined("customer_timeout", of)
@@ -226,8 +229,6 @@ class PayPalProvider(Provider, Offers):
                 return Confirmed(provider_reference=of, amount=operation.amount, confirmed_ms=date_ms)
             case "VOIDED":
                 return _declined("offer_voided", of)
-            case "COMPLETED":
-                return Unknown(reason="captured_by_somebody_else", provider_reference=of)
             case _:
                 return Unknown(reason="customer_asked", provider_reference=of)
 

@@ -209,9 +209,11 @@ def failure_answer(reply: Reply) -> Declined | Refused | Unknown:
         return Unknown(reason="provider_failed")
     if error is None or reply.status not in (400, 401, 403, 404, 422):
         return Unknown(reason="answer_unreadable")
-    issue = error.details[0].issue if error.details else error.name
-    if issue in _UNCLEAR:
-        return Unknown(reason=_UNCLEAR[issue])
+    issues = [each.issue for each in error.details] or [error.name]
+    for unclear in issues:  # money may have moved, whatever else is wrong as well
+        if unclear in _UNCLEAR:
+            return Unknown(reason=_UNCLEAR[unclear])
+    issue = issues[0]
     if reply.status == 422 and issue in DECLINES:
         return Declined(code=issue.lower(), message=DECLINES[issue])
     code = _CODES.get(issue, issue.lower() if _ISSUE.match(issue) else "request_refused")

@@ -12,11 +12,12 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
-from appliance.adapters.provider_http import Reply, RestLine, read
+from appliance.adapters.provider_http import Line, Reply, RestLine, read
 from appliance.config.secret import Secret
 from appliance.model.errors import Rejected
 from appliance.model.limits import MINUTE_MS
@@ -28,7 +29,8 @@ _ID: Final = re.compile(r"\A[0-9A-Za-z_-]{8,200}\Z")
 
 
 class _Token(msgspec.Struct, frozen=True, kw_only=True):
-    access_token: str
+    # It becomes a header. RFC 6750 section 2.1 has the characters of a bearer token; PayPal's have some hundred.
+    access_token: Annotated[str, Meta(pattern=r"\A[0-9A-Za-z._~+/-]{1,4096}=*\Z")]
     expires_in: int
 
 
@@ -45,15 +47,19 @@ class PayPalSettings:
 class PayPalSession:
     """One account's connection pool."""
 
-    def __init__(self, *, settings: PayPalSettings, clock: Clock) -> None:
-        """Raises Rejected for a client id that is none, or an address that is neither HTTPS nor this machine."""
+    def __init__(self, *, settings: PayPalSettings, clock: Clock, line: Line | None = None) -> None:
+        """Raises Rejected for a client id that is none, or an address that is neither HTTPS nor this machine.
+
+        Args:
+            line: the way there; None: HTTP to the address of the settings.
+        """
         if not _ID.match(settings.client_id):
             raise Rejected("provider_key_invalid", "PayPal's client id is letters, digits, - and _")
         self._settings = settings
         self._clock = clock
         self._token = ""
         self._token_ends_ms = 0
-        self._line = RestLine(settings.api_base)
+        self._line: Line = RestLine(settings.api_base) if line is None else line
         self.base = self._line.base
 
     async def ask(

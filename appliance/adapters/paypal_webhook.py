@@ -169,7 +169,8 @@ class PayPalWebhooks:
     def read(self, body: bytes, headers: Mapping[str, str]) -> Hint:
         transmission, sent = headers.get("paypal-transmission-id", ""), headers.get("paypal-transmission-time", "")
         key = self._certificates.key(headers.get("paypal-cert-url", ""))
-        signed = f"{transmission}|{sent}|{self._webhook_id}|{zlib.crc32(body)}".encode()
+        told = f"{transmission}|{sent}|{self._webhook_id}|{zlib.crc32(body)}"
+        signed = told.encode("utf-8", "surrogateescape")  # as the headers came, whatever bytes they are
         try:
             given = headers.get("paypal-transmission-sig", "")[:_SIGNATURE_CHARACTERS_MAX]
             key.verify(base64.b64decode(given, validate=True), signed, padding.PKCS1v15(), hashes.SHA256())

@@ -10,7 +10,7 @@ import datetime
 import email.utils
 import re
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -56,8 +56,24 @@ class Reply:
         return 200 <= self.status < 300
 
 
+class Line(Protocol):
+    """The way to one provider. Attributes: `base`, its address without a slash at the end."""
+
+    base: str
+
+    async def send(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None
+    ) -> Reply | NotSent | Unknown:
+        """A Reply of any status, or what is known when none arrived whole; asked once."""
+        ...
+
+    async def close(self) -> None:
+        """Let it go."""
+        ...
+
+
 class RestLine:
-    """One provider's connections; what is asked is sent once."""
+    """Satisfies `Line` by HTTP; what is asked is sent once."""
 
     def __init__(self, base: str) -> None:
         """Raises Rejected `provider_address_insecure`."""
@@ -72,7 +88,6 @@ class RestLine:
     async def send(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None
     ) -> Reply | NotSent | Unknown:
-        """A Reply of any status, or what is known when none arrived whole."""
         if body is not None:
             headers = {"Content-Type": "application/json", **headers}
         try:

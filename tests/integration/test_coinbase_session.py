@@ -51,10 +51,8 @@ class Kept:
 
 async def asked(key: bytes, **more: Any) -> tuple[str, dict[str, str]]:
     """The path and the headers of one request under this key."""
-    session = CoinbaseSession(settings=settings(key), clock=FakeClock())
-    await session.close()
     kept = Kept()
-    session._line = kept  # type: ignore[assignment]  # what leaves is looked at, and does not leave
+    session = CoinbaseSession(settings=settings(key), clock=FakeClock(), line=kept)
     await session.ask("GET", PATH, **more)
     (request,) = kept.sent
     return request[1], request[2]

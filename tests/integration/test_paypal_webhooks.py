@@ -225,3 +225,12 @@ async def test_what_is_genuine_and_no_event_is_malformed(door: Door) -> None:
         door.read(b"[]", door.signed(b"[]"))
     assert malformed.value.code == "webhook_malformed"
     assert CERTIFICATE_PATH.startswith("/v1/notifications/certs/")
+
+
+@pytest.mark.parametrize("name", ["transmission-id", "transmission-time", "transmission-sig", "cert-url"])
+async def test_a_header_that_is_no_text_is_forged(door: Door, name: str) -> None:
+    headers = {each.lower(): value for each, value in door.signed(BODY).items()}
+    await door.learnt(BODY, headers)
+    with pytest.raises(Rejected) as refused:
+        door.read(BODY, {**headers, f"paypal-{name}": "\udcff"})
+    assert refused.value.code == "webhook_forged"
