@@ -47,7 +47,12 @@ class SalePart:
 
     @property
     def counts(self) -> bool:
-        """It keeps money, or still may; of one whose card was lost what else paid."""
+        """It keeps money, or still may; of one whose card was lost what else paid.
+
+        What a refund gave back was sold, also when a reversal came meanwhile and found nothing left.
+        """
+        if self.state is PaymentState.REFUNDED:
+            return True
         is_kept_beside = self.state is PaymentState.DECLINED_AFTER_HANDOVER and self.left_minor > 0
         return not self.is_wanted_back and (self.state not in _KEEPS_NOTHING or is_kept_beside)
 

@@ -252,6 +252,22 @@ async def test_a_sale_that_was_refunded_and_then_reversed_counts_what_it_kept(tm
         assert shop.provider.charged_minor() == 0
 
 
+async def test_a_part_that_a_refund_gave_back_was_sold_also_when_a_reversal_came_meanwhile(tmp_path: Path) -> None:
+    """Found by the world: the sale, refunded in part, said that it had never been paid in full."""
+    async with open_shop(tmp_path) as shop:
+        first, second = await paid(shop)
+        shop.provider.strike(Switch.FAIL_AFTER)
+        assert (await refund(shop, second)).state == "being_checked"
+        assert (await reverse(shop, second)).state == "being_checked"
+        await shop.settle()
+        assert await states(shop, first, second) == ["approved", "refunded"]
+        sale = await stands(shop, first)
+        assert (sale.paid_minor, sale.remaining_minor) == (TOTAL, 0)
+        assert shop.provider.charged_minor() == 2000
+        period = await books(shop)
+        assert (period.totals.sales, period.totals.refunded, period.totals.reversed) == (1, 3000, 0)
+
+
 async def test_a_sale_completed_on_the_next_day_counts_on_that_day(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         first = await pay(shop, first_body(2000, "cash"))
