@@ -111,6 +111,13 @@ class PosDoor(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[Annotated[str, Meta(pattern=r"\Ahttps?://[0-9A-Za-z.:-]{1,253}\Z")], ...],
         Meta(max_length=16, description="Web origins of browser tills that CORS lets in; none by default."),
     ] = ()
+    is_post_quantum_required: Annotated[
+        bool,
+        Meta(
+            description="Refuse terminals whose TLS has no hybrid key exchange (ML-KEM). Needs OpenSSL 3.5 (Debian 13);"
+            " proven at each start by a handshake that is refused."
+        ),
+    ] = False
     is_announced: Annotated[
         bool, Meta(description="Announce the box by DNS-SD (_tillstone._tcp), so that terminals find it.")
     ] = True

@@ -67,6 +67,7 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
     for refused in harden():
         log.warning("hardening.refused", measure=refused)
     self_tests = self_test(log)
+    tls_context(settings)  # a door that cannot be opened as required stops the start before anything is recorded
     async with AsyncExitStack() as stack:
         trust = await stack.enter_async_context(open_trust(settings, clock))
         ledger = await open_ledger(settings, trust, clock)

@@ -20,6 +20,7 @@ from appliance.api.crowd import Crowd
 from appliance.api.failures import Failures
 from appliance.api.open_door import OpenDoor
 from appliance.config.schema import Settings
+from appliance.crypto.tls_groups import require_hybrid
 from appliance.model.limits import CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
@@ -85,10 +86,12 @@ def tell_doors(folder: Path, doors: Mapping[str, int | None]) -> None:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
-    """TLS 1.3 only."""
+    """TLS 1.3 only, and where the settings require it hybrid groups only. Raises what `require_hybrid` raises."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(settings.pos.tls_certificate_path, settings.pos.tls_key_path)
+    if settings.pos.is_post_quantum_required:
+        require_hybrid(context)
     return context
 
 

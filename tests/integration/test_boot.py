@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from tpm2_pytss import ESYS_TR, TPM2_ALG, TPML_DIGEST_VALUES, TPMT_HA, TPMU_HA
 
 from appliance.crypto.owner import OwnerKey
+from appliance.crypto.tls_groups import CLASSIC, set_groups
 from appliance.ledger.genesis import STATEMENT_KIND, SignedGenesis, read_body
 from drivers.tpm.context import TpmContext
 from tests.integration.box import RunningBox, StartFailed, refused_with, running_box
@@ -25,6 +28,15 @@ name = {name!r}
 self_test.TESTS = tuple(
     dataclasses.replace(test, answer=lambda: bytes(64)) if test.name == name else test for test in self_test.TESTS
 )
+sys.exit(__main__.main())
+"""
+
+REQUIRING_POST_QUANTUM = """
+import sys
+from pathlib import Path
+from appliance import __main__
+settings = Path(sys.argv[-1])
+settings.write_text(settings.read_text().replace("[pos]", "[pos]\\nis_post_quantum_required = true"))
 sys.exit(__main__.main())
 """
 
@@ -151,3 +163,22 @@ def test_changed_entry_on_disk_stops_the_start(box: RunningBox, tmp_path: Path) 
     assert b"a reference to find" in content
     file.write_bytes(content.replace(b"a reference to find", b"a reference to lose"))
     assert refused_with(box) in {"head_mismatch", "tile_mismatch", "entry_malformed"}
+
+
+def test_a_door_is_post_quantum_where_that_is_required_or_nothing_starts(stopped: RunningBox) -> None:
+    program = ("-c", REQUIRING_POST_QUANTUM)
+    if ssl.OPENSSL_VERSION_INFO < (3, 5):
+        with pytest.raises(StartFailed):
+            stopped.start(program=program)
+        assert [line["code"] for line in stopped.events("start.failed")] == ["post_quantum_unavailable"]
+        assert not (stopped.box.data / "ledger.db").exists()
+        return
+    stopped.start(program=program)
+    stopped.connect().close()
+    classic = stopped.tls()
+    assert set_groups(classic, CLASSIC)
+    with (
+        socket.create_connection(("127.0.0.1", stopped.port), 10) as wire,
+        pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"),
+    ):
+        classic.wrap_socket(wire, server_hostname="localhost")
