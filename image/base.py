@@ -14,6 +14,8 @@ from image.tools import ToolFailed, Tools
 _LEFT_OUT: Final = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info", "i18n"))
 _KEPT: Final = ("path-include=/usr/share/doc/*/copyright",)
 _LOCK: Final = DEFINITION / "packages.lock"
+PACKAGES: Final = "packages.txt"
+"""What the signed lists of the mirror say of each package of the root, its hash among it."""
 
 
 def make_base(tools: Tools, folder: Path) -> None:
@@ -61,6 +63,8 @@ def _bootstrap(tools: Tools, folder: Path, *, kernel: str, setup: str) -> None:
     command += [
         f'--customize-hook=cd {debs} && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && apt-get -q download {kernel}'
     ]
+    show = """apt-cache show $(dpkg-query --admindir="$1"/var/lib/dpkg -W -f '${Package}=${Version} ')"""
+    command += [f'--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" {show} >{folder / PACKAGES}']
     command += ['--customize-hook=rm -f "$1"/etc/apt/preferences.d/locked', RELEASE, str(folder / "tree"), *sources()]
     tools.run(*command)
     (deb,) = debs.glob("linux-image-*.deb")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +13,10 @@ from image.base import make_base, make_lock
 from image.definition import DEFINITION, PROJECT, RELEASE, Profile, lock_time, version
 from image.disk import make_disk
 from image.initrd import make_initrd
-from image.keys import ImageKeys, ensure_keys
+from image.keys import ImageKeys, ensure_keys, read_release_public
 from image.manifest import write_manifest
+from image.materials import builder_packages, materials, source_commit
+from image.provenance import NAME, SUBJECTS, verify_provenance, write_provenance
 from image.root import make_root
 from image.sbom import write_sbom
 from image.site import install_wheels
@@ -26,7 +29,6 @@ _MODULES: Final = PROJECT / "image"
 _ROOT_LISTS: Final = ("generators", "masked", "modules", "programs", "removed", "removed-release")
 _FIRST_PARTS: Final = 2
 _LATER_PARTS: Final = 5
-FILES: Final = ("disk.raw", "uki.efi", "manifest.json", "sbom.cdx.json")
 # What of a manifest must be the same when the same image is built again: how many blocks a disk takes may differ.
 _MAY_DIFFER: Final = "disk_stored_bytes"
 
@@ -45,15 +47,19 @@ class _Made:
 
 
 def build(*, out: Path, keys_folder: Path, profile: Profile) -> Path:
-    """Make the image of `profile` and return the folder with `FILES`."""
+    """Make the image of `profile` and return the folder with its files."""
     began = time.monotonic()
-    workshop = Workshop(folder=out / "work", parts=_FIRST_PARTS + _LATER_PARTS)
+    workshop = Workshop(folder=out / "work", parts=_FIRST_PARTS + _LATER_PARTS + 1)
     say(f"Tillstone image {version()}, {profile} profile; everything lies under {_shown(out)}")
     tools, wheels = _first_parts(workshop, keys_folder)
-    made = _later_parts(workshop, tools, wheels, ensure_keys(keys_folder), profile)
-    place = _publish(made.image, out if profile == "release" else out / profile)
+    keys = ensure_keys(keys_folder)
+    made = _later_parts(workshop, tools, wheels, keys, profile)
+    provenance = _provenance(workshop, tools, wheels, keys, made, profile)
+    files = [*(made.image / name for name in SUBJECTS), provenance / NAME]
+    place = _publish(files, out if profile == "release" else out / profile)
+    verify_provenance(place, read_release_public(keys.release_public.read_bytes()))
     tell_sizes(place, root=made.root / "tree", base=made.base)
-    say(f"done after {time.monotonic() - began:.0f} s: {_shown(place)}/disk.raw, manifest.json, sbom.cdx.json")
+    say(f"done after {time.monotonic() - began:.0f} s: {_shown(place)}/disk.raw, manifest.json, sbom.cdx.json, {NAME}")
     return place
 
 
@@ -146,16 +152,34 @@ def _later_parts(workshop: Workshop, tools: Tools, wheels: Path, keys: ImageKeys
     return _Made(base=base, root=root, image=image)
 
 
+def _provenance(workshop: Workshop, tools: Tools, wheels: Path, keys: ImageKeys, made: _Made, profile: Profile) -> Path:
+    commit = source_commit()
+
+    def write(folder: Path) -> None:
+        inputs = materials(base=made.base, wheels=wheels, keys=keys, commit=commit)
+        programs = builder_packages(tools)
+        write_provenance(
+            folder, image=made.image, profile=profile, made_from=inputs, made_with=programs, keys=keys.release_keys()
+        )
+
+    return workshop.part(
+        f"provenance-{profile}", "provenance, signed",
+        [_of(workshop, f"image-{profile}"), commit,
+         *(_MODULES / f"{name}.py" for name in ("dsse", "materials", "provenance"))],
+        write,
+    )  # fmt: skip
+
+
 def _of(workshop: Workshop, *parts: str) -> str:
     return " ".join(workshop.fingerprints[part] for part in parts)
 
 
-def _publish(made: Path, place: Path) -> Path:
+def _publish(files: Iterable[Path], place: Path) -> Path:
     """Show the finished files under their fixed names; hard links, so that nothing is stored twice."""
     place.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        (place / name).unlink(missing_ok=True)
-        (place / name).hardlink_to(made / name)
+    for file in files:
+        (place / file.name).unlink(missing_ok=True)
+        (place / file.name).hardlink_to(file)
     return place
 
 

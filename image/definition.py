@@ -15,6 +15,8 @@ PROJECT: Final = Path(__file__).resolve().parents[1]
 DEFINITION: Final = PROJECT / "image" / "definition"
 RELEASE: Final = "trixie"  # Debian 13
 IMAGE_NAME: Final = "tillstone"
+# What the image runs on; another board is another model, and its images are refused here.
+MODEL: Final = "tillstone-virtual-x86-64"
 
 Profile = Literal["release", "developer"]
 

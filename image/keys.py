@@ -19,9 +19,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from appliance.crypto import cose
+from appliance.crypto.hybrid import HybridPublic, PinnedKey
+from appliance.crypto.jwk import from_pem as from_public_pem
+from appliance.crypto.jwk import to_pem
+from appliance.crypto.signing_key import SigningKey, from_pem, generate
+from appliance.model.errors import Rejected
+
 _YEARS: Final = 20
 # Firmware everywhere knows RSA 2048; TPMs check signed policies with it too, and many with nothing larger.
 _BITS: Final = 2048
+# Two algorithms that fail for different reasons. Ed25519 is what other DSSE verifiers know without a conversion.
+_RELEASE_KEYS: Final = {"release.key": cose.ED25519, "release-post-quantum.key": cose.ML_DSA_87}
 _ROLES: Final = {"PK": "platform key", "KEK": "key exchange key", "db": "signer of boot loaders and kernels"}
 
 
@@ -51,6 +60,17 @@ class ImageKeys:
     def policy_public(self) -> Path:
         return self.folder / "policy.pub"
 
+    @property
+    def release_public(self) -> Path:
+        """Both public halves of the release key, PEM after PEM: whoever verifies an image pins this file."""
+        return self.folder / "release.pub"
+
+    def release_keys(self) -> tuple[SigningKey, ...]:
+        """They sign what a finished image says of itself; one of each key class, both are required."""
+        return tuple(
+            from_pem(algorithm, (self.folder / name).read_bytes()) for name, algorithm in _RELEASE_KEYS.items()
+        )
+
 
 def ensure_keys(folder: Path) -> ImageKeys:
     """The keys of `folder`; those that are not there are made."""
@@ -61,7 +81,24 @@ def ensure_keys(folder: Path) -> ImageKeys:
     _ensure(folder / "policy.key", lambda: _private_pem(_new_key()))
     _ensure(folder / "policy.pub", lambda: _public_pem(_load(folder / "policy.key")))
     _ensure(folder / "owner-guid", lambda: f"{uuid.uuid4()}\n".encode())
-    return ImageKeys(folder=folder, owner=(folder / "owner-guid").read_text().strip())
+    for name, algorithm in _RELEASE_KEYS.items():
+        _ensure(folder / name, generate(algorithm).to_pem)
+    keys = ImageKeys(folder=folder, owner=(folder / "owner-guid").read_text().strip())
+    _ensure(keys.release_public, lambda: "".join(to_pem(key.public_key) for key in keys.release_keys()).encode())
+    return keys
+
+
+def read_release_public(file: bytes) -> HybridPublic:
+    """The pinned pair of a `release.pub`. Raises Rejected: `public_key_malformed`, `public_key_unsupported`."""
+    end = b"-----END PUBLIC KEY-----\n"
+    keys = [from_public_pem(part + end) for part in file.split(end)[:-1]]
+    if len(keys) != len(_RELEASE_KEYS):
+        raise Rejected("public_key_malformed", f"expected {len(_RELEASE_KEYS)} public keys in PEM, saw {len(keys)}")
+    classical, post_quantum = (
+        PinnedKey(algorithm=algorithm, public_key=key)
+        for algorithm, key in zip(_RELEASE_KEYS.values(), keys, strict=True)
+    )
+    return HybridPublic(classical=classical, post_quantum=post_quantum)
 
 
 def _ensure(path: Path, make: Callable[[], bytes]) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
-from image.definition import IMAGE_NAME, Profile, kernel_options, kernel_package, lock_time, locked_packages, version
+from image.definition import (
+    IMAGE_NAME,
+    MODEL,
+    Profile,
+    kernel_options,
+    kernel_package,
+    lock_time,
+    locked_packages,
+    version,
+)
 from image.disk import Disk
+from image.materials import file_sha256
 
 _PROGRAM_FOLDERS = ("usr/bin", "usr/sbin")
 
@@ -21,6 +30,7 @@ def write_manifest(folder: Path, *, disk: Disk, sbom: Path, root: Path, initrd: 
     content: dict[str, Any] = {
         "format": "tillstone-image/1",
         "name": IMAGE_NAME,
+        "model": MODEL,
         "version": version(),
         "profile": profile,
         "locked_at": lock_time(),
@@ -34,7 +44,7 @@ def write_manifest(folder: Path, *, disk: Disk, sbom: Path, root: Path, initrd: 
             "uki_bytes": disk.uki.stat().st_size,
             "initrd_bytes": initrd.stat().st_size,
         },
-        "sha256": {"sbom.cdx.json": _sha256(sbom), "initrd": _sha256(initrd)},
+        "sha256": {"sbom.cdx.json": file_sha256(sbom), "initrd": file_sha256(initrd)},
         "programs": programs(root),
         "privileged_files": privileged_files(root),
     }
@@ -55,7 +65,3 @@ def privileged_files(root: Path) -> list[str]:
         if path.stat().st_mode & (stat.S_ISUID | stat.S_ISGID) or "security.capability" in os.listxattr(path):
             found.append(str(path.relative_to(root)))
     return sorted(found)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from image.definition import DEFINITION, IMAGE_NAME, Profile, items, modules, version
+from image.definition import DEFINITION, IMAGE_NAME, MODEL, Profile, items, modules, version
 from image.ours import PLACE, add_ours
 from image.tools import Tools
 
@@ -56,7 +56,9 @@ def lay_over(overlay: Path, root: Path) -> None:
 def _name(root: Path, profile: Profile) -> None:
     os_release = root / "usr/lib/os-release"
     variant = "" if profile == "release" else "VARIANT_ID=developer\n"
-    os_release.write_text(f"{os_release.read_text()}IMAGE_ID={IMAGE_NAME}\nIMAGE_VERSION={version()}\n{variant}")
+    os_release.write_text(
+        f"{os_release.read_text()}IMAGE_ID={IMAGE_NAME}\nIMAGE_VERSION={version()}\nTILLSTONE_MODEL={MODEL}\n{variant}"
+    )
     (root / "etc/hostname").write_text(f"{IMAGE_NAME}\n")
     # The clock of a box with an empty battery starts no earlier than the image was locked.
     (root / "usr/lib/clock-epoch").touch()

@@ -51,11 +51,16 @@ def _debian(base: Path, root: Path) -> list[Component]:
             "bom-ref": f"deb/{name}",
             "name": name,
             "version": version_,
-            "purl": f"pkg:deb/debian/{name}@{quote(version_)}?arch=amd64&distro=debian-13",
+            "purl": package_url(name, version_),
         }
         for name, version_ in sorted(locked_packages().items())
         if name in inside
     ]
+
+
+def package_url(name: str, package_version: str) -> str:
+    """The package URL of a Debian package of the image's release."""
+    return f"pkg:deb/debian/{name}@{quote(package_version)}?arch=amd64&distro=debian-13"
 
 
 def packages_left(base: Path, root: Path) -> dict[str, int]:

@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from appliance.model.errors import Rejected
 from image import keys
 from image.definition import DefinitionInvalid
 from image.disk import _measured
@@ -68,3 +69,19 @@ def test_a_setuid_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "ls").touch()
     (tmp_path / "su").chmod(0o4755)
     assert privileged_files(tmp_path) == ["su"]
+
+
+def test_the_release_key_has_two_halves_that_a_verifier_can_pin(tmp_path: Path) -> None:
+    made = keys.ensure_keys(tmp_path / "keys")
+    pinned = keys.read_release_public(made.release_public.read_bytes())
+    ids = (pinned.classical.key_id, pinned.post_quantum.key_id)
+    assert ids == tuple(key.key_id for key in made.release_keys())
+
+
+def test_half_a_release_key_is_refused(tmp_path: Path) -> None:
+    made = keys.ensure_keys(tmp_path / "keys")
+    whole = made.release_public.read_text()
+    half = whole[: whole.index("-----BEGIN", 1)]
+    for octets in (half.encode(), b"", b"-----END PUBLIC KEY-----\n"):
+        with pytest.raises(Rejected):
+            keys.read_release_public(octets)
