@@ -101,6 +101,7 @@ missing_outside() {
   has_program chromium || echo chromium
   # Definitions of the image are checked with the tools that read them on the box.
   [ -x /usr/sbin/nft ] || has_program nft || echo nftables
+  [ -x /usr/sbin/ip ] || has_program ip || echo iproute2
   has_program systemd-analyze || echo systemd
 }
 
