@@ -43,6 +43,7 @@ _COMMANDS: Final = (
     _Command("page", "provisioning.page", "write the page at which customers check their slips"),
     _Command("screen", "provisioning.commands.screen", "what is screened before money moves, and why it was said"),
     _Command("status", "provisioning.commands.status", "say how the box is, in plain words"),
+    _Command("device", "provisioning.commands.device", "see the state of the box, lock it, unlock it"),
     _Command("terminal", "provisioning.commands.terminal", "invite, pair, list or revoke terminals"),
     _Command("ledger", "provisioning.commands.ledger", "history, digest, proof and verification of the log"),
     _Command(

@@ -38,6 +38,21 @@ class LocalDoor:
         answer: dict[str, Any] = self._ask("GET", "/status")
         return answer
 
+    def device(self) -> dict[str, Any]:
+        """`state`, `since_ms`, `reason`, and `lock`: the reason of one that stands, else null."""
+        answer: dict[str, Any] = self._ask("GET", "/device")
+        return answer
+
+    def lock_device(self, reason: str) -> dict[str, Any]:
+        """Sell nothing from here on; answers as `device`."""
+        answer: dict[str, Any] = self._ask("POST", "/device/lock", {"reason": reason})
+        return answer
+
+    def unlock_device(self, reason: str) -> dict[str, Any]:
+        """End the lock; answers as `device`."""
+        answer: dict[str, Any] = self._ask("POST", "/device/unlock", {"reason": reason})
+        return answer
+
     def terminals(self) -> list[dict[str, Any]]:
         answer: list[dict[str, Any]] = self._ask("GET", "/terminals")
         return answer

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from appliance.crypto import jws
 from appliance.ledger.head import SigningLag
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.prover import Watermark
 from appliance.ledger.shown_head import verify_shown_head
+from appliance.model.device_state import Act, Condition, DeviceState, Role, require
 from appliance.model.errors import Corrupt, Rejected, Unavailable
 from appliance.wire.requests import HeadBody
 
@@ -28,26 +29,34 @@ class Quarantine:
         """Keep the first reason: later ones are its consequences."""
         self._reason = self._reason or reason
 
+    def conditions(self) -> Sequence[Condition]:
+        """As `model/device_state.py` has it."""
+        return () if self._reason is None else (Condition(state=DeviceState.QUARANTINED, reason=self._reason),)
+
 
 class BoxAdmission:
-    """Satisfies `ports/admission.py` from the box's own state."""
+    """Satisfies `ports/admission.py` from the box's own state.
+
+    Args:
+        conditions: what holds now; `model/device_state.py` says what that forbids.
+    """
 
     def __init__(
         self,
         *,
-        quarantine: Quarantine,
+        conditions: Callable[[], Sequence[Condition]],
         signing_lag: Callable[[], SigningLag],
         unsigned_age_max_ms: int,
         unsigned_entries_max: int,
     ) -> None:
-        self._quarantine = quarantine
+        self._conditions = conditions
         self._signing_lag = signing_lag
         self._unsigned_age_max_ms = unsigned_age_max_ms
         self._unsigned_entries_max = unsigned_entries_max
 
     def admit(self) -> None:
         """Raise Unavailable unless a new sale may start."""
-        self._require_one_log()
+        require(self._conditions(), Act.SELL, Role.TERMINAL)
         lag = self._signing_lag()
         # A head that is one sale behind is daily life; what counts is how long signing has been failing, and how much
         # an auditor would find unproven.
@@ -58,12 +67,8 @@ class BoxAdmission:
             )
 
     def admit_undo(self) -> None:
-        """Raise Unavailable in quarantine alone: a customer gets money back also while nothing new is sold."""
-        self._require_one_log()
-
-    def _require_one_log(self) -> None:
-        if self._quarantine.reason is not None:
-            raise _quarantined(self._quarantine.reason)
+        """Raise Unavailable where the state forbids that; unsigned entries alone never keep money from a customer."""
+        require(self._conditions(), Act.UNDO, Role.TERMINAL)
 
 
 class LogWatermark:
@@ -87,8 +92,7 @@ class LogWatermark:
         try:
             await self._ledger.check_watermark(Watermark(size=size, root=root))
         except Corrupt as claimed:
-            if self._quarantine.reason is not None:
-                raise _quarantined(self._quarantine.reason) from claimed
+            self._require_one_log()
             raise Rejected(
                 "head_evidence_needed", f"this log does not contain the head of size {size}; show it signed (verb head)"
             ) from claimed
@@ -110,9 +114,8 @@ class LogWatermark:
             await self._ledger.check_watermark(Watermark(size=size, root=root))
         except Corrupt as evidence:
             self._quarantine.set(evidence.detail)
-            raise _quarantined(evidence.detail) from evidence
+            self._require_one_log()
         return self._ledger.head.size
 
-
-def _quarantined(reason: str) -> Unavailable:
-    return Unavailable("quarantined", f"this box takes no sales and gives nothing back: {reason}")
+    def _require_one_log(self) -> None:
+        require(self._quarantine.conditions(), Act.SELL, Role.TERMINAL)

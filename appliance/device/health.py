@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from appliance.model.device_state import DeviceState
+
 
 class Level(StrEnum):
     """What a check found: nothing, something that we cope with, or something that stops sales."""
@@ -27,9 +29,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """All findings; the box sells unless one of them stops it."""
+    """All findings, and the state that the log says; the box sells unless a finding stops it."""
 
     findings: tuple[Finding, ...]
+    state: DeviceState
 
     @property
     def level(self) -> Level:
@@ -48,6 +51,6 @@ class Health:
 Check = Callable[[], Finding]
 
 
-def examine(checks: Sequence[Check]) -> Health:
+def examine(checks: Sequence[Check], state: DeviceState) -> Health:
     """Run every check; each reads state that is already there and never waits."""
-    return Health(findings=tuple(check() for check in checks))
+    return Health(findings=tuple(check() for check in checks), state=state)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,7 +58,9 @@ class Pairing:
         trust: str,
         authority: str,
         certificate_sha256: bytes,
+        admit: Callable[[], None],
     ) -> None:
+        """`admit` raises Unavailable while the box's state forbids pairing."""
         self._terminals = terminals
         self._authenticate = authenticate
         self._clock = clock
@@ -66,6 +69,7 @@ class Pairing:
         self._trust = trust
         self._authority = authority
         self._certificate_sha256 = certificate_sha256
+        self._admit = admit
         self._open: dict[TerminalId, _Invitation] = {}
 
     @property
@@ -75,6 +79,7 @@ class Pairing:
 
     def invite(self, name: str) -> str:
         """A new one-time code for the terminal `name`, in the form XXXX-XXXX-XXXX; an older one for it dies."""
+        self._admit()
         terminal = terminal_id(name)
         now_ms = self._clock.monotonic_ms()
         self._open = {each: kept for each, kept in self._open.items() if kept.expires_ms > now_ms}
@@ -94,12 +99,14 @@ class Pairing:
 
         Raises:
             Rejected: `pairing_refused`, the same for a wrong, expired, used-up and never issued code.
+            Unavailable: the box's state forbids it.
         """
         public_key = _public_key(signed)
         if signature.key_id(public_key) != signed.key_id or not signed.is_signed_by(public_key):
             raise Rejected("signature_wrong", "a pairing request is signed by the key that it brings")
         now_ms = self._clock.now_ms()
         check_age(self._authenticate.check_claims(signed, PairBody, now_ms), now_ms)
+        self._admit()
         invitation = self._use(signed, public_key)
         await self._terminals.pair(invitation.terminal, public_key)
         return PairAnswer(

@@ -18,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from appliance.model.device_state import DeviceState
 from appliance.model.offline import Exposure
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -36,7 +37,6 @@ class Metrics:
         # Creation times double the series and nobody reads them; the library has one switch for the whole process.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it unannotated
         registry = self._registry = CollectorRegistry()
-
         self._requests = _counter(
             "tillstone_requests", "Requests answered, by verb and code.", ("verb", "code"), registry
         )
@@ -87,6 +87,7 @@ class Metrics:
         )
         self.free_bytes = Gauge("tillstone_free_bytes", "Free space where the log lives.", registry=registry)
         self.clock_steps = Counter("tillstone_clock_steps", "Steps of the wall clock.", registry=registry)
+        self._state = Gauge("tillstone_device_state", "1: its state.", ("state",), registry=registry)
         self.terminals = Gauge("tillstone_terminals", "Terminals that may sell.", registry=registry)
         self.vouchers_owed = Gauge("tillstone_vouchers_owed_minor", "Worth of vouchers not spent.", registry=registry)
         self._offline = _OfflineGauges(registry)
@@ -133,6 +134,11 @@ class Metrics:
     def device_up(self, device: str, is_up: bool) -> None:
         """`device` is `hsm`, `tpm` or `printer`."""
         self._device_up.at(device).set(is_up)
+
+    def device_state(self, state: DeviceState) -> None:
+        """The one that the box is in."""
+        for each in DeviceState:
+            self._state.labels(each).set(each is state)
 
     def printed(self, result: str) -> None:
         """`result` is `done`, `uncertain`, `not_begun` or `dropped`."""

@@ -15,18 +15,18 @@ from appliance.api.middleware import make_middleware
 from appliance.api.pos.door import PosDoor
 from appliance.api.pos.events import EventDoor
 from appliance.config.schema import Settings
-from appliance.device.admission import BoxAdmission, LogWatermark, Quarantine
-from appliance.device.boot import begin_epoch, record_boot, renew_epochs, self_test
+from appliance.device.admission import LogWatermark, Quarantine
+from appliance.device.boot import begin_epoch, record_boot, self_test
 from appliance.device.harden import harden
 from appliance.device.health import Check, Health, examine
 from appliance.device.statements import record_statements
-from appliance.device.upkeep import Upkeep
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.pairing import Pairing
 from appliance.identity.refusals import Refusals
 from appliance.identity.terminals import Terminals
 from appliance.ledger.archive import Archive
 from appliance.ledger.ledger import Ledger
+from appliance.model.device_state import Act
 from appliance.model.ids import ProviderName
 from appliance.payment.operate import Operations
 from appliance.payment.repeats import is_used
@@ -39,11 +39,12 @@ from appliance.runtime.supervise import Restart, Supervisor, Tier, supervised
 from appliance.runtime.tracing import Tracer
 from appliance.runtime.watchdog import ServiceManager, Watchdog
 from appliance.wiring.cards import CardParts, resolver_checks
-from appliance.wiring.checks import checks
+from appliance.wiring.checks import checks, device_checks
 from appliance.wiring.doors import Doors, announce, authority_pem, certificate_sha256, tell_doors, tls_context
 from appliance.wiring.escrow import escrow_routes, make_escrow
 from appliance.wiring.followers import Outside, open_outside
 from appliance.wiring.hooks import hooks_of
+from appliance.wiring.life import LifeParts
 from appliance.wiring.offline import OfflineParts
 from appliance.wiring.opening import Opened, open_ledger, open_providers, pin_pad_parts
 from appliance.wiring.payments import make_batch, make_operations, make_resolver, payment_pipeline, shop_rules
@@ -149,12 +150,8 @@ class Box:
             clock_skew_max_ms=settings.limits.clock_skew_max_ms,
             is_used=partial(is_used, ledger),
         )
-        self._admission = BoxAdmission(
-            quarantine=self._quarantine,
-            signing_lag=lambda: ledger.signing_lag,
-            unsigned_age_max_ms=settings.limits.unsigned_age_max_ms,
-            unsigned_entries_max=settings.limits.unsigned_entries_max,
-        )
+        self._own = self._make_own()
+        self._admission = self._own.admission()
         self._screen = ScreeningParts(settings=settings, ledger=ledger, clock=clock, metrics=self._metrics, log=log)
         self._offline = self._make_offline()
         self._till = self._make_till(outside)
@@ -192,6 +189,7 @@ class Box:
             post_quantum=self._trust.post_quantum_home,
         )
         await record_statements(ledger=self._ledger, said=self._trust.said, clock=self._clock)
+        await self._own.life.begin()
         await self._terminals.load()
         await self._screen.begin()
         await self._till.begin(self._supervisor)
@@ -206,32 +204,12 @@ class Box:
         await self._public.end()
 
     def _start_services(self) -> None:
-        upkeep = Upkeep(
-            ledger=self._ledger,
-            clock=self._clock,
-            metrics=self._metrics,
-            log=self._log,
-            folder=self._settings.storage.path,
-            probes={"hsm": self._trust.probe_hsm, "tpm": self._trust.probe_tpm},
+        self._own.begin(
+            self._supervisor,
             terminal_count=lambda: len(self._terminals.all),
+            days_closed=lambda: self._till.days.closed_count,
         )
-        self._supervisor.start("upkeep", upkeep.run, restart=Restart.ON_CRASH)
-        self._supervisor.start("clock", upkeep.watch_clock, restart=Restart.ON_CRASH)
         self._supervisor.start("refusals", self._refusals.run, restart=Restart.ON_CRASH)
-        sealer = self._trust.sealer
-        if sealer is not None:
-            self._supervisor.start(
-                "epochs",
-                lambda: renew_epochs(
-                    ledger=self._ledger,
-                    sealer=sealer,
-                    quarantine=self._quarantine,
-                    clock=self._clock,
-                    log=self._log,
-                    days_closed=lambda: self._till.days.closed_count,
-                ),
-                restart=Restart.ON_CRASH,
-            )
         watchdog = Watchdog(manager=self._manager, clock=self._clock, metrics=self._metrics, log=self._log)
         self._supervisor.start("watchdog", watchdog.run)
         self._supervisor.start("resolver", self._resolver.run, restart=Restart.ON_CRASH)
@@ -255,6 +233,7 @@ class Box:
             trust=trust_text,
             authority=authority_pem(settings.pos.tls_certificate_path),
             certificate_sha256=certificate_sha256(settings.pos.tls_certificate_path),
+            admit=partial(self._own.life.require, Act.PAIR),
         )
         doors = Doors(failures=failures, clock=self._clock, log=self._log, metrics=self._metrics)
         pos = await doors.open_tcp(
@@ -285,6 +264,7 @@ class Box:
             screening=self._screen.routes(),
             vault=self._vault.routes(),
             escrow=escrow_routes(settings, self._ledger, self._make_operations, self._clock),
+            device=self._own.routes(),
         )
         local = await doors.open_local(local_door.application(middleware), settings.storage.path)
         opened = {"pos": pos, "public": public, "local": local}
@@ -300,7 +280,7 @@ class Box:
 
     def health(self) -> Health:
         """All findings of this moment."""
-        return examine(self._checks)
+        return examine(self._checks, self._own.life.standing.state)
 
     def _make_checks(self) -> Sequence[Check]:
         return checks(
@@ -313,12 +293,28 @@ class Box:
             followers=self._findings(),
         )
 
+    def _parts(self) -> Sequence[Check]:
+        """Devices without which the box sells, degraded."""
+        return (*device_checks(self._trust, self._ledger), *self._pads.checks, *self._public.device_checks)
+
     def _findings(self) -> tuple[Check, ...]:
         """What health says beside the log, the token and the disk."""
         providers = (*self._cards.checks, *self._pads.checks, *resolver_checks(self._resolver), self._offline.check)
         hooks = (hooks.check for hooks in self._hooks)
         rest = (self._screen.check, self._vault.check, *self._public.checks)
-        return (*providers, *hooks, *self._till.checks, *rest)
+        return (self._own.check, *providers, *hooks, *self._till.checks, *rest)
+
+    def _make_own(self) -> LifeParts:
+        return LifeParts(
+            settings=self._settings,
+            trust=self._trust,
+            ledger=self._ledger,
+            quarantine=self._quarantine,
+            parts=self._parts,
+            clock=self._clock,
+            metrics=self._metrics,
+            log=self._log,
+        )
 
     def _make_operations(self, log_origin: str) -> Operations:
         return make_operations(

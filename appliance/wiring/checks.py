@@ -41,17 +41,9 @@ def checks(
             )
         return Finding(check="log", level=Level.OK, sentence=f"The log holds {ledger.head.size} entries.")
 
-    def signing() -> Finding:
-        return signing_finding(trust.link.state, ledger.signing_lag)
-
     def token() -> Finding:
         sentence = "The token is SoftHSM, a test token: keys lie in files." if is_test_token else "The token is in use."
         return Finding(check="token", level=Level.OK, sentence=sentence)
-
-    def tpm() -> Finding:
-        if trust.sealer is None:
-            return Finding(check="tpm", level=Level.COPING, sentence="No TPM is set up: a rolled-back log goes unseen.")
-        return tpm_finding(trust.sealer.state)
 
     def disk() -> Finding:
         status = os.statvfs(folder)
@@ -65,7 +57,22 @@ def checks(
             next_step="Free some space on the data disk; sales start again by themselves.",
         )
 
+    signing, tpm = device_checks(trust, ledger)
     return log, signing, token, tpm, disk, *followers
+
+
+def device_checks(trust: Trust, ledger: Ledger) -> tuple[Check, Check]:
+    """Of the HSM and of the TPM."""
+
+    def signing() -> Finding:
+        return signing_finding(trust.link.state, ledger.signing_lag)
+
+    def tpm() -> Finding:
+        if trust.sealer is None:
+            return Finding(check="tpm", level=Level.COPING, sentence="No TPM is set up: a rolled-back log goes unseen.")
+        return tpm_finding(trust.sealer.state)
+
+    return signing, tpm
 
 
 def signing_finding(state: HsmState, lag: SigningLag) -> Finding:

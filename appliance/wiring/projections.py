@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from appliance.device.epochs import EpochProjection
+from appliance.device.life import DeviceStateProjection
 from appliance.device.scrubber import VerificationProjection
 from appliance.identity.auditors import AuditorProjection
 from appliance.identity.terminals import TerminalProjection
@@ -35,5 +36,6 @@ def projections() -> tuple[Projection, ...]:
         TerminalProjection(),
         AuditorProjection(),
         EpochProjection(),
+        DeviceStateProjection(),
         VerificationProjection(),
     )

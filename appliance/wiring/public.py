@@ -119,7 +119,12 @@ class PublicParts:
     @property
     def checks(self) -> Sequence[Check]:
         """What health says of all this."""
-        return [*self.followers.checks, *([] if self._printer is None else [self._printer.check])]
+        return [*self.followers.checks, *self.device_checks]
+
+    @property
+    def device_checks(self) -> Sequence[Check]:
+        """Of the printer, where there is one."""
+        return [] if self._printer is None else [self._printer.check]
 
     async def begin(self, supervisor: Supervisor) -> None:
         """Read the tables, start the services."""

@@ -16,7 +16,7 @@ from appliance.ledger import disclosures, epoch, genesis, pruned, snapshot, succ
 from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
 from appliance.ledger.log_keys import Distrust
 from appliance.model.errors import Corrupt, Rejected
-from appliance.wire import entries, escrow_entries, reconcile_entries, till_entries, vault_entries
+from appliance.wire import device_entries, entries, escrow_entries, reconcile_entries, till_entries, vault_entries
 from appliance.wire.requests import Wire
 
 SHAPES: Final[dict[str, type[Wire]]] = {
@@ -31,6 +31,7 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     entries.TERMINAL_PAIRED: entries.TerminalPairedEntry,
     entries.TERMINAL_REVOKED: entries.TerminalRevokedEntry,
     entries.BOOT: entries.BootEntry,
+    device_entries.DEVICE_STATE: device_entries.DeviceStateEntry,
     entries.CLOCK_STEP: entries.ClockStepEntry,
     entries.REFUSALS: entries.RefusalsEntry,
     entries.AUDITOR_ADMITTED: entries.AuditorAdmittedEntry,

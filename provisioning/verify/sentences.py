@@ -10,7 +10,7 @@ from appliance.ledger.snapshot import Snapshot
 from appliance.ledger.succession import RotationStatement
 from appliance.model.operation import OperationKind, OperationState
 from appliance.payment.entry_body import given_minor
-from appliance.wire import entries, escrow_entries, till_entries, vault_entries
+from appliance.wire import device_entries, entries, escrow_entries, till_entries, vault_entries
 from appliance.wire.requests import Wire
 from provisioning.verify.bodies import Body, EpochBody, ErasedBody
 from provisioning.verify.wording import key_text, money_text, printable, short, time_text
@@ -191,6 +191,10 @@ def _about_the_box(body: Body) -> str:
             return f"tokens are sealed under the new data key {body.key:016x}"
         case vault_entries.VaultKeyDestroyedEntry():
             return f"the data key {body.key:016x} of tokens was destroyed"
+        case device_entries.DeviceStateEntry():
+            was = "" if body.before == body.state else f", it was {printable(body.before)}"
+            why = f": {printable(body.reason)}" if body.reason else ""
+            return f"the box is {printable(body.state)}{was} (cause {printable(body.cause)}){why}"
         case EpochBody():
             return f"epoch {body.epoch} began"
         case ErasedBody():

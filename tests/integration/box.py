@@ -206,7 +206,7 @@ class RunningBox:
     def log_size(self) -> int:
         """How many entries the log holds, but for those that the box writes by itself from minute to minute."""
         with closing(sqlite3.connect(f"file:{self.box.data / 'ledger.db'}?mode=ro", uri=True)) as connection:
-            counted = "SELECT count(*) FROM entries WHERE kind NOT IN ('refusals', 'clock_step')"
+            counted = "SELECT count(*) FROM entries WHERE kind NOT IN ('refusals', 'clock_step', 'device_state')"
             return int(connection.execute(counted).fetchone()[0])
 
     def data_bytes(self) -> bytes:

@@ -37,6 +37,7 @@ def test_status_is_in_plain_words(box: RunningBox) -> None:
     assert status["sentence"].startswith("Selling.")
     assert {finding["check"] for finding in status["findings"]} == {
         "log",
+        "state",
         "signing",
         "token",
         "tpm",

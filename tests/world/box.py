@@ -283,7 +283,7 @@ def _sent(response: web.Response) -> tuple[int, bytes]:
 
 def _admission(ledger: Ledger, quarantine: Quarantine) -> BoxAdmission:
     return BoxAdmission(
-        quarantine=quarantine,
+        conditions=quarantine.conditions,
         signing_lag=lambda: ledger.signing_lag,
         unsigned_age_max_ms=UNSIGNED_AGE_MAX_MS,
         unsigned_entries_max=5_000,

@@ -1,9 +1,9 @@
 """The door of the command line on the box itself: a Unix socket that only the box's own user can open.
 
 It invites and revokes terminals, tells the status, lists recent sales and proves the newest entry; `ledger.py` adds
-what operators ask of the log, `subjects.py` what they ask about a person, `slip.py` a payment as paper has it and
-`days.py` the shop's day. Whoever can open it owns the box anyway, so the file's mode is the authentication; nothing
-here moves money.
+what operators ask of the log, `subjects.py` what they ask about a person, `slip.py` a payment as paper has it,
+`device.py` the box's state and lock, `days.py` the shop's day. Whoever can open it owns the box anyway, so the file's
+mode is the authentication; nothing here moves money.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from appliance.api.local.days import DayRoutes
+from appliance.api.local.device import DeviceRoutes
 from appliance.api.local.escrow import EscrowRoutes
 from appliance.api.local.exchange import LARGEST_BYTES_MAX, json_answer, read_body
 from appliance.api.local.ledger import LedgerRoutes
@@ -69,6 +70,7 @@ class LocalDoor:
         screening: ScreeningRoutes,
         vault: VaultRoutes,
         escrow: EscrowRoutes,
+        device: DeviceRoutes,
     ) -> None:
         self._pairing = pairing
         self._terminals = terminals
@@ -84,6 +86,7 @@ class LocalDoor:
         self._screening = screening
         self._vault = vault
         self._escrow = escrow
+        self._device = device
 
     def application(self, middleware: Middleware) -> web.Application:
         """The aiohttp application of the socket."""
@@ -102,6 +105,7 @@ class LocalDoor:
         self._screening.add_to(application.router)
         self._vault.add_to(application.router)
         self._escrow.add_to(application.router)
+        self._device.add_to(application.router)
         return application
 
     async def _status(self, _request: web.Request) -> web.Response:
@@ -109,6 +113,7 @@ class LocalDoor:
         return json_answer(
             {
                 **self._about,
+                "device": self._device.facts(),
                 "level": health.level,
                 "sentence": health.sentence,
                 "findings": [

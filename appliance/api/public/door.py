@@ -67,6 +67,6 @@ class PublicDoor:
     async def _health_page(self, _request: web.Request) -> web.Response:
         health = self._health()
         return web.json_response(
-            {"level": health.level.value, "sentence": health.sentence},
+            {"level": health.level.value, "sentence": health.sentence, "state": health.state.value},
             status=503 if health.level is Level.STOPPED else 200,
         )

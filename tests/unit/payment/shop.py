@@ -277,7 +277,7 @@ def _forwarder(ledger: Ledger, operations: Operations, clock: FakeClock, quarant
 
 def _admission(quarantine: Quarantine, ledger: Ledger) -> BoxAdmission:
     return BoxAdmission(
-        quarantine=quarantine,
+        conditions=quarantine.conditions,
         signing_lag=lambda: ledger.signing_lag,
         unsigned_age_max_ms=DAY_MS,
         unsigned_entries_max=100_000,
@@ -385,4 +385,5 @@ def _pairing(terminals: Terminals, authenticate: Authenticate, clock: FakeClock,
         trust="{}",
         authority="",
         certificate_sha256=CERTIFICATE,
+        admit=lambda: None,
     )
