@@ -18,8 +18,10 @@ from typing import Final, Literal, TypeVar, cast
 from appliance.adapters.breaker import BackOff, Breaker
 from appliance.adapters.owner_thread import OwnerThread, SessionKind
 from appliance.model.errors import Corrupt, OutcomeUnknown, Rejected, TillstoneError, Unavailable
+from appliance.model.invariants import present
 from appliance.ports.clock import Clock
 from drivers.hsm import library as hsm_library
+from drivers.hsm.destroy import destroy_all
 from drivers.hsm.errors import (
     BlobRefused,
     HsmError,
@@ -138,6 +140,10 @@ class HsmLink:
             await self.call(lambda opened: opened.session.random(_PROBE_BYTES), PROBE_DEADLINE_MS)
         return self.state
 
+    async def destroy_keys(self, deadline_ms: int) -> int:
+        """Destroy every object of the token, for good; how many, proven by looking again. Raises like `call`."""
+        return await self.call(lambda _opened: self._destroy(), deadline_ms)
+
     async def close(self) -> None:
         """End the owner thread; the login ends with the process."""
         await self._thread.close()
@@ -166,6 +172,14 @@ class HsmLink:
                 library=library, label=self._address.token_label, serial=self._address.token_serial, pin=self._pin
             )
         return HsmSession(self._token.session())
+
+    def _destroy(self) -> int:
+        """On the owner thread, in a session that may change the token."""
+        session = present(self._token, "a call has connected").session(writable=True)
+        try:
+            return destroy_all(session)
+        finally:
+            session.close()
 
     def _is_fatal(self, error: Exception) -> bool:
         """On the owner thread. Only Finalize and Initialize recover a token that misbehaved."""

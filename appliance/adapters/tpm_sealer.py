@@ -20,6 +20,7 @@ from drivers.tpm.bundle import TpmBundle
 from drivers.tpm.context import TpmContext
 from drivers.tpm.counter import increment_counter, read_counter
 from drivers.tpm.errors import TpmAway, TpmBusy, TpmError, TpmForeign, TpmPolicyRefused, TpmUnsure
+from drivers.tpm.forget import forget
 from drivers.tpm.quote import quote, read_pcrs
 from drivers.tpm.seal import unseal
 
@@ -89,6 +90,10 @@ class TpmSealer:
     async def pcr_values(self) -> dict[int, bytes]:
         """The values that a quote of this moment would cover, for a verifier that keeps no event log."""
         return await self._read(lambda tpm: read_pcrs(tpm, self._bundle.quote_pcrs))
+
+    async def forget(self) -> str:
+        """Destroy what opens the PIN, for good and proven; how, for people. Raises Corrupt when the proof failed."""
+        return (await self._run(lambda tpm: forget(tpm, self._bundle))).value
 
     async def close(self) -> None:
         """TPM2_Shutdown and the end of the owner thread."""

@@ -72,7 +72,7 @@ class KeyFacts:
 
 def ensure_srk(tpm: TpmContext, *, curve: Curve = Curve.P256) -> KeyFacts:
     """The storage root key, made and persisted when absent."""
-    return _ensure_primary(tpm, SRK_HANDLE, _srk_template(curve), ESYS_TR.OWNER)
+    return _ensure_primary(tpm, SRK_HANDLE, srk_template(curve), ESYS_TR.OWNER)
 
 
 def ensure_ak(tpm: TpmContext, *, curve: Curve = Curve.P256) -> KeyFacts:
@@ -131,7 +131,8 @@ def _check_same_kind(facts: KeyFacts, template: Any) -> None:
         raise TpmForeign(f"handle 0x{facts.handle:08x} holds a key with other attributes than ours")
 
 
-def _srk_template(curve: Curve) -> Any:
+def srk_template(curve: Curve) -> Any:
+    """What the storage root key is; with the hierarchy's seed it is the key."""
     # AES-128-CFB: what every TPM has (TCG TPM v2.0 Provisioning Guidance, template H).
     symmetric = TPMT_SYM_DEF_OBJECT(
         algorithm=TPM2_ALG.AES, keyBits=TPMU_SYM_KEY_BITS(aes=128), mode=TPMU_SYM_MODE(aes=TPM2_ALG.CFB)
