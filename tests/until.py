@@ -20,3 +20,11 @@ async def until(awaited: str, is_so: Callable[[], bool], *, look_s: float = LOOK
     while not is_so():
         assert time.monotonic() < end, f"never came: {awaited}"
         await asyncio.sleep(look_s)
+
+
+def until_now(awaited: str, is_so: Callable[[], bool], *, look_s: float = 0.05) -> None:
+    """The same for tests that block."""
+    end = time.monotonic() + SECONDS_MAX
+    while not is_so():
+        assert time.monotonic() < end, f"never came: {awaited}"
+        time.sleep(look_s)

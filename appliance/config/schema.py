@@ -21,6 +21,7 @@ from appliance.config.pin_pad import PinPads
 from appliance.config.publication import Publication
 from appliance.config.screening import Screening
 from appliance.config.section import IN_EXAMPLE, SECRET_FILE, Section, Url
+from appliance.config.tamper import Tamper
 from appliance.config.timestamping import Timestamping
 from appliance.model.limits import (
     AMOUNT_MINOR_MAX,
@@ -376,6 +377,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     post_quantum: Annotated[PostQuantum, Meta(description="The log's ML-DSA-87 key.")]
     note: Annotated[Note | None, Meta(description="Key of checkpoints.")] = None
     tpm: Annotated[Tpm | None, Meta(extra=IN_EXAMPLE, description="Root of trust.")] = None
+    tamper: Annotated[Tamper | None, Meta(description="The contact in the case.")] = None
     provider: Annotated[Provider, Meta(description="Card money.")] = Provider()
     reconciliation: Annotated[Reconciliation, Meta(description="Card money beside the statement.")] = Reconciliation()
     witnesses: Annotated[Witnesses, Meta(description="Who vouches for heads.")] = Witnesses()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -101,6 +101,7 @@ class DeviceLife:
         parts: checks of devices; COPING makes the box `degraded`.
         fault: why a part does not come back without a person, if so.
         told: hears each state that is recorded.
+        require_closed: raises while the case is open.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class DeviceLife:
         parts: Callable[[], Sequence[Check]],
         fault: Callable[[], str | None],
         told: Callable[[DeviceState], None],
+        require_closed: Callable[[], Awaitable[None]] | None = None,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -119,10 +121,11 @@ class DeviceLife:
         self._parts = parts
         self._fault = fault
         self._told = told
+        self._require_closed = require_closed
         self._clock = clock
         self._log = log
         self._standing = Standing()
-        self._lock: str | None = None
+        self._tampered: str | None = None
         self._writing = asyncio.Lock()
         self._seen = DeviceState.UNPROVISIONED
         self._seen_ms = 0
@@ -138,7 +141,7 @@ class DeviceLife:
             (DeviceState.RETIRED, self._standing.reason if self._standing.state is DeviceState.RETIRED else None),
             (DeviceState.FAILED, self._fault()),
             (DeviceState.QUARANTINED, self._quarantine.reason),
-            (DeviceState.LOCKED, self._lock),
+            (DeviceState.LOCKED, self._standing.lock or self._tampered),
         )
         return tuple(Condition(state=state, reason=reason) for state, reason in found if reason is not None)
 
@@ -182,15 +185,34 @@ class DeviceLife:
         """End the lock; what else holds goes on.
 
         Raises:
-            Rejected: `device_not_locked`.
+            Rejected: `device_not_locked`; `tamper_open`.
         """
-        if self._lock is None:
+        if not any(each.state is DeviceState.LOCKED for each in self.conditions()):
             raise Rejected("device_not_locked", "this box is not locked")
         self.require(Act.UNLOCK)
+        if self._require_closed is not None:
+            await self._require_closed()
         async with self._writing:
             before, is_missing = self._standing.state, bool(self._missing())
             rest = DeviceState.DEGRADED if is_missing else DeviceState.OPERATIONAL
             await self._record(rest if before is DeviceState.LOCKED else before, Cause.UNLOCK, reason, actor=OPERATOR)
+            self._tampered = None
+
+    async def tamper(self, reason: str) -> None:
+        """Lock at once, whatever becomes of the entry; nothing is written where that very lock stands already.
+
+        Raises:
+            Unavailable, OutcomeUnknown: there is no entry yet: tell it again.
+        """
+        self._tampered = reason
+        async with self._writing:
+            if self._standing.lock != reason:
+                await self._record(self._locked(), Cause.TAMPER, reason)
+
+    async def retire(self, reason: str, cause: Cause, *, actor: str = _BOX) -> None:
+        """The last state; durable before anything is destroyed. Raises like every append."""
+        async with self._writing:
+            await self._record(DeviceState.RETIRED, cause, reason, actor=actor)
 
     def _now(self) -> Condition:
         return worst((*self.conditions(), *self._missing()))
@@ -226,5 +248,4 @@ class DeviceLife:
 
     async def _load(self) -> None:
         self._standing = await self._ledger.read(read_standing, purpose=Purpose.OUTCOME)
-        self._lock = self._standing.lock
         self._told(self._standing.state)

@@ -49,6 +49,7 @@ from appliance.wiring.offline import OfflineParts
 from appliance.wiring.opening import Opened, open_ledger, open_providers, pin_pad_parts
 from appliance.wiring.payments import make_batch, make_operations, make_resolver, payment_pipeline, shop_rules
 from appliance.wiring.public import PublicParts
+from appliance.wiring.retiring import refuse_retired
 from appliance.wiring.screening import ScreeningParts
 from appliance.wiring.till import TillParts
 from appliance.wiring.trust import Trust, open_trust
@@ -68,6 +69,7 @@ async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer)
     for refused in harden():
         log.warning("hardening.refused", measure=refused)
     self_tests = self_test(log)
+    await refuse_retired(settings, clock, log)
     tls_context(settings)  # a door that cannot be opened as required stops the start before anything is recorded
     async with AsyncExitStack() as stack:
         trust = await stack.enter_async_context(open_trust(settings, clock))
@@ -189,7 +191,7 @@ class Box:
             post_quantum=self._trust.post_quantum_home,
         )
         await record_statements(ledger=self._ledger, said=self._trust.said, clock=self._clock)
-        await self._own.life.begin()
+        await self._own.open()
         await self._terminals.load()
         await self._screen.begin()
         await self._till.begin(self._supervisor)
@@ -202,10 +204,10 @@ class Box:
         """An orderly stop, while the services still run."""
         self._operations.stop_waiting()
         await self._public.end()
+        await self._own.end()
 
     def _start_services(self) -> None:
         self._own.begin(
-            self._supervisor,
             terminal_count=lambda: len(self._terminals.all),
             days_closed=lambda: self._till.days.closed_count,
         )
@@ -302,7 +304,7 @@ class Box:
         providers = (*self._cards.checks, *self._pads.checks, *resolver_checks(self._resolver), self._offline.check)
         hooks = (hooks.check for hooks in self._hooks)
         rest = (self._screen.check, self._vault.check, *self._public.checks)
-        return (self._own.check, *providers, *hooks, *self._till.checks, *rest)
+        return (*self._own.checks, *providers, *hooks, *self._till.checks, *rest)
 
     def _make_own(self) -> LifeParts:
         return LifeParts(
@@ -311,6 +313,7 @@ class Box:
             ledger=self._ledger,
             quarantine=self._quarantine,
             parts=self._parts,
+            supervisor=self._supervisor,
             clock=self._clock,
             metrics=self._metrics,
             log=self._log,

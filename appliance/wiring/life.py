@@ -1,22 +1,26 @@
-"""Builds the device's own life: its state with the lock, its upkeep, its clock, its epochs."""
+"""Builds the device's own life: its state with the lock, the case's contact, its upkeep, its clock, its epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from appliance.adapters.tamper import BoardContact
 from appliance.api.local.device import DeviceRoutes
 from appliance.config.schema import Settings
+from appliance.device import tamper
 from appliance.device.admission import BoxAdmission, Quarantine
 from appliance.device.boot import renew_epochs
 from appliance.device.health import Check, Finding, Level
 from appliance.device.life import DeviceLife, Standing
+from appliance.device.tamper import TamperWatch
 from appliance.device.upkeep import Upkeep
 from appliance.ledger.ledger import Ledger
-from appliance.model.device_state import DeviceState
+from appliance.model.device_state import Cause, DeviceState
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
+from appliance.wiring.retiring import Retirement
 from appliance.wiring.trust import Trust
 
 
@@ -31,6 +35,7 @@ class LifeParts:
         ledger: Ledger,
         quarantine: Quarantine,
         parts: Callable[[], Sequence[Check]],
+        supervisor: Supervisor,
         clock: Clock,
         metrics: Metrics,
         log: Log,
@@ -39,23 +44,39 @@ class LifeParts:
         self._trust = trust
         self._ledger = ledger
         self._quarantine = quarantine
+        self._supervisor = supervisor
         self._clock = clock
         self._metrics = metrics
         self._log = log
+        self._contact: BoardContact | None = None
+        self._tamper: TamperWatch | None = None
+        if settings.tamper is not None:
+            self._contact = BoardContact(settings.tamper.line, debounce_ms=settings.tamper.debounce_ms)
+            self._tamper = TamperWatch(contact=self._contact, opened=self._opened, clock=clock, log=log)
         self.life = DeviceLife(
             ledger=ledger,
             quarantine=quarantine,
             parts=parts,
             fault=lambda: hsm_fault(trust),
             told=metrics.device_state,
+            require_closed=None if self._tamper is None else self._tamper.require_closed,
             clock=clock,
             log=log,
         )
+        self._retirement = Retirement(settings=settings, trust=trust, ledger=ledger, life=self.life, log=log)
 
-    def begin(
-        self, supervisor: Supervisor, *, terminal_count: Callable[[], int], days_closed: Callable[[], int]
-    ) -> None:
+    async def open(self) -> None:
+        """What holds at this start, before any door opens."""
+        await self.life.begin()
+        if self.life.standing.state is DeviceState.RETIRED:
+            # It was cut short right behind its entry.
+            self._retirement.begin(self._supervisor, self.life.standing.reason, Cause.RETIRE)
+        if self._tamper is not None:
+            await self._tamper.look()
+
+    def begin(self, *, terminal_count: Callable[[], int], days_closed: Callable[[], int]) -> None:
         """Start the services."""
+        supervisor = self._supervisor
         upkeep = Upkeep(
             ledger=self._ledger,
             clock=self._clock,
@@ -68,6 +89,8 @@ class LifeParts:
         supervisor.start("upkeep", upkeep.run, restart=Restart.ON_CRASH)
         supervisor.start("clock", upkeep.watch_clock, restart=Restart.ON_CRASH)
         supervisor.start("device state", self.life.run, restart=Restart.ON_CRASH)
+        if self._tamper is not None:
+            supervisor.start("tamper", self._tamper.run, restart=Restart.ON_CRASH)
         sealer = self._trust.sealer
         if sealer is not None:
             supervisor.start(
@@ -83,6 +106,11 @@ class LifeParts:
                 restart=Restart.ON_CRASH,
             )
 
+    async def end(self) -> None:
+        """Let the contact go."""
+        if self._contact is not None:
+            await self._contact.close()
+
     def admission(self) -> BoxAdmission:
         """Whether anything new may begin."""
         limits = self._settings.limits
@@ -97,9 +125,19 @@ class LifeParts:
         """For the local door."""
         return DeviceRoutes(self.life)
 
-    def check(self) -> Finding:
-        """What health says of the state itself; a lost part or a damaged log has a check of its own."""
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """What health says of the state itself and of the case; a lost part or a damaged log has its own check."""
+        return (self._check_state,) if self._tamper is None else (self._check_state, self._tamper.check)
+
+    def _check_state(self) -> Finding:
         return state_finding(self.life.standing)
+
+    async def _opened(self) -> None:
+        """Somebody opened the case: by policy the keys go, and in any case the box locks."""
+        if self._settings.tamper is not None and self._settings.tamper.zeroise:
+            self._retirement.begin(self._supervisor, tamper.REASON, Cause.TAMPER)
+        await self.life.tamper(tamper.REASON)
 
 
 def hsm_fault(trust: Trust) -> str | None:

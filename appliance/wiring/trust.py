@@ -35,6 +35,7 @@ from drivers.hsm.token import Pin
 from drivers.tpm.bundle import decode_bundle
 
 TPM_DEADLINE_MS: Final = 10_000
+STORE_KEY_FILE: Final = "store-key.wrapped"
 _STORE_KEY_PURPOSE: Final = b"tillstone/disclosure-store/v1"
 
 
@@ -82,17 +83,10 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
         Corrupt: a device or key is not the provisioned one.
     """
     async with AsyncExitStack() as stack:
-        sealer = None
-        if settings.tpm is not None:
-            bundle = decode_bundle(settings.tpm.bundle_path.read_bytes())
-            sealer = TpmSealer(tcti=settings.tpm.tcti, bundle=bundle, deadline_ms=TPM_DEADLINE_MS)
+        sealer = open_sealer(settings)
+        if sealer is not None:
             stack.push_async_callback(sealer.close)
-        link = HsmLink(
-            address=_address(settings),
-            pin=await _pin(settings, sealer),
-            clock=clock,
-            random=random.SystemRandom().random,
-        )
+        link = await open_link(settings, sealer, clock)
         stack.push_async_callback(link.close)
         genesis = read_body(settings.storage.genesis_path.read_bytes())
         statement = genesis.read()
@@ -117,6 +111,20 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
             said=said.evidence,
             post_quantum_home=home,
         )
+
+
+def open_sealer(settings: Settings) -> TpmSealer | None:
+    """The TPM, where one is set up; it is not asked yet."""
+    if settings.tpm is None:
+        return None
+    bundle = decode_bundle(settings.tpm.bundle_path.read_bytes())
+    return TpmSealer(tcti=settings.tpm.tcti, bundle=bundle, deadline_ms=TPM_DEADLINE_MS)
+
+
+async def open_link(settings: Settings, sealer: TpmSealer | None, clock: Clock) -> HsmLink:
+    """The token with its PIN; it is not asked yet. Raises Unavailable or Corrupt when the PIN cannot be had."""
+    pin = await _pin(settings, sealer)
+    return HsmLink(address=_address(settings), pin=pin, clock=clock, random=random.SystemRandom().random)
 
 
 def _said(settings: Settings, genesis: SignedGenesis) -> KnownTrust:
@@ -202,7 +210,7 @@ async def _note(settings: Settings, cipher: HsmCipher, note_key: bytes, classica
 
 async def _store_key(folder: Path, cipher: HsmCipher) -> bytes:
     """The key over all subject keys: random, wrapped by the token, made at the first start."""
-    file = folder / "store-key.wrapped"
+    file = folder / STORE_KEY_FILE
     wrapped = await asyncio.to_thread(_read_if_there, file)
     if wrapped is None:
         wrapped = await cipher.wrap(os.urandom(32), _STORE_KEY_PURPOSE)

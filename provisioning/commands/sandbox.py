@@ -31,7 +31,7 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`sandbox [--quiet] [--ports-from]`, `sandbox break WHAT`, `sandbox reader|payer|pad WHAT`, `sandbox printer`."""
+    """`sandbox [--quiet] [--ports-from]`, `sandbox break|reader|payer|pad WHAT`, `sandbox tamper|printer`."""
     parser = subparsers.add_parser(
         "sandbox",
         help="run a whole simulated shop, or break one thing in it",
@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--currency", default="EUR", help="of a new shop (default: %(default)s)")
     parser.set_defaults(run=run)
-    actions = parser.add_subparsers(metavar="break|reader|payer|pad|printer", title="beside a running sandbox")
+    actions = parser.add_subparsers(metavar="break|reader|payer|pad|tamper|printer", title="beside a running sandbox")
     breaking = actions.add_parser(
         "break",
         help="break one thing, show what the shop says, and heal it",
@@ -76,6 +76,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         + ".",
     )
     _add_what(pad, tuple(CUSTOMERS_AT_PAD), run_pad)
+    tamper = actions.add_parser(
+        "tamper",
+        help="open the box's case: it locks",
+        description="Open the box's case: it locks until `tillstone device unlock`; with zeroise = true under [tamper]"
+        " in the box's extra.toml its keys are destroyed.",
+    )
+    tamper.add_argument("--dir", type=Path, metavar="DIR", default=argparse.SUPPRESS, help="the sandbox's folder")
+    tamper.set_defaults(run=run_tamper)
     printer = actions.add_parser(
         "printer",
         help="a receipt printer that is not there",
@@ -193,6 +201,13 @@ def run_reader(arguments: argparse.Namespace) -> int:
         raise CannotDo("the sandbox has just ended", "tillstone sandbox")
     set_customers(TwinDoor(base=run.stripe_url, folder=folder.stripe), arguments.what)
     print(f"From now on: {arguments.what}. Sell with: tillstone pay --reader")
+    return DONE
+
+
+def run_tamper(arguments: argparse.Namespace) -> int:
+    """Open the case of the box in the running sandbox."""
+    running_sandbox(arguments.dir).case.write_text("1\n")
+    print("The case is open. What the box makes of it: tillstone device state")
     return DONE
 
 

@@ -80,6 +80,11 @@ class SandboxFolder:
         return self.path / "pad"
 
     @property
+    def case(self) -> Path:
+        """What the box's tamper contact says: a file of one digit, 1 for open."""
+        return self.path / "case"
+
+    @property
     def appliance_log(self) -> Path:
         return self.path / "appliance.log"
 

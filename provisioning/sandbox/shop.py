@@ -104,6 +104,8 @@ class RunningShop:
         side = make_card_side(twin, self.folder.stripe, tills=TILLS, relay_url=relay_url)
         door = issue(self.box.folder / "tls", now=datetime.datetime.now(datetime.UTC), shop=self.box.shop.name)
         ports = self._choose_ports(wishes.ports_from)
+        if not self.folder.case.exists():
+            self.folder.case.write_text("0\n")
         write_settings(
             self.box,
             tcti=self._tcti,
@@ -120,7 +122,7 @@ class RunningShop:
             wallets=self._wallets(),
             pin_pad=make_pin_pad_side(self.folder.pad, port=self._pad_port, tills=TILLS),
             room_bytes_min=ROOM_BYTES_MIN,
-            further=wishes.sections,
+            further={"tamper": {"line": f"file:{self.folder.case}"}, **wishes.sections},
         )
         on_step("the appliance: self-tests, TPM, token, log, doors")
         self.start("appliance")

@@ -10,10 +10,12 @@ import pytest
 
 from appliance.config.load import load
 from provisioning.cli import main
+from provisioning.local_door import LocalDoor
 from provisioning.sandbox.background import sandbox_for_a_while
 from provisioning.sandbox.control import Control
 from provisioning.sandbox.layout import SandboxFolder
 from tests.integration.sandbox import require_proven, stopped_sandbox, tillstone
+from tests.until import until_now
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +153,13 @@ def test_cards_are_sold_at_the_pin_pad_whatever_happens_there(running: Path) -> 
     assert sell()[1] == "approved"
     taken = json.loads((running / "pad" / "money.json").read_text())
     assert [each["kind"] for each in taken] == ["payment", "reversal", "payment", "payment", "payment"]
+
+
+def test_opened_case_locks_the_sandbox_until_somebody_unlocks(running: Path) -> None:
+    assert tillstone(running, "sandbox", "tamper").returncode == 0
+    door = LocalDoor(SandboxFolder.at(running).data)
+    until_now("the lock", lambda: door.device()["state"] == "locked")
+    assert tillstone(running, "pay").returncode != 0
+    unlocked = tillstone(running, "device", "unlock", "--reason", "it was me", "--json")
+    assert json.loads(unlocked.stdout)["lock"] is None
+    assert tillstone(running, "pay").returncode == 0

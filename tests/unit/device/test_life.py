@@ -16,7 +16,7 @@ from appliance.device.health import Finding, Level
 from appliance.device.life import HOLDS_MS, LOOK_MS, DeviceLife, DeviceStateProjection
 from appliance.ledger.entry import decode
 from appliance.ledger.ledger import Ledger
-from appliance.model.device_state import Act, DeviceState, Role
+from appliance.model.device_state import Act, Cause, DeviceState, Role
 from appliance.model.errors import Rejected, Unavailable
 from appliance.wire.device_entries import DEVICE_STATE, DeviceStateEntry
 from tests.fakes.clock import FakeClock
@@ -163,3 +163,42 @@ async def _looks(box: Box, life: DeviceLife, duration_ms: int) -> None:
             await box.clock.settle()
     service.cancel()
     await asyncio.wait([service])
+
+
+async def test_tamper_locks_at_once_also_while_its_entry_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_drafts: object, **_options: object) -> None:
+        raise Unavailable("disk_full", "a test said so")
+
+    box = Box(tmp_path)
+    async with box.started() as life:
+        monkeypatch.setattr(box.ledger, "append", refuse)
+        with pytest.raises(Unavailable, match="disk_full"):
+            await life.tamper("the case was opened")
+        with pytest.raises(Unavailable, match="device_locked"):
+            life.require(Act.SELL, Role.TERMINAL)
+
+
+async def test_tamper_is_one_entry_over_restarts_until_somebody_unlocks(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    for _ in range(3):
+        async with box.started() as life:
+            await life.tamper("the case was opened")
+            assert (await box.changes())[1:] == [("operational", "locked", "tamper")]
+    async with box.started() as life:
+        await life.unlock("it was the engineer")
+        await life.tamper("the case was opened")
+        assert [change[2] for change in await box.changes()] == ["start", "tamper", "unlock", "tamper"]
+
+
+async def test_nothing_follows_retirement_over_restarts(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    async with box.started() as life:
+        await life.retire("sold", Cause.RETIRE)
+    async with box.started() as life:
+        assert life.standing.state is DeviceState.RETIRED
+        for act in (Act.SELL, Act.UNDO, Act.PAIR, Act.UNLOCK, Act.LOCK):
+            with pytest.raises(Unavailable, match="device_retired"):
+                life.require(act)
+        assert (await box.changes())[-1] == ("operational", "retired", "retire")

@@ -1,0 +1,1 @@
+"""Blocking drivers of what sits on the box's board itself."""
