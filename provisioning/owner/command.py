@@ -11,32 +11,37 @@ from __future__ import annotations
 import argparse
 import datetime
 import getpass
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
-from appliance.config.load import read_secret
-from appliance.config.secret import Secret
 from appliance.crypto.owner import OwnerKey
-from appliance.crypto.self_test import run_all
-from appliance.device.harden import harden
 from appliance.evidence.cosignature import WitnessKey, WitnessPolicy
 from appliance.ledger.genesis import GenesisStatement, LogId
 from appliance.ledger.log_keys import Distrust
 from appliance.ledger.succession import RotationStatement
 from appliance.ledger.trust import TRUST_BYTES_MAX, Evidence, Trust, encode_evidence, load_trust
-from appliance.model.errors import TillstoneError
 from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 from provisioning.owner import statements
-from provisioning.owner.shares import join, read_share, share_number, split
+from provisioning.owner.shares import share_number, split
+from provisioning.owner.signing import (
+    add_passphrase_file,
+    add_signing,
+    confirm,
+    in_words,
+    joined_shares,
+    make_ready,
+    new_folder,
+    owner_key,
+    read_passphrase,
+    write_new,
+)
 from provisioning.recipient_key import make_recipient
 from provisioning.verify.wording import printable
 
 _REQUEST_BYTES_MAX: Final = 64 << 10
-_Run: TypeAlias = Callable[[argparse.Namespace], int]
 _CEREMONY: Final = """\
 The owner's key is made. It is the one thing that everybody who checks a receipt believes in, for ever.
 
@@ -58,10 +63,6 @@ then and have it pinned anew everywhere.
 
 
 _PASSPHRASE_BYTES_WARN: Final = 12
-_NEXT: Final = {
-    "owner_passphrase_wrong": "--passphrase-file FILE, of mode 0600, or type it at a keyboard",
-    "owner_shares_differ": "name both shares of one key",
-}
 _TO_THE_BOX: Final = {
     "genesis.cbor": "Take {folder} with genesis.cbor and trust.json to the box: tillstone succession begin {folder}",
     "rotation.cbor": (
@@ -82,8 +83,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     new = actions.add_parser("new", help="a new key in two shares, and the trust file that pins it")
     new.add_argument("-o", "--output", type=Path, metavar="DIR", required=True, help="a new folder")
     new.add_argument("--passphrase", action="store_true", help="ask for a passphrase: both shares then need it too")
-    _add_passphrase_file(new)
-    new.set_defaults(run=_in_words(run_new))
+    add_passphrase_file(new)
+    new.set_defaults(run=in_words(run_new))
     show = actions.add_parser("show", help="the owner's fingerprint, and what a trust file says; or prove two shares")
     show.add_argument(
         "files",
@@ -92,8 +93,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="FILE",
         help="a trust file, or both shares",
     )
-    _add_passphrase_file(show)
-    show.set_defaults(run=_in_words(run_show))
+    add_passphrase_file(show)
+    show.set_defaults(run=in_words(run_show))
     recovery = actions.add_parser(
         "recovery-key", help="the key pair of recovery: opens what terminals keep for a lost box"
     )
@@ -106,7 +107,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     ):
         action = actions.add_parser(name, help=meaning)
         action.add_argument("request", type=Path, metavar="REQUEST", help="what the box asks for")
-        _add_signing(action, run)
+        add_signing(action, run)
         if run is run_succeed:
             action.add_argument("--head", type=Path, required=True, help="the old log's last cosigned checkpoint")
             action.add_argument(
@@ -122,29 +123,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     distrust.add_argument("--key", required=True, metavar="HEX", help="SHA-256 of the public key")
     distrust.add_argument("--after", type=int, required=True, metavar="SIZE", help="the last head that is good")
     distrust.add_argument("--before", required=True, metavar="TIME", help="ISO 8601: what others saw earlier counts")
-    _add_signing(distrust, run_distrust)
+    add_signing(distrust, run_distrust)
     for action in actions.choices.values():
         add_json(action)
 
 
-def _in_words(run: _Run) -> _Run:
-    """Refusals with a next step for a computer that knows no box."""
-
-    def told(arguments: argparse.Namespace) -> int:
-        try:
-            return run(arguments)
-        except TillstoneError as refusal:
-            next_step = _NEXT.get(refusal.code, "appliance/docs/succession.md says what fits")
-            raise CannotDo(
-                f"{printable(refusal.detail)} ({refusal.code})", f"nothing was signed; {next_step}"
-            ) from refusal
-
-    return told
-
-
 def run_recovery_key(arguments: argparse.Namespace) -> int:
     """Write both files and say what is whose."""
-    _make_ready()
+    make_ready()
     public, key_id = make_recipient(arguments.file)
     print(f"{arguments.file}: keep it offline, with the owner's shares; without it no parcel can ever be opened.")
     print(f"{public}: into escrow.recipient_path of each box; SHA-256 {key_id}")
@@ -154,20 +140,20 @@ def run_recovery_key(arguments: argparse.Namespace) -> int:
 
 def run_new(arguments: argparse.Namespace) -> int:
     """Make key, shares and pin, then print the ceremony."""
-    _make_ready()
-    passphrase = _passphrase(arguments) or (_ask_twice() if arguments.passphrase else None)
+    make_ready()
+    passphrase = read_passphrase(arguments) or (_ask_twice() if arguments.passphrase else None)
     if passphrase is not None and len(passphrase) < _PASSPHRASE_BYTES_WARN:
         print(f"tillstone: {len(passphrase)} characters are soon guessed by who has both shares", file=sys.stderr)
     key = OwnerKey.generate()
-    folder = _new_folder(arguments.output)
+    folder = new_folder(arguments.output)
     first, second = split(key, passphrase)
     shares = [folder / f"share-{share.number}.txt" for share in (first, second)]
     for path, share in zip(shares, (first, second), strict=True):
-        _write_new(path, share.text().encode())
+        write_new(path, share.text().encode())
     trust = folder / "trust.json"
-    _write_new(trust, encode_evidence(key.public, Evidence()))
+    write_new(trust, encode_evidence(key.public, Evidence()))
     # Read back from the disk, not from memory: this is the last moment at which a mistake costs nothing.
-    if _joined(shares, passphrase).public != key.public:
+    if joined_shares(shares, passphrase).public != key.public:
         raise CannotDo("the shares on the disk do not give the key", "use another disk")
     if arguments.json:
         print_json({"fingerprint": key.public.fingerprint, "shares": [str(path) for path in shares]})
@@ -188,8 +174,8 @@ def run_new(arguments: argparse.Namespace) -> int:
 def run_show(arguments: argparse.Namespace) -> int:
     """What a trust file says; or that two shares give a key."""
     if len(arguments.files) == 2:
-        _make_ready()
-        public = _joined(arguments.files, _passphrase(arguments)).public
+        make_ready()
+        public = joined_shares(arguments.files, read_passphrase(arguments)).public
         lines: tuple[str, ...] = (f"both shares give the key of owner {public.fingerprint}",)
         fingerprint = public.fingerprint
     else:
@@ -247,20 +233,20 @@ def _sign(
     asked: Callable[[Trust], GenesisStatement | RotationStatement | Distrust],
     name: str,
 ) -> int:
-    _make_ready()
+    make_ready()
     trust = load_trust(read_named(arguments.trust, TRUST_BYTES_MAX))
     statement = asked(trust)
     shown = tuple(printable(line) for line in statements.describe(statement))
-    _confirm(shown, arguments)
-    owner = _owner(arguments)
+    confirm(shown, arguments)
+    owner = owner_key(arguments)
     statements.require_owner(owner.public, trust)
     signed = statements.sign(owner, statement)
     learnt = trust.learn(signed.evidence)
-    folder = _new_folder(arguments.output)
-    _write_new(folder / name, signed.file)
+    folder = new_folder(arguments.output)
+    write_new(folder / name, signed.file)
     says_more = signed.evidence != Evidence()  # what a rotation says, only the entry that it becomes makes true
     if says_more:
-        _write_new(folder / "trust.json", learnt.encode())
+        write_new(folder / "trust.json", learnt.encode())
     if arguments.json:
         trust_file = {"trust": str(folder / "trust.json")} if says_more else {}
         print_json({"signed": str(folder / name), **trust_file, "says": list(shown)})
@@ -281,46 +267,6 @@ def _witnesses(arguments: argparse.Namespace, trust: Trust) -> WitnessPolicy:
     return WitnessPolicy(keys=keys, needed=needed)
 
 
-def _make_ready() -> None:
-    """Known answers first, as the box does, and no core dump of what comes."""
-    run_all()
-    harden()
-
-
-def _confirm(shown: tuple[str, ...], arguments: argparse.Namespace) -> None:
-    if arguments.yes:
-        return
-    if not sys.stdin.isatty():
-        raise CannotDo("nobody is here to compare what will be signed", "add --yes when it was compared before")
-    print("This will be signed:\n")
-    print("\n".join(f"  {line}" for line in shown))
-    if input("\nCompare it with the screen of the box. Type yes when every digit is the same: ").strip() != "yes":
-        raise CannotDo("you did not say yes; nothing was signed", "ask the box for a new request")
-
-
-def _owner(arguments: argparse.Namespace) -> OwnerKey:
-    passphrase = _passphrase(arguments)
-    if arguments.owner_key is not None:
-        return OwnerKey.from_bytes(_secret(arguments.owner_key).reveal(), passphrase)
-    if len(arguments.share) != 2:
-        raise CannotDo("the key is in two shares", "name both: --share FILE --share FILE")
-    return _joined(arguments.share, passphrase)
-
-
-def _joined(paths: list[Path], passphrase: bytes | None) -> OwnerKey:
-    shares = [read_share(_secret(path).reveal().decode(errors="replace")) for path in paths]
-    try:
-        return join(shares[0], shares[1], passphrase)
-    except TillstoneError as refusal:
-        if refusal.code != "owner_passphrase_wrong" or passphrase is not None or not sys.stdin.isatty():
-            raise
-    return join(shares[0], shares[1], getpass.getpass("Passphrase of the owner's key: ").encode())
-
-
-def _passphrase(arguments: argparse.Namespace) -> bytes | None:
-    return None if arguments.passphrase_file is None else _secret(arguments.passphrase_file).reveal().rstrip(b"\n")
-
-
 def _ask_twice() -> bytes:
     if not sys.stdin.isatty():
         raise CannotDo("a passphrase is asked at a keyboard", "use --passphrase-file FILE, of mode 0600")
@@ -330,45 +276,5 @@ def _ask_twice() -> bytes:
     return first.encode()
 
 
-def _secret(path: Path) -> Secret:
-    return read_secret(path)
-
-
 def _request(arguments: argparse.Namespace) -> bytes:
     return read_named(arguments.request, _REQUEST_BYTES_MAX)
-
-
-def _new_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as cause:
-        raise CannotDo(f"{folder} cannot be made: {cause.strerror}", "name another folder") from cause
-    if any(folder.iterdir()):
-        raise CannotDo(f"{folder} holds files already", "name a new folder: nothing is written over")
-    folder.chmod(0o700)
-    return folder
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    """A new file of mode 0600, on the disk when this returns."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _add_signing(action: argparse.ArgumentParser, run: _Run) -> None:
-    action.add_argument("--trust", type=Path, required=True, metavar="FILE", help="trust.json as it stands today")
-    action.add_argument("--share", type=Path, action="append", default=[], metavar="FILE", help="give both shares")
-    action.add_argument(
-        "--owner-key", type=Path, metavar="FILE", help="instead of shares, the whole key (of a sandbox)"
-    )
-    action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder")
-    action.add_argument("--yes", action="store_true", help="what will be signed was compared already")
-    _add_passphrase_file(action)
-    action.set_defaults(run=_in_words(run))
-
-
-def _add_passphrase_file(action: argparse.ArgumentParser) -> None:
-    action.add_argument("--passphrase-file", type=Path, metavar="FILE", help="of mode 0600, instead of the keyboard")
