@@ -137,10 +137,10 @@ def make_box(
         BoxFailed: a program or library is missing, or the folder belongs to something else.
         SwtpmError, TokenFailed: a device could not be made; run again.
     """
-    folder = _private_folder(folder)
+    folder = private_folder(folder)
     owner = _owner_key_path(folder)
     if not (folder / "box.json").exists():
-        with _private_umask():
+        with private_umask():
             if owner_key is not None:
                 write_durably(owner, owner_key.read_bytes())
             _make_owner(owner, on_step)
@@ -162,8 +162,8 @@ def make_owner(folder: Path, *, on_step: Step = lambda _step: None) -> Path:
     Raises:
         BoxFailed: the folder belongs to something else.
     """
-    path = _owner_key_path(_private_folder(folder))
-    with _private_umask():
+    path = _owner_key_path(private_folder(folder))
+    with private_umask():
         _make_owner(path, on_step)
     return path
 
@@ -177,9 +177,9 @@ def make_devices(
     on_step: Step = lambda _step: None,
 ) -> Box:
     """Token, TPM and keys in `folder`, and no owner: he is asked on his own computer. Raises like `make_box`."""
-    folder = _private_folder(folder)
+    folder = private_folder(folder)
     if not (folder / "box.json").exists():
-        with _private_umask():
+        with private_umask():
             _ceremony(folder, shop, without, tcti, on_step)
     return read_box(folder)
 
@@ -193,7 +193,7 @@ def renew_devices(box: Box, *, on_step: Step = lambda _step: None) -> Box:
         aside = device.with_name(f"{device.name}-{box.shop.generation}")
         if device.exists() and not aside.exists():
             device.rename(aside)
-    with _private_umask():
+    with private_umask():
         _ceremony(box.folder, box.shop, (), None, on_step)
     return read_box(box.folder)
 
@@ -308,7 +308,8 @@ def _owner_key_path(folder: Path) -> Path:
     return owner / "owner-key"
 
 
-def _private_folder(folder: Path) -> Path:
+def private_folder(folder: Path) -> Path:
+    """`folder`, made and marked as a box's when it is new or empty. Raises BoxFailed when it holds other files."""
     folder = Path(os.path.abspath(folder))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -328,7 +329,7 @@ def _tighten(folder: Path) -> None:
 
 
 @contextmanager
-def _private_umask() -> Iterator[None]:
+def private_umask() -> Iterator[None]:
     """For the programs started meanwhile; some of them write keys with the caller's umask."""
     before = os.umask(0o077)
     try:

@@ -30,15 +30,16 @@ def with_extra(sections: dict[str, dict[str, Any]], folder: Path) -> dict[str, d
     if outside := [key for key, value in extra.items() if not isinstance(value, dict)]:
         raise SettingsInvalid(file, tuple([Fault(place=key, reason="stands in no [section]") for key in outside]))
     merged = {name: dict(values) for name, values in sections.items()}
-    for name, values in _flat(extra, "")[1:]:
+    for name, values in flat(extra, "")[1:]:
         merged.setdefault(name, {}).update(values)
     return merged
 
 
-def _flat(table: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:
+def flat(table: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every table in `table`, itself first, by its dotted name, without the tables in it."""
     own = {key: value for key, value in table.items() if not isinstance(value, dict)}
     found = [(name, own)]
     for key, value in table.items():
         if isinstance(value, dict):
-            found += _flat(value, f"{name}.{key}" if name else key)
+            found += flat(value, f"{name}.{key}" if name else key)
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from appliance.config.load import SettingsInvalid, load
@@ -92,22 +92,18 @@ def write_settings(
     pin_pad: PinPad | None = None,
     room_bytes_min: int,
     further: Sections | None = None,
+    name: str | None = None,
 ) -> Path:
     """Write the file, with `further` sections and those of `extra.toml`, and read it back.
 
+    Args:
+        name: of the file in the box's folder, when it is not the one that the process reads.
     Raises:
         SettingsInvalid: the process would refuse it.
     """
     shop, keys = box.shop, box.keys
     sections: Sections = {
-        "shop": {
-            "name": shop.name,
-            "owner": shop.owner,
-            "serial": shop.serial,
-            "currency": shop.currency,
-            "country": shop.country,
-            "timezone": shop.timezone,
-        },
+        "shop": {name: value for name, value in asdict(shop).items() if name != "generation"},
         "pos": {
             "host": "127.0.0.1",
             "port": ports.pos,
@@ -143,14 +139,15 @@ def write_settings(
     sections.update({} if pin_pad is None else _pin_pad_sections(pin_pad))
     sections.update(further or {})
     merged = with_extra(sections, box.folder)
-    write_durably(box.settings, _toml(merged).encode())
+    path = box.settings if name is None else box.folder / name
+    write_durably(path, _toml(merged).encode())
     try:
-        load(box.settings)
+        load(path)
     except SettingsInvalid as refusal:
         if merged == sections:
             raise
         raise SettingsInvalid(box.folder / EXTRA, refusal.faults) from refusal
-    return box.settings
+    return path
 
 
 def _pin_pad_sections(pin_pad: PinPad) -> Sections:
@@ -209,7 +206,7 @@ def _card_sections(cards: CardProvider) -> Sections:
 
 def _toml(sections: Sections) -> str:
     lines = [
-        "# Written anew at every start of the sandbox; `appliance/config/schema.py` explains each setting.",
+        "# Written when a box is made, and at every start of a sandbox; `appliance/config/schema.py` explains it.",
         f"# What {EXTRA} beside it says is merged in and wins; that file is yours.",
     ]
     for name, values in sections.items():

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.crypto import cose
+from appliance.crypto import cose, hpke
 from appliance.crypto.envelope import NOTE_PURPOSE, POST_QUANTUM_PURPOSE, header_for, open_envelope, seal
 from drivers.hsm.cipher import RUNG_GCM, EcdhCipher, GcmCipher, choose_rung
 from drivers.hsm.keys import Algorithm, KeyRef, generate_aes_key, generate_derive_key, generate_signing_key
@@ -28,6 +28,7 @@ from drivers.hsm.token import Pin, Session, Token
 
 CLASSICAL_KEY_ID: Final = b"\x01"
 WRAPPING_KEY_ID: Final = b"\x02"
+BOX_KEY_PURPOSE: Final = b"tillstone/box-key/v1"
 TIMEOUT_S: Final = 60.0
 _SEED_BYTES: Final = 32
 _LABEL_BYTES: Final = 32
@@ -79,6 +80,8 @@ class TokenKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         envelope: the ML-DSA-87 seed under the wrapping key.
         note: the Ed25519 key of checkpoints, where the classical key is another; None also in a box of before there
             was one.
+        box: the HPKE key to which the owner seals secrets for this box, its seed under the wrapping key; None in a
+            token whose keys were rotated.
     """
 
     classical_algorithm: int
@@ -88,6 +91,7 @@ class TokenKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     post_quantum_public: bytes
     envelope: bytes
     note: EnvelopedKey | None = None
+    box: EnvelopedKey | None = None
 
     @property
     def note_public(self) -> bytes:
@@ -164,12 +168,23 @@ def _make_keys(plan: TokenPlan) -> TokenKeys:
         post_quantum_public=post_quantum.public,
         envelope=post_quantum.envelope,
         note=None if signs_notes else _make_enveloped(session, wrapping, NOTE_PURPOSE, cose.ED25519),
+        box=None if plan.so_pin is None else _make_box_key(session, wrapping),
     )
 
 
+def _make_box_key(session: Session, wrapping: bytes | None) -> EnvelopedKey:
+    seed = _seed(session)
+    wrapped = token_cipher(session, wrapping).wrap(seed, BOX_KEY_PURPOSE)
+    return EnvelopedKey(public=hpke.public_key_of(seed), envelope=wrapped)
+
+
+def _seed(session: Session) -> bytes:
+    """Drawn by the kernel and the token both: one broken generator alone does not give the key away."""
+    return hashlib.sha3_256(os.urandom(_SEED_BYTES) + session.random(_SEED_BYTES)).digest()
+
+
 def _make_enveloped(session: Session, wrapping: bytes | None, purpose: str, algorithm: int) -> EnvelopedKey:
-    # Drawn by the kernel and the token both: one broken generator alone does not give the key away.
-    seed = hashlib.sha3_256(os.urandom(_SEED_BYTES) + session.random(_SEED_BYTES)).digest()
+    seed = _seed(session)
     cipher = _Cipher(session, wrapping)
     envelope = asyncio.run(seal(cipher, seed, header_for(purpose, algorithm, seed)))
     opened = asyncio.run(open_envelope(cipher, envelope, purpose=purpose))
@@ -183,16 +198,18 @@ def _make_wrapping_key(session: Session, mechanisms: frozenset[int]) -> bytes | 
     return generate_derive_key(session, key_id=WRAPPING_KEY_ID, label="wrapping")
 
 
+def token_cipher(session: Session, public: bytes | None) -> GcmCipher | EcdhCipher:
+    """The wrapping key of a made token; `public` as `TokenKeys.wrapping_public`."""
+    if public is None:
+        return GcmCipher(session, WRAPPING_KEY_ID)
+    return EcdhCipher(session, KeyRef(key_id=WRAPPING_KEY_ID, public_sha256=hashlib.sha256(public).digest()))
+
+
 class _Cipher:
     """`EnvelopeCipher` over the blocking driver; nothing else runs in this process."""
 
     def __init__(self, session: Session, public: bytes | None) -> None:
-        self._cipher: GcmCipher | EcdhCipher
-        if public is None:
-            self._cipher = GcmCipher(session, WRAPPING_KEY_ID)
-        else:
-            ref = KeyRef(key_id=WRAPPING_KEY_ID, public_sha256=hashlib.sha256(public).digest())
-            self._cipher = EcdhCipher(session, ref)
+        self._cipher = token_cipher(session, public)
 
     async def wrap(self, plaintext: bytes, aad: bytes) -> bytes:
         return self._cipher.wrap(plaintext, aad)

@@ -16,7 +16,7 @@ import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from typing_extensions import override
@@ -28,6 +28,7 @@ from appliance.config.section import Section
 from appliance.model.errors import Rejected, Unavailable
 from appliance.model.money import EXPONENTS
 
+S = TypeVar("S", bound=Section)
 _FILE_BYTES_MAX: Final = 64 * 1024
 _SECRET_BYTES_MAX: Final = 8 * 1024
 RECIPIENT_KEY_BYTES: Final = 1568 + 97
@@ -61,9 +62,13 @@ def load(path: Path) -> Settings:
     Raises:
         SettingsInvalid: with every fault of the file.
     """
-    folder = path.resolve().parent
-    reader = _Reader(folder)
-    values = reader.section(Settings, _parse(path), "")
+    return settings_from(read_toml(path), path)
+
+
+def settings_from(table: dict[str, Any], path: Path) -> Settings:
+    """The settings that `table` says, as if it stood in the file at `path`. Raises SettingsInvalid with every fault."""
+    reader = _Reader(path.resolve().parent)
+    values = reader.section(Settings, table, "")
     if reader.faults:
         raise SettingsInvalid(path, tuple(reader.faults))
     settings = Settings(**values)
@@ -71,6 +76,14 @@ def load(path: Path) -> Settings:
     if faults:
         raise SettingsInvalid(path, faults)
     return settings
+
+
+def section_from(shape: type[S], table: dict[str, Any], path: Path) -> tuple[S | None, tuple[Fault, ...]]:
+    """One section of another file than the settings, read by the same rules: the section, or what is wrong with it."""
+    reader = _Reader(path.resolve().parent)
+    values = reader.section(shape, table, "")
+    faults = tuple(reader.faults) or reader.file_faults()
+    return (None, faults) if faults else (shape(**values), ())
 
 
 def read_secret(path: Path) -> Secret:
@@ -81,7 +94,8 @@ def read_secret(path: Path) -> Secret:
     return Secret(path.read_bytes().removesuffix(b"\n"))
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file as TOML, bounded. Raises SettingsInvalid."""
     try:
         octets = path.read_bytes()
     except OSError as error:

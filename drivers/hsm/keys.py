@@ -157,6 +157,12 @@ def find_aes_key(session: Session, key_id: bytes) -> Any:
     return handle
 
 
+def asserted(session: Session, handle: Any) -> dict[str, bool]:
+    """What the token says of a key: where it stays and what it may do, by the names of PKCS#11."""
+    with session.used("read a key's attributes"):
+        return {attribute.name: _seen(handle, attribute) for attribute in (*STAYS_INSIDE, *_USES)}
+
+
 def subject_public_key_info(public_key: PublicKey) -> bytes:
     """DER, the form in which public keys are pinned and hashed everywhere."""
     return public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -230,13 +236,17 @@ def _exactly_one(raw: Pkcs11Session, object_class: ObjectClass, key_id: bytes) -
 def _refuse_unsafe(handle: Any, purpose: Purpose, key_id: bytes) -> None:
     expected = dict(STAYS_INSIDE) | {use: use in purpose.value for use in _USES}
     for attribute, value in expected.items():
-        # A token that does not know an attribute cannot grant the use either; what must be true must be known.
-        try:
-            seen = bool(handle[attribute])
-        except AttributeTypeInvalid:
-            seen = False
+        seen = _seen(handle, attribute)
         if seen is not value:
             raise KeyRefused(f"key {key_id.hex()}: {attribute.name} is {seen}, expected {value} for {purpose.name}")
+
+
+def _seen(handle: Any, attribute: Attribute) -> bool:
+    # A token that does not know an attribute cannot grant the use either; what must be true must be known.
+    try:
+        return bool(handle[attribute])
+    except AttributeTypeInvalid:
+        return False
 
 
 def _public_key(handle: Any) -> PublicKey:

@@ -77,7 +77,7 @@ _TO_THE_BOX: Final = {
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`owner new|show|recovery-key|genesis|succeed|rotate|distrust`."""
+    """`owner new|show|recovery-key|genesis|succeed|rotate|distrust|policy-key|sign-site`."""
     parser = subparsers.add_parser("owner", description="Make the owner's offline key, and sign with it.")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     new = actions.add_parser("new", help="a new key in two shares, and the trust file that pins it")
@@ -124,8 +124,34 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     distrust.add_argument("--after", type=int, required=True, metavar="SIZE", help="the last head that is good")
     distrust.add_argument("--before", required=True, metavar="TIME", help="ISO 8601: what others saw earlier counts")
     add_signing(distrust, run_distrust)
+    _add_site_actions(actions)
     for action in actions.choices.values():
         add_json(action)
+
+
+def _add_site_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    key = actions.add_parser("policy-key", help="the key that approves what a box must have started to open its token")
+    key.add_argument("file", type=Path, metavar="FILE", help="the private key; must not exist")
+    key.set_defaults(run=run_policy_key)
+    action = actions.add_parser("sign-site", help="answer a new box's request with its shop's settings, for a stick")
+    add_signing(action, run_sign_site)
+    action.add_argument("site", type=Path, metavar="SITE.TOML", help="with files/ beside it: secrets, public keys")
+    action.add_argument("--for", dest="request", type=Path, required=True, metavar="FILE", help="the box.request")
+    action.add_argument("--policy-key", type=Path, required=True, metavar="FILE", help="made by `owner policy-key`")
+
+
+def run_policy_key(arguments: argparse.Namespace) -> int:
+    """Needs the TPM's library, which other actions do without: imported here."""
+    from provisioning.owner.site import run_policy_key as run
+
+    return run(arguments)
+
+
+def run_sign_site(arguments: argparse.Namespace) -> int:
+    """As `run_policy_key`."""
+    from provisioning.owner.site import run_sign_site as run
+
+    return run(arguments)
 
 
 def run_recovery_key(arguments: argparse.Namespace) -> int:
