@@ -16,7 +16,15 @@ from appliance.ledger import disclosures, epoch, genesis, pruned, snapshot, succ
 from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
 from appliance.ledger.log_keys import Distrust
 from appliance.model.errors import Corrupt, Rejected
-from appliance.wire import device_entries, entries, escrow_entries, reconcile_entries, till_entries, vault_entries
+from appliance.wire import (
+    ceremony_entries,
+    device_entries,
+    entries,
+    escrow_entries,
+    reconcile_entries,
+    till_entries,
+    vault_entries,
+)
 from appliance.wire.requests import Wire
 
 SHAPES: Final[dict[str, type[Wire]]] = {
@@ -55,6 +63,7 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     reconcile_entries.BREAK_ACCEPTED: reconcile_entries.BreakAcceptedEntry,
     escrow_entries.ESCROWED: escrow_entries.EscrowedEntry,
     escrow_entries.ESCROW_RECOVERED: escrow_entries.RecoveredEntry,
+    ceremony_entries.PROVISIONED: ceremony_entries.ProvisionedEntry,
     vault_entries.KEPT: vault_entries.TokenKeptEntry,
     vault_entries.FORGOTTEN: vault_entries.TokenForgottenEntry,
     vault_entries.KEY_MADE: vault_entries.VaultKeyMadeEntry,

@@ -10,7 +10,7 @@ from appliance.ledger.snapshot import Snapshot
 from appliance.ledger.succession import RotationStatement
 from appliance.model.operation import OperationKind, OperationState
 from appliance.payment.entry_body import given_minor
-from appliance.wire import device_entries, entries, escrow_entries, till_entries, vault_entries
+from appliance.wire import ceremony_entries, device_entries, entries, escrow_entries, till_entries, vault_entries
 from appliance.wire.requests import Wire
 from provisioning.verify.bodies import Body, EpochBody, ErasedBody
 from provisioning.verify.wording import key_text, money_text, printable, short, time_text
@@ -169,6 +169,8 @@ def _about_the_box(body: Body) -> str:
             return f"the credential {printable(body.credential)} was shown {reads}"
         case entries.VerifiedEntry():
             return f"the first {body.size} entries were read again and are right, in {body.took_ms} ms"
+        case ceremony_entries.ProvisionedEntry():
+            return f"the box was provisioned with the site that its owner signed, {short(body.site)}"
         case entries.ExportedEntry():
             return f"what was held about a person in {body.entries} entries was handed out"
         case RotationStatement():

@@ -122,19 +122,7 @@ class RunningBox:
     def start(self, *, program: tuple[str, ...] = ("-m", "appliance")) -> None:
         """Start the process and wait for its doors; raises StartFailed."""
         assert self._process is None
-        cards = None
-        if self.twin is not None:
-            cards = CardProvider(api_base=f"http://127.0.0.1:{self.twin.port}", api_key=self.twin.key_file)
-        write_settings(
-            self.box,
-            tcti=self._tpm.tcti,
-            ports=Ports(pos=0, public=0),
-            door=self.door,
-            cards=cards,
-            room_bytes_min=ROOM_BYTES_MIN,
-        )
-        with self.box.settings.open("a") as file:
-            file.write(self._more_settings)
+        self._write_settings()
         doors = self.box.data / "doors.json"
         doors.unlink(missing_ok=True)
         said_before = len(self.said())
@@ -154,6 +142,21 @@ class RunningBox:
             time.sleep(0.02)
         ports = json.loads(doors.read_bytes())
         self.port, self.public_port = ports["pos"], ports["public"]
+
+    def _write_settings(self) -> None:
+        cards = None
+        if self.twin is not None:
+            cards = CardProvider(api_base=f"http://127.0.0.1:{self.twin.port}", api_key=self.twin.key_file)
+        write_settings(
+            self.box,
+            tcti=self._tpm.tcti,
+            ports=Ports(pos=0, public=0),
+            door=self.door,
+            cards=cards,
+            room_bytes_min=ROOM_BYTES_MIN,
+        )
+        with self.box.settings.open("a") as file:
+            file.write(self._more_settings)
 
     def stop(self) -> int:
         """An orderly end; the exit status."""
