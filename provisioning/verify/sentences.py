@@ -143,30 +143,16 @@ def _about_the_box(body: Body) -> str:
             return (
                 f"a sale paid in parts was given up, no part follows and each goes back, {_paid(body.payment)}{reason}"
             )
-        case entries.TerminalPairedEntry():
-            return f"terminal {printable(body.terminal)} was paired"
-        case entries.TerminalRevokedEntry():
-            return f"terminal {printable(body.terminal)} was revoked: {printable(body.reason) or 'no reason given'}"
         case entries.BootEntry():
             return f"the box started: version {printable(body.version)}, {body.self_tests} self-tests passed"
         case entries.ClockStepEntry():
             return f"the clock was moved by {body.step_ms} ms"
-        case entries.RefusalsEntry():
-            return f"{sum(body.codes.values())} requests of terminal {printable(body.terminal)} were refused"
         case entries.ScreeningRefusedEntry():
             rules = ", ".join(printable(reason.rule) for reason in body.screen.reasons)
             return f"screening refused a {printable(body.verb)}, no money moved: {rules}"
         case entries.ScreeningChangedEntry():
             changed = ", ".join(f"{printable(name)} = {printable(str(to))}" for name, to in body.changed.items())
             return f"the owner changed thresholds of screening: {changed}"
-        case entries.AuditorAdmittedEntry():
-            named = f"auditor {printable(body.auditor)}, credential {printable(body.credential)}"
-            return f"{named}, may read entries until {time_text(body.expires_ms)}"
-        case entries.AuditorRevokedEntry():
-            return f"the credential {printable(body.credential)} was revoked: {printable(body.reason)}"
-        case entries.AuditorReadEntry():
-            reads = f"{body.entries} entries in {body.requests} requests, {body.first} to {body.last}"
-            return f"the credential {printable(body.credential)} was shown {reads}"
         case entries.VerifiedEntry():
             return f"the first {body.size} entries were read again and are right, in {body.took_ms} ms"
         case ceremony_entries.ProvisionedEntry():
@@ -201,6 +187,26 @@ def _about_the_box(body: Body) -> str:
             return f"epoch {body.epoch} began"
         case ErasedBody():
             return f"a person's data was erased ({body.keys} keys forgotten)"
+        case _:
+            return _about_access(body)
+
+
+def _about_access(body: Body) -> str:
+    match body:
+        case entries.TerminalPairedEntry():
+            return f"terminal {printable(body.terminal)} was paired"
+        case entries.TerminalRevokedEntry():
+            return f"terminal {printable(body.terminal)} was revoked: {printable(body.reason) or 'no reason given'}"
+        case entries.RefusalsEntry():
+            return f"{sum(body.codes.values())} requests of terminal {printable(body.terminal)} were refused"
+        case entries.AuditorAdmittedEntry():
+            named = f"auditor {printable(body.auditor)}, credential {printable(body.credential)}"
+            return f"{named}, may read entries until {time_text(body.expires_ms)}"
+        case entries.AuditorRevokedEntry():
+            return f"the credential {printable(body.credential)} was revoked: {printable(body.reason)}"
+        case entries.AuditorReadEntry():
+            reads = f"{body.entries} entries in {body.requests} requests, {body.first} to {body.last}"
+            return f"the credential {printable(body.credential)} was shown {reads}"
         case _:
             return "of a kind that this verifier does not know; it is in the log, and that is all that is said here"
 
