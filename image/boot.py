@@ -24,7 +24,7 @@ from appliance.runtime.deadline import Deadline
 from image.build import open_tools
 from image.console import Console, ConsoleSilent
 from image.keys import ensure_keys
-from image.machine import Machine, prepare, start
+from image.machine import Machine, forwarded, prepare, start
 from image.workshop import say
 from provisioning.terminal.home import TerminalHome
 from provisioning.terminal.pairing import Invitation, pair, read_qr
@@ -51,21 +51,21 @@ def boot(*, out: Path, keys_folder: Path, has_smm: bool, is_kept: bool) -> None:
     tools = open_tools(out, keys_folder)
     is_new = prepare(folder, image=out / "developer", tools=tools, keys=ensure_keys(keys_folder))
     say("first start of a new machine: its disk is parted and encrypted" if is_new else "the machine of the last start")
-    machine = start(folder, forwards={POS_PORT: _POS_INSIDE}, has_smm=has_smm)
+    machine = start(folder, network=forwarded({POS_PORT: _POS_INSIDE}), has_smm=has_smm)
     try:
         sold_s = _sell(machine)
         say(f"sold {sold_s:.1f} s after power-on ({_parts(machine.console)})")
         say(f"the door for tills: https://127.0.0.1:{POS_PORT}; what the console said: {folder / 'console.log'}")
         if is_kept:
             say("this is the machine's console, Ctrl-] leaves and cuts its power:")
-            _attach(machine)
+            attach(machine)
     finally:
         machine.cut_power()
 
 
 def _sell(machine: Machine) -> float:
     """Pair a till by what the console shows, unless it is paired, and sell. Returns seconds after power-on."""
-    shown = machine.console.wait_for(r"bench: invitation (\S+)", START_S_MAX)[1]
+    shown = machine.console.wait_for(r"bench: invitation (\S+&cert=[0-9a-f]{64})", START_S_MAX)[1]
     say(f"the appliance invites a till {_now(machine.console):.1f} s after power-on")
     home = TerminalHome(folder=machine.folder / "till")
     if not (home.folder / "terminal.json").exists():
@@ -95,7 +95,7 @@ def _parts(console: Console) -> str:
     return re.sub(r"(\d)(ms|s|min)", r"\1 \2", found[1])
 
 
-def _attach(machine: Machine) -> None:
+def attach(machine: Machine) -> None:
     """Join the person's terminal and the machine's console."""
     keyboard = sys.stdin.fileno()
     if not os.isatty(keyboard):

@@ -4,7 +4,7 @@ Owns the machine's folder: `disk.qcow2` over the image, `firmware.fd` with the k
 Its rules:
 - the image itself is never written;
 - what the machine flushed is on the disk, so that killing QEMU is a power cut and nothing worse;
-- the network leads nowhere but from the forwarded ports to the machine.
+- the network is what the caller gives: forwarded ports that lead nowhere else, or a device of a network of his own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from image.console import Console
 from image.keys import ImageKeys
@@ -95,11 +96,21 @@ def prepare(folder: Path, *, image: Path, tools: Tools, keys: ImageKeys) -> bool
     return True
 
 
-def start(folder: Path, *, forwards: Mapping[int, int], has_smm: bool = False) -> Machine:
+def forwarded(ports: Mapping[int, int]) -> str:
+    """A network that leads nowhere but from these ports of our loopback to TCP ports inside."""
+    return "user,restrict=on" + "".join(f",hostfwd=tcp:127.0.0.1:{port}-:{inside}" for port, inside in ports.items())
+
+
+def plugged(device: str) -> str:
+    """The network behind a tap device that is there."""
+    return f"tap,ifname={device},script=no,downscript=no"
+
+
+def start(folder: Path, *, network: str, has_smm: bool = False) -> Machine:
     """Power on the machine of `folder`.
 
     Args:
-        forwards: port of this machine's loopback -> TCP port inside.
+        network: `forwarded` or `plugged`.
         has_smm: firmware whose variables not even the guest's kernel can write; 8 s slower when emulated.
     """
     # Unix sockets have short names.
@@ -110,7 +121,7 @@ def start(folder: Path, *, forwards: Mapping[int, int], has_smm: bool = False) -
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     _wait_for(sockets / "tpm", tpm)
-    command = [*_hardware(folder, has_smm=has_smm), *_devices(folder, sockets, forwards)]
+    command = [*_hardware(folder, has_smm=has_smm), *_devices(folder, sockets, network)]
     with (folder / "qemu.log").open("wb") as log:
         qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
@@ -131,27 +142,28 @@ def _hardware(folder: Path, *, has_smm: bool) -> list[str]:
     return [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-machine", f"q35,smm={'on' if has_smm else 'off'},vmport=off,hpet=off",
-        *(kvm if _has_kvm() else emulated), "-smp", "2", "-m", str(MEMORY_MB), *(guarded if has_smm else []),
+        *(kvm if accelerator() == "KVM" else emulated), "-smp", "2", "-m", str(MEMORY_MB),
+        *(guarded if has_smm else []),
         "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={_FIRMWARE / code}",
         "-drive", f"if=pflash,format=raw,unit=1,file={folder / 'firmware.fd'}",
     ]  # fmt: skip
 
 
-def _devices(folder: Path, sockets: Path, forwards: Mapping[int, int]) -> list[str]:
-    ports = "".join(f",hostfwd=tcp:127.0.0.1:{outside}-:{inside}" for outside, inside in forwards.items())
+def _devices(folder: Path, sockets: Path, network: str) -> list[str]:
     return [
         "-chardev", f"socket,id=tpm,path={sockets / 'tpm'}", "-tpmdev", "emulator,id=tpm0,chardev=tpm",
         "-device", "tpm-crb,tpmdev=tpm0",
         "-drive", f"if=none,id=disk,format=qcow2,file={folder / 'disk.qcow2'},cache=writeback,discard=unmap",
         "-device", "virtio-blk-pci,drive=disk,bootindex=1",
-        "-netdev", f"user,id=lan,restrict=on{ports}", "-device", "virtio-net-pci,netdev=lan,romfile=",
+        "-netdev", f"{network},id=lan", "-device", "virtio-net-pci,netdev=lan,romfile=",
         "-device", "virtio-rng-pci",
         "-chardev", f"socket,id=console,path={sockets / 'console'},server=on,wait=off", "-serial", "chardev:console",
     ]  # fmt: skip
 
 
-def _has_kvm() -> bool:
-    """Whether KVM runs our processor: inside another virtual machine the device alone promises nothing."""
+@cache
+def accelerator() -> Literal["KVM", "emulation"]:
+    """What runs our processor: inside another virtual machine the device of KVM alone promises nothing."""
     try:
         with open("/dev/kvm", "rb+", buffering=0):
             probe = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-machine", "q35", "-nodefaults"]
@@ -159,9 +171,9 @@ def _has_kvm() -> bool:
             asked = subprocess.run(
                 [*probe, "-monitor", "stdio"], input=b"quit\n", capture_output=True, timeout=10, check=False
             )
-            return asked.returncode == 0
+            return "KVM" if asked.returncode == 0 else "emulation"
     except (OSError, subprocess.TimeoutExpired):
-        return False
+        return "emulation"
 
 
 def _enrol(firmware: Path, tools: Tools, keys: ImageKeys) -> None:
