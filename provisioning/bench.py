@@ -22,10 +22,14 @@ PORTS: Final = Ports(pos=8443, public=9080)
 _ROOM_BYTES_MIN: Final = 64 * 2**20
 
 
-def make_bench(folder: Path, tcti: str) -> None:
-    """Make the box in `folder` and its settings, as far as they are not there yet."""
+def make_bench(folder: Path, tcti: str, host: str | None = None) -> None:
+    """Make the box in `folder`, as far as it is not there yet; its settings and the door's certificate anew.
+
+    Args:
+        host: where tills on a network find the door, beside this machine's own names.
+    """
     box = make_box(folder, shop=SHOP, tcti=tcti, on_step=lambda step: print(f"bench: {step}", flush=True))
-    door = issue(folder / "tls", now=datetime.datetime.now(datetime.UTC), shop=SHOP.name)
+    door = issue(folder / "tls", now=datetime.datetime.now(datetime.UTC), shop=SHOP.name, host=host)
     # Without `host`, so unlike the sandbox's this door is for other machines: the firewall says which.
     pos: dict[str, Value] = {
         "port": PORTS.pos,
@@ -48,10 +52,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m provisioning.bench")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tcti", default="device:/dev/tpmrm0")
+    parser.add_argument("--host", help="name or address of the door for tills on a network")
     parser.add_argument("--invite", metavar="TERMINAL")
     arguments = parser.parse_args()
     if arguments.invite is None:
-        make_bench(arguments.folder, arguments.tcti)
+        make_bench(arguments.folder, arguments.tcti, arguments.host)
     else:
         print(f"bench: invitation {invite(arguments.folder, arguments.invite)}", flush=True)
     return 0

@@ -33,8 +33,12 @@ class DoorFiles:
     key: Path
 
 
-def issue(folder: Path, *, now: datetime.datetime, shop: str) -> DoorFiles:
-    """Make the authority of `folder` when it has none, and a fresh server certificate for this machine."""
+def issue(folder: Path, *, now: datetime.datetime, shop: str, host: str | None = None) -> DoorFiles:
+    """Make the authority of `folder` when it has none, and a fresh server certificate for this machine.
+
+    Args:
+        host: a name or address by which other machines reach it: they take no certificate for another.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = DoorFiles(
         authority=folder / "authority.pem", certificate=folder / "pos-certificate.pem", key=folder / "pos-key.pem"
@@ -45,6 +49,7 @@ def issue(folder: Path, *, now: datetime.datetime, shop: str) -> DoorFiles:
         x509.DNSName("localhost"),
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         x509.IPAddress(ipaddress.ip_address("::1")),
+        *([] if host is None else [_name(host)]),
     ]
     certificate = (
         _builder("localhost", authority.subject, key.public_key(), now, SERVER_DAYS)
@@ -60,6 +65,13 @@ def issue(folder: Path, *, now: datetime.datetime, shop: str) -> DoorFiles:
     pem = serialization.Encoding.PEM
     write_durably(files.certificate, certificate.public_bytes(pem) + authority.public_bytes(pem))
     return files
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _authority(folder: Path, now: datetime.datetime, shop: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
