@@ -5,7 +5,8 @@
 # - Installs only what a probe found missing, so it needs no root where nothing is missing.
 # - `setup.sh all` also brings the outside world that tests and `make evidence` start: PostgreSQL, Node.js with npm, and
 #   Chromium. A shop does without them.
-# - `setup.sh image` brings what `make image` starts, `setup.sh machine` also QEMU and its firmware.
+# - `setup.sh image` brings what `make image` starts, `setup.sh machine` also QEMU and its firmware, `setup.sh rig` also the
+#   router of the rig's LAN.
 # - Names no package index: apt and pip use the machine's own configuration.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -91,6 +92,7 @@ missing_packages() {
     all) missing_outside ;;
     image) missing_image ;;
     machine) missing_image && missing_machine ;;
+    rig) missing_image && missing_machine && missing_lan ;;
   esac
 }
 
@@ -115,6 +117,11 @@ missing_machine() {
   has_program qemu-system-x86_64 || echo qemu-system-x86
   has_program qemu-img || echo qemu-utils
   [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || echo ovmf
+}
+
+missing_lan() {
+  has_program ip || [ -x /usr/sbin/ip ] || echo iproute2
+  has_program dnsmasq || [ -x /usr/sbin/dnsmasq ] || echo dnsmasq-base
 }
 
 has_program() { command -v "$1" >/dev/null; }

@@ -74,7 +74,7 @@ def check_log(shop: CrashShop, copy: Path, told: Iterable[Told], refused: Iterab
         before = tables_digest(opened.connection, PROJECTIONS)
         rebuild(opened.connection, opened.projector.projections, opened.vault)
         assert tables_digest(opened.connection, PROJECTIONS) == before, "a rebuild gives other tables"
-        payments = _standing(opened.connection)
+        payments = standing(opened.connection)
     finally:
         if opened.vault is not None:
             opened.vault.close()
@@ -84,13 +84,11 @@ def check_log(shop: CrashShop, copy: Path, told: Iterable[Told], refused: Iterab
     shutil.rmtree(copy)
     owner = load_trust((shop.folder.box / "trust.json").read_bytes()).owner
     assert verify_log(encoded, owner=owner, check_bodies=True).size == len(encoded)
-    _check_told(Counter(_asked_keys(encoded)), payments, told, refused)
+    check_told(Counter(asked_keys(encoded)), payments, told, refused)
     return payments
 
 
-def _check_told(
-    seen: Counter[str], payments: dict[str, Standing], told: Iterable[Told], refused: Iterable[str]
-) -> None:
+def check_told(seen: Counter[str], payments: dict[str, Standing], told: Iterable[Told], refused: Iterable[str]) -> None:
     doubled = {key: count for key, count in seen.items() if count > 1}
     assert not doubled, f"recorded twice: {doubled}"
     for each in told:
@@ -130,7 +128,7 @@ def check_money(payments: dict[str, Standing], charges: list[dict[str, Any]]) ->
                 assert 0 <= kept <= payment.card
 
 
-def _standing(connection: sqlite3.Connection) -> dict[str, Standing]:
+def standing(connection: sqlite3.Connection) -> dict[str, Standing]:
     over = connection.execute(
         "SELECT count(*) FROM payments"
         " WHERE cash_back > cash OR card_back > card OR stated_back > stated OR voucher_back > voucher"
@@ -160,7 +158,7 @@ def _standing(connection: sqlite3.Connection) -> dict[str, Standing]:
     }
 
 
-def _asked_keys(encoded: Iterable[bytes]) -> Iterable[str]:
+def asked_keys(encoded: Iterable[bytes]) -> Iterable[str]:
     """The key of each request that an entry answers."""
     asking = {
         entries.SALE,

@@ -69,8 +69,11 @@ class Books:
 class Seller:
     """One till."""
 
-    def __init__(self, client: TerminalClient, books: Books, randomness: random.Random) -> None:
+    def __init__(
+        self, client: TerminalClient, books: Books, randomness: random.Random, *, patience_ms: int = PATIENCE_MS
+    ) -> None:
         self._client = client
+        self._patience_ms = patience_ms
         self._books = books
         self._random = randomness
         self._open: list[Question] = []
@@ -141,7 +144,7 @@ class Seller:
         self._books.payments.append(str(key))
 
         async def ask() -> PaymentAnswer:
-            return await self._client.payment(body, key=key, deadline=self._client.deadline(PATIENCE_MS))
+            return await self._client.payment(body, key=key, deadline=self._client.deadline(self._patience_ms))
 
         return Question(key=key, of=key, verb="payment", ask=ask)
 
@@ -153,7 +156,7 @@ class Seller:
         part = self._random.choice((None, 40, 90))
 
         async def ask() -> PaymentAnswer:
-            deadline = self._client.deadline(PATIENCE_MS)
+            deadline = self._client.deadline(self._patience_ms)
             match verb:
                 case "refund":
                     return await self._client.refund(of, key=key, amount_minor=part, deadline=deadline)
@@ -186,7 +189,7 @@ class Seller:
 
     async def _send(self, key: RequestKey, body: BatchBody) -> None:
         try:
-            answer = await self._client.batch(body, key=key, deadline=self._client.deadline(PATIENCE_MS))
+            answer = await self._client.batch(body, key=key, deadline=self._client.deadline(self._patience_ms))
         except (Unavailable, OutcomeUnknown):
             self._batches.append((key, body))
             return
@@ -198,7 +201,7 @@ class Seller:
     async def _issue(self, key: RequestKey) -> None:
         body = VoucherBody(act="issue", amount_minor=VOUCHER, reason="a campaign")
         try:
-            answer = await self._client.voucher(body, key=key, deadline=self._client.deadline(PATIENCE_MS))
+            answer = await self._client.voucher(body, key=key, deadline=self._client.deadline(self._patience_ms))
         except (Unavailable, OutcomeUnknown):
             self._issues.append(key)
             return
@@ -211,7 +214,9 @@ class Seller:
             return
         told = self._random.choice(self._books.told)
         try:
-            answer = await self._client.status(request_key(told.payment), deadline=self._client.deadline(PATIENCE_MS))
+            answer = await self._client.status(
+                request_key(told.payment), deadline=self._client.deadline(self._patience_ms)
+            )
         except (Unavailable, OutcomeUnknown):
             return
         assert answer.state in AFTER[told.state], f"told {told}, and now it is {answer.state}"
