@@ -40,11 +40,17 @@ _KEY_INVALID: Final = "expected the private key as Coinbase gives it: PEM of a P
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoinbaseSettings:
-    """Where Coinbase answers and who we are to it. Attributes: `key_name`, the id of the CDP key."""
+    """Where Coinbase answers and who we are to it.
+
+    Attributes:
+        key_name: the id of the CDP key.
+        proxy: through which HTTPS leaves; None: directly.
+    """
 
     api_base: str
     key_name: str
     key: Secret
+    proxy: str | None = None
 
 
 class CoinbaseSession:
@@ -62,7 +68,7 @@ class CoinbaseSession:
         self._key = _signing_key(settings.key)
         self._clock = clock
         self._heard_ms: int | None = None
-        self._line: Line = RestLine(settings.api_base) if line is None else line
+        self._line: Line = RestLine(settings.api_base, proxy=settings.proxy) if line is None else line
         parts = urlsplit(self._line.base)
         self._place = parts.netloc + parts.path
 

@@ -36,12 +36,18 @@ class _Token(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayPalSettings:
-    """Where PayPal answers and who we are to it. Attributes: `customer_wait_ms`, how long a customer may take."""
+    """Where PayPal answers and who we are to it.
+
+    Attributes:
+        customer_wait_ms: how long a customer may take.
+        proxy: through which HTTPS leaves; None: directly.
+    """
 
     api_base: str
     client_id: str
     client_secret: Secret
     customer_wait_ms: int
+    proxy: str | None = None
 
 
 class PayPalSession:
@@ -59,7 +65,7 @@ class PayPalSession:
         self._clock = clock
         self._token = ""
         self._token_ends_ms = 0
-        self._line: Line = RestLine(settings.api_base) if line is None else line
+        self._line: Line = RestLine(settings.api_base, proxy=settings.proxy) if line is None else line
         self.base = self._line.base
 
     async def ask(

@@ -94,8 +94,18 @@ class PayPalCertificates:
         roots: whom a chain must end at.
     """
 
-    def __init__(self, *, base: str, name: str, roots: Sequence[x509.Certificate], clock: Clock, log: Log) -> None:
+    def __init__(
+        self,
+        *,
+        base: str,
+        name: str,
+        roots: Sequence[x509.Certificate],
+        proxy: str | None = None,
+        clock: Clock,
+        log: Log,
+    ) -> None:
         self._base = base
+        self._proxy = proxy
         self._name = name
         self._store = verification.Store(list(roots))
         self._clock = clock
@@ -124,7 +134,8 @@ class PayPalCertificates:
     async def run(self) -> None:
         """Fetch what is missing, for ever."""
         timeout = aiohttp.ClientTimeout(total=FETCH_S_MAX)
-        async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http:
+        session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), proxy=self._proxy)
+        async with session as http:
             while True:
                 await self.fetch_next(http)
 

@@ -75,7 +75,7 @@ class Line(Protocol):
 class RestLine:
     """Satisfies `Line` by HTTP; what is asked is sent once."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, *, proxy: str | None = None) -> None:
         """Raises Rejected `provider_address_insecure`."""
         check_address(base)
         self.base = base.rstrip("/")
@@ -83,6 +83,7 @@ class RestLine:
             connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
+            proxy=proxy,
         )
 
     async def send(
@@ -100,8 +101,9 @@ class RestLine:
                     if len(octets) > ANSWER_BYTES_MAX:
                         return Unknown(reason="answer_too_large")
                 return Reply(status=answer.status, body=bytes(octets), date_ms=date_ms(answer.headers.get("Date")))
-        except aiohttp.ClientConnectorError:
-            return NotSent(reason="connection_failed")  # raised only while connecting: nothing was written
+        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError):
+            # Raised only while connecting, or by a proxy that opened no tunnel: nothing was written to the provider.
+            return NotSent(reason="connection_failed")
         except aiohttp.ClientPayloadError:
             return Unknown(reason="answer_cut_short")
         except aiohttp.ClientError:

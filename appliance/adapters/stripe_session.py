@@ -51,10 +51,12 @@ class StripeSettings:
 
     Attributes:
         reader_wait_ms: how long a customer may take to show a card to a reader.
+        proxy: through which HTTPS leaves; None: directly.
     """
 
     api_base: str
     api_key: Secret
+    proxy: str | None = None
     reader_wait_ms: int = MINUTE_MS
 
 
@@ -98,6 +100,7 @@ class StripeSession:
             connector=aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS_MAX),
             middlewares=(_whole_answer,),
             cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=settings.proxy,
         )
         return cls(sdk=sdk, http=http, settings=settings, clock=clock)
 
@@ -109,8 +112,9 @@ class StripeSession:
         try:
             answer = await self._client.raw_request_async(method, path, **options, **parameters)
         except self._sdk.APIConnectionError as error:
-            # aiohttp raises ClientConnectorError only while connecting: name lookup, TCP or TLS. Nothing was written.
-            if isinstance(error.__cause__, aiohttp.ClientConnectorError):
+            # aiohttp raises ClientConnectorError only while connecting: name lookup, TCP or TLS; the other is a proxy's
+            # that opened no tunnel. Nothing was written to Stripe.
+            if isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
                 return NotSent(reason="connection_failed")
             is_cut = isinstance(error.__cause__, aiohttp.ClientPayloadError)
             return Unknown(reason="answer_cut_short" if is_cut else "connection_lost")

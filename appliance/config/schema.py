@@ -15,6 +15,7 @@ from appliance.config.card_provider import Stripe
 from appliance.config.coinbase import Coinbase
 from appliance.config.escrow import Escrow
 from appliance.config.offline import Offline
+from appliance.config.outbound import Outbound
 from appliance.config.paper import Printer, Slips
 from appliance.config.paypal import PayPal
 from appliance.config.pin_pad import PinPads
@@ -380,6 +381,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tamper: Annotated[Tamper | None, Meta(description="The contact in the case.")] = None
     provider: Annotated[Provider, Meta(description="Card money.")] = Provider()
     reconciliation: Annotated[Reconciliation, Meta(description="Card money beside the statement.")] = Reconciliation()
+    outbound: Annotated[Outbound, Meta(description="The way out.")] = Outbound()
     witnesses: Annotated[Witnesses, Meta(description="Who vouches for heads.")] = Witnesses()
     publication: Annotated[Publication | None, Meta(description="Where the log is published.")] = None
     escrow: Annotated[Escrow | None, Meta(description="What terminals keep for a lost box.")] = None

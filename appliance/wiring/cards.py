@@ -24,6 +24,7 @@ class CardParts:
 
     def __init__(self, *, settings: Settings, clock: Clock, log: Log) -> None:
         self._stripe = settings.provider.stripe
+        self._outbound = settings.outbound
         self._clock = clock
         self._log = log
         self._watch: AccountWatch | None = None
@@ -54,7 +55,7 @@ class CardParts:
         return account_finding(self._watch.state)
 
     async def _run_watch(self, stripe: Stripe) -> None:
-        session = await StripeSession.open(settings=stripe_settings(stripe), clock=self._clock)
+        session = await StripeSession.open(settings=stripe_settings(stripe, self._outbound), clock=self._clock)
         try:
             self._watch = AccountWatch(session=session, expected=stripe.account, clock=self._clock, log=self._log)
             await self._watch.run()

@@ -41,12 +41,22 @@ from appliance.wiring.timestamping import OpenNode, make_timestamps, open_node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """What followers remember, and how they reach their peers; `blocks` and `node` are None where not set up."""
+    """What followers remember, and how they reach their peers; `blocks` and `node` are None where not set up.
+
+    Attributes:
+        direct: for peers on this machine or the LAN.
+        through_proxy: for all others; the same one where no proxy is set up.
+    """
 
     store: EvidenceStore
-    http: aiohttp.ClientSession
+    direct: aiohttp.ClientSession
+    through_proxy: aiohttp.ClientSession
     blocks: BlockStore | None
     node: OpenNode | None
+
+    def http(self, address: str) -> aiohttp.ClientSession:
+        """By which a peer at `address` is asked."""
+        return self.through_proxy if address.startswith("https://") else self.direct
 
 
 @asynccontextmanager
@@ -55,10 +65,9 @@ async def open_outside(settings: schema.Settings) -> AsyncIterator[Outside]:
     async with AsyncExitStack() as stack:
         store = await EvidenceStore.open(settings.storage.path)
         stack.push_async_callback(store.close)
-        # Nothing of one peer's is ever shown to another, and no proxy of the environment stands between.
-        http = await stack.enter_async_context(
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
-        )
+        direct = await stack.enter_async_context(_session(None))
+        proxy = settings.outbound.proxy
+        through_proxy = direct if proxy is None else await stack.enter_async_context(_session(proxy))
         blocks = None
         if settings.publication is not None:
             blocks = await _open_blocks(settings.publication)
@@ -67,7 +76,12 @@ async def open_outside(settings: schema.Settings) -> AsyncIterator[Outside]:
         if settings.timestamps is not None and settings.timestamps.node is not None:
             node = await open_node(settings.timestamps.node)
             stack.push_async_callback(node.chain.close)
-        yield Outside(store=store, http=http, blocks=blocks, node=node)
+        yield Outside(store=store, direct=direct, through_proxy=through_proxy, blocks=blocks, node=node)
+
+
+def _session(proxy: str | None) -> aiohttp.ClientSession:
+    """Nothing of one peer's is ever shown to another, and no proxy of the environment stands between."""
+    return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, proxy=proxy)
 
 
 async def _open_blocks(settings: Publication) -> BlockStore:
@@ -149,7 +163,8 @@ class Followers:
             ledger=self._ledger,
             checkpoints=checkpoints,
             witnesses=[
-                HttpWitness(name=name, prefix=prefix, http=self._outside.http) for name, prefix in prefixes.items()
+                HttpWitness(name=name, prefix=prefix, http=self._outside.http(prefix))
+                for name, prefix in prefixes.items()
             ],
             policy=policy,
             store=self._outside.store,

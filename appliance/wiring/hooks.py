@@ -16,6 +16,7 @@ from appliance.adapters.stripe_webhook import StripeWebhooks
 from appliance.api.open_door import OpenDoor
 from appliance.api.webhook_door import WebhookDoor
 from appliance.config.load import read_secret
+from appliance.config.outbound import Outbound
 from appliance.config.paypal import PayPalDelivery
 from appliance.config.schema import Settings
 from appliance.device.health import Check, Finding, Level
@@ -127,7 +128,7 @@ def hooks_of(settings: Settings, *, clock: Clock, log: Log, metrics: Metrics) ->
             make(FIRST_PROVIDER, title="Stripe", name="webhook", relay=stripe.webhooks, make_reader=lambda _: cards)
         )
     if paypal is not None and paypal.webhooks is not None:
-        read = partial(_paypal_reader, paypal.webhooks, clock=clock, log=log)
+        read = partial(_paypal_reader, paypal.webhooks, outbound=settings.outbound, clock=clock, log=log)
         found.append(make(PAYPAL, title="PayPal", name="paypal-webhook", relay=paypal.webhooks, make_reader=read))
     if coinbase is not None and coinbase.webhooks is not None:
         usdc = CoinbaseWebhooks(secret=read_secret(coinbase.webhooks.secret_path), clock=clock)
@@ -136,12 +137,15 @@ def hooks_of(settings: Settings, *, clock: Clock, log: Log, metrics: Metrics) ->
     return found
 
 
-def _paypal_reader(delivery: PayPalDelivery, supervisor: Supervisor, *, clock: Clock, log: Log) -> HintReader:
+def _paypal_reader(
+    delivery: PayPalDelivery, supervisor: Supervisor, *, outbound: Outbound, clock: Clock, log: Log
+) -> HintReader:
     """It fetches the certificates that webhooks name."""
     certificates = PayPalCertificates(
         base=delivery.certificate_base,
         name=delivery.certificate_name,
         roots=x509.load_pem_x509_certificates(delivery.roots_path.read_bytes()),
+        proxy=outbound.proxy_for(delivery.certificate_base),
         clock=clock,
         log=log,
     )

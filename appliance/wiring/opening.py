@@ -18,6 +18,7 @@ from appliance.adapters.stripe_session import StripeSettings
 from appliance.config.card_provider import Stripe
 from appliance.config.coinbase import Coinbase
 from appliance.config.load import read_secret
+from appliance.config.outbound import Outbound
 from appliance.config.paypal import PayPal
 from appliance.config.schema import Settings
 from appliance.device.epochs import epoch_draft
@@ -80,17 +81,19 @@ async def open_providers(settings: Settings, ledger: Ledger, clock: Clock) -> di
     opened: dict[ProviderName, Opened] = {}
     stripe = settings.provider.stripe
     if stripe is not None:
-        cards = await StripeProvider.open(settings=stripe_settings(stripe), clock=clock, jitter=random.SystemRandom())
+        cards = await StripeProvider.open(
+            settings=stripe_settings(stripe, settings.outbound), clock=clock, jitter=random.SystemRandom()
+        )
         opened[FIRST_PROVIDER] = Opened(tender=TenderKind.CARD, provider=cards, holds=cards)
     paypal = settings.provider.paypal
     if paypal is not None:
-        offers = open_paypal(paypal, clock)
+        offers = open_paypal(paypal, settings.outbound, clock)
         opened[PAYPAL] = Opened(
             tender=TenderKind.PAYPAL, provider=offers, offers=offers, account=f"app {paypal.client_id}"
         )
     coinbase = settings.provider.coinbase
     if coinbase is not None:
-        usdc = open_coinbase(coinbase, clock)
+        usdc = open_coinbase(coinbase, settings.outbound, clock)
         opened[COINBASE] = Opened(
             tender=TenderKind.USDC, provider=usdc, is_paid_by_customer=True, account=_coinbase_account(coinbase)
         )
@@ -117,30 +120,34 @@ def pin_pad_parts(
     return PinPadParts(pads, settings.provider.pin_pad, clock=clock, metrics=metrics)
 
 
-def open_paypal(paypal: PayPal, clock: Clock) -> PayPalProvider:
+def open_paypal(paypal: PayPal, outbound: Outbound, clock: Clock) -> PayPalProvider:
     """Make ready to ask PayPal; nothing is asked yet."""
     return PayPalProvider(
-        session=PayPalSession(settings=paypal_settings(paypal), clock=clock),
+        session=PayPalSession(settings=paypal_settings(paypal, outbound), clock=clock),
         clock=clock,
         jitter=random.SystemRandom(),
         customer_wait_ms=paypal.customer_wait_ms,
     )
 
 
-def paypal_settings(paypal: PayPal) -> PayPalSettings:
+def paypal_settings(paypal: PayPal, outbound: Outbound) -> PayPalSettings:
     """Where PayPal answers, with the secret out of its file."""
     return PayPalSettings(
         api_base=paypal.api_base,
         client_id=paypal.client_id,
         client_secret=read_secret(paypal.client_secret_path),
         customer_wait_ms=paypal.customer_wait_ms,
+        proxy=outbound.proxy_for(paypal.api_base),
     )
 
 
-def open_coinbase(coinbase: Coinbase, clock: Clock) -> CoinbaseProvider:
+def open_coinbase(coinbase: Coinbase, outbound: Outbound, clock: Clock) -> CoinbaseProvider:
     """Make ready to ask Coinbase; nothing is asked yet."""
     settings = CoinbaseSettings(
-        api_base=coinbase.api_base, key_name=coinbase.key_name, key=read_secret(coinbase.key_path)
+        api_base=coinbase.api_base,
+        key_name=coinbase.key_name,
+        key=read_secret(coinbase.key_path),
+        proxy=outbound.proxy_for(coinbase.api_base),
     )
     return CoinbaseProvider(
         session=CoinbaseSession(settings=settings, clock=clock),
@@ -150,11 +157,12 @@ def open_coinbase(coinbase: Coinbase, clock: Clock) -> CoinbaseProvider:
     )
 
 
-def stripe_settings(stripe: Stripe) -> StripeSettings:
+def stripe_settings(stripe: Stripe, outbound: Outbound) -> StripeSettings:
     """Where Stripe answers, with the key out of its file."""
     return StripeSettings(
         api_base=stripe.api_base,
         api_key=read_secret(stripe.api_key_path),
+        proxy=outbound.proxy_for(stripe.api_base),
         reader_wait_ms=stripe.reader_wait_ms,
     )
 

@@ -164,9 +164,13 @@ def _openers(settings: Settings, clock: Clock) -> dict[ProviderName, Callable[[]
     openers: dict[ProviderName, Callable[[], Awaitable[Statement]]] = {}
     stripe, paypal = settings.provider.stripe, settings.provider.paypal
     if stripe is not None:
-        openers[FIRST_PROVIDER] = partial(StripeStatement.open, settings=stripe_settings(stripe), clock=clock)
+        openers[FIRST_PROVIDER] = partial(
+            StripeStatement.open, settings=stripe_settings(stripe, settings.outbound), clock=clock
+        )
     if paypal is not None:
-        openers[PAYPAL] = partial(PayPalStatement.open, settings=paypal_settings(paypal), clock=clock)
+        openers[PAYPAL] = partial(
+            PayPalStatement.open, settings=paypal_settings(paypal, settings.outbound), clock=clock
+        )
     return openers
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -51,7 +52,7 @@ def make_timestamps(
     settings: Timestamping,
     *,
     opened: OpenNode | None,
-    http: aiohttp.ClientSession,
+    http: Callable[[str], aiohttp.ClientSession],
     checkpoints: CheckpointMaker,
     store: EvidenceStore,
     clock: Clock,
@@ -67,7 +68,7 @@ def make_timestamps(
         )
     return Timestamps(
         checkpoints=checkpoints,
-        calendars=[HttpCalendar(address=address, http=http) for address in settings.calendars],
+        calendars=[HttpCalendar(address=address, http=http(address)) for address in settings.calendars],
         node=node,
         rules=Rules(
             every_ms=settings.every_ms,

@@ -94,7 +94,7 @@ async def test_the_official_client_accepts_what_the_box_keeps(
         follower = make_timestamps(
             settings,
             opened=opened,
-            http=http,
+            http=lambda _address: http,
             checkpoints=log.checkpoints,
             store=store,
             clock=SystemClock(),

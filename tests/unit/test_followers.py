@@ -28,7 +28,7 @@ def test_a_log_without_notes_says_that_its_followers_do_not_run(
     tmp_path: Path, more: str, expected: list[tuple[str, Level]]
 ) -> None:
     clock = FakeClock()
-    outside = Outside(store=cast(EvidenceStore, None), http=Mock(), blocks=None, node=None)
+    outside = Outside(store=cast(EvidenceStore, None), direct=Mock(), through_proxy=Mock(), blocks=None, node=None)
     followers = Followers(
         settings=load(write(tmp_path, describe().replace("[witnesses]", f"[witnesses]\n{more}"))),
         outside=outside,
