@@ -44,9 +44,8 @@ class PadLogHere:
 
     async def after(self, _pad: str, operation: OperationId) -> Later | None:
         order = [each for each, _ in self.begun]
-        if operation not in order or order.index(operation) + 1 == len(order):
-            return None
-        return Later(mark=self.begun[order.index(operation) + 1][1])
+        at = order.index(operation) + 1 if operation in order else 0
+        return Later(mark=self.begun[at][1]) if at < len(order) else None
 
 
 class PinPadHere:

@@ -82,7 +82,10 @@ class PadLog(Protocol):
         ...
 
     async def after(self, pad: str, operation: OperationId) -> Later | None:
-        """The first thing begun at `pad` after `operation`; None: nothing yet."""
+        """The first thing begun at `pad` after `operation`; None: nothing yet.
+
+        An operation that this log does not know is a lost box's: it was begun before all that the log holds.
+        """
         ...
 
 

@@ -18,7 +18,8 @@ _NAME_BEFORE: Final = (
 )
 _BEGUN_AFTER: Final = (
     "SELECT kind, target FROM operations WHERE provider = ? AND substr(target, 1, ?) = ?"
-    " AND kind <> 'forward' AND intent > (SELECT intent FROM operations WHERE id = ?) ORDER BY intent LIMIT 1"
+    " AND kind <> 'forward' AND intent > coalesce((SELECT intent FROM operations WHERE id = ?), -1)"
+    " ORDER BY intent LIMIT 1"
 )
 
 
@@ -38,7 +39,8 @@ def begun_after(
 ) -> tuple[OperationKind, ProviderReference] | None:
     """The first operation that was begun at `device` after `operation`, its kind and its target.
 
-    An offer has no target, and a forward moves nothing at the device.
+    An offer has no target, and a forward moves nothing at the device. An operation of another log, such as a lost
+    box's, was begun before everything that this one knows.
     """
     row = connection.execute(_BEGUN_AFTER, (*_at(provider, device), operation)).fetchone()
     return None if row is None else (OperationKind(row[0]), ProviderReference(row[1]))

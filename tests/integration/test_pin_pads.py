@@ -72,6 +72,18 @@ async def test_after_a_restart_the_next_payments_reading_is_the_witness(here: Pi
         assert here.twin.kept_minor == 500 + 2 * 1250
 
 
+async def test_what_a_new_box_sold_is_not_taken_for_what_a_lost_one_asked_for(here: PinPadHere) -> None:
+    does(here, "cut")
+    lost, answer = await pay(here, here.provider())
+    assert isinstance(answer, Unknown)
+    does(here, "approve")
+    here.log.begun.clear()  # another box, with a log of its own
+    here.log.names.clear()
+    another = await here.anew()
+    await paid(here, another)  # of the same amount
+    assert isinstance(await another.find(lost, since_ms=0), Absent)
+
+
 async def test_a_payment_by_hand_of_another_amount_leaves_ours_being_checked(here: PinPadHere) -> None:
     pads = here.provider()
     does(here, "cut")

@@ -113,6 +113,7 @@ async def test_the_log_tells_what_was_named_before_and_begun_after(shop: Shop) -
     assert (await after(taken))[0] == "authorise"
     assert (await after(f"{second}/1"))[0] == "refund"
     assert await after(refund) is None
+    assert await after("of-a-lost-box/1") == ("authorise", "counter/1")
     (reference,) = (await shop.rows(f"SELECT reference FROM operations WHERE id = '{second}/1'"))[0]
     assert await before(refund) == reference
     assert await before(f"{first}/0") is None
