@@ -23,6 +23,7 @@ from appliance.model.errors import Rejected
 from appliance.model.ids import RequestKey, request_key
 from appliance.model.limits import BATCH_SALES_MAX, DAY_MS, KEY_AGE_MAX_MS, KEY_AHEAD_MAX_MS
 from appliance.model.payment import AuthenticatedRequest, ClearedPayment, Identity
+from appliance.model.sale import MOVED_BY_PROVIDERS, TenderKind
 from appliance.payment.drafts import sale_draft
 from appliance.payment.guards import unused
 from appliance.payment.records import find_payment
@@ -37,6 +38,7 @@ from appliance.wire.answers import BatchAnswer, BatchResult
 from appliance.wire.requests import BatchBody, BatchItem, PaymentBody
 
 _SLICE_SALES: Final = 16  # about 5 ms of work: a batch must not make the payments beside it wait longer
+_NEVER_STORED: Final = MOVED_BY_PROVIDERS | {TenderKind.VOUCHER}
 _ITEM_HEAD: Final = cbor.map_head(2) + cbor.encode("key")
 _PAYMENT_KEY: Final = cbor.encode("payment")
 
@@ -105,7 +107,7 @@ class Batch:
     ) -> ClearedPayment | BatchResult:
         try:
             await self._check_age(key, request.identity.received_ms)
-            if any(tender.kind in ("card", "paypal", "usdc", "pin_pad", "voucher") for tender in item.payment.tenders):
+            if any(tender.kind in _NEVER_STORED for tender in item.payment.tenders):
                 raise Rejected(
                     "batch_takes_cash", "a stored sale with a card or voucher must be sent alone, while fresh"
                 )

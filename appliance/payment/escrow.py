@@ -39,7 +39,8 @@ PAYMENT_ENTRIES_MAX: Final = 32
 TAIL_ENTRIES_MAX: Final = 128
 TAIL_BYTES_MAX: Final = 128 << 10
 _WAITING_MAX: Final = 4_096
-_WAITING_STATES: Final = ("being_checked", "accepted_offline")
+WAITING: Final = "SELECT key FROM payments WHERE state IN ('being_checked', 'accepted_offline') ORDER BY first LIMIT ?"
+"""Each terminal asks once a minute: an index has what waits, however much was sold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +143,7 @@ class Escrow:
 
     def _list(self, connection: sqlite3.Connection) -> Manifest:
         """Payments that wait, the oldest first, as many as have room."""
-        marks = ",".join("?" * len(_WAITING_STATES))
-        rows = connection.execute(
-            f"SELECT key FROM payments WHERE state IN ({marks}) ORDER BY first LIMIT ?",  # noqa: S608 - question marks
-            (*_WAITING_STATES, _WAITING_MAX),
-        ).fetchall()
+        rows = connection.execute(WAITING, (_WAITING_MAX,)).fetchall()
         waiting: list[Waiting] = []
         room = ENTRIES_MAX
         for (key,) in rows:

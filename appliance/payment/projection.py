@@ -75,6 +75,7 @@ class PaymentProjection:
         "CREATE INDEX operations_open ON operations (prepared_ms) WHERE state IN ('prepared', 'unknown')",
         "CREATE INDEX operations_by_reference ON operations (reference) WHERE reference IS NOT NULL",
         "CREATE INDEX payments_being_undone ON payments (first) WHERE state = 'being_checked' AND reversal IS NOT NULL",
+        "CREATE INDEX payments_waiting ON payments (first) WHERE state IN ('being_checked', 'accepted_offline')",
         "CREATE INDEX payments_held ON payments (capture_before) WHERE state = 'authorised'",
         *retry_rows.SCHEMA,
         *refund_rows.SCHEMA,

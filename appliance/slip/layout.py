@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from appliance.model.sale import MOVED_BY_PROVIDERS
+from appliance.model.sale import MOVED_BY_PROVIDERS, TenderKind
 from appliance.ports.printer import Code, Page, Row, Weight
 from appliance.slip.paper_text import amount, both_ends, centred, clean, local_time, thousandths, wrapped
 from appliance.slip.slip import OfSale, ShopFace, Slip, Standing
@@ -182,7 +182,7 @@ class _Layout:
     def _moved(self) -> str:
         """The tender that a provider took."""
         kinds = [] if self.slip.sale is None else [tender.kind for tender in self.slip.sale.tenders]
-        return next((kind for kind in ("paypal", "usdc", "pin_pad") if kind in kinds), "card")
+        return next((kind for kind in kinds if kind in MOVED_BY_PROVIDERS), TenderKind.CARD)
 
     def _proof(self) -> Iterator[Row | Code]:
         yield from _rows(wrapped(f"Entry {self.slip.entry_seq} of the log", self.width))

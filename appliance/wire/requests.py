@@ -64,12 +64,16 @@ class TaxBody(Wire, frozen=True, kw_only=True):
     rate_basis_points: BasisPoints
 
 
+TenderName = Literal["cash", "card", "paypal", "usdc", "pin_pad", "voucher", "card_stated"]
+"""`model/sale.py` `TenderKind` on the wire; a test holds them equal."""
+
+
 class TenderBody(Wire, frozen=True, kw_only=True):
     """One way a sale is paid; `source` names where a card is read (a reader or a provider's payment method), of a
     `card_stated` what the stand-alone terminal's slip is called, of a `voucher` its code (in an entry: its id).
     """
 
-    kind: Literal["cash", "card", "paypal", "usdc", "pin_pad", "voucher", "card_stated"]
+    kind: TenderName
     source: Name | None = None
     amount_minor: Amount
 

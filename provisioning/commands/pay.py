@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from decimal import Decimal, InvalidOperation
-from typing import Final, Literal
+from typing import Final
 
 from appliance.model.errors import OutcomeUnknown, Unavailable
 from appliance.model.ids import RequestKey
@@ -17,13 +17,13 @@ from appliance.model.limits import AMOUNT_MINOR_MAX
 from appliance.model.money import exponent
 from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PaymentAnswer
-from appliance.wire.requests import PaymentBody, TenderBody
+from appliance.wire.requests import PaymentBody, TenderBody, TenderName
 from provisioning.commands.answer import ASK_MS_MAX, BUILD, add_till, ask, payment_key, show, till_of
 from provisioning.commands.outcome import DONE, NO, CannotDo
 from provisioning.sandbox.screen import PROGRAM
 from provisioning.terminal.client import TerminalClient
 
-TENDERS: Final[dict[str, Literal["cash", "card", "paypal", "usdc", "pin_pad", "voucher", "card_stated"]]] = {
+TENDERS: Final[dict[str, TenderName]] = {
     "cash": "cash",
     "card": "card",
     "reader": "card",

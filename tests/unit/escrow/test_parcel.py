@@ -19,7 +19,7 @@ from appliance.model.ids import ProviderName, request_key
 from appliance.model.limits import MINUTE_MS
 from appliance.model.operation import FIRST_PROVIDER
 from appliance.model.sale import TenderKind
-from appliance.payment.escrow import ENTRIES_MAX, Escrow
+from appliance.payment.escrow import ENTRIES_MAX, WAITING, Escrow
 from appliance.payment.lost_operations import lost_accounts, lost_operations
 from appliance.payment.providers import SetUp
 from appliance.payment.recovery import Recovered, Recovery
@@ -314,6 +314,14 @@ async def test_a_provider_that_cannot_be_read_or_is_not_set_up_is_left_open(tmp_
         )
         (missing,) = await recovery.ask(parcel.log_id, parcel.header.origin, [foreign], {})
         assert (missing.state, missing.seq) == ("provider_missing", None)
+
+
+async def test_what_waits_is_found_by_an_index_however_much_was_sold(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        plan = await shop.ledger.read(
+            lambda connection: connection.execute(f"EXPLAIN QUERY PLAN {WAITING}", (1,)).fetchall()
+        )
+        assert [step[-1] for step in plan] == ["SCAN payments USING INDEX payments_waiting"]
 
 
 def _content(parcel: bytes) -> tuple[bytes, bytes, list[bytes], bytes]:

@@ -9,6 +9,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from appliance.model.offline import OfflineLimits
+from appliance.model.sale import MOVED_BY_PROVIDERS, TenderKind
 from appliance.ports.provider import NotSent
 from appliance.wire.requests import TenderBody
 from tests.architecture.sources import text
@@ -27,7 +28,17 @@ KINDS = get_args(get_type_hints(TenderBody)["kind"])
 
 
 def test_the_table_names_every_tender() -> None:
-    assert sorted(TOLD) == sorted(KINDS)
+    assert sorted(TOLD) == sorted(KINDS) == sorted(TenderKind)
+
+
+@pytest.mark.parametrize("page", ["entry-kinds", "problems", "terminal-protocol"])
+def test_a_page_that_lists_what_providers_move_lists_all_of_it(page: str) -> None:
+    lists = [
+        line for line in text(f"appliance/docs/formats/{page}.md").splitlines() if "`card`" in line or '"card"' in line
+    ]
+    whole = [line for line in lists if all(kind in line for kind in MOVED_BY_PROVIDERS)]
+    assert whole == [line for line in lists if TenderKind.USDC in line]
+    assert whole
 
 
 @pytest.mark.parametrize("kind", KINDS)
