@@ -66,6 +66,7 @@ _COMMANDS: Final = (
     _Command("succession", "provisioning.commands.succession", "new keys, or a new log in place of a lost one"),
     _Command("owner", "provisioning.owner.command", "make the owner's offline key, and sign with it"),
     _Command("provision", "provisioning.commands.provision", "make this machine its owner's box, with a signed stick"),
+    _Command("retire", "provisioning.commands.retire", "end a box for good: last words, then its keys are destroyed"),
     _Command("conform", "provisioning.commands.conform", "score a terminal client on retry, clock and replay"),
 )
 

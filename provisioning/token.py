@@ -35,6 +35,7 @@ _LABEL_BYTES: Final = 32
 _CKU_SO: Final = 0
 _CKF_RW_SERIAL_SESSION: Final = 0x6
 _SLOTS_MAX: Final = 64
+_TOKEN_INFO_BYTES: Final = 512  # CK_TOKEN_INFO has 208 on 64 bits (PKCS#11 v2.40 section 3.2), the label first
 _COSE_ALGORITHMS: Final = {
     Algorithm.ED25519: cose.ED25519,
     Algorithm.P384: cose.ESP384,
@@ -53,6 +54,7 @@ class TokenPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         so_pin: for a new token, which is initialised; None for new log keys in the one that is there.
         classical_id: under which CKA_ID the log's classical key is made.
         wrapping_public: of a token that is there, as its `TokenKeys` say.
+        erases: only initialise again the token with this label, which erases it: nothing is made in it.
     """
 
     module_path: str
@@ -61,6 +63,7 @@ class TokenPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     user_pin: str
     classical_id: bytes = CLASSICAL_KEY_ID
     wrapping_public: bytes | None = None
+    erases: bool = False
 
 
 class EnvelopedKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,6 +108,19 @@ def make_token(plan: TokenPlan, *, environment: dict[str, str]) -> TokenKeys:
     Raises:
         TokenFailed: with the last thing that process said.
     """
+    return msgspec.json.decode(_in_own_process(plan, environment), type=TokenKeys)
+
+
+def erase_token(plan: TokenPlan, *, environment: dict[str, str]) -> None:
+    """Initialise the token with this label again, in a process of its own: whatever was in it is gone.
+
+    Raises:
+        TokenFailed: with the last thing that process said.
+    """
+    _in_own_process(msgspec.structs.replace(plan, erases=True), environment)
+
+
+def _in_own_process(plan: TokenPlan, environment: dict[str, str]) -> bytes:
     made = subprocess.run(
         [sys.executable, "-m", "provisioning.token"],
         input=msgspec.json.encode(plan),
@@ -116,7 +132,7 @@ def make_token(plan: TokenPlan, *, environment: dict[str, str]) -> TokenKeys:
     if made.returncode != 0:
         said = made.stderr.decode(errors="replace").strip().splitlines()
         raise TokenFailed(said[-1] if said else f"the token's process ended with {made.returncode}")
-    return msgspec.json.decode(made.stdout, type=TokenKeys)
+    return made.stdout
 
 
 def _initialise(plan: TokenPlan, so_pin: bytes) -> None:
@@ -143,6 +159,24 @@ def _initialise(plan: TokenPlan, so_pin: bytes) -> None:
     )
     _call(library, "C_Login", session, ctypes.c_ulong(_CKU_SO), so_pin, ctypes.c_ulong(len(so_pin)))
     _call(library, "C_InitPIN", session, user_pin, ctypes.c_ulong(len(user_pin)))
+    _call(library, "C_Finalize", None)
+
+
+def _erase(plan: TokenPlan, so_pin: bytes) -> None:
+    """C_InitToken of the one token with our label; it ends every object and the user's PIN."""
+    library: Any = ctypes.CDLL(plan.module_path)
+    _call(library, "C_Initialize", None)
+    slots, count = (ctypes.c_ulong * _SLOTS_MAX)(), ctypes.c_ulong(_SLOTS_MAX)
+    _call(library, "C_GetSlotList", ctypes.c_ubyte(1), slots, ctypes.byref(count))
+    label, info = plan.label.encode().ljust(_LABEL_BYTES), ctypes.create_string_buffer(_TOKEN_INFO_BYTES)
+    found: list[ctypes.c_ulong] = []
+    for slot in slots[: count.value]:
+        _call(library, "C_GetTokenInfo", ctypes.c_ulong(slot), info)
+        if info.raw[:_LABEL_BYTES] == label:
+            found.append(ctypes.c_ulong(slot))
+    if len(found) != 1:
+        raise TokenFailed(f"expected one token labelled {plan.label}, saw {len(found)}")
+    _call(library, "C_InitToken", found[0], so_pin, ctypes.c_ulong(len(so_pin)), label)
     _call(library, "C_Finalize", None)
 
 
@@ -221,6 +255,9 @@ class _Cipher:
 def main() -> None:
     """Read a plan from stdin, write the keys to stdout."""
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=TokenPlan)
+    if plan.erases:
+        _erase(plan, (plan.so_pin or "").encode())
+        return
     if plan.so_pin is not None:
         _initialise(plan, plan.so_pin.encode())
     sys.stdout.buffer.write(msgspec.json.encode(_make_keys(plan)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from appliance.crypto.owner import OwnerPublic
+from appliance.device.retirement import retired_for
 from appliance.ledger.trust import load_trust
 from provisioning.box import private_folder, private_umask
 from provisioning.ceremony import stick as sticks
@@ -66,6 +67,8 @@ def provision(folder: Path, *, stick: Path | None, tcti: str | None, serial: str
     """
     folder = private_folder(folder)
     with only_installer(folder), private_umask():
+        if retired_for(folder / "data") is not None:
+            raise CannotDo(f"the box in {folder} is retired (device_retired)", "empty the folder to begin a new box")
         if is_another_makers(folder):
             raise CannotDo(f"the box in {folder} was not made by a ceremony", "name another folder")
         if folder.joinpath("tillstone.toml").exists() and _is_done(read_record(folder)):

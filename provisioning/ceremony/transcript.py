@@ -27,6 +27,7 @@ from provisioning.ceremony.record import Record
 
 NAME: Final = "transcript.cbor"
 TRANSCRIPT: Final = "provisioning"
+RETIREMENT: Final = "retirement"
 TRANSCRIPT_BYTES_MAX: Final = 256 << 10
 _DOMAIN: Final = b"tillstone/transcript/v1\x00"
 
@@ -80,7 +81,7 @@ def verify_transcript(encoded: bytes, trust: Trust) -> Transcript:
 
     Raises:
         Rejected: `transcript_malformed`, `transcript_of_another_log`, the codes of `hybrid.require_both`, and those of
-            `verify_checkpoint` about the first checkpoint in it.
+            `verify_checkpoint` about a checkpoint in it.
     """
     match cbor.decode(encoded, size_max=TRANSCRIPT_BYTES_MAX):
         case {"statement": bytes(said), "classical": bytes(classical), "post_quantum": bytes(post_quantum), **rest} if (
@@ -101,8 +102,7 @@ def verify_transcript(encoded: bytes, trust: Trust) -> Transcript:
             for key, signature in ((period.keys.classical, classical), (period.keys.post_quantum, post_quantum))
         ],
     )
-    note = read.facts("first_checkpoint").get("checkpoint")
-    if note is not None:
+    for note in [step["facts"]["checkpoint"] for step in read.steps if "checkpoint" in step["facts"]]:
         verify_checkpoint(
             str(note).encode(), origin=read.origin, note_key=period.note_key, post_quantum=period.keys.post_quantum
         )

@@ -96,6 +96,16 @@ def test_two_visits_make_a_box_that_sells(made: Visit, tmp_path: Path) -> None:
         running.close()
 
 
+def test_a_box_of_a_ceremony_can_be_retired_and_is_not_provisioned_again(made: Visit, tmp_path: Path) -> None:
+    visit = copy_of(made, tmp_path)
+    serial = made.provision("--json").json["serial"]
+    said = command("retire", "--dir", visit.box, "--yes", serial, "--json")
+    assert said.code == 0, said.out + said.errors
+    assert (said.json["proven"], said.json["token"]) == (True, "initialised again: empty")
+    assert not (visit.box / "files" / "stripe-key").read_bytes().strip(b"\0")
+    assert "device_retired" in visit.provision().errors
+
+
 def test_the_stick_never_holds_a_secret(made: Visit) -> None:
     assert {path.name for path in made.stick.iterdir()} == {
         *("box.request", "site.toml", "site.cbor", "genesis.cbor", "trust.json", "transcript.cbor")
