@@ -35,6 +35,10 @@ class PadLogHere:
         if mark is not None:
             self.names.setdefault(operation, mark)
 
+    def knows(self, operation: OperationId) -> bool:
+        """Its intent is durable."""
+        return operation in [each for each, _ in self.begun]
+
     async def before(self, _pad: str, operation: OperationId) -> ProviderReference | None:
         order = [each for each, _ in self.begun]
         at = order.index(operation) if operation in order else len(order)

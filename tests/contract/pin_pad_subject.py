@@ -102,6 +102,8 @@ class _Noting:
     ) -> Found | Absent | Unknown:
         self._here.twin.customer = lambda: "approve"  # the line is back
         self._here.twin.says_amount = None
+        if isinstance(operation, Authorise) and not self._here.log.knows(operation.reference.operation_id):
+            self._here.log.begin(operation.reference.operation_id, operation.of)  # its intent, and nobody asked
         return await self._inner.find(operation, since_ms=since_ms, known=known)
 
     async def close(self) -> None:
