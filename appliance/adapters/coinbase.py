@@ -42,9 +42,9 @@ from appliance.adapters.coinbase_reply import (
     value_for_coinbase,
 )
 from appliance.adapters.coinbase_session import CoinbaseSession
-from appliance.adapters.provider_http import CLOCK_DISAGREEMENT_MAX_MS, Reply, leads_to, read, time_ms, why
-from appliance.adapters.waiting import End, Waiting, WaitingCustomers, until_told
-from appliance.model.ids import ProviderKey, ProviderReference
+from appliance.adapters.provider_http import CLOCK_DISAGREEMENT_MAX_MS, Reply, in_time, leads_to, read, time_ms, why
+from appliance.adapters.waiting import CustomerProvider, End, Waiting
+from appliance.model.ids import ProviderReference
 from appliance.model.limits import MINUTE_MS, PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
 from appliance.ports.provider import (
@@ -57,7 +57,6 @@ from appliance.ports.provider import (
     NotSent,
     Offered,
     Operation,
-    Provider,
     Reference,
     Refund,
     Refused,
@@ -69,7 +68,6 @@ _REFERENCE: Final = re.compile(r"\A[0-9a-f]{24}\Z")  # it becomes part of a path
 _NAME_MAX: Final = 100  # create-checkout: `metadata` takes values of 100 characters
 _PAGE: Final = 100
 _PAGES_MAX: Final = 200
-_ASK_S_MAX: Final = 10.0
 _SHOW_MS_MAX: Final = 60_000
 _TIME_S_MAX: Final = 253_402_300_799
 _LATE_MS: Final = MINUTE_MS
@@ -96,29 +94,18 @@ class _Read:
     date_ms: int
 
 
-class CoinbaseProvider(Provider):
+class CoinbaseProvider(CustomerProvider):
     """One Coinbase Business account."""
 
     def __init__(self, *, session: CoinbaseSession, clock: Clock, jitter: random.Random, customer_wait_ms: int) -> None:
+        super().__init__(clock=clock, jitter=jitter, customer_wait_ms=customer_wait_ms)
         self._session = session
-        self._clock = clock
-        self._jitter = jitter
-        self._wait_ms = customer_wait_ms
-        self._customers = WaitingCustomers()
 
     @override
     def patience_ms(self, operation: Operation) -> int:
         if isinstance(operation, Authorise):
             return self._wait_ms + 2 * PROVIDER_DEADLINE_MS + _SHOW_MS_MAX
         return PROVIDER_DEADLINE_MS
-
-    @override
-    def give_up(self, provider_key: ProviderKey) -> None:
-        self._customers.give_up(provider_key)
-
-    @override
-    def hurry(self, reference: ProviderReference) -> bool:
-        return self._customers.hurry(reference)
 
     @override
     async def authorise(self, operation: Authorise) -> Answer:
@@ -218,16 +205,14 @@ class CoinbaseProvider(Provider):
             said = await self._told(operation, of)
             return None if isinstance(said, Unknown) else said
 
-        end: Confirmed | Declined | End = await until_told(
-            look, waiting, clock=self._clock, jitter=self._jitter, wait_ms=self._wait_ms
-        )
+        end: Confirmed | Declined | End = await self._until_told(look, waiting)
         return await self._withdraw(operation, of, end, _ENDED[end]) if isinstance(end, End) else end
 
     async def _withdraw(
         self, operation: Authorise, of: ProviderReference, code: str, message: str
     ) -> Confirmed | Declined | Unknown:
         """Declined only once nobody can pay it any more: what it says afterwards counts, not what this is answered."""
-        await self._bounded("POST", f"{_CHECKOUTS}/{of}/deactivate")
+        await in_time(self._session.ask("POST", f"{_CHECKOUTS}/{of}/deactivate"))
         said = await self._told(operation, of)
         if isinstance(said, Declined) and said.code == WITHDRAWN:
             return Declined(code=code, message=message, provider_reference=of)
@@ -312,7 +297,7 @@ class CoinbaseProvider(Provider):
         """The checkout `of` as it is now, whatever it says."""
         if not _REFERENCE.match(of):
             return Refused(code="reference_malformed", detail="the payment's name is not one that Coinbase gives")
-        reply = await self._bounded("GET", f"{_CHECKOUTS}/{of}")
+        reply = await in_time(self._session.ask("GET", f"{_CHECKOUTS}/{of}"))
         if not isinstance(reply, Reply):
             return reply
         if not reply.is_success:
@@ -321,14 +306,6 @@ class CoinbaseProvider(Provider):
         if checkout is None or checkout.id != of or reply.date_ms is None:
             return Unknown(reason="answer_unreadable")
         return _Read(checkout=checkout, date_ms=reply.date_ms)
-
-    async def _bounded(self, method: str, path: str) -> Reply | NotSent | Unknown:
-        """One question with a bound of its own: one that hangs must not eat the customer's time."""
-        try:
-            async with asyncio.timeout(_ASK_S_MAX):
-                return await self._session.ask(method, path)
-        except TimeoutError:
-            return Unknown(reason="deadline_passed")
 
 
 def _refund_of(

@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from appliance.adapters.decimal_value import is_value_of
-from appliance.adapters.provider_http import Reply, read, time_ms
+from appliance.adapters.provider_http import Reply, left_open, read, time_ms
 from appliance.model.ids import ProviderReference
 from appliance.model.limits import TEXT_CHARACTERS_MAX
 from appliance.model.money import Money, exponent
@@ -167,13 +167,10 @@ def failure(reply: Reply) -> Refused | Unknown:
     error: _Error | None = read(reply.body, _Error)
     if error is not None and error.error_type == "idempotency_error":
         return Unknown(reason="key_reused")
-    if reply.status == 429:
-        return Unknown(reason="rate_limited")
-    if reply.status == 409:
-        return Unknown(reason="key_in_use")
-    if reply.status >= 500:
-        return Unknown(reason="provider_failed")
-    if error is None or reply.status not in (400, 401, 403, 404, 422):
+    unclear = left_open(reply.status)
+    if unclear is not None:
+        return unclear
+    if error is None:
         return Unknown(reason="answer_unreadable")
     named = _CODES.get(error.error_type, error.error_type)
     code = named if _ISSUE.match(named) else "request_refused"

@@ -14,7 +14,6 @@ developer.paypal.com/payment-methods/uncaptured-payments (an order that nobody c
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 from dataclasses import dataclass, replace
@@ -33,9 +32,9 @@ from appliance.adapters.paypal_reply import (
     taken_answer,
 )
 from appliance.adapters.paypal_session import PayPalSession
-from appliance.adapters.provider_http import Reply, leads_to, read, time_ms, why
-from appliance.adapters.waiting import End, Waiting, WaitingCustomers, until_told
-from appliance.model.ids import ProviderKey, ProviderReference
+from appliance.adapters.provider_http import Reply, in_time, leads_to, read, time_ms, why
+from appliance.adapters.waiting import CustomerProvider, End, Waiting
+from appliance.model.ids import ProviderReference
 from appliance.model.limits import PROVIDER_DEADLINE_MS
 from appliance.ports.clock import Clock
 from appliance.ports.provider import (
@@ -53,7 +52,6 @@ from appliance.ports.provider import (
     Offers,
     Operation,
     PartlyConfirmed,
-    Provider,
     Reference,
     Refund,
     Refused,
@@ -65,19 +63,15 @@ _CUSTOM_ID_MAX: Final = 127  # api/orders/v2: purchase_units[].custom_id
 _REFERENCE: Final = re.compile(r"\A[0-9A-Z]{1,36}\Z")  # it becomes part of a path
 ORDER_GONE: Final = "order_gone"
 _TAKEN_ELSEWHERE: Final = "captured_by_somebody_else"
-_ASK_S_MAX: Final = 10.0
 _HOLDS_NOTHING: Final = Refused(code="holds_nothing", detail="money at PayPal is taken at once or not at all")
 
 
-class PayPalProvider(Provider, Offers):
+class PayPalProvider(CustomerProvider, Offers):
     """One PayPal account. Every answer takes equally long, and an order has a name: no window in time is listed."""
 
     def __init__(self, *, session: PayPalSession, clock: Clock, jitter: random.Random, customer_wait_ms: int) -> None:
+        super().__init__(clock=clock, jitter=jitter, customer_wait_ms=customer_wait_ms)
         self._session = session
-        self._clock = clock
-        self._jitter = jitter
-        self._wait_ms = customer_wait_ms
-        self._customers = WaitingCustomers()
 
     @property
     @override
@@ -87,14 +81,6 @@ class PayPalProvider(Provider, Offers):
     @override
     def patience_ms(self, operation: Operation) -> int:
         return PROVIDER_DEADLINE_MS
-
-    @override
-    def give_up(self, provider_key: ProviderKey) -> None:
-        self._customers.give_up(provider_key)
-
-    @override
-    def hurry(self, reference: ProviderReference) -> bool:
-        return self._customers.hurry(reference)
 
     @override
     async def offer(self, operation: Offer) -> Offered | Refused | NotSent | Unknown:
@@ -136,9 +122,7 @@ class PayPalProvider(Provider, Offers):
             return None if isinstance(answer, Unknown) and answer != taken else answer
 
         with self._customers.await_one(operation.provider_key, waiting):
-            told: Confirmed | Declined | Unknown | End = await until_told(
-                look, waiting, clock=self._clock, jitter=self._jitter, wait_ms=self._wait_ms
-            )
+            told: Confirmed | Declined | Unknown | End = await self._until_told(look, waiting)
         return _declined(told, of) if isinstance(told, End) else told
 
     @override
@@ -250,7 +234,7 @@ class PayPalProvider(Provider, Offers):
     async def _find_refund(self, operation: Refund, known: ProviderReference) -> Found | Unknown:
         if not _REFERENCE.match(known):
             return Unknown(reason="reference_malformed")
-        reply = await self._ask("GET", f"/v2/payments/refunds/{known}")
+        reply = await in_time(self._session.ask("GET", f"/v2/payments/refunds/{known}"))
         answer = _refund_answer(reply, operation) if isinstance(reply, Reply) else reply
         if isinstance(answer, Confirmed) or (isinstance(answer, Declined) and answer.provider_reference is not None):
             return Found(answer=answer)
@@ -273,7 +257,7 @@ class PayPalProvider(Provider, Offers):
         """The order `of` as it is now, whatever it says."""
         if not _REFERENCE.match(of):
             return Refused(code="reference_malformed", detail="the payment's name is not one that PayPal gives")
-        reply = await self._ask("GET", f"{_ORDERS}/{of}")
+        reply = await in_time(self._session.ask("GET", f"{_ORDERS}/{of}"))
         if not isinstance(reply, Reply):
             return reply
         order: Order | None = read(reply.body, Order) if reply.is_success else None
@@ -283,14 +267,6 @@ class PayPalProvider(Provider, Offers):
         if reply.status == 404 and isinstance(answer, Refused):  # PayPal itself says so, and nothing on the way to it
             return replace(answer, code=ORDER_GONE)
         return Unknown(reason=answer.code) if isinstance(answer, Declined) else answer
-
-    async def _ask(self, method: str, path: str) -> Reply | NotSent | Refused | Unknown:
-        """One question with a bound of its own: one that hangs must not eat the customer's time."""
-        try:
-            async with asyncio.timeout(_ASK_S_MAX):
-                return await self._session.ask(method, path)
-        except TimeoutError:
-            return Unknown(reason="deadline_passed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

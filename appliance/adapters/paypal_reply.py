@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from appliance.adapters.decimal_value import is_value_of
-from appliance.adapters.provider_http import Reply, read, time_ms
+from appliance.adapters.provider_http import Reply, left_open, read, time_ms
 from appliance.model.ids import ProviderReference
 from appliance.model.limits import TEXT_CHARACTERS_MAX
 from appliance.model.money import Money
@@ -201,18 +201,15 @@ def refunded_answer(refund: Refunded, money: Money, custom_id: str) -> Confirmed
 def failure_answer(reply: Reply) -> Declined | Refused | Unknown:
     """What an answer that is no success means."""
     error: _Error | None = read(reply.body, _Error)
-    if reply.status == 429:
-        return Unknown(reason="rate_limited")
-    if reply.status == 409:
-        return Unknown(reason="key_in_use")
-    if reply.status >= 500:
-        return Unknown(reason="provider_failed")
-    if error is None or reply.status not in (400, 401, 403, 404, 422):
+    unclear = left_open(reply.status)
+    if unclear is not None:
+        return unclear
+    if error is None:
         return Unknown(reason="answer_unreadable")
     issues = [each.issue for each in error.details] or [error.name]
-    for unclear in issues:  # money may have moved, whatever else is wrong as well
-        if unclear in _UNCLEAR:
-            return Unknown(reason=_UNCLEAR[unclear])
+    for issue in issues:  # money may have moved, whatever else is wrong as well
+        if issue in _UNCLEAR:
+            return Unknown(reason=_UNCLEAR[issue])
     issue = issues[0]
     if reply.status == 422 and issue in DECLINES:
         return Declined(code=issue.lower(), message=DECLINES[issue])

@@ -6,9 +6,11 @@ Must never know a vendor's words, retry, follow a redirect, or let aiohttp decid
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import email.utils
 import re
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -32,11 +34,14 @@ from appliance.ports.provider import (
 CLOCK_DISAGREEMENT_MAX_MS: Final = 5 * MINUTE_MS
 """A provider whose clock lies farther from ours lists another time than we ask about."""
 CONNECTIONS_MAX: Final = 32
+ASK_S_MAX: Final = 10.0
 ANSWER_BYTES_MAX: Final = 1 << 20  # an order with a hundred refunds, or a hundred checkouts, is about 100 kB
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _ADDRESS: Final = re.compile(r"\Ahttps?://[0-9A-Za-z.:\[\]-]{1,253}/[!#-\[\]-~]{0,1800}\Z")
 """What every reader takes for the same address: browsers read `\\` as `/`, and pass over tabs."""
+_REFUSALS: Final = frozenset({400, 401, 403, 404, 422})
 Shape = TypeVar("Shape")
+Said = TypeVar("Said")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +116,26 @@ class RestLine:
 
     async def close(self) -> None:
         await self._http.close()
+
+
+async def in_time(asking: Awaitable[Said]) -> Said | Unknown:
+    """One question with a bound of its own: one that hangs must not eat the customer's time."""
+    try:
+        async with asyncio.timeout(ASK_S_MAX):
+            return await asking
+    except TimeoutError:
+        return Unknown(reason="deadline_passed")
+
+
+def left_open(status: int) -> Unknown | None:
+    """What a status that is no success leaves open; None: a typed error under it says why nothing was done."""
+    if status == 429:
+        return Unknown(reason="rate_limited")
+    if status == 409:
+        return Unknown(reason="key_in_use")
+    if status >= 500:
+        return Unknown(reason="provider_failed")
+    return None if status in _REFUSALS else Unknown(reason="answer_unreadable")
 
 
 def read(body: bytes | str, shape: type[Shape] | Any) -> Shape | None:

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from typing_extensions import override
+
 from appliance.model.ids import ProviderKey, ProviderReference
 from appliance.ports.clock import Clock
+from appliance.ports.provider import Provider
 from appliance.runtime.nap import nap
 
 _T = TypeVar("_T")
@@ -91,3 +94,24 @@ class WaitingCustomers:
         if waiting is not None:
             waiting.bell.set()
         return waiting is not None
+
+
+class CustomerProvider(Provider):
+    """A provider whose customers act at an address that the till shows: who waits for them, and for how long."""
+
+    def __init__(self, *, clock: Clock, jitter: random.Random, customer_wait_ms: int) -> None:
+        self._clock = clock
+        self._jitter = jitter
+        self._wait_ms = customer_wait_ms
+        self._customers = WaitingCustomers()
+
+    @override
+    def give_up(self, provider_key: ProviderKey) -> None:
+        self._customers.give_up(provider_key)
+
+    @override
+    def hurry(self, reference: ProviderReference) -> bool:
+        return self._customers.hurry(reference)
+
+    async def _until_told(self, look: Callable[[], Awaitable[_T | None]], waiting: Waiting) -> _T | End:
+        return await until_told(look, waiting, clock=self._clock, jitter=self._jitter, wait_ms=self._wait_ms)
