@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from appliance.config.section import SECRET_FILE, Section, Url
+from appliance.config.section import SECRET_FILE, DoorPort, PlainHost, Section, Url
 from appliance.model.limits import MINUTE_MS
 
 
@@ -22,14 +22,8 @@ class Webhooks(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             examples=["stripe-webhook-secret"],
         ),
     ]
-    host: Annotated[
-        str,
-        Meta(
-            pattern=r"\A[0-9A-Za-z.:_-]{1,253}\Z",
-            description="Address to listen on; plain HTTP, so this machine alone by default.",
-        ),
-    ] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes any free one.")] = 9081
+    host: PlainHost = "127.0.0.1"
+    port: DoorPort = 9081
 
 
 class Stripe(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

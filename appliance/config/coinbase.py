@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from appliance.config.section import SECRET_FILE, Section, Url
+from appliance.config.section import SECRET_FILE, CustomerWait, DoorPort, PlainHost, Section, Url
 from appliance.model.limits import MINUTE_MS
 
 
@@ -22,14 +22,8 @@ class CoinbaseDelivery(Section, frozen=True, kw_only=True, forbid_unknown_fields
             examples=["coinbase-webhook-secret"],
         ),
     ]
-    host: Annotated[
-        str,
-        Meta(
-            pattern=r"\A[0-9A-Za-z.:_-]{1,253}\Z",
-            description="Address to listen on; plain HTTP, so this machine alone by default.",
-        ),
-    ] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes any free one.")] = 9083
+    host: PlainHost = "127.0.0.1"
+    port: DoorPort = 9083
 
 
 class Coinbase(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,12 +51,7 @@ class Coinbase(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ]
     customer_wait_ms: Annotated[
-        int,
-        Meta(
-            ge=10_000,
-            le=30 * MINUTE_MS,
-            description="How long a customer may take to pay; then the checkout is withdrawn.",
-        ),
+        CustomerWait, Meta(description="How long a customer may take to pay; then the checkout is withdrawn.")
     ] = 5 * MINUTE_MS
     webhooks: Annotated[
         CoinbaseDelivery | None, Meta(description="The relay's door; without it polling alone finds out.")

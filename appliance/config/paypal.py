@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from appliance.config.section import SECRET_FILE, Section, Url
+from appliance.config.section import SECRET_FILE, CustomerWait, DoorPort, PlainHost, Section, Url
 from appliance.model.limits import MINUTE_MS
 
 
@@ -22,14 +22,8 @@ class PayPalDelivery(Section, frozen=True, kw_only=True, forbid_unknown_fields=T
             examples=["1AB23456CD789012E"],
         ),
     ]
-    host: Annotated[
-        str,
-        Meta(
-            pattern=r"\A[0-9A-Za-z.:_-]{1,253}\Z",
-            description="Address to listen on; plain HTTP, so this machine alone by default.",
-        ),
-    ] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes any free one.")] = 9082
+    host: PlainHost = "127.0.0.1"
+    port: DoorPort = 9082
     certificate_base: Annotated[Url, Meta(description="The one place from which signing certificates are fetched.")] = (
         "https://api.paypal.com"
     )
@@ -60,12 +54,8 @@ class PayPal(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="File with the app's secret, mode 0600.", extra=SECRET_FILE, examples=["paypal-secret"]),
     ]
     customer_wait_ms: Annotated[
-        int,
-        Meta(
-            ge=10_000,
-            le=30 * MINUTE_MS,
-            description="How long a customer may take to agree; then nothing is taken and the payment is declined.",
-        ),
+        CustomerWait,
+        Meta(description="How long a customer may take to agree; then nothing is taken and the payment is declined."),
     ] = 3 * MINUTE_MS
     webhooks: Annotated[
         PayPalDelivery | None, Meta(description="The relay's door; without it polling alone finds out.")

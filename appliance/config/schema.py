@@ -21,7 +21,7 @@ from appliance.config.paypal import PayPal
 from appliance.config.pin_pad import PinPads
 from appliance.config.publication import Publication
 from appliance.config.screening import Screening
-from appliance.config.section import IN_EXAMPLE, SECRET_FILE, Section, Url
+from appliance.config.section import IN_EXAMPLE, SECRET_FILE, DoorPort, Host, PlainHost, Section, Url
 from appliance.config.tamper import Tamper
 from appliance.config.timestamping import Timestamping
 from appliance.model.limits import (
@@ -35,8 +35,6 @@ from appliance.model.limits import (
 
 KeyIdHex = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{2}){1,32}\Z")]
 Sha256Hex = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-Host = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z.:_-]{1,253}\Z")]
-Port = Annotated[int, Meta(ge=0, le=65535)]
 
 _EXAMPLE_HASH: Final = "00" * 32
 
@@ -102,7 +100,7 @@ class PosDoor(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: Annotated[
         Host, Meta(description="Address to listen on; the default is every interface of the shop's LAN.")
     ] = "0.0.0.0"  # noqa: S104  # terminals come from the LAN; the image's firewall decides which interface that is
-    port: Annotated[Port, Meta(description="TCP port; 0 takes any free one.")] = 8443
+    port: DoorPort = 8443
     tls_certificate_path: Annotated[
         Path, Meta(description="PEM chain of the door, leaf first.", examples=["pos-certificate.pem"])
     ]
@@ -128,10 +126,8 @@ class PosDoor(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class PublicDoor(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The read-only door of auditors, witnesses and monitoring."""
 
-    host: Annotated[Host, Meta(description="Address to listen on; plain HTTP, so this machine alone by default.")] = (
-        "127.0.0.1"
-    )
-    port: Annotated[Port, Meta(description="TCP port; 0 takes any free one.")] = 9080
+    host: PlainHost = "127.0.0.1"
+    port: DoorPort = 9080
 
 
 class Storage(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
