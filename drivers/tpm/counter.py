@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+import hashlib
+from typing import Any, Final
 
 from tpm2_pytss import TPM2_ALG, TPM2_NT, TPM2B_AUTH, TPM2B_NV_PUBLIC, TPMA_NV, TPMS_NV_PUBLIC
 
@@ -19,6 +20,7 @@ from drivers.tpm.errors import TpmAway, TpmForeign, TpmUnsure
 EPOCH_INDEX: Final = 0x01800100
 POLICY_FLOOR_INDEX: Final = 0x01800101
 COUNTER_BYTES: Final = 8
+_ALG_SHA256: Final = b"\x00\x0b"
 
 _ATTRIBUTES: Final = (TPM2_NT.COUNTER << 4) | TPMA_NV.AUTHREAD | TPMA_NV.AUTHWRITE | TPMA_NV.OWNERREAD | TPMA_NV.NO_DA
 
@@ -26,13 +28,8 @@ _ATTRIBUTES: Final = (TPM2_NT.COUNTER << 4) | TPMA_NV.AUTHREAD | TPMA_NV.AUTHWRI
 def ensure_counter(tpm: TpmContext, index: int) -> int:
     """The counter's value; defines it and gives it its first value when absent."""
     if not tpm.holds(index):
-        public = TPM2B_NV_PUBLIC(
-            nvPublic=TPMS_NV_PUBLIC(
-                nvIndex=index, nameAlg=TPM2_ALG.SHA256, attributes=_ATTRIBUTES, dataSize=COUNTER_BYTES
-            )
-        )
         with tpm.commands() as esapi:
-            esapi.tr_close(esapi.nv_define_space(TPM2B_AUTH(), public))
+            esapi.tr_close(esapi.nv_define_space(TPM2B_AUTH(), _public(index, _ATTRIBUTES)))
     if not _is_written(tpm, index):  # also after a power cut between the two commands
         return increment_counter(tpm, index)
     return read_counter(tpm, index)
@@ -68,6 +65,11 @@ def counter_name(tpm: TpmContext, index: int) -> bytes:
         return bytes(name)
 
 
+def written_counter_name(index: int) -> bytes:
+    """What `counter_name` tells of our counter at `index` in every TPM (part 1, 16: algorithm and digest)."""
+    return _ALG_SHA256 + hashlib.sha256(_public(index, _ATTRIBUTES | TPMA_NV.WRITTEN).nvPublic.marshal()).digest()
+
+
 def _is_written(tpm: TpmContext, index: int) -> bool:
     with tpm.persistent(index) as resource, tpm.commands() as esapi:
         public, _ = esapi.nv_read_public(resource)
@@ -75,3 +77,8 @@ def _is_written(tpm: TpmContext, index: int) -> bool:
     if attributes & ~int(TPMA_NV.WRITTEN) != int(_ATTRIBUTES):
         raise TpmForeign(f"index 0x{index:08x} holds something else than our counter")
     return bool(attributes & int(TPMA_NV.WRITTEN))
+
+
+def _public(index: int, attributes: Any) -> Any:
+    area = TPMS_NV_PUBLIC(nvIndex=index, nameAlg=TPM2_ALG.SHA256, attributes=attributes, dataSize=COUNTER_BYTES)
+    return TPM2B_NV_PUBLIC(nvPublic=area)

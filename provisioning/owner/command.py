@@ -38,6 +38,7 @@ from provisioning.owner.signing import (
     read_passphrase,
     write_new,
 )
+from provisioning.owner.update import add_update
 from provisioning.recipient_key import make_recipient
 from provisioning.verify.wording import printable
 
@@ -77,7 +78,7 @@ _TO_THE_BOX: Final = {
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`owner new|show|recovery-key|genesis|succeed|rotate|distrust|policy-key|sign-site`."""
+    """`owner new|show|recovery-key|genesis|succeed|rotate|distrust|policy-key|sign-site|update`."""
     parser = subparsers.add_parser("owner", description="Make the owner's offline key, and sign with it.")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     new = actions.add_parser("new", help="a new key in two shares, and the trust file that pins it")
@@ -125,6 +126,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     distrust.add_argument("--before", required=True, metavar="TIME", help="ISO 8601: what others saw earlier counts")
     add_signing(distrust, run_distrust)
     _add_site_actions(actions)
+    add_update(actions)
     for action in actions.choices.values():
         add_json(action)
 
