@@ -105,6 +105,8 @@ missing_outside() {
   [ -x /usr/sbin/nft ] || has_program nft || echo nftables
   [ -x /usr/sbin/ip ] || has_program ip || echo iproute2
   has_program systemd-analyze || echo systemd
+  # Makes the disks that updates are tried on; a package of its own since Debian 13.
+  has_program systemd-repart || { apt-cache show systemd-repart >/dev/null 2>&1 && echo systemd-repart || echo systemd; }
 }
 
 # All other tools of the image run in a tree of their own; uidmap lets a user who is not root make one.
