@@ -14,6 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from appliance.config.load import read_secret
 from appliance.crypto.owner import OwnerKey
 from appliance.crypto.self_test import run_all
@@ -105,6 +108,17 @@ def joined_shares(paths: list[Path], passphrase: bytes | None) -> OwnerKey:
 def read_passphrase(arguments: argparse.Namespace) -> bytes | None:
     """The one of `--passphrase-file`; None without the option."""
     return None if arguments.passphrase_file is None else read_secret(arguments.passphrase_file).reveal().rstrip(b"\n")
+
+
+def read_policy_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key in `path`. Raises CannotDo."""
+    try:
+        key = serialization.load_pem_private_key(read_secret(path).reveal(), None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise CannotDo(f"{path} holds no policy key", "tillstone owner policy-key FILE makes one")
+    return key
 
 
 def new_folder(folder: Path) -> Path:

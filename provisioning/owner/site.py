@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from appliance.config.load import SettingsInvalid, read_secret
+from appliance.config.load import SettingsInvalid
 from appliance.crypto.owner import OwnerKey
 from appliance.ledger.genesis import GenesisStatement
 from appliance.ledger.trust import TRUST_BYTES_MAX, Trust, load_trust
@@ -24,7 +24,7 @@ from appliance.model.errors import Rejected
 from drivers.tpm.policy import sign_policy
 from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, CannotDo, print_json
-from provisioning.owner.signing import confirm, make_ready, new_folder, owner_key, write_new
+from provisioning.owner.signing import confirm, make_ready, new_folder, owner_key, read_policy_key, write_new
 from provisioning.owner.statements import describe, genesis_request, require_owner, sign
 from provisioning.site import statement
 from provisioning.site.plan import Site, read_files, read_site
@@ -99,7 +99,7 @@ def read_order(path: Path, request: bytes, trust: Trust, policy_key: Path) -> Si
         site_file=content,
         files=files,
         genesis=genesis,
-        policy_key=_read_policy_key(policy_key),
+        policy_key=read_policy_key(policy_key),
     )
 
 
@@ -140,16 +140,6 @@ def run_sign_site(arguments: argparse.Namespace) -> int:
     else:
         print(f"Signed. Copy the files of {folder} onto the stick and start the box with it. Erase the shares' files.")
     return DONE
-
-
-def _read_policy_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    try:
-        key = serialization.load_pem_private_key(read_secret(path).reveal(), None)
-    except (ValueError, TypeError):
-        key = None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise CannotDo(f"{path} holds no policy key", "tillstone owner policy-key FILE makes one")
-    return key
 
 
 def _issuer(certificate: bytes) -> str:

@@ -13,18 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from appliance.config.load import read_secret
 from appliance.crypto.owner import SignedStatement
 from appliance.evidence.update import UPDATE, PcrPolicy, UpdateStatement, read_update_statement
 from appliance.evidence.update_file import chunks, head_of, read_update, size_of
 from appliance.ledger.trust import TRUST_BYTES_MAX, load_trust
 from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, CannotDo, print_json
-from provisioning.owner.signing import add_signing, confirm, make_ready, new_folder, owner_key
+from provisioning.owner.signing import add_signing, confirm, make_ready, new_folder, owner_key, read_policy_key
 from provisioning.owner.statements import require_owner
 from provisioning.verify.wording import printable
 
@@ -37,7 +34,7 @@ def add_update(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     action = actions.add_parser("update", help="let boxes of a model start another image")
     action.add_argument("update", type=Path, metavar="FILE", help="build/image/update, as the image's build left it")
     action.add_argument("--number", type=int, required=True, metavar="N", help="the release's, above the one before it")
-    action.add_argument("--policy-key", type=Path, required=True, metavar="FILE", help="opens the PIN of boxes; PEM")
+    action.add_argument("--policy-key", type=Path, required=True, metavar="FILE", help="made by `owner policy-key`")
     action.add_argument(
         "--pcrs",
         action="append",
@@ -57,7 +54,9 @@ def run_update(arguments: argparse.Namespace) -> int:
     except OSError as cause:
         raise CannotDo(f"{arguments.update} cannot be read: {cause.strerror}", "check the name of the file") from cause
     states = [_values(text) for text in arguments.pcrs]
-    statement = complete(unsigned, number=arguments.number, policy_key=_policy_key(arguments.policy_key), states=states)
+    statement = complete(
+        unsigned, number=arguments.number, policy_key=read_policy_key(arguments.policy_key), states=states
+    )
     shown = tuple(printable(line) for line in describe(statement))
     confirm(shown, arguments)
     owner = owner_key(arguments)
@@ -79,7 +78,7 @@ def complete(
     states: Sequence[Mapping[int, bytes]],
 ) -> UpdateStatement:
     """The statement with the release's number and one approval for each of `states` (PCR to value, all but 11)."""
-    # The binding of the TPM's library is needed here alone.
+    # The TPM's library, which other actions do without.
     from drivers.tpm.counter import POLICY_FLOOR_INDEX, written_counter_name
     from drivers.tpm.policy import sign_policy
 
@@ -138,13 +137,3 @@ def _values(text: str) -> dict[int, bytes]:
             raise CannotDo(f"{item!r} is no PCR with its SHA-256 value", "give for example 0=HEX,7=HEX; 11 is known")
         values[pcr] = value
     return values
-
-
-def _policy_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    try:
-        key = serialization.load_pem_private_key(read_secret(path).reveal(), None)
-    except (ValueError, UnsupportedAlgorithm) as cause:
-        raise CannotDo(f"{path} holds no private key", "name the policy key, PEM without a passphrase") from cause
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise CannotDo(f"{path} holds no elliptic key", "the policy key is ECDSA on P-256 or P-384")
-    return key
