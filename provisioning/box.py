@@ -29,9 +29,10 @@ from appliance.crypto.hybrid import HybridPublic, PinnedKey
 from appliance.crypto.owner import OwnerKey
 from appliance.ledger.genesis import GenesisStatement, read_body
 from appliance.ledger.trust import encode_trust
-from drivers.tpm.bundle import encode_bundle
+from drivers.tpm.bundle import TpmBundle, decode_bundle, encode_bundle
+from provisioning.attest.own_box import certify_own_box, is_certified
 from provisioning.owner.statements import sign
-from provisioning.swtpm import RunningSwtpm, make_swtpm, start_swtpm
+from provisioning.swtpm import RunningSwtpm, make_swtpm, powered_tpm, start_swtpm
 from provisioning.terminal.durable import write_durably
 from provisioning.token import TokenKeys, TokenPlan, make_token, softhsm_environment, write_softhsm_configuration
 from provisioning.tpm import provision_tpm
@@ -39,6 +40,8 @@ from provisioning.tpm import provision_tpm
 HSM_LABEL: Final = "tillstone"
 NOTE_ENVELOPE: Final = "note.envelope"
 PCRS: Final = (0, 7, 11)
+QUOTE_PCRS: Final = (0, 2, 4, 7, 11, 12, 13)
+"""Firmware, its extensions, what it started, Secure Boot, the image, and what may be added to an image (nothing)."""
 _MODULES: Final = (
     Path("/usr/lib/softhsm/libsofthsm2.so"),
     Path("/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"),
@@ -93,6 +96,16 @@ class Box:
     @property
     def trust(self) -> Path:
         return self.folder / "trust.json"
+
+    @property
+    def attestation(self) -> Path:
+        """The owner's word for the key that signs quotes, once there is one."""
+        return self.folder / "attestation.cbor"
+
+    @property
+    def bundle(self) -> TpmBundle:
+        """What the box remembers of its TPM."""
+        return decode_bundle((self.folder / "tpm-bundle.json").read_bytes())
 
     @property
     def settings(self) -> Path:
@@ -152,6 +165,10 @@ def make_box(
     if not box.trust.exists():
         genesis = read_body((folder / "genesis.cbor").read_bytes())
         write_durably(box.trust, encode_trust(OwnerKey.load(owner, None).public, [genesis]))
+    if owner.exists() and not is_certified(box):
+        on_step("the owner's word for the key with which the TPM attests")
+        with powered_tpm(box.tpm, tcti) as reached:
+            certify_own_box(box, OwnerKey.load(owner, None), reached)
     box.data.mkdir(mode=0o700, exist_ok=True)
     return box
 
@@ -277,15 +294,8 @@ def _ceremony(folder: Path, shop: ShopFacts, without: tuple[str, ...], tcti: str
 
 def _seal_pin(folder: Path, pin: bytes, tcti: str | None) -> None:
     policy_key = _policy_key(folder)
-    if tcti is not None:
-        bundle = provision_tpm(tcti, pin, policy_key, PCRS)
-    else:
-        tpm = start_swtpm(folder / "tpm")
-        try:
-            bundle = provision_tpm(tpm.tcti, pin, policy_key, PCRS)
-        finally:
-            tpm.process.terminate()
-            tpm.process.wait()
+    with powered_tpm(folder / "tpm", tcti) as reached:
+        bundle = provision_tpm(reached, pin, policy_key, PCRS, quote_pcrs=QUOTE_PCRS)
     write_durably(folder / "pcr-policy.json", msgspec.json.encode(bundle.policies[0]))
     write_durably(folder / "tpm-bundle.json", encode_bundle(bundle))
 

@@ -61,6 +61,7 @@ _COMMANDS: Final = (
     _Command(
         "verify", "provisioning.verify.command", "check a receipt, an evidence bundle or a whole log, without the box"
     ),
+    _Command("attest", "provisioning.attest.command", "ask what runs on a box, and judge what its TPM says"),
     _Command("upstream", "provisioning.upstream.command", "run a service of a head office: the witness of its boxes"),
     _Command("export", "provisioning.exports.command", "give an auditor the log as tables"),
     _Command("succession", "provisioning.commands.succession", "new keys, or a new log in place of a lost one"),
@@ -71,7 +72,7 @@ _COMMANDS: Final = (
 )
 
 
-_WITHOUT_A_BOX: Final = frozenset({"anchor", "audit", "conform", "owner", "upstream", "verify"})
+_WITHOUT_A_BOX: Final = frozenset({"anchor", "attest", "audit", "conform", "owner", "upstream", "verify"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -121,11 +121,7 @@ def write_settings(
         "hsm.classical": {"id": keys.classical_id.hex(), "public_key_sha256": public_key_sha256(keys.classical_public)},
         "hsm.kek": {"id": WRAPPING_KEY_ID.hex()},
         "post_quantum": {"envelope_path": box.folder / "ml-dsa.envelope"},
-        "tpm": {
-            "tcti": tcti,
-            "bundle_path": box.folder / "tpm-bundle.json",
-            "policy_path": box.folder / "pcr-policy.json",
-        },
+        "tpm": _tpm_section(box, tcti),
         "log": {"format": "json"},
     }
     if keys.wrapping_public is not None:
@@ -148,6 +144,15 @@ def write_settings(
             raise
         raise SettingsInvalid(box.folder / EXTRA, refusal.faults) from refusal
     return path
+
+
+def _tpm_section(box: Box, tcti: str) -> dict[str, Value]:
+    return {
+        "tcti": tcti,
+        "bundle_path": box.folder / "tpm-bundle.json",
+        "policy_path": box.folder / "pcr-policy.json",
+        "certificate_path": box.attestation,
+    }
 
 
 def _pin_pad_sections(pin_pad: PinPad) -> Sections:

@@ -4,7 +4,7 @@
 # - Says one line per step; details go to build/setup.log, whose tail is shown when a step fails.
 # - Installs only what a probe found missing, so it needs no root where nothing is missing.
 # - `setup.sh all` also brings the outside world that tests and `make evidence` start: PostgreSQL, Node.js with npm, and
-#   Chromium. A shop does without them.
+#   Chromium, tpm2-tools. A shop does without them.
 # - `setup.sh image` brings what `make image` starts, `setup.sh machine` also QEMU and its firmware, `setup.sh rig` also the
 #   router of the rig's LAN.
 # - Names no package index: apt and pip use the machine's own configuration.
@@ -101,6 +101,8 @@ missing_outside() {
   has_program node || echo nodejs
   has_program npm || echo npm
   has_program chromium || echo chromium
+  # Quotes of ours are checked with the tools of others.
+  has_program tpm2_checkquote || echo tpm2-tools
   # Definitions of the image are checked with the tools that read them on the box.
   [ -x /usr/sbin/nft ] || has_program nft || echo nftables
   [ -x /usr/sbin/ip ] || has_program ip || echo iproute2

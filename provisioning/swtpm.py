@@ -15,6 +15,8 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -90,6 +92,20 @@ def start_swtpm(directory: Path) -> RunningSwtpm:
         process.wait()
         raise
     return RunningSwtpm(process=process, tcti=f"swtpm:path={address}")
+
+
+@contextmanager
+def powered_tpm(directory: Path, tcti: str | None) -> Iterator[str]:
+    """Where a box's TPM answers: at `tcti`, or the software TPM of `directory`, switched on for as long as it takes."""
+    if tcti is not None:
+        yield tcti
+        return
+    running = start_swtpm(directory)
+    try:
+        yield running.tcti
+    finally:
+        running.process.terminate()
+        running.process.wait()
 
 
 def _wait_until_nobody_runs(state: Path) -> None:

@@ -29,13 +29,15 @@ def provision_tpm(
     policy_key: ec.EllipticCurvePrivateKey,
     pcrs: tuple[int, ...],
     *,
+    quote_pcrs: tuple[int, ...] | None = None,
     policy_version: int | None = None,
     curve: Curve = Curve.P256,
 ) -> TpmBundle:
     """Make the TPM behind `tcti` ready and seal `pin` to its present PCR values.
 
     Args:
-        pcrs: SHA-256 PCRs of the policy and of quotes.
+        pcrs: SHA-256 PCRs of the policy.
+        quote_pcrs: those of quotes; None takes the policy's.
         policy_version: version of the first approval; the floor's present value when None. Releases that share
             one number across boxes give theirs here.
     Raises:
@@ -65,7 +67,7 @@ def provision_tpm(
             ak_handle=ak.handle, ak_name=ak.name, ak_public=ak.public,
             ek_handle=ek.handle, ek_public=ek.public, ek_certificate=ek_certificate,
             epoch_index=EPOCH_INDEX, floor_index=POLICY_FLOOR_INDEX,
-            quote_pcrs=policy.pcrs,
+            quote_pcrs=policy.pcrs if quote_pcrs is None else quote_pcrs,
             sealed=sealed,
             policies=(policy,),
         )  # fmt: skip

@@ -16,12 +16,13 @@ from typing import Final, Literal, TypeVar
 
 from appliance.adapters.owner_thread import OwnerThread, SessionKind
 from appliance.model.errors import Corrupt, OutcomeUnknown, TillstoneError, Unavailable
+from appliance.ports.sealer import Quoted
 from drivers.tpm.bundle import TpmBundle
 from drivers.tpm.context import TpmContext
 from drivers.tpm.counter import increment_counter, read_counter
 from drivers.tpm.errors import TpmAway, TpmBusy, TpmError, TpmForeign, TpmPolicyRefused, TpmUnsure
 from drivers.tpm.forget import forget
-from drivers.tpm.quote import quote, read_pcrs
+from drivers.tpm.quote import quote_with_values
 from drivers.tpm.seal import unseal
 
 Result = TypeVar("Result")
@@ -81,15 +82,13 @@ class TpmSealer:
         """Increment the epoch counter. Raises OutcomeUnknown when nobody knows whether it happened: call `epoch`."""
         return await self._run(self._advance)
 
-    async def quote(self, nonce: bytes) -> tuple[bytes, bytes]:
-        """TPMS_ATTEST and TPMT_SIGNATURE over the bundle's PCRs."""
+    async def quote(self, nonce: bytes) -> Quoted:
+        """A quote over the bundle's PCRs, with their values."""
         bundle = self._bundle
-        made = await self._read(lambda tpm: quote(tpm, ak_handle=bundle.ak_handle, pcrs=bundle.quote_pcrs, nonce=nonce))
-        return made.attest, made.signature
-
-    async def pcr_values(self) -> dict[int, bytes]:
-        """The values that a quote of this moment would cover, for a verifier that keeps no event log."""
-        return await self._read(lambda tpm: read_pcrs(tpm, self._bundle.quote_pcrs))
+        made, values = await self._read(
+            lambda tpm: quote_with_values(tpm, ak_handle=bundle.ak_handle, pcrs=bundle.quote_pcrs, nonce=nonce)
+        )
+        return Quoted(attest=made.attest, signature=made.signature, pcr_values=values)
 
     async def forget(self) -> str:
         """Destroy what opens the PIN, for good and proven; how, for people. Raises Corrupt when the proof failed."""

@@ -241,6 +241,10 @@ class Tpm(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy_path: Annotated[
         Path, Meta(description="Signed PCR policy; an update brings a new one.", examples=["pcr-policy.json"])
     ]
+    certificate_path: Annotated[
+        Path | None,
+        Meta(description="The owner's word for the key that signs quotes.", examples=["attestation.cbor"]),
+    ] = None
     is_optional: Annotated[
         bool,
         Meta(description="Start without it, with the PIN of hsm.pin_path; for a bench, never for a shop."),

@@ -24,10 +24,10 @@ from appliance.model.payment import AuthenticatedRequest, Identity
 from appliance.ports.clock import Clock
 from appliance.wire.answers import HeadAnswer
 from appliance.wire.faults import explain
-from appliance.wire.requests import BODIES, EventsBody, HeadBody, StatusBody, Wire
+from appliance.wire.requests import BODIES, AttestBody, EventsBody, HeadBody, StatusBody, Wire
 
 BodyT = TypeVar("BodyT", bound=Wire)
-_READS: Final = frozenset({EventsBody, HeadBody, StatusBody})
+_READS: Final = frozenset({AttestBody, EventsBody, HeadBody, StatusBody})
 """What begins nothing, so that nobody remembers its key."""
 
 

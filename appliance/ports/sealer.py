@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quoted:
+    """What the platform says of its state.
+
+    Attributes:
+        attest, signature: TPMS_ATTEST and TPMT_SIGNATURE.
+        pcr_values: SHA-256 bank, the values that the quote covers.
+    """
+
+    attest: bytes
+    signature: bytes
+    pcr_values: Mapping[int, bytes]
 
 
 class Sealer(Protocol):
@@ -20,6 +36,6 @@ class Sealer(Protocol):
         """Increment the counter and return its new value."""
         ...
 
-    async def quote(self, nonce: bytes) -> tuple[bytes, bytes]:
-        """TPMS_ATTEST and TPMT_SIGNATURE over the PCR selection of the policy, for `nonce` (8 to 64 bytes)."""
+    async def quote(self, nonce: bytes) -> Quoted:
+        """A quote over the PCRs that were chosen when the box was made, for `nonce` (8 to 64 bytes)."""
         ...

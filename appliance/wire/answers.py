@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from appliance.wire.attestation import Attestation
 from appliance.wire.reconcile_entries import BreakFacts, ReconciledEntry
 from appliance.wire.requests import Wire
 from appliance.wire.till_entries import DayClosedEntry, PeriodFacts
@@ -226,6 +227,14 @@ class EscrowAnswer(Wire, frozen=True, kw_only=True):
     waiting: int
 
 
+class AttestAnswer(Wire, frozen=True, kw_only=True):
+    """What the TPM says of the machine."""
+
+    key: str
+    now_ms: int
+    attestation: Attestation
+
+
 class ReportAnswer(Wire, frozen=True, kw_only=True):
     """A period. `seq` is the entry of a `z` and `receipt` proves it; an `x` is neither recorded nor signed."""
 
@@ -318,6 +327,7 @@ Answer = (
     | VoucherAnswer
     | TokenAnswer
     | EscrowAnswer
+    | AttestAnswer
     | ReportAnswer
     | PairAnswer
     | HeadAnswer

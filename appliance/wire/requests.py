@@ -223,6 +223,12 @@ class EscrowBody(Wire, frozen=True, kw_only=True):
     size: Annotated[int, msgspec.Meta(ge=0, le=limits.LOG_ENTRIES_MAX)] = 0
 
 
+class AttestBody(Wire, frozen=True, kw_only=True):
+    """Ask what the TPM says of the machine; `nonce` is 32 random bytes of the asker's."""
+
+    nonce: Sha256Hex
+
+
 class PairBody(Wire, frozen=True, kw_only=True):
     """A new terminal's key, and proof that it knows the one-time code.
 
@@ -266,6 +272,7 @@ Verb = Literal[
     "voucher",
     "token",
     "escrow",
+    "attest",
     "events",
     "pair",
     "head",
@@ -306,6 +313,7 @@ BODIES: dict[str, type[Wire]] = {
     "voucher": VoucherBody,
     "token": TokenBody,
     "escrow": EscrowBody,
+    "attest": AttestBody,
     "events": EventsBody,
     "pair": PairBody,
     "head": HeadBody,

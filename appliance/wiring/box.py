@@ -38,6 +38,7 @@ from appliance.runtime.stages import Stages
 from appliance.runtime.supervise import Restart, Supervisor, Tier, supervised
 from appliance.runtime.tracing import Tracer
 from appliance.runtime.watchdog import ServiceManager, Watchdog
+from appliance.wiring.attestation import terminal_attestation
 from appliance.wiring.cards import CardParts, resolver_checks
 from appliance.wiring.checks import checks, device_checks
 from appliance.wiring.doors import Doors, announce, authority_pem, certificate_sha256, tell_doors, tls_context
@@ -378,6 +379,7 @@ class Box:
             vouchers=self._till.vouchers,
             tokens=self._vault.tokens(self._authenticate, self._admission),
             escrow=make_escrow(self._settings, self._authenticate, self._ledger, self._operations, self._clock),
+            attestation=terminal_attestation(self._public.attestor, self._authenticate, self._clock),
             reports=self._till.reports,
             pairing=pairing,
             authenticate=self._authenticate,

@@ -13,6 +13,7 @@ from appliance.api.local.prune import PruneRoutes
 from appliance.api.local.slip import SlipRoutes
 from appliance.api.local.subjects import SubjectRoutes
 from appliance.api.public.access import Access
+from appliance.api.public.attestation import AttestationPages
 from appliance.api.public.door import PublicDoor
 from appliance.api.public.integrity import IntegrityPages
 from appliance.api.public.proofs import ProofPages
@@ -36,6 +37,7 @@ from appliance.runtime.supervise import Restart, Supervisor
 from appliance.slip.paper_text import zone_of
 from appliance.slip.reader import SlipReader
 from appliance.slip.slip import ShopFace
+from appliance.wiring.attestation import make_attestor
 from appliance.wiring.followers import Followers, Outside
 from appliance.wiring.printing import BoxPrinter
 from appliance.wiring.pruning import make_pruning
@@ -101,6 +103,8 @@ class PublicParts:
             self._printer = BoxPrinter(
                 settings.printer, reader=self._slips, ledger=ledger, clock=clock, metrics=metrics, log=log
             )
+        self.attestor = make_attestor(settings, trust, ledger, clock)
+        self._attestation = AttestationPages(attestor=self.attestor, access=self._access, clock=clock)
         self._answers = LedgerAnswers(archive=archive, checkpoints=self._checkpoints)
         self._gatherer = Gatherer(
             ledger=ledger,
@@ -155,6 +159,7 @@ class PublicParts:
                 ProofPages(answers=self._answers, access=self._access),
                 WitnessedPages(newest=self.followers.witnessed, archive=self._archive, access=self._access),
                 IntegrityPages(integrity=self._integrity, access=self._access),
+                self._attestation,
             ),
         )
 

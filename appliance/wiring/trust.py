@@ -20,6 +20,7 @@ from appliance.config.schema import Settings, TokenKey
 from appliance.crypto import cose
 from appliance.crypto.envelope import NOTE_PURPOSE, POST_QUANTUM_PURPOSE, EnvelopeCipher, open_envelope
 from appliance.crypto.hybrid import PinnedKey
+from appliance.device.attest import AttestationKey
 from appliance.ledger.genesis import GenesisStatement, SignedGenesis, read_body
 from appliance.ledger.head import LogSigners
 from appliance.ledger.log_keys import LogKeys
@@ -45,6 +46,7 @@ class Trust:
 
     Attributes:
         cipher: the HSM's key-encryption key.
+        attestation: the key with which the TPM speaks for the box.
         note: signs checkpoints; None where the log's keys are of before a token without Ed25519 had such a key.
     """
 
@@ -58,6 +60,7 @@ class Trust:
     statement: GenesisStatement
     post_quantum_home: str
     said: Evidence = field(default_factory=Evidence)
+    attestation: AttestationKey | None = None
 
     async def probe_hsm(self) -> bool:
         """Whether the HSM answers, by asking it."""
@@ -110,7 +113,20 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
             statement=statement,
             said=said.evidence,
             post_quantum_home=home,
+            attestation=_attestation_key(settings),
         )
+
+
+def _attestation_key(settings: Settings) -> AttestationKey | None:
+    tpm = settings.tpm
+    if tpm is None:
+        return None
+    bundle, path = decode_bundle(tpm.bundle_path.read_bytes()), tpm.certificate_path
+    return AttestationKey(
+        public=bundle.ak_public,
+        endorsement_certificate=bundle.ek_certificate,
+        certificate=path.read_bytes() if path is not None and path.exists() else None,
+    )
 
 
 def open_sealer(settings: Settings) -> TpmSealer | None:

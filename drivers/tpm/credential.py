@@ -11,7 +11,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from tpm2_pytss import TPM2B_ENCRYPTED_SECRET, TPM2B_ID_OBJECT, TPM2B_PUBLIC, TPMA_OBJECT, TPMT_PUBLIC
+from tpm2_pytss import TPM2B_ENCRYPTED_SECRET, TPM2B_ID_OBJECT, TPM2B_PUBLIC, TPMA_OBJECT, TPMT_PUBLIC, TSS2_Exception
 from tpm2_pytss.utils import make_credential
 
 from drivers.tpm.context import TpmContext
@@ -42,11 +42,14 @@ def make_challenge(*, ek_public: bytes, ek_certificate: bytes, ak_name: bytes, s
     Raises:
         TpmForeign: the certificate is not for this endorsement key, or the key is no endorsement key.
     """
-    public, _ = TPMT_PUBLIC.unmarshal(ek_public)
+    try:
+        public, _ = TPMT_PUBLIC.unmarshal(ek_public)
+        certified = x509.load_der_x509_certificate(ek_certificate).public_key()
+    except (TSS2_Exception, ValueError) as cause:
+        raise TpmForeign("the endorsement key or its certificate cannot be read") from cause
     attributes = int(public.objectAttributes)
     if attributes & int(_EK_REQUIRED) != int(_EK_REQUIRED) or attributes & int(TPMA_OBJECT.SIGN_ENCRYPT):
         raise TpmForeign(f"a key with attributes 0x{attributes:08x} is no endorsement key")
-    certified = x509.load_der_x509_certificate(ek_certificate).public_key()
     point = public.unique.ecc
     coordinates = (int.from_bytes(bytes(point.x), "big"), int.from_bytes(bytes(point.y), "big"))
     if not isinstance(certified, ec.EllipticCurvePublicKey):

@@ -30,6 +30,20 @@ class Quote:
     signature: bytes
 
 
+def quote_with_values(
+    tpm: TpmContext, *, ak_handle: int, pcrs: tuple[int, ...], nonce: bytes
+) -> tuple[Quote, dict[int, bytes]]:
+    """A quote, and the values that it covers: of a moment in which no PCR of `pcrs` changed."""
+    before = read_pcrs(tpm, pcrs)
+    for _ in range(READ_ATTEMPTS_MAX):
+        made = quote(tpm, ak_handle=ak_handle, pcrs=pcrs, nonce=nonce)
+        after = read_pcrs(tpm, pcrs)
+        if after == before:
+            return made, after
+        before = after
+    raise TpmBusy(f"PCRs kept changing during {READ_ATTEMPTS_MAX} quotes")
+
+
 def quote(tpm: TpmContext, *, ak_handle: int, pcrs: tuple[int, ...], nonce: bytes) -> Quote:
     """Let the attestation key sign the PCRs of `pcrs`, now, for `nonce`.
 

@@ -137,6 +137,11 @@ def object_name(public: bytes) -> bytes:
     return _ALG_SHA256.to_bytes(2, "big") + hashlib.sha256(public).digest()
 
 
+def read_attestation_key(public: bytes) -> ec.EllipticCurvePublicKey:
+    """The key of this TPMT_PUBLIC, if it can do nothing but attest and never left its TPM. Raises QuoteRefused."""
+    return _attestation_key(public, object_name(public))[0]
+
+
 def _attestation_key(public: bytes, name: bytes) -> tuple[ec.EllipticCurvePublicKey, int, hashes.HashAlgorithm]:
     _refuse_unless(hmac.compare_digest(object_name(public), name), "ak_name", "the key is not the pinned one")
     read = _Reader(public, "ak_public")

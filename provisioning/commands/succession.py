@@ -105,7 +105,7 @@ def run_new_log(arguments: argparse.Namespace) -> int:
     from provisioning.box import renew_devices
     from provisioning.succession import request_successor
 
-    with _stopped(arguments) as box:
+    with stopped_box(arguments) as box:
         return _asked(arguments, request_successor(renew_devices(box) if arguments.new_devices else box))
 
 
@@ -117,7 +117,7 @@ def run_begin(arguments: argparse.Namespace) -> int:
 
     genesis, trust = (_read(arguments.signed / name) for name in ("genesis.cbor", "trust.json"))
     if read_body(genesis).read().previous is None:
-        with _stopped(arguments) as new:
+        with stopped_box(arguments) as new:
             return _done(arguments, install_first(new, genesis, trust), f"{new.shop.origin} can begin.")
     with _devices(arguments) as (old, tcti):
         begins = "had begun already" if has_begun(old, genesis) else "begins"
@@ -157,7 +157,7 @@ def _done(arguments: argparse.Namespace, box: Box, sentence: str) -> int:
 
 
 @contextmanager
-def _stopped(arguments: argparse.Namespace) -> Iterator[Box]:
+def stopped_box(arguments: argparse.Namespace) -> Iterator[Box]:
     """The box while nobody else has it: nothing of a running one is touched, least of all its TPM."""
     from appliance.ledger.recover import lock_folder
     from provisioning.box import BoxFailed, read_box
@@ -192,7 +192,7 @@ def _devices(arguments: argparse.Namespace) -> Iterator[tuple[Box, str | None]]:
     """The box, and where its TPM is: a software TPM is switched on for as long as it takes."""
     from provisioning.box import start_tpm
 
-    with _stopped(arguments) as box:
+    with stopped_box(arguments) as box:
         if not box.tpm.is_dir():
             yield box, None
             return

@@ -20,11 +20,11 @@ from appliance.crypto.owner import OwnerKey
 from appliance.evidence.cosignature import WitnessKey, WitnessPolicy
 from appliance.ledger.genesis import GenesisStatement, LogId
 from appliance.ledger.log_keys import Distrust
-from appliance.ledger.succession import RotationStatement
 from appliance.ledger.trust import TRUST_BYTES_MAX, Evidence, Trust, encode_evidence, load_trust
 from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
 from provisioning.owner import statements
+from provisioning.owner.release import add_release, release_of
 from provisioning.owner.shares import share_number, split
 from provisioning.owner.signing import (
     add_passphrase_file,
@@ -70,6 +70,11 @@ _TO_THE_BOX: Final = {
         "Take {folder}/rotation.cbor to the box: tillstone succession rotate {folder}/rotation.cbor\n"
         "It writes the box's new trust.json; there is none before the rotation stands in the log."
     ),
+    "attestation.sealed": (
+        "Take {folder}/attestation.sealed to the box: tillstone attest install {folder}/attestation.sealed\n"
+        "Only the TPM that holds both keys opens it."
+    ),
+    "release.cbor": "Give {folder}/release.cbor to whoever verifies: tillstone attest verify URL --release FILE",
     "distrust.cbor": (
         "Put {folder}/trust.json in place of the box's trust.json and start the box: it makes the entry.\n"
         "Give the same file to whoever verifies. distrust.cbor is the statement alone, for an archive."
@@ -78,7 +83,11 @@ _TO_THE_BOX: Final = {
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+<<<<<<< HEAD
     """`owner new|show|recovery-key|genesis|succeed|rotate|distrust|policy-key|sign-site|update`."""
+=======
+    """`owner new|show|recovery-key|genesis|succeed|rotate|distrust|certify|release|policy-key|sign-site`."""
+>>>>>>> 42d2339 (attestation: a box says by its TPM what runs on it, and anybody can judge that)
     parser = subparsers.add_parser("owner", description="Make the owner's offline key, and sign with it.")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     new = actions.add_parser("new", help="a new key in two shares, and the trust file that pins it")
@@ -125,10 +134,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     distrust.add_argument("--after", type=int, required=True, metavar="SIZE", help="the last head that is good")
     distrust.add_argument("--before", required=True, metavar="TIME", help="ISO 8601: what others saw earlier counts")
     add_signing(distrust, run_distrust)
+    _add_attestation(actions)
     _add_site_actions(actions)
     add_update(actions)
     for action in actions.choices.values():
         add_json(action)
+
+
+def _add_attestation(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    certify = actions.add_parser("certify", help="vouch for the key with which a box's TPM attests")
+    certify.add_argument("request", type=Path, metavar="REQUEST", help="attestation.request, as the box made it")
+    makers = certify.add_mutually_exclusive_group(required=True)
+    makers.add_argument("--maker", type=Path, metavar="FILE", help="PEM: root and intermediates of the TPM's maker")
+    makers.add_argument("--without-maker", action="store_true", help="nobody knows who made it: a software TPM")
+    add_signing(certify, run_certify)
+    release = actions.add_parser("release", help="say what an image leaves in a TPM when it starts")
+    release.add_argument("manifest", type=Path, metavar="MANIFEST", help="the image's manifest.json")
+    add_release(release)
+    add_signing(release, run_release)
 
 
 def _add_site_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -256,10 +279,32 @@ def run_distrust(arguments: argparse.Namespace) -> int:
     return _sign(arguments, lambda trust: statements.distrust_request(distrust, trust), "distrust.cbor")
 
 
+def run_certify(arguments: argparse.Namespace) -> int:
+    """Sign, and seal what was signed for the one TPM that may have it."""
+    from provisioning.attest.certify import certified, read_request, seal_certificate
+    from provisioning.attest.maker import read_makers
+
+    request = read_request(_request(arguments))
+    makers = None if arguments.maker is None else read_makers(read_named(arguments.maker, _REQUEST_BYTES_MAX))
+    return _sign(
+        arguments,
+        lambda trust: certified(request, trust, makers),
+        "attestation.sealed",
+        handed_over=lambda signed: seal_certificate(request, signed),
+    )
+
+
+def run_release(arguments: argparse.Namespace) -> int:
+    """Sign what a release looks like."""
+    return _sign(arguments, lambda _trust: release_of(arguments), "release.cbor")
+
+
 def _sign(
     arguments: argparse.Namespace,
-    asked: Callable[[Trust], GenesisStatement | RotationStatement | Distrust],
+    asked: Callable[[Trust], statements.Statement],
     name: str,
+    *,
+    handed_over: Callable[[bytes], bytes] = bytes,
 ) -> int:
     make_ready()
     trust = load_trust(read_named(arguments.trust, TRUST_BYTES_MAX))
@@ -271,7 +316,7 @@ def _sign(
     signed = statements.sign(owner, statement)
     learnt = trust.learn(signed.evidence)
     folder = new_folder(arguments.output)
-    write_new(folder / name, signed.file)
+    write_new(folder / name, handed_over(signed.file))
     says_more = signed.evidence != Evidence()  # what a rotation says, only the entry that it becomes makes true
     if says_more:
         write_new(folder / "trust.json", learnt.encode())

@@ -8,11 +8,15 @@ Source: docs/formats/genesis.md, docs/formats/succession.md.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from appliance.crypto import signature
 from appliance.crypto.owner import OwnerKey, OwnerPublic
 from appliance.evidence.cosignature import WitnessPolicy, require_quorum
+from appliance.evidence.release import RELEASE, ReleaseStatement
+from appliance.ledger.attestation import CERTIFICATE, AttestationStatement
 from appliance.ledger.checkpoint import read_checkpoint, verify_checkpoint
 from appliance.ledger.genesis import (
     STATEMENT_KIND,
@@ -32,6 +36,8 @@ from appliance.ledger.succession import (
 )
 from appliance.ledger.trust import Evidence, Trust
 from appliance.model.errors import Rejected
+
+Statement: TypeAlias = GenesisStatement | RotationStatement | Distrust | AttestationStatement | ReleaseStatement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +96,7 @@ def distrust_request(distrust: Distrust, trust: Trust) -> Distrust:
     return distrust
 
 
-def sign(owner: OwnerKey, statement: GenesisStatement | RotationStatement | Distrust) -> Signed:
+def sign(owner: OwnerKey, statement: Statement) -> Signed:
     """Sign; blocks for about 0.6 s."""
     if isinstance(statement, GenesisStatement):
         by_owner = owner.sign(STATEMENT_KIND, statement.encode())
@@ -98,11 +104,15 @@ def sign(owner: OwnerKey, statement: GenesisStatement | RotationStatement | Dist
         return Signed(file=by_owner.encode(), evidence=Evidence(logs=(genesis,)))
     if isinstance(statement, RotationStatement):
         return Signed(file=owner.sign(ROTATION, statement.encode()).encode(), evidence=Evidence())
+    if isinstance(statement, AttestationStatement):
+        return Signed(file=owner.sign(CERTIFICATE, statement.encode()).encode(), evidence=Evidence())
+    if isinstance(statement, ReleaseStatement):
+        return Signed(file=owner.sign(RELEASE, statement.encode()).encode(), evidence=Evidence())
     by_owner = owner.sign(DISTRUST, distrust_statement(statement))
     return Signed(file=by_owner.encode(), evidence=Evidence(distrusted=(by_owner,)))
 
 
-def describe(statement: GenesisStatement | RotationStatement | Distrust) -> tuple[str, ...]:
+def describe(statement: Statement) -> tuple[str, ...]:
     """What a person compares with the box's screen before he signs."""
     if isinstance(statement, GenesisStatement):
         previous = statement.previous
@@ -110,6 +120,10 @@ def describe(statement: GenesisStatement | RotationStatement | Distrust) -> tupl
         return (f"the log {statement.origin} begins {after}".rstrip(), *_keys(statement))
     if isinstance(statement, RotationStatement):
         return (f"log {statement.log_id.hex()}: rotation {statement.number} to new keys", *_keys(statement))
+    if isinstance(statement, AttestationStatement):
+        return _attestation(statement)
+    if isinstance(statement, ReleaseStatement):
+        return _release(statement)
     return (
         f"log {statement.log_id.hex()}: its key {statement.key_id.hex()} is not trusted for heads of more than",
         f"{statement.size} entries, unless others saw them before {statement.before}",
@@ -141,6 +155,28 @@ def require_owner(owner: OwnerPublic, trust: Trust) -> None:
     """Raises Rejected `owner_request_refused` when the trust file pins another owner."""
     if owner != trust.owner:
         raise Rejected("owner_request_refused", f"the trust file pins owner {trust.owner.fingerprint}")
+
+
+def _attestation(statement: AttestationStatement) -> tuple[str, ...]:
+    maker = "nobody followed it to a maker" if statement.maker is None else f"of the maker {statement.maker.hex()}"
+    return (
+        f"log {statement.log_id.hex()}: what its TPM says of its box is signed",
+        f"  by the key {hashlib.sha256(statement.key).hexdigest()}",
+        f"  in the TPM with endorsement certificate {hashlib.sha256(statement.endorsement_certificate).hexdigest()}",
+        f"  {maker}",
+    )
+
+
+def _release(statement: ReleaseStatement) -> tuple[str, ...]:
+    values = [f"  PCR {pcr}: {' or '.join(each.hex() for each in seen)}" for pcr, seen in statement.values.items()]
+    events = [f"  PCR {pcr}: any order of {len(seen)} known events" for pcr, seen in statement.events.items()]
+    return (
+        f"release: {statement.image} on {statement.model}",
+        f"  root {statement.root_hash.hex()}",
+        *values,
+        *events,
+        f"  TPM firmware {', '.join(f'{version:016x}' for version in statement.firmware)}",
+    )
 
 
 def _require_new(statement: GenesisStatement, trust: Trust) -> None:

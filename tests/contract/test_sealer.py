@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -27,7 +28,6 @@ class Rig(Protocol):
 
     @property
     def sealer(self) -> Sealer: ...
-    async def pcr_values(self) -> Mapping[int, bytes]: ...
     async def unplug(self) -> None: ...
     async def plug_in(self) -> None: ...
     async def present_a_policy_nobody_signed(self) -> None: ...
@@ -38,9 +38,6 @@ class FakeRig:
         self.sealer = FakeSealer(pin=PIN)
         self.ak_public = self.sealer.attestation_key.public
         self.ak_name = self.sealer.attestation_key.name
-
-    async def pcr_values(self) -> Mapping[int, bytes]:
-        return self.sealer.pcr_values
 
     async def unplug(self) -> None:
         self.sealer.is_away = True
@@ -62,9 +59,6 @@ class TpmRig:
         self.sealer = TpmSealer(tcti=plugged.tcti, bundle=self._box.bundle, deadline_ms=10_000)
         self.ak_public = self._box.bundle.ak_public
         self.ak_name = self._box.bundle.ak_name
-
-    async def pcr_values(self) -> Mapping[int, bytes]:
-        return await self.sealer.pcr_values()
 
     async def unplug(self) -> None:
         await asyncio.to_thread(self._plugged.cut_power)
@@ -139,13 +133,11 @@ async def test_away_is_unavailable_for_every_verb_and_heals(rig: Rig) -> None:
 @pytest.mark.parametrize("size", [8, 32, 64])
 async def test_quote_for_a_nonce_verifies_and_answers_no_other(rig: Rig, size: int) -> None:
     nonce = b"\x00" * (size - 1) + b"n"
-    attest, signature = await rig.sealer.quote(nonce)
-    values = await rig.pcr_values()
-    expected = QuoteExpectation(ak_name=rig.ak_name, nonce=nonce, pcr_values=values, previous=None)
-    verify_quote(attest, signature, rig.ak_public, expected)
-    other = QuoteExpectation(ak_name=rig.ak_name, nonce=b"other nonce", pcr_values=values, previous=None)
+    made = await rig.sealer.quote(nonce)
+    expected = QuoteExpectation(ak_name=rig.ak_name, nonce=nonce, pcr_values=made.pcr_values, previous=None)
+    verify_quote(made.attest, made.signature, rig.ak_public, expected)
     with pytest.raises(QuoteRefused, match="nonce"):
-        verify_quote(attest, signature, rig.ak_public, other)
+        verify_quote(made.attest, made.signature, rig.ak_public, replace(expected, nonce=b"other nonce"))
 
 
 @pytest.mark.parametrize("size", [0, 7, 65])

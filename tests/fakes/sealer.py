@@ -9,7 +9,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from appliance.ledger.draft import Draft
 from appliance.model.errors import Corrupt, OutcomeUnknown, Unavailable
+from appliance.ports.sealer import Quoted
 from drivers.tpm.quote_check import object_name
 
 AK_ATTRIBUTES: Final = 0x00050472
@@ -65,6 +67,11 @@ class SoftwareAttestationKey:
         )  # fmt: skip
 
 
+async def unattested(_day: str) -> tuple[Draft, ...]:
+    """What a box without a TPM has to say about itself when a day is closed."""
+    return ()
+
+
 class FakeSealer:
     """Holds a PIN and an epoch.
 
@@ -99,12 +106,12 @@ class FakeSealer:
             raise OutcomeUnknown("tpm_unsure", "the fake was told to lose the answer")
         return self._epoch + self.epoch_offset
 
-    async def quote(self, nonce: bytes) -> tuple[bytes, bytes]:
+    async def quote(self, nonce: bytes) -> Quoted:
         if len(nonce) not in NONCE_BYTES:
             raise ValueError(f"a quote's nonce has 8 to 64 bytes, got {len(nonce)}")
         self._answer_or_raise()
         attest = self.attestation_key.attest(nonce=nonce, pcr_values=self.pcr_values)
-        return attest, self.attestation_key.sign(attest)
+        return Quoted(attest=attest, signature=self.attestation_key.sign(attest), pcr_values=self.pcr_values)
 
     def _answer_or_raise(self) -> None:
         if self.is_away:

@@ -188,6 +188,11 @@ class RunningBox:
         self._tpm.process.kill()
         self._tpm.process.wait()
 
+    def lose_tpm(self) -> None:
+        """The TPM is gone while the box runs on."""
+        self._tpm.process.kill()
+        self._tpm.process.wait()
+
     @property
     def tcti(self) -> str:
         return self._tpm.tcti

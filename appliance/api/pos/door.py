@@ -14,6 +14,7 @@ from appliance.api.encode import answer
 from appliance.api.middleware import encoding_of
 from appliance.api.pos.events import EventDoor
 from appliance.api.pos.openapi import openapi_document
+from appliance.device.attest import TerminalAttestation
 from appliance.identity.authenticate import Authenticate
 from appliance.identity.pairing import Pairing
 from appliance.identity.refusals import Refusals
@@ -29,6 +30,7 @@ from appliance.till.reports import Reports
 from appliance.till.tokens import Tokens
 from appliance.till.vouchers import Vouchers
 from appliance.wire.answers import (
+    AttestAnswer,
     BatchAnswer,
     DrawerAnswer,
     EscrowAnswer,
@@ -59,6 +61,7 @@ class PosDoor:
         vouchers: Vouchers,
         tokens: Tokens,
         escrow: Escrow,
+        attestation: TerminalAttestation,
         reports: Reports,
         pairing: Pairing,
         authenticate: Authenticate,
@@ -76,6 +79,7 @@ class PosDoor:
         self._vouchers = vouchers
         self._tokens = tokens
         self._escrow = escrow
+        self._attestation = attestation
         self._reports = reports
         self._pairing = pairing
         self._authenticate = authenticate
@@ -103,6 +107,7 @@ class PosDoor:
         application.router.add_post("/v1/voucher", self._serve_voucher, name="voucher")
         application.router.add_post("/v1/token", self._serve_token, name="token")
         application.router.add_post("/v1/escrow", self._serve_escrow, name="escrow")
+        application.router.add_post("/v1/attest", self._serve_attest, name="attest")
         application.router.add_post("/v1/report", self._serve_report, name="report")
         application.router.add_post("/v1/pair", self._serve_pair, name="pair")
         application.router.add_post("/v1/head", self._serve_head, name="head")
@@ -154,6 +159,11 @@ class PosDoor:
     async def _serve_escrow(self, request: web.Request) -> web.Response:
         signed = await read_signed(request, REQUEST_BYTES_MAX)
         result: EscrowAnswer = await self._counted(signed, self._escrow.give)
+        return answer(result, signed.encoding)
+
+    async def _serve_attest(self, request: web.Request) -> web.Response:
+        signed = await read_signed(request, REQUEST_BYTES_MAX)
+        result: AttestAnswer = await self._counted(signed, self._attestation.attest)
         return answer(result, signed.encoding)
 
     async def _serve_report(self, request: web.Request) -> web.Response:

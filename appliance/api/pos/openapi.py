@@ -8,6 +8,7 @@ import msgspec
 
 from appliance.identity.signed import Encoding
 from appliance.wire.answers import (
+    AttestAnswer,
     BatchAnswer,
     DrawerAnswer,
     EscrowAnswer,
@@ -34,6 +35,7 @@ _SUMMARY: Final = {
     "voucher": "Issue a voucher, look at one, or take back one of which nothing was spent.",
     "token": "Hand a provider's reusable token to the vault, look at one by its name, or have one forgotten.",
     "escrow": "The newest sealed parcel of payments whose money is not certain, to be kept for the owner.",
+    "attest": "A quote of the TPM for the caller's nonce, with what is needed to judge it.",
     "report": "X: what the period of the drawer or terminal came to so far. Z: the same, and it ends there.",
     "head": "Show the signed head behind `seen`, when the box says 428: the box may have lost the end of its log.",
     "pair": "Bring a new terminal's key, with proof of the one-time code.",
@@ -43,7 +45,7 @@ _REFUSALS: Final = ("400", "401", "403", "404", "409", "413", "415", "422", "428
 
 def openapi_document(version: str) -> dict[str, Any]:
     """The document as builtins, ready for JSON."""
-    till = (DrawerAnswer, VoucherAnswer, TokenAnswer, EscrowAnswer, ReportAnswer)
+    till = (DrawerAnswer, VoucherAnswer, TokenAnswer, EscrowAnswer, AttestAnswer, ReportAnswer)
     answers = (PaymentAnswer, BatchAnswer, *till, PairAnswer, HeadAnswer, Event, Problem)
     _, components = msgspec.json.schema_components(
         (Claims, *BODIES.values(), *answers), ref_template="#/components/schemas/{name}"
@@ -54,6 +56,7 @@ def openapi_document(version: str) -> dict[str, Any]:
         "voucher": "VoucherAnswer",
         "token": "TokenAnswer",
         "escrow": "EscrowAnswer",
+        "attest": "AttestAnswer",
         "report": "ReportAnswer",
         "pair": "PairAnswer",
         "head": "HeadAnswer",
@@ -88,7 +91,7 @@ def _operation(verb: str, answer: str) -> dict[str, Any]:
         for encoding in Encoding
     }
     responses = {"200": _content("The result", "application/json", answer)}
-    if verb not in ("batch", "drawer", "voucher", "token", "escrow", "report", "pair", "head", "status"):
+    if verb not in ("batch", "drawer", "voucher", "token", "escrow", "attest", "report", "pair", "head", "status"):
         responses["202"] = _content("Durable, not final: follow events or ask status", "application/json", answer)
     for status in _REFUSALS:
         responses[status] = _content("Refused", "application/problem+json", "Problem")

@@ -5,12 +5,30 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from appliance.wire import answers, ceremony_entries, device_entries, entries, reconcile_entries, requests, till_entries
+from appliance.wire import (
+    answers,
+    attestation,
+    ceremony_entries,
+    device_entries,
+    entries,
+    reconcile_entries,
+    requests,
+    till_entries,
+)
 from appliance.wire.requests import Wire
 
 SHAPES: list[type[Wire]] = [
     shape
-    for module in (requests, entries, ceremony_entries, device_entries, till_entries, reconcile_entries, answers)
+    for module in (
+        requests,
+        entries,
+        ceremony_entries,
+        device_entries,
+        till_entries,
+        reconcile_entries,
+        attestation,
+        answers,
+    )
     for shape in vars(module).values()
     if isinstance(shape, type) and issubclass(shape, Wire) and shape.__module__ == module.__name__
 ]
