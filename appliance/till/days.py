@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -60,13 +60,16 @@ class ShopDays:
         calendar: ShopCalendar,
         currency: str,
         quarantine: Callable[[], str | None],
+        attested: Callable[[str], Awaitable[tuple[Draft, ...]]],
     ) -> None:
+        """`attested` gives what goes into the log just before a day's close, with its name: what the box was then."""
         self._ledger = ledger
         self._clock = clock
         self._log = log
         self._calendar = calendar
         self._currency = currency
         self._quarantine = quarantine
+        self._attested = attested
         self.closed_count = 0
         """Days closed since the start."""
 
@@ -119,6 +122,7 @@ class ShopDays:
 
     async def _close(self, day: ShopDay, actor: str) -> int | None:
         """The entry; None where somebody else closed the day meanwhile."""
+        attested = await self._attested(str(day))  # once: a TPM is slow, and sales must leave a moment between them
 
         async def attempt() -> int | None:
             last, still, report = await self._ledger.read(lambda connection: self._read(connection, day))
@@ -127,7 +131,7 @@ class ShopDays:
             body = cbor.encode_ordered(msgspec.to_builtins(report, builtin_types=(bytes,)))
             draft = Draft(kind=DAY_CLOSED, actor=actor, time_ms=self._clock.now_ms(), body=body)
             guard = DayUnchanged(day=str(day), last=last)
-            (entry,) = await self._ledger.append([draft], guard, purpose=Purpose.OUTCOME)
+            *_, entry = await self._ledger.append([*attested, draft], guard, purpose=Purpose.OUTCOME)
             self.closed_count += 1
             self._log.info("day.closed", day=str(day), entry=entry.seq, by=actor)
             return entry.seq

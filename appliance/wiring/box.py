@@ -356,6 +356,7 @@ class Box:
             store=outside.store,
             log_origin=self._audience,
             clock=self._clock,
+            attested=lambda day: self._public.attestor.entry_of_day(day),
             metrics=self._metrics,
             log=self._log,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from zoneinfo import ZoneInfo
 
 from appliance.anchor.store import EvidenceStore
@@ -10,6 +11,7 @@ from appliance.config.schema import Settings
 from appliance.device.admission import Quarantine
 from appliance.device.health import Check, Finding, Level
 from appliance.identity.authenticate import Authenticate
+from appliance.ledger.draft import Draft
 from appliance.ledger.ledger import Ledger
 from appliance.model.shop_day import ShopCalendar
 from appliance.ports.admission import Admission
@@ -40,6 +42,7 @@ class TillParts:
         store: EvidenceStore,
         log_origin: str,
         clock: Clock,
+        attested: Callable[[str], Awaitable[tuple[Draft, ...]]],
         metrics: Metrics,
         log: Log,
     ) -> None:
@@ -70,6 +73,7 @@ class TillParts:
             calendar=ShopCalendar(zone=ZoneInfo(shop.timezone), cut_off=shop.day_cutoff),
             currency=shop.currency,
             quarantine=lambda: quarantine.reason,
+            attested=attested,
         )
         self._incomplete = IncompleteSales(ledger=ledger, clock=clock)
         self.checks: tuple[Check, ...] = (

@@ -17,6 +17,7 @@ from appliance.ledger.entry import ENTRY_BYTES_MAX, Entry
 from appliance.ledger.log_keys import Distrust
 from appliance.model.errors import Corrupt, Rejected
 from appliance.wire import (
+    attestation,
     ceremony_entries,
     device_entries,
     entries,
@@ -50,6 +51,7 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     entries.SCREENING_REFUSED: entries.ScreeningRefusedEntry,
     entries.SCREENING_CHANGED: entries.ScreeningChangedEntry,
     entries.CONTRADICTED: entries.ContradictedEntry,
+    attestation.ATTESTED: attestation.AttestedEntry,
     till_entries.DRAWER_FLOAT: till_entries.DrawerEntry,
     till_entries.DRAWER_PAID_IN: till_entries.DrawerEntry,
     till_entries.DRAWER_PAID_OUT: till_entries.DrawerEntry,

@@ -10,7 +10,15 @@ from appliance.ledger.snapshot import Snapshot
 from appliance.ledger.succession import RotationStatement
 from appliance.model.operation import OperationKind, OperationState
 from appliance.payment.entry_body import given_minor
-from appliance.wire import ceremony_entries, device_entries, entries, escrow_entries, till_entries, vault_entries
+from appliance.wire import (
+    attestation,
+    ceremony_entries,
+    device_entries,
+    entries,
+    escrow_entries,
+    till_entries,
+    vault_entries,
+)
 from appliance.wire.requests import Wire
 from provisioning.verify.bodies import Body, EpochBody, ErasedBody
 from provisioning.verify.wording import key_text, money_text, printable, short, time_text
@@ -145,6 +153,9 @@ def _about_the_box(body: Body) -> str:
             )
         case entries.BootEntry():
             return f"the box started: version {printable(body.version)}, {body.self_tests} self-tests passed"
+        case attestation.AttestedEntry():
+            said = f"said nothing ({printable(body.missing)})" if body.digest is None else f"quote {short(body.digest)}"
+            return f"the TPM about the box at the end of {printable(body.day)}: {said}"
         case entries.ClockStepEntry():
             return f"the clock was moved by {body.step_ms} ms"
         case entries.ScreeningRefusedEntry():

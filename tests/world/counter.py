@@ -16,6 +16,7 @@ from appliance.till.days import ShopDays
 from appliance.till.drawers import Drawers
 from appliance.till.reports import Reports
 from appliance.till.vouchers import Vouchers
+from tests.fakes.sealer import unattested
 
 CALENDAR: Final = ShopCalendar(zone=ZoneInfo("Europe/Berlin"), cut_off="04:00")
 
@@ -58,5 +59,6 @@ class Counter:
                 calendar=CALENDAR,
                 currency=currency,
                 quarantine=lambda: quarantine.reason,
+                attested=unattested,
             ),
         )

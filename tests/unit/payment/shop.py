@@ -65,6 +65,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.forwards import FakeForwards
 from tests.fakes.offers import FakeOffers
 from tests.fakes.provider import FakeProvider
+from tests.fakes.sealer import unattested
 from tests.unit.ledger.shop import genesis, open_ledger, running
 from tests.unit.payment.counter import providers_of, readers_of_tills
 from tests.unit.payment.vault import open_vault, tokens_of
@@ -371,6 +372,7 @@ def _till(
             calendar=CALENDAR,
             currency="EUR",
             quarantine=lambda: quarantine.reason,
+            attested=unattested,
         ),
     )
 

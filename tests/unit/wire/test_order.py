@@ -17,6 +17,16 @@ from appliance.wire import (
 )
 from appliance.wire.requests import Wire
 
+MODULES = (
+    requests,
+    entries,
+    ceremony_entries,
+    device_entries,
+    till_entries,
+    reconcile_entries,
+    attestation,
+    answers,
+)
 SHAPES: list[type[Wire]] = [
     shape
     for module in (
