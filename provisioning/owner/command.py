@@ -83,11 +83,7 @@ _TO_THE_BOX: Final = {
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-<<<<<<< HEAD
-    """`owner new|show|recovery-key|genesis|succeed|rotate|distrust|policy-key|sign-site|update`."""
-=======
-    """`owner new|show|recovery-key|genesis|succeed|rotate|distrust|certify|release|policy-key|sign-site`."""
->>>>>>> 42d2339 (attestation: a box says by its TPM what runs on it, and anybody can judge that)
+    """`owner new|show|recovery-key|genesis|succeed|rotate|distrust|certify|release|policy-key|sign-site|update`."""
     parser = subparsers.add_parser("owner", description="Make the owner's offline key, and sign with it.")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     new = actions.add_parser("new", help="a new key in two shares, and the trust file that pins it")
