@@ -25,7 +25,7 @@ from drivers.tpm.context import TpmContext
 from drivers.tpm.objects import key_facts
 from drivers.tpm.policy import SignedPolicy
 from drivers.tpm.seal import seal, unseal
-from provisioning.box import PCRS
+from provisioning.box import PCRS, QUOTE_PCRS
 from provisioning.tpm import provision_tpm
 
 BUNDLE: Final = "tpm-bundle.json"
@@ -50,7 +50,8 @@ class Pins:
 
 def draw(tcti: str) -> TpmBundle:
     """Seal a new PIN to what runs now, under an approval whose key is forgotten at once: the owner's comes later."""
-    return provision_tpm(tcti, secrets.token_hex(_PIN_BYTES).encode(), ec.generate_private_key(ec.SECP256R1()), PCRS)
+    key = ec.generate_private_key(ec.SECP256R1())
+    return provision_tpm(tcti, secrets.token_hex(_PIN_BYTES).encode(), key, PCRS, quote_pcrs=QUOTE_PCRS)
 
 
 def read_bundle(folder: Path) -> TpmBundle:

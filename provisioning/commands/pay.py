@@ -83,6 +83,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a try of this sale whose result is unknown; several times to name all, the newest first: one of them"
         " keeps its money",
     )
+    parser.add_argument(
+        "--attested",
+        action="store_true",
+        help="have the box prove first, and now, what it runs; `terminal attested` demands it of every sale",
+    )
     add_till(parser)
     parser.set_defaults(run=run, tender="cash", capture="at_once", partial="refused")
 
@@ -140,6 +145,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def sell(client: TerminalClient, key: RequestKey, deadline: Deadline) -> PaymentAnswer:
         currency = client.profile.currency
+        if arguments.attested:
+            await client.require_attested(deadline, age_max_ms=0)
         if part_of is not None and arguments.amount is None:
             amount_minor = await _open_minor(client, part_of, deadline)
         else:

@@ -1,4 +1,4 @@
-"""`tillstone terminal invite|pair|follow|list|revoke`: who may sell at this box.
+"""`tillstone terminal invite|pair|follow|attested|list|revoke`: who may sell at this box.
 
 Owns the words and the QR code on the screen. Must never show a terminal's key.
 """
@@ -28,7 +28,7 @@ from provisioning.terminal.pairing import Invitation, read_code, read_qr
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Five actions, each with `--json`."""
+    """Six actions, each with `--json`."""
     parser = subparsers.add_parser("terminal", description="Invite, pair, list or revoke terminals.")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     inviting = actions.add_parser("invite", help="a one-time code for a new terminal, valid for ten minutes")
@@ -56,10 +56,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     following.add_argument("home", type=Path, metavar="FOLDER", help="the terminal's: its key, profile and trust")
     following.add_argument("--trust", type=Path, required=True, metavar="FILE", help="the box's /trust.json")
     following.set_defaults(run=follow)
+    demanding = actions.add_parser(
+        "attested",
+        help="have the box prove what it runs before a payment is sent to it",
+        description="From now on this terminal sends a payment only to a box that proved, lately enough, what it runs.",
+    )
+    demanding.add_argument("home", type=Path, metavar="FOLDER", help="the terminal's: its key, profile and trust")
+    demanding.add_argument(
+        "--release",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="what may run, as the owner signed it; without one only who speaks is proven",
+    )
+    demanding.add_argument("--max-age", type=int, default=3_600, metavar="SECONDS", help="(default: %(default)s)")
+    demanding.add_argument("--off", action="store_true", help="demand nothing any more")
+    demanding.set_defaults(run=demand)
     add_sandbox(pairing)
     for action in (inviting, listing, revoking):
         add_box(action)
-    for action in (inviting, pairing, following, listing, revoking):
+    for action in (inviting, pairing, following, demanding, listing, revoking):
         add_json(action)
 
 
@@ -140,6 +157,34 @@ def follow(arguments: argparse.Namespace) -> int:
         print_json({"terminal": profile.terminal, "audience": profile.audience})
     else:
         print(f"{profile.terminal} goes on with {profile.audience}.")
+    return DONE
+
+
+def demand(arguments: argparse.Namespace) -> int:
+    """Write the demand into the terminal's home, with releases that its owner signed."""
+    from appliance.evidence.release import RELEASE_BYTES_MAX
+    from appliance.ledger.trust import load_trust
+    from provisioning.attest.check import read_release
+    from provisioning.commands.named_file import read_named
+    from provisioning.terminal.home import Attesting
+
+    home = TerminalHome(folder=arguments.home)
+    trust, terminal = load_trust(home.trust()), home.profile().terminal
+    if arguments.max_age < 0:
+        raise CannotDo(f"a proof cannot be {arguments.max_age} s old", "--max-age 3600")
+    files = tuple([read_named(path, RELEASE_BYTES_MAX) for path in arguments.release])
+    images = [read_release(file, trust).image for file in files]
+    if arguments.off:
+        home.attesting_file.unlink(missing_ok=True)
+    else:
+        home.keep_attesting(Attesting(age_max_ms=arguments.max_age * 1_000, releases=files))
+    if arguments.json:
+        print_json({"terminal": terminal, "demands": not arguments.off, "releases": images})
+    elif arguments.off:
+        print(f"{terminal} demands nothing of its box any more.")
+    else:
+        print(f"{terminal} sends a payment only to a box that proved itself in the last {arguments.max_age} s.")
+        print(f"  what may run: {', '.join(images) or 'anything; name --release to have that proven too'}")
     return DONE
 
 

@@ -27,6 +27,7 @@ from appliance.ports.clock import Clock
 from appliance.runtime.deadline import Deadline
 from appliance.wire import requests
 from appliance.wire.answers import (
+    AttestAnswer,
     BatchAnswer,
     DrawerAnswer,
     EscrowAnswer,
@@ -37,9 +38,11 @@ from appliance.wire.answers import (
     TokenAnswer,
     VoucherAnswer,
 )
+from appliance.wire.attestation import Attestation
 from appliance.wire.requests import Verb, Wire
 from provisioning.terminal import key_file, till_claims, verdict
 from provisioning.terminal.asking import ATTEMPT_MS_MAX, Asker, Said
+from provisioning.terminal.attested import BoxProof
 from provisioning.terminal.events import read_events
 from provisioning.terminal.home import Profile, TerminalHome
 from provisioning.terminal.ledger_receipts import LedgerReceipts
@@ -66,6 +69,7 @@ class TerminalClient:
         memory: TerminalMemory,
         verifier: ReceiptVerifier,
         clock: Clock,
+        proof: BoxProof | None = None,
         random: Callable[[int], bytes] = secrets.token_bytes,
         encoding: Encoding = Encoding.COSE,
     ) -> None:
@@ -74,6 +78,7 @@ class TerminalClient:
         self._link = link
         self._memory = memory
         self._verifier = verifier
+        self._proof = proof
         self._clock = clock
         self._asker = Asker(
             profile=profile, key=key, link=link, memory=memory, clock=clock, random=random, encoding=encoding
@@ -91,11 +96,32 @@ class TerminalClient:
         """Sell. Returns the final answer and receipt, or what stood at the deadline: `being_checked` or `pending`.
 
         Raises:
-            Rejected: the box refused this sale; no money moved under `key`.
+            Rejected: the box refused this sale, or did not prove what it runs; no money moved under `key`.
             Unavailable: the box could not be asked by the deadline; this call moved no money.
             OutcomeUnknown: it may have happened: call again with the same key, ask `status`, or give up by `reversal`.
         """
+        await self.require_attested(deadline)
         return await self._run("payment", key, body, key, deadline)
+
+    async def require_attested(self, deadline: Deadline, *, age_max_ms: int | None = None) -> None:
+        """Return when the box has proven what it runs as the home demands, or not longer ago than `age_max_ms`.
+
+        Raises:
+            Rejected: it is not believed. Unavailable: it did not answer.
+        """
+        if self._proof is not None:
+            await self._proof.require(self.attest, deadline, age_max_ms=age_max_ms)
+
+    async def attest(self, nonce: bytes, deadline: Deadline) -> Attestation:
+        """What the box's TPM says for `nonce` (32 bytes), not judged yet. Raises Rejected, Unavailable."""
+        key, body = self.new_key(), requests.AttestBody(nonce=nonce.hex())
+        try:
+            answer = (await self._asker.ask("attest", key, body, AttestAnswer, deadline)).answer
+        except OutcomeUnknown as lost:
+            raise Unavailable(lost.code, f"a question changes nothing: {lost.detail}") from lost
+        if answer.key != str(key):
+            raise Unavailable("answer_of_another_request", f"asked about {key}, answered about {answer.key}")
+        return answer.attestation
 
     async def reversal(self, of: RequestKey, *, key: RequestKey, reason: str = "", deadline: Deadline) -> PaymentAnswer:
         """Undo `of`, whatever became of it; if the box never saw it, it never will. Raises like `payment`."""
@@ -344,6 +370,7 @@ async def open_terminal(
             memory=TerminalMemory(home=home, memory=memory),
             verifier=verifier,
             clock=clock,
+            proof=BoxProof(home=home, clock=clock, random=secrets.token_bytes),
             encoding=encoding,
         )
 

@@ -41,6 +41,28 @@ class Memory(Wire, frozen=True, kw_only=True):
     clock_offset_ms: int = 0
 
 
+class Believed(Wire, frozen=True, kw_only=True):
+    """The last time that the box proved what it runs: by which key, asked when, after how many starts of its TPM."""
+
+    key: str
+    at_ms: int
+    reset: int
+    restart: int
+
+
+class Attesting(Wire, frozen=True, kw_only=True):
+    """What this terminal demands of its box before it sends a payment.
+
+    Attributes:
+        age_max_ms: how old a proof may be; 0 asks before each payment.
+        releases: what may run, as the owner signed it; none: only who speaks has to be proven.
+    """
+
+    believed: Believed | None = None
+    releases: tuple[bytes, ...] = ()
+    age_max_ms: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TerminalHome:
     """The files of one terminal."""
@@ -94,6 +116,23 @@ class TerminalHome:
         except msgspec.MsgspecError as cause:
             # Starting with no memory would hide a log that was rolled back: somebody must look.
             raise Rejected("memory_malformed", f"{self.folder / 'memory.json'}: {cause}") from cause
+
+    @property
+    def attesting_file(self) -> Path:
+        return self.folder / "attestation.json"
+
+    def attesting(self) -> Attesting | None:
+        """None where the terminal demands nothing. Raises Rejected `attesting_malformed`."""
+        try:
+            return msgspec.json.decode(self.attesting_file.read_bytes(), type=Attesting)
+        except FileNotFoundError:
+            return None
+        except msgspec.MsgspecError as cause:
+            # Demanding nothing instead would be the one thing that an attacker wants of it.
+            raise Rejected("attesting_malformed", f"{self.attesting_file}: {cause}") from cause
+
+    def keep_attesting(self, attesting: Attesting) -> None:
+        write_durably(self.attesting_file, msgspec.json.encode(attesting))
 
     def keep_memory(self, memory: Memory) -> None:
         write_durably(self.folder / "memory.json", msgspec.json.encode(memory))
