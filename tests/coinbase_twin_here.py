@@ -21,8 +21,9 @@ from appliance.ports.clock import Clock
 from appliance.ports.provider import Provider
 from provisioning.sandbox.coinbase_twin import KEY_AGE_MAX_MS, CoinbaseTwin, Customer, Key, Refunds
 from provisioning.sandbox.coinbase_twin_api import Paying, charges, pay
-from provisioning.sandbox.coinbase_twin_events import Hook, set_hook
+from provisioning.sandbox.coinbase_twin_events import Hook
 from provisioning.sandbox.stripe_twin_store import TwinStore
+from provisioning.sandbox.twin_delivery import set_hook
 from tests.fakes.clock import FakeClock
 from tests.twin_here import InLoop
 

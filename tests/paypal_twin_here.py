@@ -14,9 +14,10 @@ from appliance.config.secret import Secret
 from appliance.ports.clock import Clock
 from provisioning.sandbox.paypal_twin import KEY_AGE_MAX_MS, PayPalTwin
 from provisioning.sandbox.paypal_twin_api import agree, charges, decide, forget, route
-from provisioning.sandbox.paypal_twin_events import Hook, set_hook
+from provisioning.sandbox.paypal_twin_events import Hook
 from provisioning.sandbox.paypal_twin_report import Lateness, Plant, plant, set_lateness
 from provisioning.sandbox.stripe_twin_store import TwinStore
+from provisioning.sandbox.twin_delivery import set_hook
 from tests.fakes.clock import FakeClock
 from tests.twin_here import InLoop
 

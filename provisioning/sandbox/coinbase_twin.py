@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import html
 import json
 import re
 from contextlib import suppress
@@ -47,11 +46,12 @@ from appliance.crypto import cose, signature
 from appliance.crypto.jws import from_base64url
 from appliance.model.errors import Rejected
 from provisioning.sandbox.coinbase_twin_api import CoinbaseRefusal, Paying, charges, happen, pay, route
-from provisioning.sandbox.coinbase_twin_events import Hook, deliver_due, set_hook
+from provisioning.sandbox.coinbase_twin_events import Hook, deliver_due
 from provisioning.sandbox.stripe_twin_store import Due, TwinStore
 from provisioning.sandbox.twin_control import bearer, read_json
-from provisioning.sandbox.twin_process import Post, run_twin
-from provisioning.sandbox.twin_rest import Answered, RestTwin
+from provisioning.sandbox.twin_customers import CustomerTwin
+from provisioning.sandbox.twin_process import Post
+from provisioning.sandbox.twin_rest import Answered, run_rest_twin
 
 KEY_AGE_MAX_MS: Final = 24 * 3_600_000
 """docs.cdp.coinbase.com/api-reference/v2/idempotency: "the first use of the key within the last 24 hours"."""
@@ -85,9 +85,16 @@ class Refunds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fail: bool = False
 
 
-class CoinbaseTwin(RestTwin):
+class CoinbaseTwin(CustomerTwin):
     """The HTTP face."""
 
+    vendor = "Coinbase"
+    page_path = "/payment-links/pl_{checkout}"
+    choice = "paying"
+    buttons: ClassVar = {"good": "Pay", "fails": "Pay, with an empty wallet"}
+    customer_shape = Customer
+    hook_shape = Hook
+    key_age_max_ms = KEY_AGE_MAX_MS
     key_header = "X-Idempotency-Key"
     lies: ClassVar = {
         "wrong_amount": (('"fiatAmount": "', '"fiatAmount": "1'),),
@@ -95,18 +102,12 @@ class CoinbaseTwin(RestTwin):
         "wrong_payment": (('"tillstone_operation": "', '"tillstone_operation": "other-'),),
     }
 
-    def __init__(self, *, store: TwinStore, control_token: str) -> None:
-        super().__init__(store=store, control_token=control_token, key_age_max_ms=KEY_AGE_MAX_MS, charges=charges)
-
     @override
     def add_to(self, router: web.UrlDispatcher) -> None:
-        router.add_get("/payment-links/pl_{checkout}", self._page)
-        router.add_post("/payment-links/pl_{checkout}", self._button)
+        super().add_to(router)
         router.add_post("/_twin/key", self._key)
-        router.add_post("/_twin/customer", self._customer)
         router.add_post("/_twin/refunds", self._refunds)
         router.add_post("/_twin/checkouts/{checkout}/pay", self._pay)
-        router.add_post("/_twin/webhooks", self._hook)
         router.add_route("*", "/api/v1/{rest:.*}", self.serve)
 
     @override
@@ -119,9 +120,24 @@ class CoinbaseTwin(RestTwin):
                     pay(self.store, checkout, msgspec.convert(how, Paying), int(confirm_ms))
             happen(self.store)
 
+    @override
     async def deliver(self, post: Post) -> int:
-        """Send the webhooks that are due; how many requests that took."""
         return await deliver_due(self.store, post)
+
+    @override
+    def charges(self, store: TwinStore) -> list[dict[str, Any]]:
+        return charges(store)
+
+    @override
+    def told(self, request: web.Request) -> str | None:
+        checkout = self.store.get("checkout", request.match_info["checkout"])
+        if checkout is None:
+            return None
+        return f"{checkout['amount']} {checkout['currency']}, {checkout['status'].lower()}"
+
+    @override
+    def press(self, request: web.Request, choice: str) -> None:
+        pay(self.store, request.match_info["checkout"], msgspec.convert(choice, Paying))
 
     @override
     def account_of(self, request: web.Request) -> TwinStore:
@@ -171,47 +187,19 @@ class CoinbaseTwin(RestTwin):
             subject = f"{checkout} {customer.paying} {customer.confirm_ms}"
             store.schedule(Due(at_ms=store.now_ms() + customer.after_ms, what=_PAY, subject=subject))
 
-    async def _page(self, request: web.Request) -> web.Response:
-        checkout = self.store.get("checkout", request.match_info["checkout"]) or {}
-        if not checkout:
-            return web.Response(status=404, text="There is no such checkout.")
-        said = html.escape(f"{checkout['amount']} {checkout['currency']}, {checkout['status'].lower()}")
-        form = "<form method=post><button name=paying value=good>Pay</button>"
-        form += "<button name=paying value=fails>Pay, with an empty wallet</button></form>"
-        text = f"<!doctype html><title>Coinbase twin</title><h1>{said}</h1>{form}<p>No money moves anywhere."
-        return web.Response(text=text, content_type="text/html")
-
-    async def _button(self, request: web.Request) -> web.Response:
-        paying = msgspec.convert(str((await request.post()).get("paying", "good")), Paying)
-        with self.store.transaction():
-            pay(self.store, request.match_info["checkout"], paying)
-        return web.Response(text="Thank you. The till goes on by itself.")
-
     async def _key(self, request: web.Request) -> web.Response:
         key = await read_json(request, Key)
         self.store.keep_note(f"key:{key.name}", msgspec.to_builtins(key))
-        return self._ok()
-
-    async def _customer(self, request: web.Request) -> web.Response:
-        self.store.keep_note("customer", msgspec.to_builtins(await read_json(request, Customer)))
-        return self._ok()
+        return self.ok()
 
     async def _refunds(self, request: web.Request) -> web.Response:
-        self.store.keep_note("refunds", msgspec.to_builtins(await read_json(request, Refunds)))
-        return self._ok()
+        return await self.keep(request, "refunds", Refunds)
 
     async def _pay(self, request: web.Request) -> web.Response:
         customer = await read_json(request, Customer)
         with self.store.transaction():
             pay(self.store, request.match_info["checkout"], customer.paying, customer.confirm_ms)
-        return self._ok()
-
-    async def _hook(self, request: web.Request) -> web.Response:
-        set_hook(self.store, await read_json(request, Hook))
-        return self._ok()
-
-    def _ok(self) -> web.Response:
-        return self.respond(Answered(status=200, body={}))
+        return self.ok()
 
 
 def _taken_apart(token: str) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
@@ -222,8 +210,4 @@ def _taken_apart(token: str) -> tuple[dict[str, Any], dict[str, Any], bytes, byt
 
 
 if __name__ == "__main__":
-    run_twin(
-        "A stand-in for Coinbase Business with faults on demand",
-        lambda state: TwinStore(state, key_age_max_ms=KEY_AGE_MAX_MS),
-        lambda store, token: CoinbaseTwin(store=store, control_token=token),
-    )
+    run_rest_twin("A stand-in for Coinbase Business with faults on demand", CoinbaseTwin)

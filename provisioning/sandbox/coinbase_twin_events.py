@@ -10,7 +10,6 @@ import hashlib
 import hmac
 from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import Meta
 
 from provisioning.sandbox import twin_delivery
@@ -27,11 +26,6 @@ class Hook(Listener, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The one subscription."""
 
     secret: Annotated[str, Meta(pattern=r"\A[0-9A-Za-z_-]{8,200}\Z")]
-
-
-def set_hook(store: TwinStore, hook: Hook) -> None:
-    """Deliver to this listener from now on."""
-    store.keep_note("webhook", msgspec.to_builtins(hook))
 
 
 def emit(store: TwinStore, kind: str, checkout: dict[str, Any]) -> None:
@@ -53,8 +47,7 @@ def headers_for(secret: str, time_s: int, event: str, kind: str, body: bytes) ->
 
 async def deliver_due(store: TwinStore, post: Post) -> int:
     """Send what is due; returns how many requests were made."""
-    note = store.note("webhook")
-    hook = None if note is None else msgspec.convert(note, Hook)
+    hook = twin_delivery.hook_of(store, Hook)
 
     def headers(transmission: str, kind: str, body: bytes) -> dict[str, str]:
         event, secret = transmission.partition("-")[0], "" if hook is None else hook.secret

@@ -35,7 +35,6 @@ Must never listen on anything but 127.0.0.1.
 from __future__ import annotations
 
 import base64
-import html
 from contextlib import suppress
 from typing import Any, ClassVar, Final, Literal
 
@@ -50,13 +49,13 @@ from provisioning.sandbox.paypal_twin_events import (
     certificate_pem,
     deliver_due,
     root_pem,
-    set_hook,
 )
 from provisioning.sandbox.paypal_twin_report import Lateness, Plant, plant, set_lateness
 from provisioning.sandbox.stripe_twin_store import Due, TwinStore
 from provisioning.sandbox.twin_control import bearer, read_json
-from provisioning.sandbox.twin_process import Post, run_twin
-from provisioning.sandbox.twin_rest import Answered, RestTwin, TwinRefusal
+from provisioning.sandbox.twin_customers import CustomerTwin
+from provisioning.sandbox.twin_process import Post
+from provisioning.sandbox.twin_rest import Answered, TwinRefusal, run_rest_twin
 
 KEY_AGE_MAX_MS: Final = 6 * 3_600_000
 """developer.paypal.com/sdk/orders/v2/orders-capture: "The server stores keys for 6 hours"."""
@@ -79,9 +78,16 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     is_taken: bool
 
 
-class PayPalTwin(RestTwin):
+class PayPalTwin(CustomerTwin):
     """The HTTP face."""
 
+    vendor = "PayPal"
+    page_path = "/checkoutnow"
+    choice = "funding"
+    buttons: ClassVar = {"good": "Agree and pay", "declined": "Agree, with an empty account"}
+    customer_shape = Customer
+    hook_shape = Hook
+    key_age_max_ms = KEY_AGE_MAX_MS
     key_header = "PayPal-Request-Id"
     repeated_status = 200
     lies: ClassVar = {
@@ -89,23 +95,17 @@ class PayPalTwin(RestTwin):
         "wrong_account": (('"custom_id": "', '"custom_id": "other-'),),
     }
 
-    def __init__(self, *, store: TwinStore, control_token: str) -> None:
-        super().__init__(store=store, control_token=control_token, key_age_max_ms=KEY_AGE_MAX_MS, charges=charges)
-
     @override
     def add_to(self, router: web.UrlDispatcher) -> None:
+        super().add_to(router)
         router.add_post("/v1/oauth2/token", self._token)
         router.add_get(CERTIFICATE_PATH, self._certificate)
-        router.add_get("/checkoutnow", self._page)
-        router.add_post("/checkoutnow", self._button)
         router.add_get("/_twin/root", self._root)
-        router.add_post("/_twin/customer", self._customer)
         router.add_post("/_twin/orders/{order}/agree", self._agree)
         router.add_post("/_twin/orders/{order}/decide", self._decide)
         router.add_post("/_twin/orders/{order}/forget", self._forget)
         router.add_post("/_twin/report", self._plant)
         router.add_post("/_twin/report/lateness", self._lateness)
-        router.add_post("/_twin/webhooks", self._hook)
         router.add_route("*", "/v2/{rest:.*}", self.serve)
         router.add_get("/v1/reporting/transactions", self.serve)
 
@@ -118,9 +118,25 @@ class PayPalTwin(RestTwin):
                 with suppress(PayPalRefusal):
                     agree(self.store, order, funding)
 
+    @override
     async def deliver(self, post: Post) -> int:
-        """Send the webhooks that are due; how many requests that took."""
         return await deliver_due(self.store, post, self.base)
+
+    @override
+    def charges(self, store: TwinStore) -> list[dict[str, Any]]:
+        return charges(store)
+
+    @override
+    def told(self, request: web.Request) -> str | None:
+        order = self.store.get("order", request.query.get("token", ""))
+        if order is None:
+            return None
+        amount = order["purchase_units"][0]["amount"]
+        return f"{amount['value']} {amount['currency_code']}, {order['status'].lower().replace('_', ' ')}"
+
+    @override
+    def press(self, request: web.Request, choice: str) -> None:
+        agree(self.store, request.query.get("token", ""), choice)
 
     @override
     def account_of(self, request: web.Request) -> TwinStore:
@@ -166,10 +182,7 @@ class PayPalTwin(RestTwin):
         ends_ms = self.store.now_ms() + TOKEN_S * 1000
         kinds = {"is_stranger": client.endswith("stranger"), "is_reporting": not client.endswith("no-search")}
         self.store.keep_note(f"token:{token}", {"ends_ms": ends_ms, **kinds})
-        return self._ok({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_S})
-
-    def _ok(self, body: dict[str, Any]) -> web.Response:
-        return self.respond(Answered(status=200, body=body))
+        return self.ok({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_S})
 
     def _let_customer_act(self, store: TwinStore, order: str) -> None:
         customer = msgspec.convert(store.note("customer") or {}, Customer)
@@ -177,68 +190,39 @@ class PayPalTwin(RestTwin):
             at_ms = store.now_ms() + customer.after_ms
             store.schedule(Due(at_ms=at_ms, what=_AGREE, subject=f"{order} {customer.funding}"))
 
-    async def _page(self, request: web.Request) -> web.Response:
-        order = self.store.get("order", request.query.get("token", "")) or {}
-        if not order:
-            return web.Response(status=404, text="There is no such order.")
-        amount = order["purchase_units"][0]["amount"]
-        said = html.escape(f"{amount['value']} {amount['currency_code']}, {order['status'].lower().replace('_', ' ')}")
-        form = "<form method=post><button name=funding value=good>Agree and pay</button>"
-        form += "<button name=funding value=declined>Agree, with an empty account</button></form>"
-        text = f"<!doctype html><title>PayPal twin</title><h1>{said}</h1>{form}<p>No money moves anywhere."
-        return web.Response(text=text, content_type="text/html")
-
-    async def _button(self, request: web.Request) -> web.Response:
-        funding = str((await request.post()).get("funding", "good"))
-        with self.store.transaction():
-            agree(self.store, request.query.get("token", ""), funding)
-        return web.Response(text="Thank you. The till goes on by itself.")
-
     async def _certificate(self, _request: web.Request) -> web.Response:
         return web.Response(text=certificate_pem(self.store), content_type="application/x-pem-file")
 
     async def _root(self, _request: web.Request) -> web.Response:
-        return self._ok({"root": root_pem(self.store)})
-
-    async def _customer(self, request: web.Request) -> web.Response:
-        self.store.keep_note("customer", msgspec.to_builtins(await read_json(request, Customer)))
-        return self._ok({})
+        return self.ok({"root": root_pem(self.store)})
 
     async def _agree(self, request: web.Request) -> web.Response:
         customer = await read_json(request, Customer)
         with self.store.transaction():
             agree(self.store, request.match_info["order"], customer.funding)
-        return self._ok({})
+        return self.ok()
 
     async def _decide(self, request: web.Request) -> web.Response:
         review = await read_json(request, Review)
         with self.store.transaction():
             decide(self.store, request.match_info["order"], is_taken=review.is_taken)
-        return self._ok({})
+        return self.ok()
 
     async def _forget(self, request: web.Request) -> web.Response:
         with self.store.transaction():
             forget(self.store, request.match_info["order"])
-        return self._ok({})
+        return self.ok()
 
     async def _plant(self, request: web.Request) -> web.Response:
         planted = await read_json(request, Plant)
         with self.store.transaction():
             plant(self.store, planted)
-        return self._ok({})
+        return self.ok()
 
     async def _lateness(self, request: web.Request) -> web.Response:
         set_lateness(self.store, await read_json(request, Lateness))
-        return self._ok({})
-
-    async def _hook(self, request: web.Request) -> web.Response:
-        set_hook(self.store, await read_json(request, Hook))
-        return self._ok({})
+        return self.ok()
 
 
 if __name__ == "__main__":
-    run_twin(
-        "A stand-in for PayPal with faults on demand",
-        lambda state: TwinStore(state, key_age_max_ms=KEY_AGE_MAX_MS),
-        lambda store, token: PayPalTwin(store=store, control_token=token),
-    )
+    run_rest_twin("A stand-in for PayPal with faults on demand", PayPalTwin)

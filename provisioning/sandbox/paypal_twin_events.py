@@ -13,7 +13,6 @@ import datetime
 import zlib
 from typing import Annotated, Any, Final
 
-import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -37,11 +36,6 @@ class Hook(Listener, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The one webhook listener, by PayPal's name of it."""
 
     webhook_id: Annotated[str, Meta(pattern=r"\A[0-9A-Za-z]{1,50}\Z")]
-
-
-def set_hook(store: TwinStore, hook: Hook) -> None:
-    """Deliver to this listener from now on."""
-    store.keep_note("webhook", msgspec.to_builtins(hook))
 
 
 def emit(store: TwinStore, kind: str, resource_type: str, resource: dict[str, Any]) -> None:
@@ -88,8 +82,7 @@ def root_pem(store: TwinStore) -> str:
 
 async def deliver_due(store: TwinStore, post: Post, base: str) -> int:
     """Send what is due; returns how many requests were made."""
-    note = store.note("webhook")
-    hook = None if note is None else msgspec.convert(note, Hook)
+    hook = twin_delivery.hook_of(store, Hook)
 
     def headers(transmission: str, _kind: str, body: bytes) -> dict[str, str]:
         return headers_for(store, "" if hook is None else hook.webhook_id, transmission, body, base)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +13,8 @@ from provisioning.sandbox.stripe_twin_store import Due, TwinStore
 from provisioning.sandbox.twin_process import Post
 
 DELIVER: Final = "deliver"
+_HOOK: Final = "webhook"
+Hook = TypeVar("Hook", bound="Listener")
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,6 +24,17 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     is_held: bool = False
     order: Literal["made", "reversed"] = "made"
     copies: Annotated[int, Meta(ge=1, le=10)] = 1
+
+
+def set_hook(store: TwinStore, hook: Listener) -> None:
+    """Deliver to this listener from now on."""
+    store.keep_note(_HOOK, msgspec.to_builtins(hook))
+
+
+def hook_of(store: TwinStore, shape: type[Hook]) -> Hook | None:
+    """Who is delivered to; None: nobody."""
+    note = store.note(_HOOK)
+    return None if note is None else msgspec.convert(note, shape)
 
 
 def emit(store: TwinStore, name: str, kind: str, body: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from aiohttp import web
 from provisioning.sandbox.stripe_twin_faults import BEFORE, Fault, FaultName, FaultScript, drop
 from provisioning.sandbox.stripe_twin_store import SavedAnswer, TwinStore
 from provisioning.sandbox.twin_control import TwinControl, is_allowed
+from provisioning.sandbox.twin_process import Post, run_twin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,8 @@ class RestTwin(ABC):
         stranger: another account of the same provider.
     """
 
+    key_age_max_ms: ClassVar[int]
+    """When a key is new again."""
     key_header: str
     """The header of the vendor's idempotency key."""
     lies: ClassVar[Mapping[FaultName, tuple[tuple[str, str], ...]]]
@@ -52,20 +55,12 @@ class RestTwin(ABC):
     repeated_status: int | None = None
     """What a repeated request is answered with, where that is not the first answer's status."""
 
-    def __init__(
-        self,
-        *,
-        store: TwinStore,
-        control_token: str,
-        key_age_max_ms: int,
-        charges: Callable[[TwinStore], list[dict[str, Any]]],
-    ) -> None:
+    def __init__(self, *, store: TwinStore, control_token: str) -> None:
         self.store = store
-        self.stranger = TwinStore(Path(":memory:"), key_age_max_ms=key_age_max_ms)
+        self.stranger = TwinStore(Path(":memory:"), key_age_max_ms=self.key_age_max_ms)
         self.faults = FaultScript()
         self.base = ""
         self._control_token = control_token
-        self._all_charges = charges
         self._keys_in_use: set[tuple[TwinStore, str]] = set()
 
     @abstractmethod
@@ -75,6 +70,14 @@ class RestTwin(ABC):
     @abstractmethod
     def happen(self) -> None:
         """Let everything happen whose time has come, but the sending of webhooks."""
+
+    @abstractmethod
+    async def deliver(self, post: Post) -> int:
+        """Send the webhooks that are due; how many requests that took."""
+
+    @abstractmethod
+    def charges(self, store: TwinStore) -> list[dict[str, Any]]:
+        """Every payment that took money."""
 
     @abstractmethod
     def account_of(self, request: web.Request) -> TwinStore:
@@ -92,7 +95,7 @@ class RestTwin(ABC):
         """The door, with the control door below /_twin/."""
         application = web.Application(middlewares=[self._guard])
         router = application.router
-        TwinControl(store=self.store, faults=self.faults, happen=self.happen, charges=self._all_charges).add_to(router)
+        TwinControl(store=self.store, faults=self.faults, happen=self.happen, charges=self.charges).add_to(router)
         self.add_to(router)
         return application
 
@@ -182,3 +185,12 @@ class RestTwin(ABC):
             return await handler(request)
         except TwinRefusal as refusal:
             return self.respond(refusal.answer)
+
+
+def run_rest_twin(description: str, twin: type[RestTwin]) -> None:
+    """Its command line; runs until SIGTERM or SIGINT."""
+    run_twin(
+        description,
+        lambda state: TwinStore(state, key_age_max_ms=twin.key_age_max_ms),
+        lambda store, token: twin(store=store, control_token=token),
+    )
