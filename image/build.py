@@ -42,6 +42,7 @@ class _Made:
     """Folders of finished parts."""
 
     base: Path
+    initrd: Path
     root: Path
     image: Path
 
@@ -58,7 +59,7 @@ def build(*, out: Path, keys_folder: Path, profile: Profile) -> Path:
     files = [*(made.image / name for name in SUBJECTS), provenance / NAME]
     place = _publish(files, out if profile == "release" else out / profile)
     verify_provenance(place, read_release_public(keys.release_public.read_bytes()))
-    tell_sizes(place, root=made.root / "tree", base=made.base)
+    tell_sizes(place, base=made.base, root=made.root / "tree", initrd=made.initrd / "tree")
     say(f"done after {time.monotonic() - began:.0f} s: {_shown(place)}/disk.raw, manifest.json, sbom.cdx.json, {NAME}")
     return place
 
@@ -143,13 +144,13 @@ def _later_parts(workshop: Workshop, tools: Tools, wheels: Path, keys: ImageKeys
         *options,
         DEFINITION / "repart",
         *sorted(keys.folder.glob("*")),
-        *(_MODULES / f"{name}.py" for name in ("disk", "sbom", "manifest")),
+        *(_MODULES / f"{name}.py" for name in ("disk", "measured", "sbom", "manifest")),
     ]
     image = workshop.part(
         f"image-{profile}", "disk: root under dm-verity, signed kernel image, boot partition",
         [_of(workshop, "initrd", f"root-{profile}"), *signed], finish,
     )  # fmt: skip
-    return _Made(base=base, root=root, image=image)
+    return _Made(base=base, initrd=initrd, root=root, image=image)
 
 
 def _provenance(workshop: Workshop, tools: Tools, wheels: Path, keys: ImageKeys, made: _Made, profile: Profile) -> Path:

@@ -16,6 +16,7 @@ from typing import Final
 
 from image.definition import DEFINITION, IMAGE_NAME, DefinitionInvalid, Profile, kernel_options, version
 from image.keys import ImageKeys
+from image.measured import authenticode, pcr4
 from image.root import kernel_release
 from image.tools import Tools
 
@@ -31,17 +32,24 @@ _PHASES: Final = (
     "enter-initrd:leave-initrd:sysinit",
     "enter-initrd:leave-initrd:sysinit:ready",
 )
+_LOADER: Final = "EFI/BOOT/BOOTX64.EFI"
 # A new slot is tried this often before the boot loader goes back to the other one.
 _TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """What was made. `pcr11` is by phase, hexadecimal SHA-256."""
+    """What was made.
+
+    Attributes:
+        pcr4: hexadecimal, SHA-256 bank: once boot loader and kernel image have been started.
+        pcr11: the same by phase of the start.
+    """
 
     raw: Path
     uki: Path
     root_hash: str
+    pcr4: str
     pcr11: dict[str, str]
 
 
@@ -57,7 +65,8 @@ def make_disk(
     )  # fmt: skip
     loader = base / "tree/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
     _make_boot_partition(tools, raw, folder / "esp", uki=uki, loader=loader, keys=keys)
-    return Disk(raw=raw, uki=uki, root_hash=root_hash, pcr11=pcr11)
+    started = (folder / "esp" / _LOADER, uki)
+    return Disk(raw=raw, uki=uki, root_hash=root_hash, pcr4=pcr4(map(authenticode, started)).hex(), pcr11=pcr11)
 
 
 def _make_root_partition(tools: Tools, raw: Path, root: Path) -> str:
@@ -101,7 +110,7 @@ def _make_boot_partition(tools: Tools, raw: Path, esp: Path, *, uki: Path, loade
     for folder in ("EFI/BOOT", "EFI/Linux", "loader"):
         (esp / folder).mkdir(parents=True)
     sign = ["/usr/lib/systemd/systemd-sbsign", "sign", f"--private-key={keys.private('db')}"]
-    sign += [f"--certificate={keys.certificate('db')}", f"--output={esp / 'EFI/BOOT/BOOTX64.EFI'}"]
+    sign += [f"--certificate={keys.certificate('db')}", f"--output={esp / _LOADER}"]
     tools.run(*sign, loader)
     shutil.copyfile(uki, esp / f"EFI/Linux/{IMAGE_NAME}_{version()}+{_TRIES}.efi")
     # No menu, no editor: the command line is signed, and nobody sits at a keyboard.

@@ -37,7 +37,8 @@ def write_manifest(folder: Path, *, disk: Disk, sbom: Path, root: Path, initrd: 
         "kernel": {"package": kernel, "version": locked_packages()[kernel]},
         "kernel_options": list(kernel_options(profile)),
         "root_hash": disk.root_hash,
-        "pcrs": {"sha256": {"11": disk.pcr11}},
+        # By PCR and phase of the start; the fourth is settled before the first phase.
+        "pcrs": {"sha256": {"4": dict.fromkeys(disk.pcr11, disk.pcr4), "11": disk.pcr11}},
         "sizes": {
             "disk_bytes": disk.raw.stat().st_size,
             "disk_stored_bytes": disk.raw.stat().st_blocks * 512,
