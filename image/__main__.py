@@ -18,7 +18,7 @@ from image.mirror import MirrorUnknown
 from image.provenance import SUBJECTS, verify_provenance
 from image.sizes import TooLarge
 from image.tools import ToolFailed
-from image.workshop import say
+from image.workshop import WorkshopBusy, alone, say
 
 _REFUSALS = (
     ConsoleSilent,
@@ -28,6 +28,7 @@ _REFUSALS = (
     NotTheSame,
     ToolFailed,
     TooLarge,
+    WorkshopBusy,
     TillstoneError,
 )
 
@@ -56,15 +57,18 @@ def main() -> int:
     out, keys = arguments.out.resolve(), arguments.keys.resolve()
     try:
         if arguments.action == "build":
-            build(out=out, keys_folder=keys, profile=arguments.profile)
+            with alone(out):
+                build(out=out, keys_folder=keys, profile=arguments.profile)
         elif arguments.action == "again":
-            build_again(out=out, keys_folder=keys)
+            with alone(out):
+                build_again(out=out, keys_folder=keys)
         elif arguments.action == "boot":
             boot(out=out, keys_folder=keys, has_smm=arguments.smm, is_kept=not arguments.leave)
         elif arguments.action == "verify":
             verify(arguments.image, arguments.release_key)
         else:
-            lock(out=out, keys_folder=keys)
+            with alone(out):
+                lock(out=out, keys_folder=keys)
     except _REFUSALS as refusal:
         sys.stderr.write(f"image: {refusal}\n")
         return 1

@@ -5,14 +5,21 @@ Owns stamps and the lines on the screen. Must never keep a part that was cut sho
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+
+class WorkshopBusy(Exception):
+    """Another build is at work in the same folder."""
+
 
 Ingredient = str | Path
 """A text, or a file or folder whose content counts."""
@@ -53,6 +60,22 @@ class Workshop:
         stamp.write_text(wanted)
         say(f"  {time.monotonic() - began:.1f} s")
         return folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else makes parts in `folder` meanwhile: two at once would mix their files under a good stamp.
+
+    Raises:
+        WorkshopBusy: somebody does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            raise WorkshopBusy(f"another build in {folder.name} is running: wait for its end") from cause
+        yield
 
 
 def fingerprint(ingredients: Iterable[Ingredient]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from image.workshop import Workshop, fingerprint
+from image.workshop import Workshop, WorkshopBusy, alone, fingerprint
 
 
 class Made(Exception):
@@ -71,3 +71,10 @@ def test_what_an_old_part_left_is_gone_from_the_new_one(tmp_path: Path) -> None:
 
 def test_ingredients_do_not_run_into_each_other() -> None:
     assert fingerprint(["ab", "c"]) != fingerprint(["a", "bc"])
+
+
+def test_two_builds_in_one_folder_are_refused(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(WorkshopBusy), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass
