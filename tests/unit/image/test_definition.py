@@ -37,7 +37,8 @@ NEVER = {
 HARDENING = {
     "lockdown=confidentiality", "module.sig_enforce=1", "init_on_alloc=1", "init_on_free=1", "slab_nomerge",
     "page_alloc.shuffle=1", "randomize_kstack_offset=on", "vsyscall=none", "debugfs=off",
-    "proc_mem.force_override=never", "oops=panic",
+    "proc_mem.force_override=never", "oops=panic", "ia32_emulation=0", "vdso32=0", "iommu.passthrough=0",
+    "iommu.strict=1", "tsx=off",
     "panic=10", "systemd.verity_root_options=panic-on-corruption", "systemd.import_credentials=no",
 }  # fmt: skip
 
@@ -91,6 +92,14 @@ def test_every_kernel_option_has_a_reason() -> None:
 
 def test_hardening_options_are_all_there() -> None:
     assert set(definition.kernel_options("release")) >= HARDENING
+
+
+def test_every_kernel_setting_stands_once_below_its_reason() -> None:
+    lines = (DEFINITION / "root/usr/lib/sysctl.d/90-tillstone.conf").read_text().splitlines()
+    assert all(re.fullmatch(r"#.{8,}|[a-z0-9_.]+ = \S.*", line) for line in lines)
+    names = [line.split(" = ")[0] for line in lines if line[0] != "#"]
+    assert len(names) == len(set(names)) > 20
+    assert lines[0][0] == "#"
 
 
 def test_the_developer_profile_only_adds() -> None:
