@@ -68,11 +68,12 @@ _COMMANDS: Final = (
     _Command("owner", "provisioning.owner.command", "make the owner's offline key, and sign with it"),
     _Command("provision", "provisioning.commands.provision", "make this machine its owner's box, with a signed stick"),
     _Command("retire", "provisioning.commands.retire", "end a box for good: last words, then its keys are destroyed"),
+    _Command("state-key", "provisioning.commands.state_key", "read the recovery key of a box's encrypted state"),
     _Command("conform", "provisioning.commands.conform", "score a terminal client on retry, clock and replay"),
 )
 
 
-_WITHOUT_A_BOX: Final = frozenset({"anchor", "attest", "audit", "conform", "owner", "upstream", "verify"})
+_WITHOUT_A_BOX: Final = frozenset({"anchor", "attest", "audit", "conform", "owner", "state-key", "upstream", "verify"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

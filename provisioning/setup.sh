@@ -96,6 +96,13 @@ missing_packages() {
   esac
 }
 
+# The package's name since Debian 13, and before it. apt's own lists may be empty on a fresh machine.
+since_debian_13() {
+  local version
+  version=$(. /etc/os-release 2>/dev/null && echo "${VERSION_ID:-13}")
+  if [ "${version%%.*}" -ge 13 ]; then echo "$1"; else echo "$2"; fi
+}
+
 missing_outside() {
   has_postgres || echo postgresql
   has_program node || echo nodejs
@@ -105,10 +112,13 @@ missing_outside() {
   has_program tpm2_checkquote || echo tpm2-tools
   # Definitions of the image are checked with the tools that read them on the box.
   [ -x /usr/sbin/nft ] || has_program nft || echo nftables
+  [ -x /usr/sbin/cryptsetup ] || has_program cryptsetup || echo cryptsetup-bin
   [ -x /usr/sbin/ip ] || has_program ip || echo iproute2
   has_program systemd-analyze || echo systemd
-  # Makes the disks that updates are tried on; a package of its own since Debian 13.
-  has_program systemd-repart || { apt-cache show systemd-repart >/dev/null 2>&1 && echo systemd-repart || echo systemd; }
+  # Both are parts of systemd in Debian 12, packages of their own in Debian 13.
+  # Makes the disks that updates are tried on.
+  has_program systemd-repart || since_debian_13 systemd-repart systemd
+  has_program systemd-cryptenroll || since_debian_13 systemd-cryptsetup systemd
 }
 
 # All other tools of the image run in a tree of their own; uidmap lets a user who is not root make one.

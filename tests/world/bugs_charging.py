@@ -34,11 +34,11 @@ def refuse_a_used_key_for_its_age() -> None:
 def retry_with_a_new_provider_key() -> None:
     ask = Operations._ask
 
-    async def twice(self: Operations, operation: Operation) -> port.Answer:
-        answer = await ask(self, operation)
+    async def twice(self: Operations, operation: Operation, *more: Any) -> port.Answer:
+        answer = await ask(self, operation, *more)
         if isinstance(answer, port.Unknown):
             again = replace(operation, provider_key=ProviderKey(f"{operation.provider_key}/again"))
-            answer = await ask(self, again)
+            answer = await ask(self, again, *more)
         return answer
 
     put(Operations, _ask=twice)
