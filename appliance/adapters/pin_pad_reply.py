@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.adapters.pin_pad_line import MOVED_ON, Away, Moved
+from appliance.adapters.pin_pad_line import BUSY, MOVED_ON, Away, Moved
 from appliance.adapters.pin_pad_name import PadPayment, payment_of
 from appliance.ports.provider import (
     BANK_UNREACHABLE,
@@ -63,6 +63,8 @@ def moved_answer(
             return confirmed(named, operation, now_ms)
         case driver.Declined(result=result):
             return declined(result, is_given_up=is_given_up)
+        case driver.Refused(error=zvt.BUSY) if not isinstance(operation, Authorise):
+            return NotSent(reason=BUSY)  # what is to go back goes back when the PIN pad is free
         case driver.Refused(error=zvt.BUSY):
             return Refused(code="reader_busy", detail="somebody is at this PIN pad")
         case driver.Refused(error=error):
@@ -71,11 +73,16 @@ def moved_answer(
             return Unknown(reason=_UNCLEAR[kind])
 
 
+def is_banks_no(result: int) -> bool:
+    """Whether the card's bank itself said no; everything else is the PIN pad's, the line's or the customer's."""
+    return 0 < result <= _BANK_MAX
+
+
 def declined(result: int, *, is_given_up: bool) -> Declined:
     """The PIN pad's no."""
     if result == zvt.ABORTED and is_given_up:
         return Declined(code="payment_aborted", message="The till stopped waiting.")
-    if 0 < result <= _BANK_MAX:
+    if is_banks_no(result):
         return Declined(code="card_declined", message=f"The card's bank said no (code {result:02x}).")
     code, message = _CODES.get(result, ("pad_declined", f"The PIN pad ended it without a payment (code {result:02x})."))
     return Declined(code=code, message=message)

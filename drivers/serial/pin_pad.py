@@ -194,8 +194,10 @@ def _moved(run: _Completed | _Ended, amount_minor: int, currency: int) -> Ending
         if (status.amount_minor, status.currency) not in ((amount_minor, currency), (amount_minor, None)):
             return Unknown(reason="completed with another amount or currency", status=status, kind="amount")
         return Paid(status=status, slip=run.slip)
-    if isinstance(run.ending, Declined) and status is not None and status.result == zvt.RESULT_OK:
-        return Unknown(reason="aborted after a good result", status=status, kind="result")
+    if isinstance(run.ending, Declined):
+        said = (run.ending.result, None if status is None else status.result)
+        if zvt.RESULT_OK in said:
+            return Unknown(reason="aborted with or after a good result", status=status, kind="result")
     return run.ending
 
 

@@ -71,6 +71,7 @@ class PinPadTwin:
         tells_last: whether 06 20 tells anything.
         talks_on: it tells what its display shows, again and again, and never comes to an end.
         hides_last: it aborts 06 20 as one that never took a card.
+        refuses_with: the result of what is refused while it hands in.
         hands_in_silently: no status comes for what it hands in.
         says_online: stands in the online flag of each status; empty leaves it out. None: what is so.
         waits_for_reversal: a reversal waits for somebody who never comes.
@@ -94,6 +95,7 @@ class PinPadTwin:
     tells_last: bool = True
     talks_on: bool = False
     hides_last: bool = False
+    refuses_with: int = BANK_SAYS_NO
     hands_in_silently: bool = False
     says_online: bytes | None = None
     waits_for_reversal: bool = False
@@ -220,6 +222,8 @@ class PinPadTwin:
         if self.waits_for_card or customer == "timeout":
             self.is_busy = True
             return [_SEE_DISPLAY]
+        if customer == "contradict":
+            return [_SEE_DISPLAY, bytes([0x06, 0x1E, 0x01, 0])]
         if no:
             return [_SEE_DISPLAY, bytes([0x06, 0x1E, 0x01, no])]
         self._keep(amount, bank={"offline": "waits", "offline-refused": "will refuse"}.get(customer, "yes"))
@@ -263,7 +267,7 @@ class PinPadTwin:
         for each in waiting:
             refused = each.bank == "will refuse"
             each.bank = "yes"
-            steps.append(self._status(each, result=BANK_SAYS_NO if refused else 0))
+            steps.append(self._status(each, result=self.refuses_with if refused else 0))
             if refused:
                 self.taken.remove(each)
         self.on_taken()

@@ -100,6 +100,13 @@ def test_declined_card_takes_no_money(rig: Rig) -> None:
     assert rig.twin.taken == []
 
 
+def test_abort_with_a_good_result_is_unknown(rig: Rig) -> None:
+    rig.twin.customer = lambda: "contradict"
+    ending = rig.pay()
+    assert isinstance(ending, Unknown)
+    assert ending.kind == "result"
+
+
 def test_command_that_is_not_taken_began_nothing(rig: Rig) -> None:
     rig.twin.refuses = 0x9C
     assert rig.pay() == Refused(error=0x9C)

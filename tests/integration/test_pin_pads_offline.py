@@ -107,3 +107,15 @@ async def test_a_banks_word_on_an_earlier_payment_of_the_same_numbers_is_not_tak
     assert again.provider_reference == answer.provider_reference
     does(here, "unreachable")
     assert await pads.forward(forward_of(second, again.provider_reference)) == NotSent(reason=BANK_UNREACHABLE)
+
+
+@pytest.mark.parametrize("result", [0x6A, 0x7D, 0x9B, 0xFF])
+async def test_a_line_that_broke_while_a_pin_pad_hands_in_is_no_banks_no(here: PinPadHere, result: int) -> None:
+    pads = here.provider()
+    asked, answer = await offline(here, pads, "offline-refused")
+    assert isinstance(answer, AcceptedOffline)
+    does(here, "approve")
+    here.twin.refuses_with = result
+    forward = forward_of(asked, answer.provider_reference)
+    assert await pads.forward(forward) == Unknown(reason="pad_said_nothing_of_it")
+    assert isinstance(await pads.find(forward, since_ms=0), Absent)
