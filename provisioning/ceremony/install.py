@@ -5,12 +5,14 @@ step on it works from its own copy, so the stick may be gone.
 
     site              the answer, kept
     policy            the PIN opens to what the owner approved, and to nothing else
+    recovery          the image learns to whom it seals the state's recovery key, and makes it meanwhile
     files             secrets and public keys of `site.toml`, mode 0600
     genesis           the log's name and keys, and whom this box believes
     certificates      the door's authority and its first certificate
     network           what systemd-networkd is told
     settings          what the process will read, under another name until the end
     first_checkpoint  the log begins, says that the box was provisioned, and is signed
+    state_key         the sealed recovery key is there, for the stick
     transcript        all of this, signed by the log's keys
     open              the settings get their name: the process may start
 """
@@ -21,9 +23,11 @@ import asyncio
 import datetime
 import hashlib
 import os
+import time
 from typing import Any, Final
 
 from appliance.config.load import load
+from appliance.crypto.hpke import read_recipient
 from appliance.crypto.owner import SignedStatement
 from appliance.ledger.genesis import read_body
 from provisioning.box import Box, keep_box
@@ -36,6 +40,7 @@ from provisioning.ceremony.stick import GENESIS, TRUST, SignedSite
 from provisioning.ceremony.transcript import NAME as TRANSCRIPT
 from provisioning.ceremony.transcript import sign_transcript
 from provisioning.certificate import DoorFiles, issue
+from provisioning.commands.outcome import CannotDo
 from provisioning.settings_extra import flat
 from provisioning.settings_file import Ports, write_settings
 from provisioning.site import plan, statement
@@ -45,6 +50,10 @@ from provisioning.site.statement import SiteStatement, read_statement
 
 KEPT: Final = "site"
 PENDING: Final = "tillstone.toml.pending"
+RECIPIENT: Final = "recovery.pub"
+STATE_KEY: Final = "state-key.sealed"
+STATE_KEY_S_MAX: Final = 180.0
+_LOOK_AGAIN_S: Final = 0.2
 PORTS: Final = Ports(pos=8443, public=9080)
 _ROOM_BYTES_MIN: Final = 256 * 2**20
 
@@ -92,6 +101,27 @@ def name_log(place: Place) -> Facts:
     box.data.mkdir(mode=0o700, exist_ok=True)
     keep_box(box)
     return {"origin": box.shop.origin, "log": read_body(genesis).log_id.hex(), "recovery": _site(place).recovery}
+
+
+def name_recipient(place: Place) -> Facts:
+    """Where `tillstone-state-key.service` waits for it: that one is root, this ceremony is not."""
+    recipient = (place.folder / _site(place).recovery).read_bytes()
+    place.write(RECIPIENT, recipient)
+    return {"recipient_sha256": read_recipient(recipient).key_id.hex()}
+
+
+def await_state_key(place: Place) -> Facts:
+    """Raises CannotDo: it does not come; the box does not open without it."""
+    if place.state_key is None:
+        return {"sealed_sha256": "no encrypted state"}
+    ends_at = time.monotonic() + STATE_KEY_S_MAX
+    while not place.state_key.exists():
+        if time.monotonic() > ends_at:
+            raise CannotDo("the state's recovery key was not made", "start the box again with the stick in it")
+        time.sleep(_LOOK_AGAIN_S)
+    sealed = place.state_key.read_bytes()
+    place.write(STATE_KEY, sealed)
+    return {"sealed_sha256": hashlib.sha256(sealed).hexdigest()}
 
 
 def certify(place: Place) -> Facts:
@@ -160,11 +190,13 @@ def open_box(place: Place) -> Facts:
 
 SECOND_VISIT: Final = (
     Step(name="policy", title="the PIN opens to what the owner approved", run=approve),
+    Step(name="recovery", title="the state's recovery key has its owner", run=name_recipient),
     Step(name="genesis", title="the log has its name, the box its owner", run=name_log),
     Step(name="certificates", title="the door has its authority and certificate", run=certify),
     Step(name="network", title="the network is set", run=connect),
     Step(name="settings", title="the settings are written and the process accepts them", run=settle),
     Step(name="first_checkpoint", title="the log has begun and its first head is signed", run=begin),
+    Step(name="state_key", title="the state's recovery key is sealed for its owner", run=await_state_key),
     Step(name="transcript", title="the transcript is signed by the log's keys", run=write_down),
     Step(name="open", title="the box may start", run=open_box),
 )

@@ -19,7 +19,7 @@ from appliance.ledger.trust import load_trust
 from provisioning.box import private_folder, private_umask
 from provisioning.ceremony import stick as sticks
 from provisioning.ceremony.devices import FIRST_VISIT, box_seed, is_another_makers, request_of
-from provisioning.ceremony.install import KEPT, SECOND_VISIT, keep_site
+from provisioning.ceremony.install import KEPT, SECOND_VISIT, STATE_KEY, keep_site
 from provisioning.ceremony.record import Done, Record, add_step, only_installer, read_record
 from provisioning.ceremony.site_check import check_site, require_owner
 from provisioning.ceremony.steps import Place, Step
@@ -54,12 +54,21 @@ def all_steps() -> tuple[Step, ...]:
     return (*FIRST_VISIT, SITE, *SECOND_VISIT)
 
 
-def provision(folder: Path, *, stick: Path | None, tcti: str | None, serial: str | None, tell: Tell) -> Outcome:
+def provision(
+    folder: Path,
+    *,
+    stick: Path | None,
+    tcti: str | None,
+    serial: str | None,
+    tell: Tell,
+    state_key: Path | None = None,
+) -> Outcome:
     """Do what is left to do, as far as the stick lets.
 
     Args:
         tcti: of the machine's TPM; None makes a software TPM in the folder, for trying.
         serial: of a new box; None: by its TPM's certificate.
+        state_key: as `Place` has it.
     Raises:
         CannotDo: another installer is at work, or the folder is somebody else's.
         SiteRefused: the answer on the stick has faults; nothing was changed.
@@ -74,7 +83,8 @@ def provision(folder: Path, *, stick: Path | None, tcti: str | None, serial: str
         if folder.joinpath("tillstone.toml").exists() and _is_done(read_record(folder)):
             return _finished(folder, stick, tell)
         with powered(folder, tcti) as address:
-            return _continue(folder, stick, address, serial, tell)
+            place = Place(folder=folder, tcti=address, serial=serial, record=read_record(folder), state_key=state_key)
+            return _continue(place, stick, tell)
 
 
 def plan(folder: Path, *, stick: Path | None, tell: Tell) -> SignedSite | None:
@@ -115,8 +125,7 @@ def powered(folder: Path, tcti: str | None) -> Iterator[str]:
         running.process.wait()
 
 
-def _continue(folder: Path, stick: Path | None, tcti: str, serial: str | None, tell: Tell) -> Outcome:
-    place = Place(folder=folder, tcti=tcti, serial=serial, record=read_record(folder))
+def _continue(place: Place, stick: Path | None, tell: Tell) -> Outcome:
     place = _run(FIRST_VISIT, place, tell)
     request = request_of(place)
     if place.record.facts(SITE.name) is None:
@@ -126,7 +135,7 @@ def _continue(folder: Path, stick: Path | None, tcti: str, serial: str | None, t
             if stick is not None:
                 sticks.put(stick, REQUEST, request.encode())
             return Outcome(is_open=False, serial=request.serial, fingerprint=request.fingerprint)
-        checked = check_site(signed, request, pinned_owner(folder), lambda: box_seed(place))
+        checked = check_site(signed, request, pinned_owner(place.folder), lambda: box_seed(place))
         step = replace(SITE, run=lambda at: keep_site(at, signed, checked))
         place = _run((step,), place, tell)
     else:
@@ -157,7 +166,9 @@ def _finished(folder: Path, stick: Path | None, tell: Tell) -> Outcome:
 
 def _handed_over(folder: Path, stick: Path | None) -> Outcome:
     if stick is not None:
-        sticks.put(stick, TRANSCRIPT, (folder / TRANSCRIPT).read_bytes())
+        for name in (TRANSCRIPT, STATE_KEY):
+            if (folder / name).exists():
+                sticks.put(stick, name, (folder / name).read_bytes())
     facts = read_record(folder).facts(SITE.name) or {}
     serial = str((read_record(folder).facts("tpm") or {})["serial"])
     return Outcome(is_open=True, serial=serial, fingerprint=str(facts["request_sha256"]))

@@ -25,12 +25,14 @@ class Place:
         tcti: of the TPM, which runs.
         serial: what the box is called; None: by its TPM's certificate.
         record: the steps before this one.
+        state_key: where the image leaves the sealed recovery key of the encrypted state; None where nothing does.
     """
 
     folder: Path
     tcti: str
     serial: str | None
     record: Record
+    state_key: Path | None = None
 
     def fact(self, step: str, name: str) -> str:
         """What an earlier step found out."""

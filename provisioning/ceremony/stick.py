@@ -1,7 +1,7 @@
 """The stick: a folder that an installer carries between a box and its owner.
 
 Owns its files' names and reading them bounded. Must never believe what it reads, nor write anything but the request,
-the transcript and what went wrong.
+the transcript, the sealed recovery key of the state, and what went wrong.
 """
 
 from __future__ import annotations

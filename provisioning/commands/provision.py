@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", type=Path, metavar="DIR", default=FOLDER, help="the box (default: %(default)s)")
     parser.add_argument("--stick", type=Path, metavar="DIR", help="where the stick is mounted")
     parser.add_argument("--serial", metavar="TEXT", help="of a new box (default: by its TPM's certificate)")
+    parser.add_argument(
+        "--state-key", type=Path, metavar="FILE", help="where the image leaves the sealed recovery key of the state"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say each step and touch nothing")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--tcti", default=TCTI, help="the TPM (default: %(default)s)")
@@ -81,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             tcti=None if arguments.software_tpm else arguments.tcti,
             serial=arguments.serial,
             tell=tell,
+            state_key=arguments.state_key,
         )
     if arguments.json:
         print_json({"steps": said, "open": outcome.is_open, "serial": outcome.serial, "request": outcome.fingerprint})

@@ -6,6 +6,8 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,6 +27,12 @@ from tests.integration.till import CASH, paired_till
 from tests.swtpm import make_template, plugged_tpm
 
 STEPS = [step.name for step in all_steps()]
+IMPATIENT = """
+from provisioning.ceremony import install
+from provisioning.cli import main
+install.STATE_KEY_S_MAX = 0.0
+raise SystemExit(main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -246,3 +254,30 @@ def test_a_token_that_is_not_the_provisioned_one_is_refused_by_name(moved: Provi
     plan = TokenPlan(module_path=str(moved.box.module), label="tillstone", so_pin="12345678", user_pin="12345678")
     make_token(plan, environment=softhsm_environment(moved.box.token))
     assert refused_with(moved) == "hsm_pin_refused"
+
+
+def test_the_sealed_recovery_key_goes_to_the_owner_and_into_the_transcript(
+    waiting: Visit, owner: Owner, tmp_path: Path
+) -> None:
+    # The image's unit, which is root, leaves it there while the ceremony goes on; its making has tests of its own.
+    sealed = tmp_path / "sealed"
+    sealed.write_bytes(b"for the owner alone")
+    assert owner.sign(waiting.stick).code == 0
+    assert waiting.provision("--state-key", sealed).code == 0
+    assert (waiting.box / "recovery.pub").read_bytes() == (owner.folder / "recovery.pub").read_bytes()
+    assert (waiting.stick / "state-key.sealed").read_bytes() == sealed.read_bytes()
+    said = command("provision", "verify", waiting.stick / "transcript.cbor", "--trust", waiting.stick / "trust.json")
+    assert hashlib.sha256(sealed.read_bytes()).hexdigest() in said.out
+
+
+def test_a_box_does_not_open_before_its_recovery_key_is_made(waiting: Visit, owner: Owner, tmp_path: Path) -> None:
+    assert owner.sign(waiting.stick).code == 0
+    sealed = tmp_path / "sealed"
+    arguments = [str(word) for word in (*waiting.arguments, "--state-key", sealed)]
+    done = subprocess.run([sys.executable, "-c", IMPATIENT, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "recovery key" in done.stderr
+    assert not (waiting.box / "tillstone.toml").exists()
+    sealed.write_bytes(b"for the owner alone")
+    assert waiting.provision("--state-key", sealed).code == 0
+    assert (waiting.box / "tillstone.toml").exists()
