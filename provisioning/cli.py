@@ -44,6 +44,7 @@ _COMMANDS: Final = (
     _Command("screen", "provisioning.commands.screen", "what is screened before money moves, and why it was said"),
     _Command("status", "provisioning.commands.status", "say how the box is, in plain words"),
     _Command("device", "provisioning.commands.device", "see the state of the box, lock it, unlock it"),
+    _Command("update", "provisioning.commands.update", "have the box start another image, or see how that went"),
     _Command("terminal", "provisioning.commands.terminal", "invite, pair, list or revoke terminals"),
     _Command("ledger", "provisioning.commands.ledger", "history, digest, proof and verification of the log"),
     _Command(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from appliance.wire.answers import ComparedAnswer, DayAnswer, ReconcileAnswer
 SOCKET_NAME: Final = "local.sock"
 ANSWER_BYTES_MAX: Final = 16 * 2**20
 TIMEOUT_S: Final = 10.0
+UPDATE_TIMEOUT_S: Final = 600.0
 LOOK_TIMEOUT_S: Final = 75.0
 """Above what the box gives a look (`api/local/reconcile.py`): it says by itself that a provider was too slow."""
 
@@ -235,13 +237,26 @@ class LocalDoor:
         body = {"type": kind, "subject": subject, "reason": reason, "provider": provider}
         return int(self._ask("POST", "/reconcile/accept", body)["seq"])
 
+    def update(self) -> dict[str, Any]:
+        """How the newest update stands."""
+        answer: dict[str, Any] = self._ask("GET", "/update")
+        return answer
+
+    def stage_update(self, file: Path) -> dict[str, Any]:
+        """Have the image in an update file installed: `version` and `number` of it."""
+        with file.open("rb") as content:
+            answer: dict[str, Any] = self._ask("POST", "/update", content, timeout_s=UPDATE_TIMEOUT_S)
+        return answer
+
     def _unreachable(self, cause: Exception) -> Unavailable:
         return Unavailable("box_unreachable", f"nobody answers at {self._data / SOCKET_NAME}: {cause}")
 
     def _ask(self, method: str, path: str, body: object = None, *, timeout_s: float = TIMEOUT_S) -> Any:
         connection = _UnixConnection(self._data, timeout_s)
         try:
-            connection.request(method, path, None if body is None else msgspec.json.encode(body))
+            # A file goes out as it is, piece by piece.
+            content = body if body is None or isinstance(body, io.BufferedReader) else msgspec.json.encode(body)
+            connection.request(method, path, content)
             response = connection.getresponse()
             answer = response.read(ANSWER_BYTES_MAX)
         except (OSError, http.client.HTTPException) as cause:

@@ -18,6 +18,7 @@ from appliance.adapters.owner_thread import OwnerThread, SessionKind
 from appliance.model.errors import Corrupt, OutcomeUnknown, TillstoneError, Unavailable
 from appliance.ports.sealer import Quoted
 from drivers.tpm.bundle import TpmBundle
+from drivers.tpm.clock import read_clock
 from drivers.tpm.context import TpmContext
 from drivers.tpm.counter import increment_counter, read_counter
 from drivers.tpm.errors import TpmAway, TpmBusy, TpmError, TpmForeign, TpmPolicyRefused, TpmUnsure
@@ -94,6 +95,18 @@ class TpmSealer:
         """Destroy what opens the PIN, for good and proven; how, for people. Raises Corrupt when the proof failed."""
         return (await self._run(lambda tpm: forget(tpm, self._bundle))).value
 
+    async def floor(self) -> int:
+        """The counter below which signed policies open nothing any more."""
+        return await self._read(lambda tpm: read_counter(tpm, self._bundle.floor_index))
+
+    async def raise_floor(self, number: int) -> int:
+        """Raise it to `number`, never lower; what it is then. Raises OutcomeUnknown as `advance_epoch`."""
+        return await self._run(lambda tpm: self._raise_floor(tpm, number))
+
+    async def resets(self) -> int:
+        """How often the machine started from cold, as the TPM counts."""
+        return await self._read(lambda tpm: read_clock(tpm).resets)
+
     async def close(self) -> None:
         """TPM2_Shutdown and the end of the owner thread."""
         await self._thread.close()
@@ -112,6 +125,13 @@ class TpmSealer:
 
     def _advance(self, tpm: TpmContext) -> int:
         value = increment_counter(tpm, self._bundle.epoch_index)
+        _settle(tpm)
+        return value
+
+    def _raise_floor(self, tpm: TpmContext, number: int) -> int:
+        value = read_counter(tpm, self._bundle.floor_index)
+        while value < number:
+            value = increment_counter(tpm, self._bundle.floor_index)
         _settle(tpm)
         return value
 

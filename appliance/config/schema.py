@@ -24,6 +24,7 @@ from appliance.config.screening import Screening
 from appliance.config.section import IN_EXAMPLE, SECRET_FILE, DoorPort, Host, PlainHost, Section, Url
 from appliance.config.tamper import Tamper
 from appliance.config.timestamping import Timestamping
+from appliance.config.update import Update
 from appliance.model.limits import (
     AMOUNT_MINOR_MAX,
     BATCH_SALES_MAX,
@@ -391,5 +392,6 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: Annotated[Limits, Meta(description="Bounds.")] = Limits()
     screening: Annotated[Screening, Meta(description="What may move money.")] = Screening()
     offline: Annotated[Offline, Meta(description="Cards without their bank.")] = Offline()
+    update: Annotated[Update, Meta(description="Other images.")] = Update()
     otlp: Annotated[Otlp | None, Meta(description="Spans.")] = None
     log: Annotated[Log, Meta(description="Lines.")] = Log()

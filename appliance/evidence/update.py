@@ -26,7 +26,7 @@ PART_BYTES_MAX: Final = {"verity": 8 << 20, "root": 512 << 20, "uki": 64 << 20}
 POLICIES_MAX: Final = 7
 """One fewer than a bundle keeps: the running image's own policy stays beside them."""
 NUMBER_MAX: Final = (1 << 31) - 1
-LEAP_MAX: Final = 1_000
+LEAP_MAX: Final = 100
 """The floor counter is raised one by one, and the TPM's memory wears out."""
 _DIGEST_BYTES: Final = 32
 # Part of names of partitions (36 characters with what is around it) and of files; `+` would begin a count of tries.

@@ -209,8 +209,7 @@ class Box:
 
     def _start_services(self) -> None:
         self._own.begin(
-            terminal_count=lambda: len(self._terminals.all),
-            days_closed=lambda: self._till.days.closed_count,
+            terminal_count=lambda: len(self._terminals.all), days_closed=lambda: self._till.days.closed_count
         )
         self._supervisor.start("refusals", self._refusals.run, restart=Restart.ON_CRASH)
         watchdog = Watchdog(manager=self._manager, clock=self._clock, metrics=self._metrics, log=self._log)
@@ -278,6 +277,7 @@ class Box:
         tell_doors(settings.storage.path, {name: door.port for name, door in opened.items()})
         if settings.pos.is_announced:
             await announce(settings, self._audience, pos.port, self._supervisor, self._log)
+        await self._own.updates.settle()
         self._manager.ready()
         self._log.info("box.ready", pos=pos.port, public=public.port, entries=self._ledger.head.size)
 

@@ -22,6 +22,7 @@ from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
 from appliance.wiring.retiring import Retirement
 from appliance.wiring.trust import Trust
+from appliance.wiring.updates import UpdateParts
 
 
 class LifeParts:
@@ -63,6 +64,15 @@ class LifeParts:
             clock=clock,
             log=log,
         )
+        self.updates = UpdateParts(
+            settings=settings,
+            trust=trust,
+            ledger=ledger,
+            life=self.life,
+            admission=self.admission(),
+            clock=clock,
+            log=log,
+        )
         self._retirement = Retirement(settings=settings, trust=trust, ledger=ledger, life=self.life, log=log)
 
     async def open(self) -> None:
@@ -91,6 +101,7 @@ class LifeParts:
         supervisor.start("device state", self.life.run, restart=Restart.ON_CRASH)
         if self._tamper is not None:
             supervisor.start("tamper", self._tamper.run, restart=Restart.ON_CRASH)
+        self.updates.begin(supervisor)
         sealer = self._trust.sealer
         if sealer is not None:
             supervisor.start(
@@ -123,12 +134,13 @@ class LifeParts:
 
     def routes(self) -> DeviceRoutes:
         """For the local door."""
-        return DeviceRoutes(self.life)
+        return DeviceRoutes(self.life, self.updates.routes())
 
     @property
     def checks(self) -> tuple[Check, ...]:
         """What health says of the state itself and of the case; a lost part or a damaged log has its own check."""
-        return (self._check_state,) if self._tamper is None else (self._check_state, self._tamper.check)
+        tamper_checks = () if self._tamper is None else (self._tamper.check,)
+        return (self._check_state, *tamper_checks, *self.updates.checks)
 
     def _check_state(self) -> Finding:
         return state_finding(self.life.standing)

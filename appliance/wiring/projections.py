@@ -5,6 +5,7 @@ from __future__ import annotations
 from appliance.device.epochs import EpochProjection
 from appliance.device.life import DeviceStateProjection
 from appliance.device.scrubber import VerificationProjection
+from appliance.device.update_log import UpdateProjection
 from appliance.identity.auditors import AuditorProjection
 from appliance.identity.terminals import TerminalProjection
 from appliance.ledger.projection import Projection
@@ -37,5 +38,6 @@ def projections() -> tuple[Projection, ...]:
         AuditorProjection(),
         EpochProjection(),
         DeviceStateProjection(),
+        UpdateProjection(),
         VerificationProjection(),
     )

@@ -24,6 +24,7 @@ from appliance.wire import (
     escrow_entries,
     reconcile_entries,
     till_entries,
+    update_entries,
     vault_entries,
 )
 from appliance.wire.requests import Wire
@@ -41,6 +42,11 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     entries.TERMINAL_REVOKED: entries.TerminalRevokedEntry,
     entries.BOOT: entries.BootEntry,
     device_entries.DEVICE_STATE: device_entries.DeviceStateEntry,
+    update_entries.UPDATE_STAGED: update_entries.UpdateStagedEntry,
+    update_entries.UPDATE_TRIED: update_entries.UpdateTriedEntry,
+    update_entries.UPDATE_CONFIRMED: update_entries.UpdateConfirmedEntry,
+    update_entries.UPDATE_FELL_BACK: update_entries.UpdateFellBackEntry,
+    update_entries.SELF_TEST_SALE: update_entries.SelfTestSaleEntry,
     entries.CLOCK_STEP: entries.ClockStepEntry,
     entries.REFUSALS: entries.RefusalsEntry,
     entries.AUDITOR_ADMITTED: entries.AuditorAdmittedEntry,

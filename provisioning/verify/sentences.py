@@ -17,6 +17,7 @@ from appliance.wire import (
     entries,
     escrow_entries,
     till_entries,
+    update_entries,
     vault_entries,
 )
 from appliance.wire.requests import Wire
@@ -218,6 +219,26 @@ def _about_access(body: Body) -> str:
         case entries.AuditorReadEntry():
             reads = f"{body.entries} entries in {body.requests} requests, {body.first} to {body.last}"
             return f"the credential {printable(body.credential)} was shown {reads}"
+        case _:
+            return _about_an_update(body)
+
+
+def _about_an_update(body: Body) -> str:
+    match body:
+        case update_entries.UpdateStagedEntry():
+            update = f"the update to {printable(body.version)}, release number {body.number},"
+            return f"{update} is to be installed; {printable(body.before)} runs"
+        case update_entries.UpdateTriedEntry():
+            return f"the update to {printable(body.version)} runs on trial"
+        case update_entries.UpdateConfirmedEntry():
+            refused = f"releases up to number {body.number} are refused from here on"
+            return f"the update to {printable(body.version)} is confirmed after the test sale {body.sale}; {refused}"
+        case update_entries.UpdateFellBackEntry():
+            why = f": {printable(body.detail)}" if body.detail else ""
+            fallen = f"the update to {printable(body.version)} fell back, {printable(body.before)} goes on"
+            return f"{fallen} ({printable(body.code)}){why}"
+        case update_entries.SelfTestSaleEntry():
+            return f"a test: version {printable(body.version)} sold to itself; no money moved, and nothing counts it"
         case _:
             return "of a kind that this verifier does not know; it is in the log, and that is all that is said here"
 

@@ -14,10 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.adapters.tpm_sealer import TpmSealer
 from appliance.model.errors import Corrupt, Unavailable
+from appliance.ports.platform import Counters
 from appliance.ports.sealer import Sealer
 from drivers.tpm.quote_check import QuoteExpectation, QuoteRefused, verify_quote
 from tests.fakes.sealer import FakeSealer
 from tests.swtpm import PIN, PluggedTpm, ProvisionedTpm, make_template, plugged_tpm
+
+
+class SealerAndCounters(Sealer, Counters, Protocol):
+    """Both ports, as one device serves them."""
 
 
 class Rig(Protocol):
@@ -27,7 +32,7 @@ class Rig(Protocol):
     ak_name: bytes
 
     @property
-    def sealer(self) -> Sealer: ...
+    def sealer(self) -> SealerAndCounters: ...
     async def unplug(self) -> None: ...
     async def plug_in(self) -> None: ...
     async def present_a_policy_nobody_signed(self) -> None: ...
@@ -44,6 +49,7 @@ class FakeRig:
 
     async def plug_in(self) -> None:
         self.sealer.is_away = False
+        self.sealer.starts += 1
 
     async def present_a_policy_nobody_signed(self) -> None:
         self.sealer.is_refused = True
@@ -144,3 +150,18 @@ async def test_quote_for_a_nonce_verifies_and_answers_no_other(rig: Rig, size: i
 async def test_quote_refuses_a_nonce_of_wrong_size(rig: Rig, size: int) -> None:
     with pytest.raises(ValueError, match="nonce"):
         await rig.sealer.quote(bytes(size))
+
+
+async def test_floor_rises_to_a_number_and_never_falls(rig: Rig) -> None:
+    before = await rig.sealer.floor()
+    assert await rig.sealer.raise_floor(before + 3) == before + 3
+    assert await rig.sealer.raise_floor(before + 1) == before + 3
+    assert await rig.sealer.floor() == before + 3
+
+
+async def test_each_start_from_cold_is_counted(rig: Rig) -> None:
+    before = await rig.sealer.resets()
+    assert await rig.sealer.resets() == before
+    await rig.unplug()
+    await rig.plug_in()
+    assert await rig.sealer.resets() == before + 1

@@ -76,12 +76,15 @@ class FakeSealer:
     """Holds a PIN and an epoch.
 
     Switches: `is_away` (every call fails, nothing happened), `is_refused` (the policy says no), `loses_answers` (an
-    advance happens and its answer is lost), `epoch_offset` (it lies about the counter by so much).
+    advance happens and its answer is lost), `epoch_offset` (it lies about the counter by so much),
+    `starts` (how often the machine started from cold).
     """
 
     def __init__(self, *, pin: bytes = b"123456", epoch: int = 1) -> None:
         self._pin = pin
         self._epoch = epoch
+        self._floor = 1
+        self.starts = 1
         self.attestation_key = SoftwareAttestationKey()
         self.pcr_values = {7: hashlib.sha256(b"secure boot").digest(), 11: hashlib.sha256(b"image").digest()}
         self.is_away = False
@@ -112,6 +115,21 @@ class FakeSealer:
         self._answer_or_raise()
         attest = self.attestation_key.attest(nonce=nonce, pcr_values=self.pcr_values)
         return Quoted(attest=attest, signature=self.attestation_key.sign(attest), pcr_values=self.pcr_values)
+
+    async def floor(self) -> int:
+        self._answer_or_raise()
+        return self._floor
+
+    async def raise_floor(self, number: int) -> int:
+        self._answer_or_raise()
+        self._floor = max(self._floor, number)
+        if self.loses_answers:
+            raise OutcomeUnknown("tpm_unsure", "the fake was told to lose the answer")
+        return self._floor
+
+    async def resets(self) -> int:
+        self._answer_or_raise()
+        return self.starts
 
     def _answer_or_raise(self) -> None:
         if self.is_away:

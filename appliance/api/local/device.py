@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from appliance.api.local.exchange import json_answer, read_body
+from appliance.api.local.update import UpdateRoutes
 from appliance.device.life import DeviceLife
 from appliance.model.card_data import refuse_card_numbers
 from appliance.wire.requests import Text, Wire
@@ -18,16 +19,18 @@ class _Reason(Wire, frozen=True, kw_only=True):
 
 
 class DeviceRoutes:
-    """`/device`, `/device/lock` and `/device/unlock`; each answers with the state."""
+    """`/device`, `/device/lock` and `/device/unlock`, each answers with the state; and those of its updates."""
 
-    def __init__(self, life: DeviceLife) -> None:
+    def __init__(self, life: DeviceLife, updates: UpdateRoutes) -> None:
         self._life = life
+        self._updates = updates
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Register the routes."""
         router.add_get("/device", self._show, name="local_device")
         router.add_post("/device/lock", self._lock, name="local_device_lock")
         router.add_post("/device/unlock", self._unlock, name="local_device_unlock")
+        self._updates.add_to(router)
 
     def facts(self) -> dict[str, object]:
         """`state`, `since_ms`, `reason`, and `lock`: the reason of one that stands."""

@@ -2,8 +2,8 @@
 
 It invites and revokes terminals, tells the status, lists recent sales and proves the newest entry; `ledger.py` adds
 what operators ask of the log, `subjects.py` what they ask about a person, `slip.py` a payment as paper has it,
-`device.py` the box's state and lock, `days.py` the shop's day. Whoever can open it owns the box anyway, so the file's
-mode is the authentication; nothing here moves money.
+`device.py` the box's state and lock, `update.py` another image, `days.py` the shop's day. Whoever can open it owns the
+box anyway, so the file's mode is the authentication; nothing here moves money.
 """
 
 from __future__ import annotations

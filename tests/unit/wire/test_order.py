@@ -14,6 +14,7 @@ from appliance.wire import (
     reconcile_entries,
     requests,
     till_entries,
+    update_entries,
 )
 from appliance.wire.requests import Wire
 
@@ -35,6 +36,7 @@ SHAPES: list[type[Wire]] = [
         ceremony_entries,
         device_entries,
         till_entries,
+        update_entries,
         reconcile_entries,
         attestation,
         answers,
