@@ -14,6 +14,7 @@ from appliance.ledger.draft import Disclosure, RecordedEntry
 from appliance.ledger.entry import decode
 from appliance.ledger.projection import Projection, Projector, create_tables, schema_digest
 from appliance.ledger.snapshot import base_of, load_snapshot
+from appliance.model.errors import Corrupt, Rejected
 
 CHUNK_ENTRIES = 1_000
 
@@ -33,7 +34,7 @@ def rebuild(connection: sqlite3.Connection, projections: Sequence[Projection], v
     """Empty the tables of `projections` and replay the log into them; all or nothing.
 
     Raises:
-        Corrupt: as `load_snapshot`, for a pruned log.
+        Corrupt: as `load_snapshot`, for a pruned log; `ledger_newer`: an entry says what this release cannot read.
     """
     projector = Projector(projections)
     connection.execute("BEGIN IMMEDIATE")
@@ -48,11 +49,22 @@ def rebuild(connection: sqlite3.Connection, projections: Sequence[Projection], v
                 (projection.name, schema_digest(projection)),
             )
         for chunk in _chunks(connection, vault, after=-1 if base is None else base.size - 1):
-            projector.apply(connection, chunk)
+            _apply(projector, connection, chunk)
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _apply(projector: Projector, connection: sqlite3.Connection, chunk: list[RecordedEntry]) -> None:
+    try:
+        projector.apply(connection, chunk)
+    except (Rejected, ValueError) as cause:
+        # A body of a known kind with members or words of a later release: what it means is not to be guessed.
+        raise Corrupt(
+            "ledger_newer",
+            f"entries {chunk[0].seq} to {chunk[-1].seq} hold what this release cannot read: {cause}",
+        ) from cause
 
 
 def _chunks(
