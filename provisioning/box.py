@@ -28,6 +28,7 @@ from appliance.crypto import cose
 from appliance.crypto.hybrid import HybridPublic, PinnedKey
 from appliance.crypto.owner import OwnerKey
 from appliance.ledger.genesis import GenesisStatement, read_body
+from appliance.ledger.subject_keys import STORE_KEY_FILE
 from appliance.ledger.trust import encode_trust
 from drivers.tpm.bundle import TpmBundle, decode_bundle, encode_bundle
 from provisioning.attest.own_box import certify_own_box, is_certified
@@ -210,6 +211,10 @@ def renew_devices(box: Box, *, on_step: Step = lambda _step: None) -> Box:
         aside = device.with_name(f"{device.name}-{box.shop.generation}")
         if device.exists() and not aside.exists():
             device.rename(aside)
+    # Only the lost token opened it: a new log begins without it (`carry.py`).
+    wrapped = box.data / STORE_KEY_FILE
+    if wrapped.exists():
+        wrapped.rename(wrapped.with_name(f"lost-{STORE_KEY_FILE}"))
     with private_umask():
         _ceremony(box.folder, box.shop, (), None, on_step)
     return read_box(box.folder)

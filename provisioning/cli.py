@@ -56,6 +56,8 @@ _COMMANDS: Final = (
     _Command("audit", "provisioning.audit.command", "check and open what was published, with an auditor's key"),
     _Command("anchor", "provisioning.commands.anchor", "make the key of the box's own Bitcoin anchors"),
     _Command("escrow", "provisioning.escrow.command", "what terminals keep, sealed, in case the box is lost"),
+    _Command("backup", "provisioning.commands.backup", "seal the whole box into a file, to the recovery key"),
+    _Command("restore", "provisioning.restore.command", "make a new box of a backup, or check one"),
     _Command("subject", "provisioning.subject.command", "hand out or erase what the box holds about a person"),
     _Command("prune", "provisioning.commands.prune", "remove the bodies of old entries; proofs stay"),
     _Command("replay", "provisioning.commands.replay", "send a file of real purchases and check every total"),
@@ -74,7 +76,9 @@ _COMMANDS: Final = (
 )
 
 
-_WITHOUT_A_BOX: Final = frozenset({"anchor", "attest", "audit", "conform", "owner", "state-key", "upstream", "verify"})
+_WITHOUT_A_BOX: Final = frozenset(
+    {"anchor", "attest", "audit", "conform", "owner", "restore", "state-key", "upstream", "verify"}
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

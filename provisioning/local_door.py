@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import urlencode
 
 import msgspec
@@ -25,6 +25,9 @@ SOCKET_NAME: Final = "local.sock"
 ANSWER_BYTES_MAX: Final = 16 * 2**20
 TIMEOUT_S: Final = 10.0
 UPDATE_TIMEOUT_S: Final = 600.0
+BACKUP_TIMEOUT_S: Final = 60.0
+"""Between two pieces of a backup."""
+PIECE_BYTES: Final = 1 << 20
 LOOK_TIMEOUT_S: Final = 75.0
 """Above what the box gives a look (`api/local/reconcile.py`): it says by itself that a provider was too slow."""
 
@@ -165,6 +168,23 @@ class LocalDoor:
                     raise _refusal(response.status, "/subject/export", _decode(response.read(ANSWER_BYTES_MAX)))
                 while line := response.readline(ANSWER_BYTES_MAX):
                     yield _decode(line)
+            except (OSError, http.client.HTTPException) as cause:
+                raise self._unreachable(cause) from cause
+
+    def backup(self, file: BinaryIO) -> None:
+        """Write a backup into `file`; whole only if it ends as one does.
+
+        Raises:
+            Rejected: `backup_not_set_up`. Unavailable: as the box says; or it went away in the middle.
+        """
+        with closing(_UnixConnection(self._data, BACKUP_TIMEOUT_S)) as connection:
+            try:
+                connection.request("POST", "/backup")
+                response = connection.getresponse()
+                if response.status >= 400:
+                    raise _refusal(response.status, "/backup", _decode(response.read(ANSWER_BYTES_MAX)))
+                while piece := response.read(PIECE_BYTES):
+                    file.write(piece)
             except (OSError, http.client.HTTPException) as cause:
                 raise self._unreachable(cause) from cause
 

@@ -6,9 +6,10 @@ Must never put a secret into the file, and never hands out a file that `applianc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from appliance.config.load import SettingsInvalid, load
 from provisioning.box import HSM_LABEL, NOTE_ENVELOPE, Box, public_key_sha256
@@ -101,7 +102,7 @@ def write_settings(
     Raises:
         SettingsInvalid: the process would refuse it.
     """
-    shop, keys = box.shop, box.keys
+    shop = box.shop
     sections: Sections = {
         "shop": {name: value for name, value in asdict(shop).items() if name != "generation"},
         "pos": {
@@ -112,22 +113,10 @@ def write_settings(
             "is_announced": False,
         },
         "public": {"host": "127.0.0.1", "port": ports.public},
-        "storage": {
-            "path": box.data,
-            "genesis_path": box.folder / "genesis.cbor",
-            "room_bytes_min": room_bytes_min,
-        },
-        "hsm": {"module_path": box.module, "token_label": HSM_LABEL},
-        "hsm.classical": {"id": keys.classical_id.hex(), "public_key_sha256": public_key_sha256(keys.classical_public)},
-        "hsm.kek": {"id": WRAPPING_KEY_ID.hex()},
-        "post_quantum": {"envelope_path": box.folder / "ml-dsa.envelope"},
-        "tpm": _tpm_section(box, tcti),
+        **_device_sections(box, tcti),
         "log": {"format": "json"},
     }
-    if keys.wrapping_public is not None:
-        sections["hsm.kek"]["public_key_sha256"] = public_key_sha256(keys.wrapping_public)
-    if keys.note is not None:
-        sections["note"] = {"envelope_path": box.folder / NOTE_ENVELOPE}
+    sections["storage"]["room_bytes_min"] = room_bytes_min
     if cards is not None:
         sections.update(_card_sections(cards))
     for wallet in wallets:
@@ -153,6 +142,50 @@ def _tpm_section(box: Box, tcti: str) -> dict[str, Value]:
         "policy_path": box.folder / "pcr-policy.json",
         "certificate_path": box.attestation,
     }
+
+
+def write_restored(box: Box, *, tcti: str, table: dict[str, Any], files: Mapping[str, Path]) -> Path:
+    """Write the file of a box that takes over another one's shop, and read it back.
+
+    Args:
+        table: the other one's settings, without what names its devices (`appliance/config/portable.py`).
+        files: where the files that they name lie now, by the setting's place.
+    Raises:
+        SettingsInvalid: the process would refuse it.
+    """
+    sections = dict(_flat(table, "", files)) | _device_sections(box, tcti)
+    text = _toml(sections).partition("\n\n")[2]
+    write_durably(box.settings, f"# Restored from a backup, with this box's own devices.\n\n{text}".encode())
+    load(box.settings)
+    return box.settings
+
+
+def _flat(table: dict[str, Any], place: str, files: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, Value]]]:
+    """Each section under its full name, with the files where they lie now."""
+    own = {name: value for name, value in table.items() if not isinstance(value, dict)}
+    if place:
+        yield place, {name: files.get(f"{place}.{name}", value) for name, value in own.items()}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{place}.{name}" if place else name, files)
+
+
+def _device_sections(box: Box, tcti: str) -> Sections:
+    """What names this box's own disk, token, keys and TPM."""
+    keys = box.keys
+    sections: Sections = {
+        "storage": {"path": box.data, "genesis_path": box.folder / "genesis.cbor", "trust_path": box.trust},
+        "hsm": {"module_path": box.module, "token_label": HSM_LABEL},
+        "hsm.classical": {"id": keys.classical_id.hex(), "public_key_sha256": public_key_sha256(keys.classical_public)},
+        "hsm.kek": {"id": WRAPPING_KEY_ID.hex()},
+        "post_quantum": {"envelope_path": box.folder / "ml-dsa.envelope"},
+        "tpm": _tpm_section(box, tcti),
+    }
+    if keys.wrapping_public is not None:
+        sections["hsm.kek"]["public_key_sha256"] = public_key_sha256(keys.wrapping_public)
+    if keys.note is not None:
+        sections["note"] = {"envelope_path": box.folder / NOTE_ENVELOPE}
+    return sections
 
 
 def _pin_pad_sections(pin_pad: PinPad) -> Sections:

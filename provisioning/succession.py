@@ -5,7 +5,7 @@ in. Every function may be run again after a crash at any line; the log itself sa
 
     a new box        request_first     -> `tillstone owner genesis` -> install_first
     planned          request_rotation -> `tillstone owner rotate`  -> rotate
-    lost, restored   request_successor -> `tillstone owner succeed` -> install_successor, carry_terminals
+    lost, restored   request_successor -> `tillstone owner succeed` -> install_successor, carry_over
 
 Source: docs/succession.md, docs/formats/succession.md.
 """
@@ -39,6 +39,7 @@ from appliance.ledger.succession import ROTATION, Rotation, RotationStatement, r
 from appliance.ledger.trust import Evidence, load_trust
 from appliance.ledger.trust import Trust as KnownTrust
 from appliance.ledger.verify import verify_log
+from appliance.payment.vault.rows import TokenProjection
 from appliance.ports.clock import Clock
 from appliance.wire import entries
 from appliance.wiring.trust import TPM_DEADLINE_MS, Trust, open_trust
@@ -55,6 +56,7 @@ from provisioning.box import (
     public_key_sha256,
     write_envelopes,
 )
+from provisioning.carry import take_over_secrets, take_over_tokens
 from provisioning.commands.outcome import CannotDo
 from provisioning.terminal.durable import write_durably
 from provisioning.token import TokenKeys, TokenPlan, make_token
@@ -222,16 +224,20 @@ def _require_asked(statement: GenesisStatement, wanted: Box, box: Box) -> None:
         raise CannotDo(f"the owner signed {statement.origin}, not what this box asked for", "sign the newest request")
 
 
-async def carry_terminals(box: Box, settings: Settings, clock: Clock) -> tuple[str, ...]:
+async def carry_over(box: Box, settings: Settings, clock: Clock) -> tuple[str, ...]:
     """Begin the new log and pair in it, by their keys, the terminals that the old one knew; returns their names.
+
+    Keys of persons and the vault of tokens come along where this box's token opens them (`carry.py`).
 
     Raises:
         CannotDo: the old data is not what its last cosigned head says.
         BadEntry: the old data is damaged: terminals pair anew then, when nothing better is left.
     """
     trust = load_trust(box.trust.read_bytes())
+    old_data = _data_of(box, box.shop.generation - 1)
+    take_over_secrets(old_data, box.data)
     async with _opened(settings, clock) as (parts, ledger):
-        old = _terminals_in(_data_of(box, box.shop.generation - 1), trust, parts.statement.previous)
+        old = _terminals_in(old_data, trust, parts.statement.previous)
         known = await ledger.read(_terminal_keys)
         drafts = [
             Draft(
@@ -245,6 +251,7 @@ async def carry_terminals(box: Box, settings: Settings, clock: Clock) -> tuple[s
         ]
         if drafts:
             await ledger.append(drafts, purpose=Purpose.OUTCOME)
+        await take_over_tokens(old_data, ledger, box.data, clock)
     return tuple(old.values())
 
 
@@ -286,7 +293,7 @@ async def _opened(settings: Settings, clock: Clock) -> AsyncIterator[tuple[Trust
         ledger = await Ledger.open(
             settings.storage.path,
             signers=parts.signers,
-            projections=(TerminalProjection(),),
+            projections=(TerminalProjection(), TokenProjection()),
             clock=clock,
             store_key=parts.store_key,
             beginning=Beginning(genesis=parts.genesis, created_ms=now_ms, first=epoch_draft(epoch, now_ms)),

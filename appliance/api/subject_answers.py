@@ -50,12 +50,15 @@ class SubjectAnswers:
         self._clock = clock
 
     async def held(self, subject: str) -> dict[str, Any]:
-        """How much is held about `subject`.
+        """How much is held about `subject`; `is_carried`: values lie in an earlier log of this box, too.
 
         Raises:
             Rejected: `subject_malformed`, `subject_unknown`.
         """
-        return _told(await self._holding(subject, await self._key_ids(subject)))
+        key_ids = await self._key_ids(subject)
+        is_carried = await self._vault().are_carried(key_ids)
+        held = await (self._count(key_ids) if is_carried else self._holding(subject, key_ids))
+        return {**_told(held), "is_carried": is_carried}
 
     async def erase(self, subject: str) -> dict[str, Any]:
         """Erase `subject`; a second call answers with the entry of the first.
@@ -64,8 +67,9 @@ class SubjectAnswers:
             Rejected: as `held`.
             Unavailable, OutcomeUnknown: as `Ledger.erase`.
         """
-        held = await self._count(await self._key_ids(subject))
-        if not held.entries:
+        key_ids = await self._key_ids(subject)
+        held = await self._count(key_ids)
+        if not held.entries and not await self._vault().are_carried(key_ids):
             seq = await self._erased_by(subject)
             if seq is None:
                 raise _unknown(seq)

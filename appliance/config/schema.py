@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from appliance.config.backup import Backups
 from appliance.config.card_provider import Stripe
 from appliance.config.coinbase import Coinbase
 from appliance.config.escrow import Escrow
@@ -386,6 +387,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     witnesses: Annotated[Witnesses, Meta(description="Who vouches for heads.")] = Witnesses()
     publication: Annotated[Publication | None, Meta(description="Where the log is published.")] = None
     escrow: Annotated[Escrow | None, Meta(description="What terminals keep for a lost box.")] = None
+    backup: Annotated[Backups | None, Meta(description="What a new box is restored from.")] = None
     timestamps: Annotated[Timestamping | None, Meta(description="How heads are anchored in Bitcoin.")] = None
     slip: Annotated[Slips, Meta(description="What customers get in the hand.")] = Slips()
     printer: Annotated[Printer | None, Meta(description="Paper.")] = None

@@ -25,7 +25,7 @@ from appliance.crypto.disclosure import SALT_SIZE, open_value, seal_value
 from appliance.ledger.draft import Disclosure, Draft, RecordedEntry
 from appliance.ledger.entry import ENTRY_BYTES_MAX
 from appliance.ledger.group import SealedDisclosure
-from appliance.ledger.subject_keys import DAY_PREFIX, SubjectKey, SubjectKeys
+from appliance.ledger.subject_keys import DAY_PREFIX, KEYS_FILE, SubjectKey, SubjectKeys
 from appliance.model.errors import Corrupt, Unavailable
 
 KIND_ERASED = "erased"
@@ -40,7 +40,7 @@ class DisclosureVault:
 
     def __init__(self, folder: Path, store_key: bytes) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-keys")
-        self._keys = SubjectKeys(folder / "keys.db", store_key)
+        self._keys = SubjectKeys(folder / KEYS_FILE, store_key)
         self._cached: OrderedDict[str, SubjectKey] = OrderedDict()
         self._erasing: set[str] = set()
 
@@ -84,6 +84,10 @@ class DisclosureVault:
     async def key_ids(self, subject: str) -> tuple[int, ...]:
         """Numbers of the keys that a subject's values lie under; none when nothing is held."""
         return await _on(self._thread, lambda: self._keys.ids_of(subject))
+
+    async def are_carried(self, key_ids: Sequence[int]) -> bool:
+        """Whether values of an earlier log of this box lie under any of `key_ids`."""
+        return await _on(self._thread, lambda: self._keys.are_carried(key_ids))
 
     async def begin_erasure(self, subject: str) -> tuple[int, ...]:
         """The keys of a subject, for its `erased` entry; `end_erasure` must follow."""

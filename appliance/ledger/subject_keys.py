@@ -23,8 +23,13 @@ from typing import Final
 from appliance.crypto.disclosure import SUBJECT_KEY_SIZE, open_value, seal_value
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS keys (id INTEGER PRIMARY KEY, subject TEXT NOT NULL, wrapped BLOB NOT NULL)"
+KEYS_FILE: Final = "keys.db"
+STORE_KEY_FILE: Final = "store-key.wrapped"
+"""The key over the keys, as the HSM wrapped it."""
 DAY_PREFIX: Final = "day:"
 """A subject that starts so is a day and nobody."""
+# Keys of values that lie in an earlier log of this box: nothing in this log's tables says that they open anything.
+_CARRIED = "CREATE TABLE IF NOT EXISTS carried (id INTEGER PRIMARY KEY)"
 _INDEX = "CREATE INDEX IF NOT EXISTS keys_by_subject ON keys (subject)"
 
 
@@ -48,6 +53,7 @@ class SubjectKeys:
         self._connection.execute("PRAGMA synchronous = EXTRA")
         self._connection.execute("PRAGMA secure_delete = ON")
         self._connection.execute(_SCHEMA)
+        self._connection.execute(_CARRIED)
         self._connection.execute(_INDEX)
 
     def alias_of(self, subject: str) -> str:
@@ -82,6 +88,16 @@ class SubjectKeys:
         rows = self._connection.execute("SELECT id FROM keys WHERE subject = ? ORDER BY id", (self.alias_of(subject),))
         return tuple(row[0] for row in rows)
 
+    def carry(self) -> None:
+        """A new log takes these keys over: whatever they open lies in the one before it."""
+        self._connection.execute("INSERT OR IGNORE INTO carried SELECT id FROM keys")
+
+    def are_carried(self, key_ids: Sequence[int]) -> bool:
+        """Whether any of `key_ids` opens values of an earlier log."""
+        marks = ", ".join("?" * len(key_ids))
+        found = self._connection.execute(f"SELECT 1 FROM carried WHERE id IN ({marks}) LIMIT 1", tuple(key_ids))  # noqa: S608 - marks only
+        return found.fetchone() is not None
+
     def erase(self, key_ids: Sequence[int]) -> None:
         """Forget keys for good; those already gone are fine."""
         self._connection.execute("BEGIN IMMEDIATE")
@@ -94,6 +110,12 @@ class SubjectKeys:
         left = sorted(present.intersection(erased))
         if left:
             self.erase(left)
+
+    def take_in(self, rows: Iterable[Sequence[object]]) -> None:
+        """Keep keys (id, alias, wrapped) that come from a backup, under the store key that wrapped them."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany("INSERT INTO keys (id, subject, wrapped) VALUES (?, ?, ?)", rows)
+        self._connection.execute("COMMIT")
 
     def close(self) -> None:
         """Close the file."""

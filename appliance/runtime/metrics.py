@@ -82,14 +82,13 @@ class Metrics:
         self.witnesses_disagreeing = Gauge("tillstone_witnesses_disagreeing", "Claim without proof.", registry=registry)
         self.ledger_queue_depth = Gauge("tillstone_ledger_queue_depth", "Appends that wait.", registry=registry)
         self.ledger_entries = Gauge("tillstone_ledger_entries", "Entries in the log.", registry=registry)
-        self.unsigned_entries = Gauge(
-            "tillstone_unsigned_entries", "Entries that no signed head covers yet.", registry=registry
-        )
+        self.unsigned_entries = Gauge("tillstone_unsigned_entries", "Entries no signed head covers.", registry=registry)
         self.free_bytes = Gauge("tillstone_free_bytes", "Free space where the log lives.", registry=registry)
         self.clock_steps = Counter("tillstone_clock_steps", "Steps of the wall clock.", registry=registry)
         self._state = Gauge("tillstone_device_state", "1: its state.", ("state",), registry=registry)
         self.terminals = Gauge("tillstone_terminals", "Terminals that may sell.", registry=registry)
         self.vouchers_owed = Gauge("tillstone_vouchers_owed_minor", "Worth of vouchers not spent.", registry=registry)
+        self._backups = _Backups(registry)
         self._offline = _OfflineGauges(registry)
         self.connections_displaced = Counter(
             "tillstone_connections_displaced", "Idle connections closed to make room.", registry=registry
@@ -154,6 +153,10 @@ class Metrics:
         """What was accepted without a bank, and what open intents may still accept."""
         self._offline.set(exposure, now_ms)
 
+    def backup_stands(self, newest_ms: int, *, has_failed: bool) -> None:
+        """When the newest backup was made (Unix ms, 0 for none), and whether the last try failed."""
+        self._backups.set(newest_ms, has_failed=has_failed)
+
     def breaks_open(self, provider: str, kind: str, count: int) -> None:
         """`kind` is of `model/reconciling.py`."""
         self._breaks.at(provider, kind).set(count)
@@ -187,6 +190,18 @@ class _Labelled(Generic[M]):
         if len(self._children) >= CHILDREN_MAX or not all(_LABEL.match(label) for label in labels):
             return self._metric.labels(*("other" for _ in labels))
         return self._children.setdefault(labels, self._metric.labels(*labels))
+
+
+class _Backups:
+    """How old the newest backup is, and how often none could be made."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Gauge("tillstone_backup_timestamp_seconds", "Of the newest; 0: none.", registry=registry)
+        self._failures = Counter("tillstone_backup_failures", "Backups that failed.", registry=registry)
+
+    def set(self, newest_ms: int, *, has_failed: bool) -> None:
+        self._seconds.set(newest_ms / 1_000)
+        self._failures.inc(has_failed)
 
 
 class _OfflineGauges:

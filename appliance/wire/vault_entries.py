@@ -23,10 +23,11 @@ class TokenKeptEntry(Wire, frozen=True, kw_only=True):
         under: number of the subject key of the customer whom it is bound to: erasing that key erases the token.
         expires: from then on (Unix ms) the box uses it no longer; None: it is good until it is forgotten.
         provider: who gave it, by the name of the settings' section.
+        asked: absent where the token came with a restored vault, under the name that it had.
     """
 
     name: str
-    asked: Asked
+    asked: Asked | None = None
     under: int | None = None
     expires: int | None = None
     provider: str

@@ -1,4 +1,4 @@
-"""Builds what lets others check the log: credentials, scrub, followers, integrity, slips, and the read-only door."""
+"""Builds what leaves the box: the read-only door, credentials, scrub, followers, integrity, slips, backups."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 from appliance.anchor.gather import Gatherer
 from appliance.api.integrity import Integrity, KeyHome, TokenFacts
 from appliance.api.ledger_answers import LedgerAnswers
+from appliance.api.local.door import Routes
 from appliance.api.local.ledger import LedgerRoutes
 from appliance.api.local.prune import PruneRoutes
 from appliance.api.local.slip import SlipRoutes
@@ -38,6 +39,7 @@ from appliance.slip.paper_text import zone_of
 from appliance.slip.reader import SlipReader
 from appliance.slip.slip import ShopFace
 from appliance.wiring.attestation import make_attestor
+from appliance.wiring.backup import BackupParts
 from appliance.wiring.followers import Followers, Outside
 from appliance.wiring.printing import BoxPrinter
 from appliance.wiring.pruning import make_pruning
@@ -89,15 +91,18 @@ class PublicParts:
         self._pruning = make_pruning(
             settings, ledger=ledger, archive=archive, outside=outside, followers=self.followers, clock=clock
         )
+        self._backups = BackupParts(
+            settings=settings,
+            trust=trust,
+            ledger=ledger,
+            checkpoints=self._checkpoints,
+            clock=clock,
+            metrics=metrics,
+            log=log,
+        )
         self._access = Access(auditors=self._auditors, reads=self._reads, clock=clock)
         self._subjects = SubjectAnswers(ledger=ledger, archive=archive, clock=clock, on_erased=on_erased)
-        shop = settings.shop
-        self._slips = SlipReader(
-            ledger=ledger,
-            archive=archive,
-            shop=ShopFace(name=shop.name, address=shop.address, zone=zone_of(shop.timezone)),
-            page_url=settings.slip.page_url,
-        )
+        self._slips = slip_reader(settings, ledger, archive)
         self._printer = None
         if settings.printer is not None:
             self._printer = BoxPrinter(
@@ -123,7 +128,7 @@ class PublicParts:
     @property
     def checks(self) -> Sequence[Check]:
         """What health says of all this."""
-        return [*self.followers.checks, *self.device_checks]
+        return [*self.followers.checks, self._backups.check, *self.device_checks]
 
     @property
     def device_checks(self) -> Sequence[Check]:
@@ -135,6 +140,7 @@ class PublicParts:
         await self._auditors.load()
         await self._scrubber.load()
         await self.followers.begin(supervisor)
+        self._backups.begin(supervisor)
         if self._printer is not None:
             self._printer.begin(supervisor)
         supervisor.start("auditor reads", self._reads.run, restart=Restart.ON_CRASH)
@@ -163,23 +169,24 @@ class PublicParts:
             ),
         )
 
-    def routes(self) -> LedgerRoutes:
-        """The operator's questions, for the local door."""
-        return LedgerRoutes(
+    def local_routes(self) -> Sequence[Routes]:
+        """What operators ask of all this, for the local door: the log, a person, pruning, slips, backups."""
+        ledger = LedgerRoutes(
             answers=self._answers, gatherer=self._gatherer, integrity=self._integrity, auditors=self._auditors
         )
+        slips = SlipRoutes(self._slips, None if self._printer is None else self._printer.printing)
+        return ledger, SubjectRoutes(self._subjects), PruneRoutes(self._pruning), slips, self._backups.routes()
 
-    def subject_routes(self) -> SubjectRoutes:
-        """What the operator asks about a person, for the local door."""
-        return SubjectRoutes(self._subjects)
 
-    def slip_routes(self) -> SlipRoutes:
-        """Slips, for the local door."""
-        return SlipRoutes(self._slips, None if self._printer is None else self._printer.printing)
-
-    def prune_routes(self) -> PruneRoutes:
-        """Pruning, for the local door."""
-        return PruneRoutes(self._pruning)
+def slip_reader(settings: Settings, ledger: Ledger, archive: Archive) -> SlipReader:
+    """Payments as paper has them, with this shop's face."""
+    shop = settings.shop
+    return SlipReader(
+        ledger=ledger,
+        archive=archive,
+        shop=ShopFace(name=shop.name, address=shop.address, zone=zone_of(shop.timezone)),
+        page_url=settings.slip.page_url,
+    )
 
 
 def checkpoint_maker(trust: Trust, ledger: Ledger, clock: Clock) -> CheckpointMaker | None:

@@ -16,13 +16,14 @@ from appliance.config.secret_files import secret_files
 from appliance.device.life import DeviceLife
 from appliance.device.retirement import mark_retired, retired_for
 from appliance.ledger.ledger import Ledger
+from appliance.ledger.subject_keys import STORE_KEY_FILE
 from appliance.model.device_state import Cause, DeviceState
 from appliance.model.errors import Corrupt, OutcomeUnknown, TillstoneError, Unavailable
 from appliance.model.limits import SIGNATURE_WAIT_MS
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
 from appliance.runtime.supervise import Supervisor
-from appliance.wiring.trust import STORE_KEY_FILE, Trust, open_link, open_sealer
+from appliance.wiring.trust import Trust, open_link, open_sealer
 
 RECORD_S_MAX: Final = 3.0
 """What a last entry and its signature may take: somebody may be at the board with a screwdriver."""

@@ -25,6 +25,7 @@ from appliance.ledger.genesis import GenesisStatement, SignedGenesis, read_body
 from appliance.ledger.head import LogSigners
 from appliance.ledger.log_keys import LogKeys
 from appliance.ledger.recover import write_durably
+from appliance.ledger.subject_keys import STORE_KEY_FILE
 from appliance.ledger.trust import Evidence, load_trust
 from appliance.ledger.trust import Trust as KnownTrust
 from appliance.model.errors import Corrupt, Unavailable
@@ -36,8 +37,7 @@ from drivers.hsm.token import Pin
 from drivers.tpm.bundle import decode_bundle
 
 TPM_DEADLINE_MS: Final = 10_000
-STORE_KEY_FILE: Final = "store-key.wrapped"
-_STORE_KEY_PURPOSE: Final = b"tillstone/disclosure-store/v1"
+STORE_KEY_PURPOSE: Final = b"tillstone/disclosure-store/v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +91,11 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
             stack.push_async_callback(sealer.close)
         link = await open_link(settings, sealer, clock)
         stack.push_async_callback(link.close)
+        cipher = _cipher(settings, link)
         genesis = read_body(settings.storage.genesis_path.read_bytes())
         statement = genesis.read()
         said = await asyncio.to_thread(_said, settings, genesis)
         period = said.keys.get(genesis.log_id, LogKeys.of(genesis.log_id, statement)).newest
-        cipher = HsmCipher(link=link, kek=_kek(settings), deadline_ms=settings.hsm.deadline_ms)
         classical = await _token_signer(settings, link, period.keys.classical, settings.hsm.classical)
         post_quantum, home = await _post_quantum(settings, link, cipher, period.keys.post_quantum)
         note = await _note(settings, cipher, period.note_key, classical)
@@ -141,6 +141,22 @@ async def open_link(settings: Settings, sealer: TpmSealer | None, clock: Clock) 
     """The token with its PIN; it is not asked yet. Raises Unavailable or Corrupt when the PIN cannot be had."""
     pin = await _pin(settings, sealer)
     return HsmLink(address=_address(settings), pin=pin, clock=clock, random=random.SystemRandom().random)
+
+
+@asynccontextmanager
+async def open_cipher(settings: Settings, clock: Clock) -> AsyncIterator[HsmCipher]:
+    """The HSM's key-encryption key alone, before there is a log: what a restored box wraps its secrets under."""
+    async with AsyncExitStack() as stack:
+        sealer = open_sealer(settings)
+        if sealer is not None:
+            stack.push_async_callback(sealer.close)
+        link = await open_link(settings, sealer, clock)
+        stack.push_async_callback(link.close)
+        yield _cipher(settings, link)
+
+
+def _cipher(settings: Settings, link: HsmLink) -> HsmCipher:
+    return HsmCipher(link=link, kek=_kek(settings), deadline_ms=settings.hsm.deadline_ms)
 
 
 def _said(settings: Settings, genesis: SignedGenesis) -> KnownTrust:
@@ -229,10 +245,10 @@ async def _store_key(folder: Path, cipher: HsmCipher) -> bytes:
     file = folder / STORE_KEY_FILE
     wrapped = await asyncio.to_thread(_read_if_there, file)
     if wrapped is None:
-        wrapped = await cipher.wrap(os.urandom(32), _STORE_KEY_PURPOSE)
+        wrapped = await cipher.wrap(os.urandom(32), STORE_KEY_PURPOSE)
         # Before its first use: values sealed under a lost key are lost.
         await asyncio.to_thread(write_durably, file, wrapped)
-    return await cipher.unwrap(wrapped, _STORE_KEY_PURPOSE)
+    return await cipher.unwrap(wrapped, STORE_KEY_PURPOSE)
 
 
 def _read_if_there(file: Path) -> bytes | None:

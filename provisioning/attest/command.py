@@ -93,7 +93,7 @@ def run_request(arguments: argparse.Namespace) -> int:
 
     from provisioning.attest.certify import make_request
     from provisioning.attest.own_box import log_of
-    from provisioning.commands.succession import stopped_box
+    from provisioning.commands.stopped import stopped_box
     from provisioning.owner.statements import describe
     from provisioning.terminal.durable import write_durably
 
@@ -114,7 +114,7 @@ def run_install(arguments: argparse.Namespace) -> int:
     """Open with the TPM and keep."""
     from drivers.tpm.errors import TpmError
     from provisioning.attest.own_box import install_certificate
-    from provisioning.commands.succession import stopped_box
+    from provisioning.commands.stopped import stopped_box
 
     sealed = read_named(arguments.sealed, TRUST_BYTES_MAX)
     try:

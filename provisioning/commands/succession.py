@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance.model.errors import Unavailable
 from provisioning.commands.folder import add_sandbox
 from provisioning.commands.outcome import DONE, CannotDo, add_json, print_json
+from provisioning.commands.stopped import box_folder, box_with_devices, stopped_box
 
 if TYPE_CHECKING:
     from provisioning.box import Box
@@ -82,7 +79,7 @@ def run_next_keys(arguments: argparse.Namespace) -> int:
     """Make keys; the log goes on under the old ones until `rotate`."""
     from provisioning.succession import request_rotation, settings_of
 
-    with _devices(arguments) as (box, tcti):
+    with box_with_devices(arguments) as (box, tcti):
         return _asked(arguments, asyncio.run(request_rotation(box, settings_of(box, tcti))))
 
 
@@ -93,7 +90,7 @@ def run_rotate(arguments: argparse.Namespace) -> int:
     from provisioning.succession import rotate, rotated_at, settings_of
 
     signed = SignedStatement.decode(_read(arguments.signed))
-    with _devices(arguments) as (box, tcti):
+    with box_with_devices(arguments) as (box, tcti):
         if (entry := rotated_at(box, signed)) is not None:
             return _done(arguments, box, f"Already done: entry {entry} is this rotation.")
         box = asyncio.run(rotate(box, settings_of(box, tcti), signed, SystemClock()))
@@ -113,16 +110,16 @@ def run_begin(arguments: argparse.Namespace) -> int:
     """Begin the new log with the old one's terminals."""
     from appliance.ledger.genesis import read_body
     from appliance.runtime.clock import SystemClock
-    from provisioning.succession import carry_terminals, has_begun, install_first, install_successor, settings_of
+    from provisioning.succession import carry_over, has_begun, install_first, install_successor, settings_of
 
     genesis, trust = (_read(arguments.signed / name) for name in ("genesis.cbor", "trust.json"))
     if read_body(genesis).read().previous is None:
         with stopped_box(arguments) as new:
             return _done(arguments, install_first(new, genesis, trust), f"{new.shop.origin} can begin.")
-    with _devices(arguments) as (old, tcti):
+    with box_with_devices(arguments) as (old, tcti):
         begins = "had begun already" if has_begun(old, genesis) else "begins"
         box = install_successor(old, genesis, trust)
-        names = asyncio.run(carry_terminals(box, settings_of(box, tcti), SystemClock()))
+        names = asyncio.run(carry_over(box, settings_of(box, tcti), SystemClock()))
     return _done(
         arguments, box, f"{box.shop.origin} {begins}; terminals that need no pairing: {', '.join(names) or '-'}."
     )
@@ -132,7 +129,7 @@ def _asked(arguments: argparse.Namespace, request: bytes) -> int:
     from provisioning.owner.statements import describe_request
     from provisioning.succession import REQUEST
 
-    path = _folder(arguments) / REQUEST
+    path = box_folder(arguments) / REQUEST
     says = describe_request(request)
     if arguments.json:
         print_json({"request": str(path), "says": list(says)})
@@ -154,59 +151,6 @@ def _done(arguments: argparse.Namespace, box: Box, sentence: str) -> int:
         print(f"        and note.envelope_path = {path['envelope_path']!r},")
     print(f"        public_key_sha256 = {key['public_key_sha256']!r} (a sandbox writes it itself); start the box")
     return DONE
-
-
-@contextmanager
-def stopped_box(arguments: argparse.Namespace) -> Iterator[Box]:
-    """The box while nobody else has it: nothing of a running one is touched, least of all its TPM."""
-    from appliance.ledger.recover import lock_folder
-    from provisioning.box import BoxFailed, read_box
-    from provisioning.sandbox.layout import SandboxFolder
-    from provisioning.swtpm import SwtpmError
-    from provisioning.token import TokenFailed
-
-    running = CannotDo("the box runs; nothing was touched", "stop it, then run the same command again")
-    folder = _folder(arguments)
-    try:
-        box = read_box(folder)
-        with ExitStack() as held:
-            if folder.name == "box":
-                lock = SandboxFolder.at(folder.parent).lock()
-                if lock is None:
-                    raise running
-                held.callback(os.close, lock)
-            if box.data.is_dir():
-                os.close(lock_folder(box.data))  # looked at only: what follows opens the log itself
-            os.environ.update(box.environment)  # where SoftHSM finds its store
-            yield box
-    except Unavailable as refusal:
-        if refusal.code != "ledger_locked":
-            raise
-        raise running from refusal
-    except (BoxFailed, SwtpmError, TokenFailed) as trouble:
-        raise CannotDo(str(trouble), "nothing was signed; put that right, then run the same command again") from trouble
-
-
-@contextmanager
-def _devices(arguments: argparse.Namespace) -> Iterator[tuple[Box, str | None]]:
-    """The box, and where its TPM is: a software TPM is switched on for as long as it takes."""
-    from provisioning.box import start_tpm
-
-    with stopped_box(arguments) as box:
-        if not box.tpm.is_dir():
-            yield box, None
-            return
-        running = start_tpm(box)
-        try:
-            yield box, running.tcti
-        finally:
-            running.process.terminate()
-            running.process.wait()
-
-
-def _folder(arguments: argparse.Namespace) -> Path:
-    folder: Path = arguments.dir
-    return next((path for path in (folder / "box", folder) if (path / "box.json").is_file()), folder)
 
 
 def _read(path: Path) -> bytes:

@@ -107,7 +107,8 @@ def read_site(path: Path, *, files: Path) -> Site:
         raise SettingsInvalid(path, tuple(faults))
     recipient = str(own["recovery"]["recipient_path"])
     sections = dict(table)
-    sections.setdefault("escrow", {"recipient_path": recipient})
+    for name in ("escrow", "backup"):
+        sections.setdefault(name, {"recipient_path": recipient})
     return Site(sections=sections, network=network, recovery=recipient, settings=settings)
 
 

@@ -111,6 +111,8 @@ def _confirm(box: LocalDoor, subject: str) -> None:
     span = "no entry any more: they were pruned, its key is left"
     if held["entries"]:
         span = f"{held['entries']} entries, from {time_text(held['first_ms'])} to {time_text(held['last_ms'])}"
+    if held["is_carried"]:
+        span = f"an earlier log{', and in ' + span if held['entries'] else '; their key is here'}"
     print(f"The box holds values about {printable(subject)} in {span}.")
     print("Erased, nobody can bring them back: names, and the signed requests that hold them. Sales and proofs stay.")
     if not sys.stdin.isatty():

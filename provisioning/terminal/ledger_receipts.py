@@ -110,7 +110,8 @@ def _told_by(entry: Entry) -> Iterator[tuple[bytes, str]]:
                 yield voided.asked.key, till_claims.voucher_state("void", voided.amount, voided.voucher.hex(), None)
             case vault_entries.KEPT:
                 kept = msgspec.convert(body, vault_entries.TokenKeptEntry)
-                yield kept.asked.key, till_claims.token_state("keep", kept.name)
+                for key in _asking(kept.asked, None):
+                    yield key, till_claims.token_state("keep", kept.name)
             case vault_entries.FORGOTTEN:
                 forgotten = msgspec.convert(body, vault_entries.TokenForgottenEntry)
                 for key in _asking(forgotten.asked, None):

@@ -18,6 +18,7 @@ from appliance.ledger.log_keys import Distrust
 from appliance.model.errors import Corrupt, Rejected
 from appliance.wire import (
     attestation,
+    backup_entries,
     ceremony_entries,
     device_entries,
     entries,
@@ -69,6 +70,7 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     reconcile_entries.RECONCILED: reconcile_entries.ReconciledEntry,
     reconcile_entries.RECONCILED_MORE: reconcile_entries.ReconciledMoreEntry,
     reconcile_entries.BREAK_ACCEPTED: reconcile_entries.BreakAcceptedEntry,
+    backup_entries.BACKED_UP: backup_entries.BackedUpEntry,
     escrow_entries.ESCROWED: escrow_entries.EscrowedEntry,
     escrow_entries.ESCROW_RECOVERED: escrow_entries.RecoveredEntry,
     ceremony_entries.PROVISIONED: ceremony_entries.ProvisionedEntry,

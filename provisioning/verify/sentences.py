@@ -12,6 +12,7 @@ from appliance.model.operation import OperationKind, OperationState
 from appliance.payment.entry_body import given_minor
 from appliance.wire import (
     attestation,
+    backup_entries,
     ceremony_entries,
     device_entries,
     entries,
@@ -180,6 +181,8 @@ def _about_the_box(body: Body) -> str:
             return f"the tables of the first {body.size} entries were copied; digests of {len(body.digests)} stand here"
         case PrunedBody():
             return f"entries below {body.below} were pruned under the snapshot of entry {body.snapshot}"
+        case backup_entries.BackedUpEntry():
+            return f"the first {body.size} entries, and what lies beside them, were sealed into a backup"
         case escrow_entries.EscrowedEntry():
             left = f", {body.left_out} more had no room" if body.left_out else ""
             return f"{body.waiting} payments whose money is not certain were sealed for terminals to keep{left}"

@@ -144,6 +144,7 @@ class RunningBox:
         self.port, self.public_port = ports["pos"], ports["public"]
 
     def _write_settings(self) -> None:
+        """The settings for this start."""
         cards = None
         if self.twin is not None:
             cards = CardProvider(api_base=f"http://127.0.0.1:{self.twin.port}", api_key=self.twin.key_file)

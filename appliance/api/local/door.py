@@ -9,8 +9,8 @@ box anyway, so the file's mode is the authentication; nothing here moves money.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Protocol
 
 import msgspec
 from aiohttp import web
@@ -20,11 +20,7 @@ from appliance.api.local.days import DayRoutes
 from appliance.api.local.device import DeviceRoutes
 from appliance.api.local.escrow import EscrowRoutes
 from appliance.api.local.exchange import LARGEST_BYTES_MAX, json_answer, read_body
-from appliance.api.local.ledger import LedgerRoutes
-from appliance.api.local.prune import PruneRoutes
 from appliance.api.local.screening import ScreeningRoutes
-from appliance.api.local.slip import SlipRoutes
-from appliance.api.local.subjects import SubjectRoutes
 from appliance.api.local.vault import VaultRoutes
 from appliance.device.health import Health
 from appliance.identity.pairing import Pairing
@@ -50,6 +46,13 @@ class _Revoke(Wire, frozen=True, kw_only=True):
     reason: Annotated[Text, msgspec.Meta(min_length=1)]
 
 
+class Routes(Protocol):
+    """What a part of the box answers here."""
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Register the routes."""
+
+
 class LocalDoor:
     """Routes of the Unix socket; JSON in and out."""
 
@@ -62,10 +65,7 @@ class LocalDoor:
         health: Callable[[], Health],
         pos_url: Callable[[], str],
         about: dict[str, str],
-        log: LedgerRoutes,
-        subjects: SubjectRoutes,
-        prune: PruneRoutes,
-        slips: SlipRoutes,
+        public: Sequence[Routes],
         days: DayRoutes,
         screening: ScreeningRoutes,
         vault: VaultRoutes,
@@ -78,10 +78,7 @@ class LocalDoor:
         self._health = health
         self._pos_url = pos_url
         self._about = about
-        self._log = log
-        self._subjects = subjects
-        self._prune = prune
-        self._slips = slips
+        self._public = public
         self._days = days
         self._screening = screening
         self._vault = vault
@@ -97,10 +94,8 @@ class LocalDoor:
         application.router.add_get("/receipt", self._newest_receipt, name="local_receipt")
         application.router.add_post("/invite", self._invite, name="local_invite")
         application.router.add_post("/revoke", self._revoke, name="local_revoke")
-        self._log.add_to(application.router)
-        self._subjects.add_to(application.router)
-        self._prune.add_to(application.router)
-        self._slips.add_to(application.router)
+        for routes in self._public:
+            routes.add_to(application.router)
         self._days.add_to(application.router)
         self._screening.add_to(application.router)
         self._vault.add_to(application.router)

@@ -89,6 +89,27 @@ class VaultFile:
         row = self._connection.execute(f"{_FOUND} WHERE t.name = ?", (name,)).fetchone()
         return None if row is None else _found(*row)
 
+    def tokens(self, *, after: str, limit: int) -> tuple[SealedToken, ...]:
+        """The next tokens behind the name `after`."""
+        rows = self._connection.execute(
+            "SELECT name, key_id, bound, sealed FROM tokens WHERE name > ? ORDER BY name LIMIT ?", (after, limit)
+        )
+        return tuple(
+            [
+                SealedToken(name=TokenName(name), key_id=key_id, bound=bound, sealed=sealed)
+                for name, key_id, bound, sealed in rows
+            ]
+        )
+
+    def put_all(self, tokens: Sequence[SealedToken]) -> None:
+        """Keep tokens that come from another box, all or none, before their data keys."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany(
+            "INSERT INTO tokens VALUES (?, ?, ?, ?)",
+            [(each.name, each.key_id, each.bound, each.sealed) for each in tokens],
+        )
+        self._connection.execute("COMMIT")
+
     def names(self) -> frozenset[TokenName]:
         """Every token that is here."""
         return frozenset(TokenName(name) for (name,) in self._connection.execute("SELECT name FROM tokens"))

@@ -103,7 +103,7 @@ class Safe:
         """A new data key, wrapped and durable; nothing lies under it yet."""
         # Random, not counted: a restored file must not give a number a second time.
         key_id, key = secrets.randbits(62), os.urandom(SUBJECT_KEY_SIZE)
-        wrapped = await _asked(self._cipher.wrap(key, _KEY_DOMAIN + _number(key_id)))
+        wrapped = await wrap_key(self._cipher, key_id, key)
         await self._on_file(lambda file: file.add_key(key_id, wrapped, now_ms))
         return key_id
 
@@ -149,7 +149,7 @@ class Safe:
         if not self._is_ready():
             self._opened.clear()
         if key_id not in self._opened:
-            self._opened[key_id] = await _asked(self._cipher.unwrap(wrapped, _KEY_DOMAIN + _number(key_id)))
+            self._opened[key_id] = await unwrap_key(self._cipher, key_id, wrapped)
         return self._opened[key_id]
 
     async def _on_file(self, work: Callable[[VaultFile], _T]) -> _T:
@@ -162,6 +162,16 @@ class Safe:
             return await asyncio.get_running_loop().run_in_executor(self._thread, run)
         except (sqlite3.Error, OSError) as cause:
             raise Unavailable("vault_closed", f"the vault's file fails ({type(cause).__name__})") from cause
+
+
+async def wrap_key(cipher: EnvelopeCipher, key_id: int, key: bytes) -> bytes:
+    """A data key as the file keeps it. Raises Unavailable `vault_closed`."""
+    return await _asked(cipher.wrap(key, _KEY_DOMAIN + _number(key_id)))
+
+
+async def unwrap_key(cipher: EnvelopeCipher, key_id: int, wrapped: bytes) -> bytes:
+    """The data key itself. Raises Unavailable `vault_closed`."""
+    return await _asked(cipher.unwrap(wrapped, _KEY_DOMAIN + _number(key_id)))
 
 
 async def _asked(answer: Awaitable[bytes]) -> bytes:

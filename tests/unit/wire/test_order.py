@@ -8,6 +8,7 @@ import pytest
 from appliance.wire import (
     answers,
     attestation,
+    backup_entries,
     ceremony_entries,
     device_entries,
     entries,
@@ -21,26 +22,18 @@ from appliance.wire.requests import Wire
 MODULES = (
     requests,
     entries,
+    backup_entries,
     ceremony_entries,
     device_entries,
     till_entries,
+    update_entries,
     reconcile_entries,
     attestation,
     answers,
 )
 SHAPES: list[type[Wire]] = [
     shape
-    for module in (
-        requests,
-        entries,
-        ceremony_entries,
-        device_entries,
-        till_entries,
-        update_entries,
-        reconcile_entries,
-        attestation,
-        answers,
-    )
+    for module in MODULES
     for shape in vars(module).values()
     if isinstance(shape, type) and issubclass(shape, Wire) and shape.__module__ == module.__name__
 ]
