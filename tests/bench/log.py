@@ -17,8 +17,9 @@ import uvloop
 
 from appliance.config.load import load
 from appliance.crypto import cbor
+from appliance.crypto.disclosure import SALT_SIZE
 from appliance.device.epochs import epoch_draft
-from appliance.ledger.draft import Draft, Purpose
+from appliance.ledger.draft import Disclosure, Draft, Purpose
 from appliance.ledger.head import LogSigners
 from appliance.ledger.ledger import Ledger
 from appliance.ledger.opening import Beginning
@@ -34,14 +35,17 @@ CALLERS = 8
 DRAFTS = 500
 WINDOW_MAX = 20_000
 _PLACEHOLDER = b"\xa5" * 16
+_REQUEST = bytes(range(32))
+"""Stands for the commitment to a sale's request."""
 
 
 class LogSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How far to fill."""
+    """How far to fill; `request_bytes` of sealed request lie beside each sale, as a till's would."""
 
     settings: str
     plain_entries: int
     sizes: tuple[int, ...]
+    request_bytes: int = 0
 
 
 class LogResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +62,7 @@ class _Log:
     ledger: Ledger
     clock: SystemClock
     template: bytes
+    request_bytes: int
 
     async def append_plain(self, entry_count: int) -> None:
         """Every append is followed by its receipt, as if a till waited for it."""
@@ -90,7 +95,11 @@ class _Log:
         now_ms = self.clock.now_ms()
         key = new_request_key(now_ms, os.urandom(10))
         body = self.template.replace(_PLACEHOLDER, key.octets)
-        return Draft(kind=entries.SALE, actor="terminal:till-1", time_ms=now_ms, body=body)
+        disclosures: tuple[Disclosure, ...] = ()
+        if self.request_bytes:
+            request = Disclosure(name="request", salt=os.urandom(SALT_SIZE), value=os.urandom(self.request_bytes))
+            body, disclosures = body.replace(_REQUEST, request.commitment), (request,)
+        return Draft(kind=entries.SALE, actor="terminal:till-1", time_ms=now_ms, body=body, disclosures=disclosures)
 
 
 def measure(spec: LogSpec) -> LogResult:
@@ -105,7 +114,7 @@ async def _measure(spec: LogSpec) -> LogResult:
     async with open_trust(settings, clock) as trust:
         ledger = await _open(settings.storage.path, trust, clock)
         signing = asyncio.create_task(ledger.sign_heads())
-        log = _Log(ledger=ledger, clock=clock, template=_template())
+        log = _Log(ledger=ledger, clock=clock, template=_template(), request_bytes=spec.request_bytes)
         try:
             rates: dict[int, float] = {}
             for size in (*spec.sizes, spec.sizes[-1]):
@@ -158,7 +167,7 @@ def _template() -> bytes:
         change=sale.change_minor,
         reference=sale.reference,
     )
-    asked = entries.Asked(key=_PLACEHOLDER, commitments={"payload": bytes(32), "request": bytes(range(32))})
+    asked = entries.Asked(key=_PLACEHOLDER, commitments={"payload": bytes(32), "request": _REQUEST})
     return cbor.encode(msgspec.to_builtins(entries.SaleEntry(asked=asked, sale=facts), builtin_types=(bytes,)))
 
 

@@ -50,6 +50,7 @@ def test_status_is_in_plain_words(box: RunningBox) -> None:
         "escrow",
         "contradictions",
         "vault",
+        "backup",
     }
     assert any("SoftHSM" in finding["sentence"] for finding in status["findings"])
 
