@@ -40,6 +40,7 @@ from provisioning.tpm import provision_tpm
 
 HSM_LABEL: Final = "tillstone"
 NOTE_ENVELOPE: Final = "note.envelope"
+ATTESTATION: Final = "attestation.cbor"
 PCRS: Final = (0, 7, 11)
 QUOTE_PCRS: Final = (0, 2, 4, 7, 11, 12, 13)
 """Firmware, its extensions, what it started, Secure Boot, the image, and what may be added to an image (nothing)."""
@@ -101,7 +102,7 @@ class Box:
     @property
     def attestation(self) -> Path:
         """The owner's word for the key that signs quotes, once there is one."""
-        return self.folder / "attestation.cbor"
+        return self.folder / ATTESTATION
 
     @property
     def bundle(self) -> TpmBundle:

@@ -25,7 +25,6 @@ from appliance.crypto import cbor
 from appliance.crypto.owner import STATEMENT_SIZE_MAX, OwnerPublic, SignedStatement
 from appliance.ledger.attestation import CERTIFICATE, AttestationStatement, read_attestation_statement
 from appliance.ledger.genesis import LogId
-from appliance.ledger.trust import Trust
 from appliance.model.errors import Rejected
 from drivers.tpm.bundle import TpmBundle
 from drivers.tpm.context import TpmContext
@@ -78,20 +77,15 @@ def read_request(file: bytes) -> CertificateRequest:
     raise Rejected("attestation_request_malformed", "expected what `tillstone attest request` writes")
 
 
-def certified(
-    request: CertificateRequest, trust: Trust, makers: Sequence[x509.Certificate] | None
-) -> AttestationStatement:
+def certified(request: CertificateRequest, makers: Sequence[x509.Certificate] | None) -> AttestationStatement:
     """What the owner signs.
 
     Args:
         makers: None where the TPM has no maker to be followed to, as a software TPM.
     Raises:
-        Rejected: `owner_request_refused`: no log of the trust file, or no key that can attest; the codes of
-            `follow_to_maker`.
+        Rejected: `owner_request_refused`: a key that cannot attest; the codes of `follow_to_maker`.
     """
     statement = request.statement
-    if statement.log_id not in trust.logs:
-        raise Rejected("owner_request_refused", "expected a log of the trust file")
     try:
         read_attestation_key(statement.key)
     except QuoteRefused as cause:

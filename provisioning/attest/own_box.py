@@ -40,7 +40,7 @@ def certify_own_box(box: Box, owner: OwnerKey, tcti: str) -> None:
     """Write `attestation.cbor`. Raises Rejected as `certified` and `open_certificate`, TpmError likewise."""
     bundle, log_id = box.bundle, log_of(box)
     request = make_request(bundle, log_id, datetime.now(UTC))
-    statement = certified(request, load_trust(box.trust.read_bytes()), _makers(box))
+    statement = certified(request, _makers(box))
     sealed = seal_certificate(request, sign(owner, statement).file)
     opened = open_certificate(sealed, tcti=tcti, bundle=bundle, owner=owner.public, log_id=log_id)
     write_durably(box.attestation, opened)

@@ -8,6 +8,7 @@ step on it works from its own copy, so the stick may be gone.
     recovery          the image learns to whom it seals the state's recovery key, and makes it meanwhile
     files             secrets and public keys of `site.toml`, mode 0600
     genesis           the log's name and keys, and whom this box believes
+    attestation       the owner's word for the attestation key, opened by the TPM that it is about
     certificates      the door's authority and its first certificate
     network           what systemd-networkd is told
     settings          what the process will read, under another name until the end
@@ -29,8 +30,11 @@ from typing import Any, Final
 from appliance.config.load import load
 from appliance.crypto.hpke import read_recipient
 from appliance.crypto.owner import SignedStatement
+from appliance.ledger.attestation import read_attestation_statement
 from appliance.ledger.genesis import read_body
-from provisioning.box import Box, keep_box
+from appliance.ledger.trust import load_trust
+from provisioning.attest.certify import open_certificate
+from provisioning.box import ATTESTATION, Box, keep_box
 from provisioning.ceremony import pins
 from provisioning.ceremony.first_checkpoint import begin_log
 from provisioning.ceremony.record import Facts
@@ -124,6 +128,24 @@ def await_state_key(place: Place) -> Facts:
     return {"sealed_sha256": hashlib.sha256(sealed).hexdigest()}
 
 
+def attest(place: Place) -> Facts:
+    """The proof that attestation key and endorsement key lie in one TPM is that it opens."""
+    log_id = read_body(_kept(place, GENESIS)).log_id
+    opened = open_certificate(
+        _statement(place).attestation,
+        tcti=place.tcti,
+        bundle=pins.read_bundle(place.folder),
+        owner=load_trust(_kept(place, TRUST)).owner,
+        log_id=log_id,
+    )
+    place.write(ATTESTATION, opened)
+    maker = read_attestation_statement(SignedStatement.decode(opened).statement).maker
+    return {
+        "certificate_sha256": hashlib.sha256(opened).hexdigest(),
+        "maker_sha256": "nobody followed it" if maker is None else maker.hex(),
+    }
+
+
 def certify(place: Place) -> Facts:
     """The authority stays when it is there; the certificate is a fresh one."""
     shop = place.box().shop.name
@@ -192,6 +214,7 @@ SECOND_VISIT: Final = (
     Step(name="policy", title="the PIN opens to what the owner approved", run=approve),
     Step(name="recovery", title="the state's recovery key has its owner", run=name_recipient),
     Step(name="genesis", title="the log has its name, the box its owner", run=name_log),
+    Step(name="attestation", title="the attestation key has the owner's word", run=attest),
     Step(name="certificates", title="the door has its authority and certificate", run=certify),
     Step(name="network", title="the network is set", run=connect),
     Step(name="settings", title="the settings are written and the process accepts them", run=settle),

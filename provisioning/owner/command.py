@@ -159,6 +159,7 @@ def _add_site_actions(actions: argparse._SubParsersAction[argparse.ArgumentParse
     action.add_argument("site", type=Path, metavar="SITE.TOML", help="with files/ beside it: secrets, public keys")
     action.add_argument("--for", dest="request", type=Path, required=True, metavar="FILE", help="the box.request")
     action.add_argument("--policy-key", type=Path, required=True, metavar="FILE", help="made by `owner policy-key`")
+    action.add_argument("--maker", type=Path, metavar="FILE", help="PEM: root and intermediates of the TPM's maker")
 
 
 def run_policy_key(arguments: argparse.Namespace) -> int:
@@ -284,7 +285,7 @@ def run_certify(arguments: argparse.Namespace) -> int:
     makers = None if arguments.maker is None else read_makers(read_named(arguments.maker, _REQUEST_BYTES_MAX))
     return _sign(
         arguments,
-        lambda trust: certified(request, trust, makers),
+        lambda trust: certified(statements.of_known_log(request, trust), makers),
         "attestation.sealed",
         handed_over=lambda signed: seal_certificate(request, signed),
     )

@@ -7,6 +7,7 @@ writes a secret in the clear: the files beside `site.toml` leave this computer s
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import time
 from dataclasses import dataclass
@@ -18,10 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.config.load import SettingsInvalid
 from appliance.crypto.owner import OwnerKey
-from appliance.ledger.genesis import GenesisStatement
+from appliance.ledger.attestation import AttestationStatement
+from appliance.ledger.genesis import GenesisStatement, LogId
 from appliance.ledger.trust import TRUST_BYTES_MAX, Trust, load_trust
 from appliance.model.errors import Rejected
 from drivers.tpm.policy import sign_policy
+from provisioning.attest.certify import CertificateRequest, certified, seal_certificate
+from provisioning.attest.maker import read_makers
 from provisioning.commands.named_file import read_named
 from provisioning.commands.outcome import DONE, CannotDo, print_json
 from provisioning.owner.signing import confirm, make_ready, new_folder, owner_key, read_policy_key, write_new
@@ -42,6 +46,8 @@ class SiteOrder:
     files: dict[str, bytes]
     genesis: GenesisStatement
     policy_key: ec.EllipticCurvePrivateKey
+    certificate: CertificateRequest
+    attestation: AttestationStatement
 
     def describe(self) -> tuple[str, ...]:
         """What a person compares before he signs."""
@@ -51,16 +57,18 @@ class SiteOrder:
             f"  its TPM's certificate: {_issuer(request.ek_certificate)}",
             f"  its token opens to {', '.join(f'PCR {i} {v.hex()}' for i, v in sorted(request.pcrs.items()))}",
             *describe(self.genesis),
+            *describe(self.attestation),
             f"shop {self.site.settings.shop.name}, zone {self.site.settings.shop.timezone}",
             f"  network: {network.address or 'DHCP'}; witnesses: {len(self.site.settings.witnesses.named)}",
             f"  sealed to this box: {', '.join(sorted(self.files)) or 'no files'}",
         )
 
     def sign(self, owner: OwnerKey, trust: Trust) -> dict[str, bytes]:
-        """The files of the stick, by name; blocks for about 1.3 s."""
+        """The files of the stick, by name; blocks for about 2 s."""
         request = self.request
         policy = sign_policy(self.policy_key, values=request.pcrs, version=request.floor, floor_name=request.floor_name)
-        said = statement.answer(request, self.site_file, self.files, policy)
+        word = seal_certificate(self.certificate, sign(owner, self.attestation).file)
+        said = statement.answer(request, self.site_file, self.files, policy, word)
         genesis = sign(owner, self.genesis)
         return {
             "site.toml": self.site_file,
@@ -70,12 +78,14 @@ class SiteOrder:
         }
 
 
-def read_order(path: Path, request: bytes, trust: Trust, policy_key: Path) -> SiteOrder:
+def read_order(path: Path, request: bytes, trust: Trust, policy_key: Path, maker: Path | None) -> SiteOrder:
     """Everything that is signed, checked.
 
+    Args:
+        maker: certificates of the TPM's maker, PEM; None where nobody knows him.
     Raises:
         CannotDo: `site.toml` or its files have faults: all of them, each with its place.
-        Rejected: the codes of `read_request`; `owner_request_refused`: such a log has begun already.
+        Rejected: the codes of `read_request` and `certified`; `owner_request_refused`: such a log has begun already.
     """
     asked = read_request(request)
     files_folder = path.parent / "files"
@@ -93,6 +103,8 @@ def read_order(path: Path, request: bytes, trust: Trust, policy_key: Path) -> Si
         note_key=asked.note_key,
     )
     genesis_request(genesis.encode(), trust)
+    certificate = _certificate(asked, genesis)
+    makers = None if maker is None else read_makers(read_named(maker, REQUEST_BYTES_MAX))
     return SiteOrder(
         request=asked,
         site=site,
@@ -100,7 +112,22 @@ def read_order(path: Path, request: bytes, trust: Trust, policy_key: Path) -> Si
         files=files,
         genesis=genesis,
         policy_key=read_policy_key(policy_key),
+        certificate=certificate,
+        attestation=certified(certificate, makers),
     )
+
+
+def _certificate(asked: BoxRequest, genesis: GenesisStatement) -> CertificateRequest:
+    """What the box asks for its attestation key, under the log that it is about to get."""
+    log_id = LogId(hashlib.sha256(genesis.encode()).digest())
+    word = AttestationStatement(
+        log_id=log_id,
+        key=asked.ak_public,
+        endorsement_certificate=asked.ek_certificate,
+        maker=None,
+        created_ms=genesis.created_ms,
+    )
+    return CertificateRequest(statement=word, endorsement_key=asked.ek_public)
 
 
 def run_policy_key(arguments: argparse.Namespace) -> int:
@@ -126,7 +153,7 @@ def run_sign_site(arguments: argparse.Namespace) -> int:
     make_ready()
     trust = load_trust(read_named(arguments.trust, TRUST_BYTES_MAX))
     request = read_named(arguments.request, REQUEST_BYTES_MAX)
-    order = read_order(arguments.site, request, trust, arguments.policy_key)
+    order = read_order(arguments.site, request, trust, arguments.policy_key, arguments.maker)
     shown = tuple(printable(line) for line in order.describe())
     confirm(shown, arguments)
     owner = owner_key(arguments)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from appliance.crypto import signature
 from appliance.crypto.owner import OwnerKey, OwnerPublic
@@ -36,6 +36,9 @@ from appliance.ledger.succession import (
 )
 from appliance.ledger.trust import Evidence, Trust
 from appliance.model.errors import Rejected
+
+if TYPE_CHECKING:
+    from provisioning.attest.certify import CertificateRequest
 
 Statement: TypeAlias = GenesisStatement | RotationStatement | Distrust | AttestationStatement | ReleaseStatement
 
@@ -94,6 +97,13 @@ def distrust_request(distrust: Distrust, trust: Trust) -> Distrust:
     if keys is None or not any(distrust.key_id in period.key_ids for period in keys.periods):
         raise Rejected("owner_request_refused", "expected a key of a log in the trust file")
     return distrust
+
+
+def of_known_log(request: CertificateRequest, trust: Trust) -> CertificateRequest:
+    """The request, if it is about a log of the trust file. Raises Rejected `owner_request_refused`."""
+    if request.statement.log_id not in trust.logs:
+        raise Rejected("owner_request_refused", "expected a log of the trust file")
+    return request
 
 
 def sign(owner: OwnerKey, statement: Statement) -> Signed:

@@ -30,7 +30,7 @@ class BoxRequest:
         keys, note_key: the log's keys, which the owner names in the genesis.
         box_key: HPKE public key to which secrets are sealed; its seed lies under a key of the token.
         ek_certificate: DER, of the endorsement key by the TPM's maker.
-        ak_name: TPM name of the attestation key.
+        ek_public, ak_public: TPMT_PUBLIC of the endorsement key and of the attestation key.
         pcrs: SHA-256 PCR values that the token's PIN shall open to.
         floor_name, floor: the counter below which approvals of PCR values are revoked, and its value.
         version: of the software that made this.
@@ -41,7 +41,8 @@ class BoxRequest:
     note_key: bytes
     box_key: bytes
     ek_certificate: bytes
-    ak_name: bytes
+    ek_public: bytes
+    ak_public: bytes
     pcrs: dict[int, bytes]
     floor_name: bytes
     floor: int
@@ -51,10 +52,11 @@ class BoxRequest:
         """The file."""
         return cbor.encode(
             {
-                "ak_name": self.ak_name,
+                "ak_public": self.ak_public,
                 "box_key": self.box_key,
                 "classical": [self.keys.classical.algorithm, self.keys.classical.public_key],
                 "ek_certificate": self.ek_certificate,
+                "ek_public": self.ek_public,
                 "floor": self.floor,
                 "floor_name": self.floor_name,
                 "note": self.note_key,
@@ -84,7 +86,8 @@ def read_request(encoded: bytes) -> BoxRequest:
             "note": bytes(note_key),
             "box_key": bytes(box_key),
             "ek_certificate": bytes(ek_certificate),
-            "ak_name": bytes(ak_name),
+            "ek_public": bytes(ek_public),
+            "ak_public": bytes(ak_public),
             "pcrs": list(pcrs),
             "floor_name": bytes(floor_name),
             "floor": int(floor),
@@ -99,7 +102,8 @@ def read_request(encoded: bytes) -> BoxRequest:
                 note_key=note_key,
                 box_key=box_key,
                 ek_certificate=ek_certificate,
-                ak_name=ak_name,
+                ek_public=ek_public,
+                ak_public=ak_public,
                 pcrs=dict(_pcr(entry) for entry in pcrs),
                 floor_name=floor_name,
                 floor=floor,

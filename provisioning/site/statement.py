@@ -35,17 +35,20 @@ class SiteStatement:
         site_sha256: of `site.toml`, byte for byte.
         files: what lies in `files/`, sealed to the box's key, by name.
         policy: the approval of the box's PCR values, by the owner's policy key.
+        attestation: the owner's word for the attestation key, sealed to the TPM by `provisioning/attest/certify.py`.
     """
 
     request_sha256: bytes
     site_sha256: bytes
     files: dict[str, bytes]
     policy: SignedPolicy
+    attestation: bytes
 
     def encode(self) -> bytes:
         """The bytes that the owner signs."""
         return cbor.encode(
             {
+                "attestation": self.attestation,
                 "files": [[name, sealed] for name, sealed in sorted(self.files.items())],
                 "policy": msgspec.json.encode(self.policy),
                 "request": self.request_sha256,
@@ -62,7 +65,9 @@ class SiteStatement:
         }
 
 
-def answer(request: BoxRequest, site: bytes, files: dict[str, bytes], policy: SignedPolicy) -> SiteStatement:
+def answer(
+    request: BoxRequest, site: bytes, files: dict[str, bytes], policy: SignedPolicy, attestation: bytes
+) -> SiteStatement:
     """Seal `files` to the box and bind everything to its request."""
     digest = hashlib.sha256(request.encode()).digest()
     recipient = Recipient(request.box_key)
@@ -71,6 +76,7 @@ def answer(request: BoxRequest, site: bytes, files: dict[str, bytes], policy: Si
         site_sha256=hashlib.sha256(site).digest(),
         files={name: recipient.seal(content, _purpose(digest, name)) for name, content in files.items()},
         policy=policy,
+        attestation=attestation,
     )
 
 
@@ -83,6 +89,7 @@ def read_statement(encoded: bytes) -> SiteStatement:
             "site": bytes(site),
             "policy": bytes(policy),
             "files": list(files),
+            "attestation": bytes(attestation),
             **rest,
         } if not rest:
             try:
@@ -90,7 +97,9 @@ def read_statement(encoded: bytes) -> SiteStatement:
             except msgspec.MsgspecError as cause:
                 raise Rejected("site_malformed", "expected an approval of PCR values") from cause
             named = dict(_file(entry) for entry in files)
-            return SiteStatement(request_sha256=request, site_sha256=site, files=named, policy=read_policy)
+            return SiteStatement(
+                request_sha256=request, site_sha256=site, files=named, policy=read_policy, attestation=attestation
+            )
     raise Rejected("site_malformed", "expected a site statement of version 1")
 
 

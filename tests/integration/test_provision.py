@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from tpm2_pytss import ESYS_TR, TPM2B_AUTH
 
+from appliance.crypto.owner import SignedStatement
+from appliance.ledger.attestation import CERTIFICATE
 from appliance.ledger.trust import load_trust
 from drivers.tpm.context import TpmContext
 from provisioning.ceremony.run import all_steps
@@ -146,6 +148,9 @@ def test_the_transcript_proves_how_the_box_was_made(made: Visit, owner: Owner, t
     for key in ("classical", "wrapping"):
         asserted = facts["attributes"][key]
         assert (asserted["SENSITIVE"], asserted["NEVER_EXTRACTABLE"], asserted["EXTRACTABLE"]) == (True, True, False)
+    word = (made.box / "attestation.cbor").read_bytes()
+    SignedStatement.decode(word).verify(load_trust(trust.read_bytes()).owner, CERTIFICATE)
+    assert facts["attestation"]["certificate_sha256"] == hashlib.sha256(word).hexdigest()
     assert facts["site"]["owner"] == load_trust(trust.read_bytes()).owner.fingerprint
     edited = bytearray((made.stick / "transcript.cbor").read_bytes())
     edited[edited.index(b"TS-") + 3] ^= 1

@@ -31,7 +31,8 @@ def request_() -> BoxRequest:
         note_key=classical.public_key,
         box_key=hpke.public_key_of(SEED),
         ek_certificate=b"certificate",
-        ak_name=b"name",
+        ek_public=b"endorsement key",
+        ak_public=b"attestation key",
         pcrs={0: bytes(32), 7: bytes([7]) * 32},
         floor_name=b"floor",
         floor=1,
@@ -64,7 +65,7 @@ def test_another_request_is_refused(request_: BoxRequest, change: dict[str | int
 
 
 def test_files_open_for_the_box_that_asked_and_under_their_own_names(request_: BoxRequest) -> None:
-    said = answer(request_, b"[shop]", {"a": b"one", "b": b"two"}, POLICY)
+    said = answer(request_, b"[shop]", {"a": b"one", "b": b"two"}, POLICY, b"word")
     read = read_statement(said.encode())
     assert read == said
     assert read.open_files(SEED) == {"a": b"one", "b": b"two"}
@@ -81,6 +82,6 @@ def test_files_open_for_the_box_that_asked_and_under_their_own_names(request_: B
 
 @pytest.mark.parametrize("name", ["", "../key", "a/b", ".hidden"])
 def test_a_file_with_the_name_of_another_place_is_refused(request_: BoxRequest, name: str) -> None:
-    said = dataclasses.replace(answer(request_, b"", {}, POLICY), files={name: b""})
+    said = dataclasses.replace(answer(request_, b"", {}, POLICY, b"word"), files={name: b""})
     with pytest.raises(Rejected, match="expected files"):
         read_statement(said.encode())
