@@ -28,7 +28,7 @@ from appliance.payment.entry_body import body_of
 from appliance.payment.operate import Operations
 from appliance.payment.operation_records import OpenOperation, find_operation
 from appliance.ports.clock import Clock
-from appliance.ports.provider import Confirmed, Found, PartlyConfirmed
+from appliance.ports.provider import Confirmed, Found, PartlyConfirmed, Unknown
 from appliance.runtime.log import Log
 from appliance.wire import entries
 
@@ -128,6 +128,8 @@ class Contradictions:
         closed = await self._ledger.read(lambda found: closed_since(found, since_ms, names), purpose=Purpose.OUTCOME)
         for known in closed:
             said = await self._operations.find(known.operation, since_ms=0, known=known.known)
+            if isinstance(said, Unknown) and said.has_hung:
+                break  # a provider that hangs must not keep the others from being looked at
             if isinstance(said, Found) and isinstance(said.answer, Confirmed | PartlyConfirmed):
                 await self.tell(known, said.answer)
         await self._refresh()

@@ -11,8 +11,9 @@ before a charge that was intended earlier, on the provider's clock.
 
 Everything that is open has its turn, however many wait for ever: a round looks at `BATCH` of them, the next at those
 behind. A look that fails in a way that nobody thought of ends the round; after the restart what it looked at rests, and
-the others have their turn. Reversals asked for while their payment was open start here too, and so does giving up what
-a card's bank holds when the time to capture it has passed.
+the others have their turn. Of a provider that hangs one operation is looked at in a round. Reversals asked for while
+their payment was open start here too, and so does giving up what a card's bank holds when the time to capture it has
+passed.
 """
 
 from __future__ import annotations
@@ -132,12 +133,16 @@ class Resolver:
         self._turn.seen.update((each.operation.operation_id, each.operation.provider) for each in waiting)
         if self._turn.after is None:
             self._end_turn()
+        hangs = set[ProviderName]()
         for each in waiting:
             looked = self._open.setdefault(each.operation.operation_id, _Looked())
             is_running = self._operations.is_running(each.operation.operation_id)
-            if not is_running and looked.next_look_ms <= self._clock.monotonic_ms():
+            is_due = looked.next_look_ms <= self._clock.monotonic_ms()
+            if is_due and not is_running and each.operation.provider not in hangs:
                 looked.next_look_ms = self._clock.monotonic_ms() + _FAILED_MS
-                await self._resolve(each, looked)
+                found = await self._resolve(each, looked)
+                if isinstance(found, port.Unknown) and found.has_hung:
+                    hangs.add(each.operation.provider)
 
     def _end_turn(self) -> None:
         """All that is open was seen: forget what is not, and say who is asked whom the settings do not name."""
@@ -153,7 +158,8 @@ class Resolver:
         if looked is not None:
             looked.next_look_ms = 0
 
-    async def _resolve(self, waiting: OpenOperation, looked: _Looked) -> None:
+    async def _resolve(self, waiting: OpenOperation, looked: _Looked) -> port.Found | port.Absent | port.Unknown:
+        """Look at one operation, and write down what became of it; what the provider said."""
         operation = waiting.operation
         found: port.Found | port.Absent | port.Unknown
         since_ms = await self._listed_since(waiting, looked)
@@ -168,6 +174,7 @@ class Resolver:
                 await self._close_absent(waiting)
             case port.Absent() | port.Unknown():
                 self._wait(operation.operation_id, found)
+        return found
 
     async def _listed_since(self, waiting: OpenOperation, looked: _Looked) -> int | port.Unknown:
         """From when on a listing holds what `waiting` began, also where the clock was days ahead at its intent.

@@ -240,6 +240,11 @@ class Unknown:
     reason: str
     provider_reference: ProviderReference | None = None
 
+    @property
+    def has_hung(self) -> bool:
+        """Nobody answered in time: who asks again now waits as long again."""
+        return self.reason == "deadline_passed"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:

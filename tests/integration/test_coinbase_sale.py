@@ -23,7 +23,7 @@ from appliance.payment.operation_records import find_operation
 from appliance.payment.settled import Settled
 from appliance.payment.shown import CUSTOMER_ASKED
 from appliance.payment.webhooks import Webhooks
-from appliance.ports.provider import Confirmed
+from appliance.ports.provider import Confirmed, Unknown
 from appliance.runtime.log import Log
 from appliance.wiring.cards import contradiction_finding
 from provisioning.sandbox.coinbase_twin_events import headers_for
@@ -219,6 +219,26 @@ async def test_two_looks_at_once_write_one_entry(counter: Counter) -> None:
         for _ in range(5):
             group.create_task(shop.resolver.contradictions.tell(known, answer))
     assert len(await contradictions(shop)) == 1
+
+
+async def test_looking_back_at_a_provider_that_hangs_asks_it_once(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await closed_and_paid(counter)
+    asked: list[str] = []
+
+    async def hang(_: Operations, operation: Operation, **__: object) -> Unknown:
+        asked.append(operation.operation_id)
+        return Unknown(reason="deadline_passed", provider_reference=ProviderReference("1"))
+
+    monkeypatch.setattr(Operations, "find", hang)
+    await counter.shop.resolver.contradictions.look_back()
+    assert len(asked) == 1
+    monkeypatch.undo()
+    counter.shop.clock.pass_time(LOOK_EVERY_MS)
+    await counter.shop.resolver.contradictions.look_back()
+    assert len(await contradictions(counter.shop)) == 3
 
 
 async def test_what_was_closed_long_ago_is_not_read_again(counter: Counter) -> None:

@@ -97,3 +97,22 @@ async def test_one_that_nobody_can_read_keeps_no_other_from_its_turn(
     assert await state(shop, stuck) == "being_checked"
     monkeypatch.undo()
     await shop.settle()
+
+
+async def test_a_provider_that_hangs_takes_a_round_one_deadline(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [await lost(shop) for _ in range(4)]
+    asked: list[Any] = []
+    right = shop.provider.find
+
+    async def hang(operation: Any, **_: Any) -> Found | Absent | Unknown:
+        asked.append(operation)
+        raise TimeoutError
+
+    monkeypatch.setattr(shop.provider, "find", hang)
+    await shop.resolver.look()
+    assert len(asked) == 1
+    monkeypatch.setattr(shop.provider, "find", right)
+    await shop.resolver.look()
+    await shop.works_done()
+    assert sorted([await state(shop, key) for key in keys]) == ["approved"] * 3 + ["being_checked"]  # that one rests
+    await shop.settle()
