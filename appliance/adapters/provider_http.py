@@ -158,9 +158,10 @@ def date_ms(header: str | None) -> int | None:
 
 
 def time_ms(text: str) -> int | None:
-    """Unix milliseconds of a time such as 2026-09-21T22:00:45Z; None for what is none."""
+    """Unix milliseconds of a time such as 2026-09-21T22:00:45Z; None for what is none, or has no zone."""
     try:
-        return int(datetime.datetime.fromisoformat(text).timestamp() * 1000)
+        instant = datetime.datetime.fromisoformat(text)
+        return None if instant.tzinfo is None else int(instant.timestamp() * 1000)
     except (ValueError, OverflowError):
         return None
 

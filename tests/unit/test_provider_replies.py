@@ -15,7 +15,7 @@ from appliance.adapters.coinbase import CoinbaseProvider
 from appliance.adapters.coinbase_session import CoinbaseSession, CoinbaseSettings
 from appliance.adapters.paypal import PayPalProvider
 from appliance.adapters.paypal_session import PayPalSession, PayPalSettings
-from appliance.adapters.provider_http import Reply, read
+from appliance.adapters.provider_http import Reply, read, time_ms
 from appliance.config.secret import Secret
 from appliance.model.ids import OperationId, ProviderKey, ProviderReference, TerminalId, new_request_key
 from appliance.model.money import Money
@@ -93,6 +93,12 @@ def test_an_unclear_issue_counts_wherever_it_stands_among_others() -> None:
     assert paypal_reply.failure_answer(Reply(status=422, body=body)) == Unknown(reason="captured_before")
     refused = json.dumps({"name": "UNPROCESSABLE_ENTITY", "details": details[:1]})
     assert isinstance(paypal_reply.failure_answer(Reply(status=422, body=refused)), Refused)
+
+
+@pytest.mark.parametrize("text", ["2026-09-21T22:00:45", "2026-09-21", "22:00", ""])
+def test_a_time_without_a_zone_is_none_because_the_boxs_own_would_be_a_guess(text: str) -> None:
+    assert time_ms(text) is None
+    assert time_ms(MADE) == time_ms("2026-09-21T22:00:45+00:00") == 1_790_028_045_000
 
 
 class OneAnswer:
