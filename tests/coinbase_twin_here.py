@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import random
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -22,10 +20,9 @@ from appliance.ports.provider import Provider
 from provisioning.sandbox.coinbase_twin import KEY_AGE_MAX_MS, CoinbaseTwin, Customer, Key, Refunds
 from provisioning.sandbox.coinbase_twin_api import Paying, charges, pay
 from provisioning.sandbox.coinbase_twin_events import Hook
-from provisioning.sandbox.stripe_twin_store import TwinStore
 from provisioning.sandbox.twin_delivery import set_hook
 from tests.fakes.clock import FakeClock
-from tests.twin_here import InLoop
+from tests.twin_here import InLoop, counted_store
 
 NAME: Final = "organizations/of-a-test/apiKeys/one"
 STRANGER: Final = "organizations/of-a-test/apiKeys/stranger"
@@ -62,13 +59,7 @@ class CoinbaseHere(InLoop):
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = FakeClock() if clock is None else clock
-        numbers = itertools.count(1)
-        self.store = TwinStore(
-            Path(":memory:"),
-            now_ms=self.clock.now_ms,
-            random_hex=lambda size: f"{next(numbers):0{2 * size}x}",
-            key_age_max_ms=KEY_AGE_MAX_MS,
-        )
+        self.store = counted_store(self.clock, key_age_max_ms=KEY_AGE_MAX_MS)
         self.twin = CoinbaseTwin(store=self.store, control_token="control")
         for name in (NAME, STRANGER):
             key = Key(name=name, public_key=public_key(), is_stranger=name == STRANGER)

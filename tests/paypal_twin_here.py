@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from pathlib import Path
 from typing import Any, Final
 
 from appliance.adapters.paypal import PayPalProvider
@@ -16,10 +14,9 @@ from provisioning.sandbox.paypal_twin import KEY_AGE_MAX_MS, PayPalTwin
 from provisioning.sandbox.paypal_twin_api import agree, charges, decide, forget, route
 from provisioning.sandbox.paypal_twin_events import Hook
 from provisioning.sandbox.paypal_twin_report import Lateness, Plant, plant, set_lateness
-from provisioning.sandbox.stripe_twin_store import TwinStore
 from provisioning.sandbox.twin_delivery import set_hook
 from tests.fakes.clock import FakeClock
-from tests.twin_here import InLoop
+from tests.twin_here import InLoop, counted_store
 
 CLIENT: Final = "client-of-a-test"
 SECRET: Final = "secret-of-a-test"
@@ -31,13 +28,7 @@ class PayPalHere(InLoop):
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = FakeClock() if clock is None else clock
-        numbers = itertools.count(1)
-        self.store = TwinStore(
-            Path(":memory:"),
-            now_ms=self.clock.now_ms,
-            random_hex=lambda size: f"{next(numbers):0{2 * size}x}",
-            key_age_max_ms=KEY_AGE_MAX_MS,
-        )
+        self.store = counted_store(self.clock, key_age_max_ms=KEY_AGE_MAX_MS)
         self.twin = PayPalTwin(store=self.store, control_token="control")
         super().__init__(twin=self.twin, store=self.store, charges=charges)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -19,9 +17,8 @@ from provisioning.sandbox.stripe_twin import StripeTwin
 from provisioning.sandbox.stripe_twin_api import charges
 from provisioning.sandbox.stripe_twin_events import Hook, set_hook
 from provisioning.sandbox.stripe_twin_readers import Customer, set_customer
-from provisioning.sandbox.stripe_twin_store import TwinStore
 from tests.fakes.clock import FakeClock
-from tests.twin_here import InLoop
+from tests.twin_here import InLoop, counted_store
 
 KEY: Final = "sk_test_ofATest1"
 SECRET: Final = "whsec_ofATestThatSignsIt"
@@ -32,10 +29,7 @@ class TwinHere(InLoop):
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = FakeClock() if clock is None else clock
-        numbers = itertools.count(1)
-        self.store = TwinStore(
-            Path(":memory:"), now_ms=self.clock.now_ms, random_hex=lambda size: f"{next(numbers):0{2 * size}x}"
-        )
+        self.store = counted_store(self.clock)
         self.twin = StripeTwin(store=self.store, control_token="control")
         super().__init__(twin=self.twin, store=self.store, charges=charges)
         self._http: stripe.AIOHTTPClient | None = None

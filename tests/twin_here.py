@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
 
+from appliance.ports.clock import Clock
 from appliance.ports.provider import Provider
 from provisioning.sandbox.stripe_twin_store import TwinStore
 from provisioning.sandbox.twin_process import Twin
@@ -70,3 +73,11 @@ class InLoop:
 
     def kept_minor(self) -> int:
         return sum(charge["captured"] - charge["refunded"] for charge in self.charges())
+
+
+def counted_store(clock: Clock, **more: Any) -> TwinStore:
+    """A twin's memory whose names are counted, so every run gives the same ones."""
+    numbers = itertools.count(1)
+    return TwinStore(
+        Path(":memory:"), now_ms=clock.now_ms, random_hex=lambda size: f"{next(numbers):0{2 * size}x}", **more
+    )

@@ -17,6 +17,7 @@ from appliance.ledger.projection import create_tables, tables_digest
 from appliance.model.limits import HOUR_MS
 from appliance.model.reconciling import FeeRule
 from appliance.payment.reconcile import Reconciliation
+from appliance.ports.statement import Statement
 from appliance.runtime.log import Log
 from appliance.wire.answers import ReconcileAnswer
 from provisioning.sandbox.stripe_twin_balance import Plant, plant
@@ -28,14 +29,33 @@ from tests.unit.till.acts import card, pay
 FEE = FeeRule(basis_points_max=500, fixed_minor_max=100)
 
 
-@dataclass
-class Desk:
-    """A shop, its provider, and whoever compares their books."""
+@dataclass(kw_only=True)
+class Books:
+    """A shop, and whoever compares its books with a provider's."""
 
     shop: Shop
-    twin: TwinHere
     clock: FakeClock
     reconciliation: Reconciliation
+
+    def end_day(self, more_ms: int = HOUR_MS) -> str:
+        """So long after the day's end, as five in the morning after; returns the name of the day that ended."""
+        day = CALENDAR.day_of(self.clock.now_ms())
+        self.clock.pass_time(day.ends_ms + more_ms - self.clock.now_ms())
+        return str(day)
+
+    async def look(self, day: str | None = None) -> ReconcileAnswer:
+        return await self.reconciliation.reconcile(day)
+
+    async def kinds(self) -> list[tuple[str, str, str]]:
+        """Type, owner and day of what is open."""
+        return sorted((each.type, each.owner, each.since) for each in (await self.look()).breaks)
+
+
+@dataclass(kw_only=True)
+class Desk(Books):
+    """With the Stripe twin."""
+
+    twin: TwinHere
     events: list[str] = field(default_factory=list)
 
     async def sell(self, amount: int) -> str:
@@ -52,19 +72,6 @@ class Desk:
         with self.twin.store.transaction():
             plant(self.twin.store, Plant(payment=payment, what=what, **more))
 
-    def end_day(self) -> str:
-        """It is five in the morning after; returns the name of the day that ended."""
-        day = CALENDAR.day_of(self.clock.now_ms())
-        self.clock.pass_time(day.ends_ms + HOUR_MS - self.clock.now_ms())
-        return str(day)
-
-    async def look(self, day: str | None = None) -> ReconcileAnswer:
-        return await self.reconciliation.reconcile(day)
-
-    async def kinds(self) -> list[tuple[str, str, str]]:
-        """Type, owner and day of what is open."""
-        return sorted((each.type, each.owner, each.since) for each in (await self.look()).breaks)
-
 
 @asynccontextmanager
 async def open_desk(folder: Path) -> AsyncIterator[Desk]:
@@ -75,21 +82,26 @@ async def open_desk(folder: Path) -> AsyncIterator[Desk]:
         statement = await StripeStatement.open(settings=settings, clock=clock)
         try:
             async with open_shop(folder, clock=clock, asked=await twin.provider()) as shop:
-                reconciliation = Reconciliation(
-                    ledger=shop.ledger,
-                    statement=statement,
-                    clock=clock,
-                    log=Log(sink=lambda _line: None, clock=clock),
-                    calendar=CALENDAR,
-                    provider="stripe",
-                    log_origin=shop.audience,
-                    currency="EUR",
-                    fee=FEE,
-                )
+                reconciliation = compare(shop, statement, clock, provider="stripe")
                 yield Desk(shop=shop, twin=twin, clock=clock, reconciliation=reconciliation)
                 await rebuild_is_equal(shop)
         finally:
             await statement.close()
+
+
+def compare(shop: Shop, statement: Statement, clock: FakeClock, *, provider: str) -> Reconciliation:
+    """Whoever compares the books of `shop` with what `provider` lists."""
+    return Reconciliation(
+        ledger=shop.ledger,
+        statement=statement,
+        clock=clock,
+        log=Log(sink=lambda _line: None, clock=clock),
+        calendar=CALENDAR,
+        provider=provider,
+        log_origin=shop.audience,
+        currency="EUR",
+        fee=FEE,
+    )
 
 
 async def rebuild_is_equal(shop: Shop) -> None:

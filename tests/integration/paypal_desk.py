@@ -7,28 +7,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from appliance.model.limits import HOUR_MS
-from appliance.payment.reconcile import Reconciliation
-from appliance.runtime.log import Log
-from appliance.wire.answers import ReconcileAnswer
 from tests.fakes.clock import FakeClock
-from tests.integration.desk import FEE, rebuild_is_equal
+from tests.integration.desk import Books, compare, rebuild_is_equal
 from tests.paypal_twin_here import PayPalHere
 from tests.unit.payment.counter import PAYPAL
-from tests.unit.payment.shop import CALENDAR, Shop, open_shop
+from tests.unit.payment.shop import open_shop
 from tests.unit.till.acts import pay
 
 SETTLED_MS = 3 * HOUR_MS
 
 
-@dataclass
-class PayPalDesk:
-    """A shop, its provider, and whoever compares their books."""
+@dataclass(kw_only=True)
+class PayPalDesk(Books):
+    """With PayPal's twin."""
 
-    shop: Shop
     here: PayPalHere
-    clock: FakeClock
-    reconciliation: Reconciliation
 
     async def sell(self, amount: int, funding: str = "good") -> tuple[str, str]:
         """One sale whose customer agrees at once; its key, and PayPal's name of the capture."""
@@ -48,18 +44,9 @@ class PayPalDesk:
         """PayPal ends its review of the newest order's capture."""
         self.here.decide(str(self.here.store.newest_first("order")[0]["id"]), is_taken=is_taken)
 
+    @override
     def end_day(self, more_ms: int = SETTLED_MS) -> str:
-        """So long after the day's end; returns its name."""
-        day = CALENDAR.day_of(self.clock.now_ms())
-        self.clock.pass_time(day.ends_ms + more_ms - self.clock.now_ms())
-        return str(day)
-
-    async def look(self, day: str | None = None) -> ReconcileAnswer:
-        return await self.reconciliation.reconcile(day)
-
-    async def kinds(self) -> list[tuple[str, str, str]]:
-        """Type, owner and day of what is open."""
-        return sorted((each.type, each.owner, each.since) for each in (await self.look()).breaks)
+        return super().end_day(more_ms)
 
 
 @asynccontextmanager
@@ -70,17 +57,7 @@ async def open_paypal_desk(folder: Path) -> AsyncIterator[PayPalDesk]:
         statement = here.statement()
         try:
             async with open_shop(folder, clock=clock, offers=here.provider()) as shop:
-                reconciliation = Reconciliation(
-                    ledger=shop.ledger,
-                    statement=statement,
-                    clock=clock,
-                    log=Log(sink=lambda _line: None, clock=clock),
-                    calendar=CALENDAR,
-                    provider=PAYPAL,
-                    log_origin=shop.audience,
-                    currency="EUR",
-                    fee=FEE,
-                )
+                reconciliation = compare(shop, statement, clock, provider=PAYPAL)
                 yield PayPalDesk(shop=shop, here=here, clock=clock, reconciliation=reconciliation)
                 await rebuild_is_equal(shop)
         finally:
