@@ -22,6 +22,7 @@ from image.sbom import write_sbom
 from image.site import install_wheels
 from image.sizes import tell_sizes
 from image.tools import Tools, make_tools
+from image.update import write_update
 from image.wheels import download_wheels
 from image.workshop import Workshop, remove_tree, say
 
@@ -60,7 +61,8 @@ def build(*, out: Path, keys_folder: Path, profile: Profile) -> Path:
     place = _publish(files, out if profile == "release" else out / profile)
     verify_provenance(place, read_release_public(keys.release_public.read_bytes()))
     tell_sizes(place, base=made.base, root=made.root / "tree", initrd=made.initrd / "tree")
-    say(f"done after {time.monotonic() - began:.0f} s: {_shown(place)}/disk.raw, manifest.json, sbom.cdx.json, {NAME}")
+    took = f"done after {time.monotonic() - began:.0f} s"
+    say(f"{took}: {_shown(place)}/disk.raw, update, manifest.json, sbom.cdx.json, {NAME}")
     return place
 
 
@@ -138,13 +140,14 @@ def _later_parts(workshop: Workshop, tools: Tools, wheels: Path, keys: ImageKeys
         disk = make_disk(tools, folder, root=tree, base=base, initrd=packed, keys=keys, profile=profile)
         sbom = write_sbom(folder, base=base, wheels=wheels, root=tree, root_hash=disk.root_hash)
         write_manifest(folder, disk=disk, sbom=sbom, root=tree, initrd=packed, profile=profile)
+        write_update(folder, disk=disk)
 
     options = (DEFINITION / "kernel-options.txt", DEFINITION / "developer-options.txt")
     signed = [
         *options,
         DEFINITION / "repart",
         *sorted(keys.folder.glob("*")),
-        *(_MODULES / f"{name}.py" for name in ("disk", "measured", "sbom", "manifest")),
+        *(_MODULES / f"{name}.py" for name in ("disk", "measured", "sbom", "manifest", "update")),
     ]
     image = workshop.part(
         f"image-{profile}", "disk: root under dm-verity, signed kernel image, boot partition",

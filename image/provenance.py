@@ -23,7 +23,7 @@ from image.dsse import ENVELOPE_BYTES_MAX, seal, unseal
 from image.materials import Resource, file_sha256
 
 NAME: Final = "provenance.json"
-SUBJECTS: Final = ("disk.raw", "uki.efi", "manifest.json", "sbom.cdx.json")
+SUBJECTS: Final = ("disk.raw", "uki.efi", "update", "manifest.json", "sbom.cdx.json")
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "urn:tillstone:image-build:1"

@@ -139,7 +139,8 @@ def _compile(tools: Tools, root: Path) -> None:
 
 def _try_imports(tools: Tools, root: Path) -> None:
     """In the root itself, where a library that no package brought is missed now and not on a box."""
-    tools.run("chroot", root, "/usr/bin/python3", "-I", "-c", "import appliance.__main__, pkcs11, segno, sqlite3")
+    programs = "appliance.__main__, appliance.installer.__main__"
+    tools.run("chroot", root, "/usr/bin/python3", "-I", "-c", f"import {programs}, pkcs11, segno, sqlite3")
 
 
 def _set_modes_and_times(root: Path, time: int) -> None:

@@ -110,7 +110,8 @@ def _read(path: Path) -> Report | None:
 def _write(path: Path, report: Report) -> None:
     """Whole or not at all, for the process to read."""
     new = path.with_suffix(".new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "wb") as file:
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o644)
         file.write(msgspec.json.encode(report))
         file.flush()
         os.fsync(file.fileno())

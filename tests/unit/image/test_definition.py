@@ -132,7 +132,7 @@ def test_the_appliance_alone_may_call_out() -> None:
     assert FIREWALL.read_text().count("meta l4proto tcp accept") == 1
 
 
-@pytest.mark.parametrize("name", ["tillstone", "tillstone-state-key"])
+@pytest.mark.parametrize("name", ["tillstone", "tillstone-state-key", "tillstone-update"])
 def test_the_unit_is_as_sealed_as_promised(name: str) -> None:
     command = [program("systemd-analyze"), "security", "--offline=true", str(UNITS / f"{name}.service")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
