@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +43,8 @@ class SpoolFolder:
         return self._take
 
     def keep(self) -> None:
-        os.fsync(self._incoming)
+        with _room():
+            os.fsync(self._incoming)
         os.close(self._incoming)
         self._incoming = -1
         (self._folder / _INCOMING).rename(self._folder / UPDATE_FILE)
@@ -55,7 +57,7 @@ class SpoolFolder:
         if request.exists() and request.read_text() == asked.hex():
             return True
         new = self._folder / f"{REQUEST_FILE}.new"
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        with _room(), os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(asked.hex())
             file.flush()
             os.fsync(file.fileno())
@@ -88,13 +90,9 @@ class SpoolFolder:
 
     def _take(self, content: bytes) -> None:
         left = memoryview(content)
-        try:
+        with _room():
             while left:
                 left = left[os.write(self._incoming, left) :]
-        except OSError as cause:
-            if cause.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Unavailable("update_no_room", "the state has no room for the update") from cause
-            raise
 
     def _sync(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -102,3 +100,14 @@ class SpoolFolder:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """A full disk is a refusal by name."""
+    try:
+        yield
+    except OSError as cause:
+        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable("update_no_room", "the state has no room for the update") from cause
+        raise

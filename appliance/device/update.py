@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,7 +44,8 @@ class UpdateParty:
     Attributes:
         image: what runs.
         owner: whose signature counts.
-        approve: lets the TPM open the PIN for these machine states too; durable when it returns; blocking.
+        approve: lets the TPM open the PIN for these machine states too, beside those of the image whose number is the
+            floor; durable when it returns; blocking.
         require: raises unless the box's state lets an update begin.
         sell: the test sale; returns its entry.
         room_bytes_min: what selling needs of the disk.
@@ -52,7 +54,7 @@ class UpdateParty:
     image: RunningImage
     owner: OwnerPublic
     counters: Counters
-    approve: Callable[[tuple[PcrPolicy, ...]], None]
+    approve: Callable[[tuple[PcrPolicy, ...], int], None]
     require: Callable[[], None]
     sell: Callable[[], Awaitable[int]]
     room_bytes_min: int
@@ -118,18 +120,18 @@ class Updates:
                 raise Rejected("update_in_progress", f"the update to {self._known.version} has not ended yet")
             installed = await self._installed()
             statement = await self._receive(content, lambda signed: self._judge(signed, installed))
-            resets = await self._party.counters.resets()
-            await asyncio.to_thread(self._spool.keep)
-            await asyncio.to_thread(self._party.approve, statement.policies)
             staged = update_entries.UpdateStagedEntry(
                 asked=secrets.token_bytes(_REQUEST_BYTES),
                 before=self._party.image.version,
                 number=statement.number,
-                resets=resets,
+                resets=await self._party.counters.resets(),
                 version=statement.version,
                 root_hash=statement.root_hash,
             )
-            await self._record(UpdateState.STAGED, update_entries.UPDATE_STAGED, staged, actor=OPERATOR)
+            async with self._cleared_on_failure():
+                await asyncio.to_thread(self._spool.keep)
+                await asyncio.to_thread(self._party.approve, statement.policies, installed.floor)
+                await self._record(UpdateState.STAGED, update_entries.UPDATE_STAGED, staged, actor=OPERATOR)
             await asyncio.to_thread(self._spool.ask, staged.asked)
             return statement
 
@@ -157,12 +159,17 @@ class Updates:
             stream.feed(piece)
             take(piece)
 
-        try:
+        async with self._cleared_on_failure():
             async for piece in content:
                 await asyncio.to_thread(feed, piece)
             return stream.finish()
+
+    @asynccontextmanager
+    async def _cleared_on_failure(self) -> AsyncIterator[None]:
+        """Also when the caller hangs up: what nobody will install takes no room."""
+        try:
+            yield
         except BaseException:
-            # Also when the caller hangs up: half an update takes no room.
             await asyncio.shield(asyncio.to_thread(self._spool.clear))
             raise
 
@@ -180,15 +187,15 @@ class Updates:
         report = await asyncio.to_thread(self._spool.report)
         runs_new = self._known.version == self._party.image.version
         if report is None or report.asked != self._known.asked.hex():
-            await self._ask_again()
+            await self._ask_again(runs_new)
         elif report.state is Installing.CONFIRMED and runs_new and self._sale is not None:
             await self._confirm(self._sale)
         elif report.state in (Installing.REFUSED, Installing.FELL_BACK) and not runs_new:
             await self._give_up(report.code, await self._reason(report))
 
-    async def _ask_again(self) -> None:
+    async def _ask_again(self, runs_new: bool) -> None:
         """The power may have gone between the entry and the request."""
-        if not await asyncio.to_thread(self._spool.ask, self._known.asked):
+        if not await asyncio.to_thread(self._spool.ask, self._known.asked) and not runs_new:
             await self._give_up("update_lost", "the file is not there any more")
 
     async def _confirm(self, sale: int) -> None:

@@ -23,8 +23,8 @@ UPDATE_BYTES_MAX: Final = 64 << 10
 PARTS: Final = ("verity", "root", "uki")
 """In the order of the file, which is that of installing: what can be started comes last."""
 PART_BYTES_MAX: Final = {"verity": 8 << 20, "root": 512 << 20, "uki": 64 << 20}
-POLICIES_MAX: Final = 7
-"""One fewer than a bundle keeps: the running image's own policy stays beside them."""
+POLICIES_MAX: Final = 4
+"""Half of what a bundle keeps: those of the running image stay beside them."""
 NUMBER_MAX: Final = (1 << 31) - 1
 LEAP_MAX: Final = 100
 """The floor counter is raised one by one, and the TPM's memory wears out."""

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from appliance.adapters.spool import SpoolFolder
 from appliance.api.local.update import UpdateRoutes
 from appliance.config.schema import Settings
@@ -22,13 +24,14 @@ from appliance.ledger.ledger import Ledger
 from appliance.ledger.recover import write_durably
 from appliance.ledger.trust import load_trust
 from appliance.model.device_state import Act
+from appliance.model.invariants import ensure
 from appliance.model.update_state import UpdateState
 from appliance.ports.clock import Clock
 from appliance.ports.platform import RunningImage
 from appliance.runtime.log import Log
 from appliance.runtime.supervise import Restart, Supervisor
 from appliance.wiring.trust import Trust
-from drivers.tpm.bundle import TpmBundle, decode_bundle, encode_bundle, with_policy
+from drivers.tpm.bundle import POLICIES_MAX, TpmBundle, decode_bundle, encode_bundle
 from drivers.tpm.policy import SignedPolicy
 
 
@@ -101,13 +104,18 @@ def running_image(os_release: Path) -> RunningImage | None:
     return RunningImage(model=facts["TILLSTONE_MODEL"], version=facts["IMAGE_VERSION"])
 
 
-def with_approvals(bundle: TpmBundle, approvals: Sequence[PcrPolicy]) -> TpmBundle:
-    """The bundle with these tried first; those of the running image stay behind them."""
-    for approval in approvals:
-        policy = SignedPolicy(**dataclasses.asdict(approval))
-        if policy not in bundle.policies:
-            bundle = with_policy(bundle, policy)
-    return bundle
+def with_approvals(bundle: TpmBundle, approvals: Sequence[PcrPolicy], floor: int) -> TpmBundle:
+    """The bundle with these tried first; those of the running image stay behind them.
+
+    An update must have a higher number, so the running image's are the lowest that still open anything; the others are
+    of updates that never came to anything, and would in time push the running image's out.
+    """
+    live = [policy for policy in bundle.policies if policy.version >= floor]
+    lowest = min([policy.version for policy in live], default=floor)
+    kept = [policy for policy in live if policy.version == lowest]
+    new = [SignedPolicy(**dataclasses.asdict(approval)) for approval in approvals]
+    ensure(len(new) + len(kept) <= POLICIES_MAX, "the bundle keeps the policies of two images")
+    return msgspec.structs.replace(bundle, policies=(*new, *kept))
 
 
 def update_finding(known: KnownUpdate) -> Finding:
@@ -125,6 +133,6 @@ def update_finding(known: KnownUpdate) -> Finding:
     return Finding(check="update", level=level, sentence=sentence, next_step=next_step)
 
 
-def _approve(path: Path, approvals: Sequence[PcrPolicy]) -> None:
+def _approve(path: Path, approvals: Sequence[PcrPolicy], floor: int) -> None:
     bundle = decode_bundle(path.read_bytes())
-    write_durably(path, encode_bundle(with_approvals(bundle, approvals)))
+    write_durably(path, encode_bundle(with_approvals(bundle, approvals, floor)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -16,14 +15,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tpm2_pytss import ESYS_TR, TPM2_ALG, TPML_DIGEST_VALUES, TPMT_HA, TPMU_HA
 
 from appliance.crypto.owner import OwnerKey
-from appliance.evidence.update import Installed, require_update
+from appliance.evidence.update import POLICIES_MAX, Installed, require_update
 from appliance.evidence.update_file import read_update
 from appliance.ledger.trust import encode_trust
-from drivers.tpm.bundle import TpmBundle, with_policy
+from appliance.wiring.updates import with_approvals
+from drivers.tpm.bundle import TpmBundle, decode_bundle, encode_bundle
 from drivers.tpm.context import TpmContext
 from drivers.tpm.counter import POLICY_FLOOR_INDEX, counter_name, read_counter, written_counter_name
 from drivers.tpm.errors import TpmPolicyRefused
-from drivers.tpm.policy import SignedPolicy
 from drivers.tpm.quote import read_pcrs
 from drivers.tpm.seal import unseal
 from provisioning.owner.update import complete
@@ -69,9 +68,7 @@ def test_pin_opens_for_both_images_until_the_new_one_is_confirmed(box: Provision
     unsigned = statement_of(image(NEW), pcr11=values[11])
     states = [{0: values[0], 7: b"x" * 32}, {0: values[0], 7: values[7]}]
     signed = complete(unsigned, number=floor + 1, policy_key=box.policy_key, states=states)
-    bundle = box.bundle
-    for approval in signed.policies:
-        bundle = with_policy(bundle, SignedPolicy(**dataclasses.asdict(approval)))
+    bundle = with_approvals(box.bundle, signed.policies, floor)
     with closing(TpmContext(box.tcti)) as tpm:
         assert pin(tpm, bundle) == PIN
     box.plugged.power_cycle()
@@ -107,3 +104,15 @@ def test_command_makes_the_file_that_boxes_take(tmp_path: Path) -> None:
     statement = read_update(file, lambda signed: require_update(signed, key.public, installed))
     assert (statement.number, [policy.pcrs for policy in statement.policies]) == (7, [(0, 7, 11)])
     assert statement.policies[0].version == 7
+
+
+def test_updates_that_never_came_to_anything_push_no_approval_of_the_running_image_out(box: ProvisionedTpm) -> None:
+    with closing(TpmContext(box.tcti)) as tpm:
+        floor = read_counter(tpm, POLICY_FLOOR_INDEX)
+        bundle = box.bundle
+        for number in range(floor + 1, floor + 5):
+            states = [{0: bytes([number]) * 32, 7: bytes([state]) * 32} for state in range(POLICIES_MAX)]
+            signed = complete(statement_of(image(NEW)), number=number, policy_key=box.policy_key, states=states)
+            bundle = decode_bundle(encode_bundle(with_approvals(bundle, signed.policies, floor)))
+            assert pin(tpm, bundle) == PIN
+        assert len(bundle.policies) == POLICIES_MAX + 1

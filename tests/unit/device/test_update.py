@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -63,6 +64,7 @@ class Box:
         self.room_bytes_min = 0
         self.approved: list[tuple[PcrPolicy, ...]] = []
         self.version = OLD
+        self.cannot_approve: OSError | None = None
         self.ledger: Ledger
         (folder / "log").mkdir()
 
@@ -78,7 +80,7 @@ class Box:
                 image=RunningImage(model=MODEL, version=self.version),
                 owner=self.owner.public,
                 counters=self.sealer,
-                approve=self.approved.append,
+                approve=self._approve,
                 require=self._require,
                 sell=partial(
                     sell_to_itself,
@@ -128,6 +130,12 @@ class Box:
             ).fetchall()
         )
         return [cbor.decode(decode(row[0]).body, size_max=65_536) for row in rows]
+
+    def _approve(self, policies: tuple[PcrPolicy, ...], floor: int) -> None:
+        assert floor == FLOOR
+        if self.cannot_approve is not None:
+            raise self.cannot_approve
+        self.approved.append(policies)
 
     def _require(self) -> None:
         if self.refusal is not None:
@@ -204,6 +212,17 @@ async def test_a_caller_that_hangs_up_leaves_nothing_behind(box: Box, file: byte
         with pytest.raises(ConnectionResetError):
             await updates.stage(broken())
         assert list(box.spool.iterdir()) == []
+
+
+async def test_a_disk_that_fills_up_at_the_last_moment_leaves_nothing_behind(box: Box, file: bytes) -> None:
+    box.cannot_approve = OSError(errno.ENOSPC, "no space")
+    async with box.started() as updates:
+        size = box.ledger.head.size
+        with pytest.raises(OSError, match="no space"):
+            await updates.stage(pieces(file))
+        assert (box.ledger.head.size, list(box.spool.iterdir())) == (size, [])
+        box.cannot_approve = None
+        await updates.stage(pieces(file))
 
 
 async def test_one_update_at_a_time(box: Box, file: bytes) -> None:
