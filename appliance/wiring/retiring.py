@@ -67,7 +67,7 @@ async def refuse_retired(settings: Settings, clock: Clock, log: Log) -> None:
     """Return when the box was never retired; else destroy what may be left and go no further.
 
     Raises:
-        Corrupt: `device_retired`.
+        Corrupt: `box_retired`.
     """
     reason = await asyncio.to_thread(retired_for, settings.storage.path)
     if reason is None:
@@ -80,7 +80,7 @@ async def refuse_retired(settings: Settings, clock: Clock, log: Log) -> None:
         for device in (link, sealer):
             if device is not None:
                 await device.close()
-    raise Corrupt("device_retired", f"this box is retired and never starts again: {reason}")
+    raise Corrupt("box_retired", f"this box is retired and never starts again: {reason}")
 
 
 def files_to_wipe(settings: Settings) -> Iterator[Path]:

@@ -77,7 +77,7 @@ def provision(
     folder = private_folder(folder)
     with only_installer(folder), private_umask():
         if retired_for(folder / "data") is not None:
-            raise CannotDo(f"the box in {folder} is retired (device_retired)", "empty the folder to begin a new box")
+            raise CannotDo(f"the box in {folder} is retired (box_retired)", "empty the folder to begin a new box")
         if is_another_makers(folder):
             raise CannotDo(f"the box in {folder} was not made by a ceremony", "name another folder")
         if folder.joinpath("tillstone.toml").exists() and _is_done(read_record(folder)):

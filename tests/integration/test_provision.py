@@ -113,7 +113,7 @@ def test_a_box_of_a_ceremony_can_be_retired_and_is_not_provisioned_again(made: V
     assert said.code == 0, said.out + said.errors
     assert (said.json["proven"], said.json["token"]) == (True, "initialised again: empty")
     assert not (visit.box / "files" / "stripe-key").read_bytes().strip(b"\0")
-    assert "device_retired" in visit.provision().errors
+    assert "box_retired" in visit.provision().errors
 
 
 def test_the_stick_never_holds_a_secret(made: Visit) -> None:

@@ -73,7 +73,7 @@ def test_a_retired_box_leaves_last_words_and_no_secret(box: RunningBox, tmp_path
     (tmp_path / "receipt").write_bytes(receipt)
     assert command("verify", "receipt", tmp_path / "receipt", "--trust", trust).code == 0, "what it signed stays true"
     box.power_cycle()
-    assert refused_with(box) == "device_retired"
+    assert refused_with(box) == "box_retired"
 
 
 def test_what_was_copied_before_opens_nothing_afterwards(box: RunningBox, tmp_path: Path) -> None:
@@ -120,4 +120,4 @@ def test_a_retirement_that_was_cut_short_is_finished_by_running_it_again(box: Ru
     assert said.code == 0, said.out + said.errors
     assert said.json["proven"] is True
     box.power_cycle()
-    assert refused_with(box) == "device_retired"
+    assert refused_with(box) == "box_retired"

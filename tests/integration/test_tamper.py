@@ -67,7 +67,7 @@ def test_policy_destroys_the_keys_and_no_start_brings_them_back(tmp_path: Path) 
         assert _objects_left(box) == 0
         for secret in (key_file, box.door.key, box.box.folder / "ml-dsa.envelope", box.box.data / "store-key.wrapped"):
             assert set(secret.read_bytes()) == {0}
-        assert refused_with(box) == "device_retired"
+        assert refused_with(box) == "box_retired"
         assert any(event["state"] == "retired" for event in box.events("state.changed"))
 
 
@@ -76,10 +76,10 @@ def test_start_behind_the_mark_of_a_retirement_finishes_it(tmp_path: Path) -> No
         assert _objects_left(box) > 0
         box.power_cycle()  # between the mark and the first key
         mark_retired(box.box.data, "a test said so")
-        assert refused_with(box) == "device_retired"
+        assert refused_with(box) == "box_retired"
         assert box.events("device.zeroised")[-1]["is_proven"]
         assert _objects_left(box) == 0
-        with pytest.raises(StartFailed, match="device_retired"):  # the PIN is gone by now
+        with pytest.raises(StartFailed, match="box_retired"):  # the PIN is gone by now
             box.start()
 
 
