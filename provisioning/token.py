@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ BOX_KEY_PURPOSE: Final = b"tillstone/box-key/v1"
 TIMEOUT_S: Final = 60.0
 _SEED_BYTES: Final = 32
 _LABEL_BYTES: Final = 32
+_PR_SET_PDEATHSIG: Final = 1
 _CKU_SO: Final = 0
 _CKF_RW_SERIAL_SESSION: Final = 0x6
 _SLOTS_MAX: Final = 64
@@ -254,6 +256,8 @@ class _Cipher:
 
 def main() -> None:
     """Read a plan from stdin, write the keys to stdout."""
+    # The lock that keeps a second installer away goes with whoever started us: so do we.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=TokenPlan)
     if plan.erases:
         _erase(plan, (plan.so_pin or "").encode())

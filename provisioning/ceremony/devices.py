@@ -27,6 +27,7 @@ from drivers.hsm.library import load
 from drivers.hsm.token import Pin, Session, Token
 from drivers.tpm.context import TpmContext
 from drivers.tpm.counter import EPOCH_INDEX, POLICY_FLOOR_INDEX, counter_name, ensure_counter
+from drivers.tpm.errors import TpmPolicyRefused
 from drivers.tpm.objects import EK_HANDLE, ensure_ak, ensure_srk, key_facts, read_ek_certificate
 from drivers.tpm.quote import read_pcrs
 from provisioning.box import HSM_LABEL, PCRS, log_keys, private_umask, write_envelopes
@@ -147,6 +148,21 @@ FIRST_VISIT: Final = (
         run=prove_attributes,
     ),
 )
+
+
+OF_THE_PIN: Final = ("pin", "token", "attributes")
+"""Steps that are done anew when the PIN opens no more."""
+
+
+def still_opens(place: Place) -> bool:
+    """Whether the machine has started what it had started when the PIN was sealed; also before there is one."""
+    if place.record.facts("pin") is None:
+        return True
+    try:
+        pins.open_pins(place.tcti, place.folder)
+    except TpmPolicyRefused:
+        return False
+    return True
 
 
 def request_of(place: Place) -> BoxRequest:

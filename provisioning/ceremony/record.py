@@ -60,7 +60,18 @@ def read_record(folder: Path) -> Record:
 def add_step(folder: Path, done: Done) -> Record:
     """Write the record with one more step; durable on return."""
     before = read_record(folder)
-    record = msgspec.structs.replace(before, steps=(*before.steps, done))
+    return _write(folder, msgspec.structs.replace(before, steps=(*before.steps, done)))
+
+
+def forget_steps(folder: Path, names: tuple[str, ...]) -> Record:
+    """Write the record without these steps: they will be done again; durable on return."""
+    before = read_record(folder)
+    return _write(
+        folder, msgspec.structs.replace(before, steps=tuple(step for step in before.steps if step.name not in names))
+    )
+
+
+def _write(folder: Path, record: Record) -> Record:
     write_durably(folder / NAME, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     return record
 

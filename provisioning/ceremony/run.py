@@ -7,8 +7,7 @@ with an answer that has a fault.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -18,16 +17,23 @@ from appliance.device.retirement import retired_for
 from appliance.ledger.trust import load_trust
 from provisioning.box import private_folder, private_umask
 from provisioning.ceremony import stick as sticks
-from provisioning.ceremony.devices import FIRST_VISIT, box_seed, is_another_makers, request_of
+from provisioning.ceremony.devices import (
+    FIRST_VISIT,
+    OF_THE_PIN,
+    box_seed,
+    is_another_makers,
+    request_of,
+    still_opens,
+)
 from provisioning.ceremony.install import KEPT, SECOND_VISIT, STATE_KEY, keep_site
-from provisioning.ceremony.record import Done, Record, add_step, only_installer, read_record
+from provisioning.ceremony.record import Done, Record, add_step, forget_steps, only_installer, read_record
 from provisioning.ceremony.site_check import check_site, require_owner
 from provisioning.ceremony.steps import Place, Step
 from provisioning.ceremony.stick import TRUST, SignedSite
 from provisioning.ceremony.transcript import NAME as TRANSCRIPT
 from provisioning.commands.outcome import CannotDo
 from provisioning.site.request import NAME as REQUEST
-from provisioning.swtpm import make_swtpm, start_swtpm
+from provisioning.swtpm import make_swtpm, powered_tpm
 
 SITE: Final = Step(name="site", title="the owner's answer is checked and kept", run=lambda _place: {})
 State = Literal["done", "now", "to do"]
@@ -82,7 +88,9 @@ def provision(
             raise CannotDo(f"the box in {folder} was not made by a ceremony", "name another folder")
         if folder.joinpath("tillstone.toml").exists() and _is_done(read_record(folder)):
             return _finished(folder, stick, tell)
-        with powered(folder, tcti) as address:
+        if tcti is None:
+            make_swtpm(folder / "tpm")
+        with powered_tpm(folder / "tpm", tcti) as address:
             place = Place(folder=folder, tcti=address, serial=serial, record=read_record(folder), state_key=state_key)
             return _continue(place, stick, tell)
 
@@ -110,30 +118,19 @@ def pinned_owner(folder: Path) -> OwnerPublic | None:
     return load_trust(kept.read_bytes()).owner if kept.exists() else None
 
 
-@contextmanager
-def powered(folder: Path, tcti: str | None) -> Iterator[str]:
-    """Where the TPM is; a software TPM is on for as long as it takes."""
-    if tcti is not None:
-        yield tcti
-        return
-    make_swtpm(folder / "tpm")
-    running = start_swtpm(folder / "tpm")
-    try:
-        yield running.tcti
-    finally:
-        running.process.terminate()
-        running.process.wait()
-
-
 def _continue(place: Place, stick: Path | None, tell: Tell) -> Outcome:
+    if place.record.facts(SITE.name) is None and not still_opens(place):
+        # Nothing is built on these keys yet, and the owner is asked anew in any case.
+        place = replace(place, record=forget_steps(place.folder, OF_THE_PIN))
     place = _run(FIRST_VISIT, place, tell)
     request = request_of(place)
     if place.record.facts(SITE.name) is None:
         _write_if_new(place, REQUEST, request.encode())
+        if stick is not None:
+            # Also beside an answer: when that is to an older request, the owner finds the new one.
+            sticks.put(stick, REQUEST, request.encode())
         signed = None if stick is None else sticks.read_signed_site(stick)
         if signed is None:
-            if stick is not None:
-                sticks.put(stick, REQUEST, request.encode())
             return Outcome(is_open=False, serial=request.serial, fingerprint=request.fingerprint)
         checked = check_site(signed, request, pinned_owner(place.folder), lambda: box_seed(place))
         step = replace(SITE, run=lambda at: keep_site(at, signed, checked))

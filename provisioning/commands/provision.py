@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do what is left, or say it."""
     from provisioning.ceremony import run as ceremony
+    from provisioning.owner.signing import make_ready
 
     said: list[dict[str, object]] = []
     count = len(ceremony.all_steps())
@@ -78,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 print("Nothing was touched." + (" The owner signed what is on the stick." if signed else ""))
             return DONE
+        make_ready()
         outcome = ceremony.provision(
             arguments.dir,
             stick=arguments.stick,

@@ -95,7 +95,7 @@ def _confirm(box: Box, given: str | None) -> None:
 def _stopped(box: Box) -> Iterator[str | None]:
     """Where the TPM is, while nobody else has the box; None where its settings say."""
     from appliance.ledger.recover import lock_folder
-    from provisioning.ceremony.run import powered
+    from provisioning.swtpm import powered_tpm
 
     try:
         if box.data.is_dir():
@@ -104,7 +104,7 @@ def _stopped(box: Box) -> Iterator[str | None]:
         raise CannotDo("the box runs; nothing was destroyed", "stop it, then run the same command again") from refusal
     os.environ.update(box.environment)  # where SoftHSM finds its store
     if box.tpm.is_dir():
-        with powered(box.folder, None) as tcti:
+        with powered_tpm(box.tpm, None) as tcti:
             yield tcti
     else:
         yield None

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tpm2_pytss import ESYS_TR, TPM2B_AUTH
+from tpm2_pytss import ESYS_TR, TPM2_ALG, TPM2B_AUTH, TPML_DIGEST_VALUES, TPMT_HA, TPMU_HA
 
 from appliance.crypto.owner import SignedStatement
 from appliance.ledger.attestation import CERTIFICATE
@@ -232,6 +232,27 @@ def test_a_tpm_that_has_an_owner_is_refused(tmp_path: Path) -> None:
         said = command("provision", "--dir", tmp_path / "box", "--tcti", plugged.tcti)
     assert said.code == 2
     assert "tpm_owned" in said.errors
+
+
+def test_an_answer_for_another_start_up_is_refused_and_a_new_request_is_on_the_stick(
+    owner: Owner, tmp_path: Path
+) -> None:
+    visit = Visit(tmp_path / "visit")
+    with plugged_tpm(make_template(tmp_path / "template"), tmp_path / "tpm") as plugged:
+        arguments = ("provision", "--dir", visit.box, "--stick", visit.stick, "--tcti", plugged.tcti)
+        assert command(*arguments).code == 0
+        asked = (visit.stick / "box.request").read_bytes()
+        assert owner.sign(visit.stick).code == 0
+        digest = TPMT_HA(hashAlg=TPM2_ALG.SHA256, digest=TPMU_HA(sha256=bytes(range(32))))
+        with closing(TpmContext(plugged.tcti)) as tpm, tpm.commands() as esapi:
+            esapi.pcr_extend(ESYS_TR.PCR7, TPML_DIGEST_VALUES(digests=[digest]))
+        said = command(*arguments)
+        assert said.code == 2
+        assert "site_not_ours" in said.errors
+        assert (visit.stick / "box.request").read_bytes() != asked
+        assert owner.sign(visit.stick).code == 0
+        said = command(*arguments, "--json")
+        assert said.json["open"] is True, said.errors
 
 
 @pytest.fixture
