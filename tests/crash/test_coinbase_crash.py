@@ -15,7 +15,7 @@ from tests.coinbase_twin_here import NAME, key_file, public_key
 from tests.crash import wallet
 from tests.crash.asks import ANSWER_MS
 from tests.crash.shop import CrashShop, Twin
-from tests.crash.wallet import LAST_WORDS_MS, check, pay, shown
+from tests.crash.wallet import LAST_WORDS_MS, check, pay, pay_and_die, shown
 
 WAIT_MS = 10_000
 
@@ -57,15 +57,7 @@ async def test_killed_anywhere_a_payment_has_one_end(
     shop: CrashShop, coinbase: Twin, tmp_path: Path, point: str, does: str, final: str
 ) -> None:
     await set_up(shop, coinbase, does=does)
-    await shop.start(point)
-    async with shop.till() as client:
-        key = client.new_key()
-        with suppress(OutcomeUnknown, Unavailable, Rejected):
-            await pay(client, key, LAST_WORDS_MS, "usdc")
-        assert await shop.died() == point.removesuffix(" 2")
-    await shop.start()
-    async with shop.till() as client:
-        answer = await pay(client, key, ANSWER_MS, "usdc")
+    key, answer = await pay_and_die(shop, point, "usdc")
     assert answer.state == final
     assert len(await coinbase.charges(str(key))) == (final == "approved")
     await check(shop, coinbase, key, final, tmp_path / "copy")

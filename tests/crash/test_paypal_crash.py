@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from tests.crash import wallet
 from tests.crash.asks import ANSWER_MS
 from tests.crash.shop import CrashShop, Twin
-from tests.crash.wallet import LAST_WORDS_MS, check, pay, shown
+from tests.crash.wallet import check, pay, pay_and_die, shown
 
 WAIT_MS = 20_000
 
@@ -54,15 +52,7 @@ async def test_killed_anywhere_a_payment_has_one_end(
     shop: CrashShop, paypal: Twin, tmp_path: Path, point: str, final: str
 ) -> None:
     await set_up(shop, paypal)
-    await shop.start(point)
-    async with shop.till() as client:
-        key = client.new_key()
-        with suppress(OutcomeUnknown, Unavailable, Rejected):
-            await pay(client, key, LAST_WORDS_MS)
-        assert await shop.died() == point.removesuffix(" 2").removesuffix(" 3")
-    await shop.start()
-    async with shop.till() as client:
-        answer = await pay(client, key, ANSWER_MS)
+    key, answer = await pay_and_die(shop, point)
     assert answer.state == final
     assert len(await paypal.charges(str(key))) == (final == "approved")
     await check(shop, paypal, key, final, tmp_path / "copy")

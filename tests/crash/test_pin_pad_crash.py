@@ -14,8 +14,8 @@ import pytest
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.model.ids import RequestKey
 from appliance.wire.answers import PaymentAnswer
-from appliance.wire.requests import PaymentBody, TenderBody
 from provisioning.terminal.client import TerminalClient
+from tests.crash import wallet
 from tests.crash.asks import AMOUNT, ANSWER_MS, PART
 from tests.crash.invariants import Told, check_log
 from tests.crash.shop import CrashShop
@@ -37,20 +37,15 @@ async def pad() -> AsyncIterator[PinPadHere]:
 @pytest.fixture
 def sold(shop: CrashShop, pad: PinPadHere) -> CrashShop:
     """The settings name the PIN pad from the next start on."""
-    password = shop.folder.box / "pin-pad-password"
-    password.touch(mode=0o600)
-    password.write_text("000000\n")
-    lines = ["", "[provider.pin_pad]", f'pads = ["counter tcp:{pad.address.removeprefix("socket://")}"]']
-    lines += ['tills = ["till-1 counter", "till-2 counter"]', f'password_path = "{password}"', "answer_ms = 2000", ""]
-    file = shop.folder.box / "tillstone.toml"
-    file.write_text(file.read_text() + "\n".join(lines))
+    settings: dict[str, object] = {"password_path": "{secret}", "answer_ms": 2_000}
+    settings |= {"pads": [f"counter tcp:{pad.address.removeprefix('socket://')}"]}
+    settings |= {"tills": ["till-1 counter", "till-2 counter"]}
+    wallet.set_up(shop, "pin_pad", "pin-pad-password", "000000", settings)
     return shop
 
 
 async def pay(client: TerminalClient, key: RequestKey, wait_ms: int) -> PaymentAnswer:
-    tender = TenderBody(kind="pin_pad", amount_minor=AMOUNT)
-    body = PaymentBody(currency="EUR", tenders=(tender,), amount_minor=AMOUNT)
-    return await client.payment(body, key=key, deadline=client.deadline(wait_ms))
+    return await wallet.pay(client, key, wait_ms, "pin_pad")
 
 
 async def check(shop: CrashShop, pad: PinPadHere, key: RequestKey, state: str, kept_minor: int, copy: Path) -> None:
@@ -80,15 +75,7 @@ async def check(shop: CrashShop, pad: PinPadHere, key: RequestKey, state: str, k
 async def test_killed_anywhere_a_payment_has_one_end(
     sold: CrashShop, pad: PinPadHere, tmp_path: Path, point: str, final: str
 ) -> None:
-    await sold.start(point)
-    async with sold.till() as client:
-        key = client.new_key()
-        with suppress(OutcomeUnknown, Unavailable, Rejected):
-            await pay(client, key, LAST_WORDS_MS)
-        assert await sold.died() == point.removesuffix(" 2").removesuffix(" 3")
-    await sold.start()
-    async with sold.till() as client:
-        answer = await pay(client, key, ANSWER_MS)
+    key, answer = await wallet.pay_and_die(sold, point, "pin_pad")
     assert answer.state == final
     await check(sold, pad, key, final, AMOUNT * (final == "approved"), tmp_path / "copy")
 
@@ -157,18 +144,5 @@ async def test_a_line_that_is_cut_at_any_message_is_found_out(
 
 @pytest.mark.parametrize("point", ["after intent", "before ask", "after ask", "before outcome", "after outcome"])
 async def test_a_refund_of_a_part_is_given_once(sold: CrashShop, pad: PinPadHere, tmp_path: Path, point: str) -> None:
-    await sold.start()
-    async with sold.till() as client:
-        key, back = client.new_key(), client.new_key()
-        assert (await pay(client, key, ANSWER_MS)).state == "approved"
-    await sold.kill()
-    await sold.start(point)
-    async with sold.till() as client:
-        with suppress(OutcomeUnknown, Unavailable):
-            await client.refund(key, key=back, amount_minor=PART, deadline=client.deadline(LAST_WORDS_MS))
-        await sold.died()
-    await sold.start()
-    async with sold.till() as client:
-        answer = await client.refund(key, key=back, amount_minor=PART, deadline=client.deadline(ANSWER_MS))
-    assert (answer.state, answer.given_minor) == ("partly_refunded", PART)
+    key = await wallet.refund_and_die(sold, point, "pin_pad")
     await check(sold, pad, key, "partly_refunded", AMOUNT - PART, tmp_path / "copy")
