@@ -223,9 +223,10 @@ class PinPadProvider(Forwards, Offers):
 
     @override
     def give_up(self, provider_key: ProviderKey) -> None:
-        waiting = self._waiting.get(provider_key)
-        if waiting is not None:
-            waiting.set()
+        # Perhaps he is not waited for yet: then his card is never asked for.
+        self._waiting.setdefault(provider_key, threading.Event()).set()
+        if len(self._waiting) > ASKED_MAX:
+            del self._waiting[next(key for key, gone in self._waiting.items() if gone.is_set())]
 
     @override
     def hurry(self, reference: ProviderReference) -> bool:
@@ -351,12 +352,12 @@ class PinPadProvider(Forwards, Offers):
     @contextmanager
     def _customer(self, operation: Authorise | Refund) -> Iterator[threading.Event]:
         """A customer who can be given up; whoever leaves the block waits for nobody any more."""
-        gone = self._waiting[operation.provider_key] = threading.Event()
+        gone = self._waiting.setdefault(operation.provider_key, threading.Event())
         try:
             yield gone
         finally:
             gone.set()
-            del self._waiting[operation.provider_key]
+            self._waiting.pop(operation.provider_key, None)
 
     def _answer_again(self, operation: Operation) -> Answer:
         """A key is sent once; while this process lives, the same question under it gets the same answer."""

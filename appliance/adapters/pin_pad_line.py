@@ -94,6 +94,8 @@ class PadLine:
 
     def pay(self, amount_minor: int, *, after: PadPayment, gives_up: Callable[[], bool]) -> Moved:
         """Take the amount, if nothing happened at the PIN pad since `after` was read here."""
+        if gives_up():
+            return Declined(result=zvt.ABORTED)  # he was given up while another payment was at the PIN pad
         last = self._last or self.read()
         if isinstance(last, Away):
             return last

@@ -23,6 +23,7 @@ from appliance.runtime.nap import nap
 _T = TypeVar("_T")
 _PAUSE_FIRST_MS: Final = 1_000
 _PAUSE_MAX_MS: Final = 4_000
+EARLY_MAX: Final = 256
 
 
 class End(StrEnum):
@@ -68,25 +69,33 @@ class WaitingCustomers:
 
     def __init__(self) -> None:
         self._waiting: dict[ProviderKey, Waiting] = {}
+        self._early: dict[ProviderKey, None] = {}
 
     def __contains__(self, key: object) -> bool:
         return key in self._waiting
 
     @contextmanager
     def await_one(self, key: ProviderKey, waiting: Waiting) -> Iterator[None]:
-        """Whoever calls can be hurried and given up inside the block."""
+        """Whoever calls can be hurried and given up inside the block; one who was given up before is so at once."""
         self._waiting[key] = waiting
+        if key in self._early:
+            del self._early[key]
+            waiting.is_given_up = True
         try:
             yield
         finally:
             del self._waiting[key]
 
     def give_up(self, key: ProviderKey) -> None:
-        """Wait no longer for this customer, if one is waited for."""
+        """Wait no longer for this customer, nor begin to: he may not be waited for yet, as while an order is made."""
         waiting = self._waiting.get(key)
         if waiting is not None:
             waiting.is_given_up = True
             waiting.bell.set()
+            return
+        self._early[key] = None
+        if len(self._early) > EARLY_MAX:
+            del self._early[next(iter(self._early))]
 
     def hurry(self, reference: ProviderReference) -> bool:
         """Look at once; False when nobody waits for anything of this name."""

@@ -322,7 +322,10 @@ class Provider(Protocol):
         ...
 
     def give_up(self, provider_key: ProviderKey) -> None:
-        """Wait no longer for the customer of a running authorisation; its answer, whichever it is, comes soon."""
+        """Wait no longer for the customer of a running authorisation; its answer, whichever it is, comes soon.
+
+        He may not be waited for yet: then he never is.
+        """
         ...
 
     def hurry(self, reference: ProviderReference) -> bool:

@@ -105,6 +105,18 @@ async def test_waiting_ends_when_the_till_gives_up_and_is_hurried_by_a_webhook()
         assert not provider.hurry(left)
 
 
+async def test_whoever_is_given_up_while_his_order_is_made_is_not_waited_for() -> None:
+    async with PayPalHere(FakeClock()) as here:
+        operation = offer()
+        of = await offered(here, operation, "")
+        provider = here.provider()
+        provider.give_up(operation.provider_key)
+        async with asyncio.timeout(10):
+            answer = await provider.await_customer(operation, of)
+        assert isinstance(answer, Declined)
+        assert answer.code == "payment_aborted"
+
+
 async def test_whoever_agreed_and_was_left_behind_for_too_long_is_not_charged() -> None:
     clock = FakeClock()
     async with PayPalHere(clock) as here:

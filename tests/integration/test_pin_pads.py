@@ -192,6 +192,16 @@ async def test_a_customer_is_given_up_by_the_till(here: PinPadHere) -> None:
     assert not here.twin.is_busy
 
 
+async def test_a_customer_who_was_given_up_before_is_not_asked_for_a_card(here: PinPadHere) -> None:
+    pads = here.provider()
+    asked = await ready(pads)
+    pads.give_up(asked.provider_key)
+    _, answer = await pay(here, pads, asked)
+    assert isinstance(answer, Declined)
+    assert answer.code == "payment_aborted"
+    assert b"\x06\x01" not in [each[:2] for each in here.twin.commands]
+
+
 async def test_a_customer_who_does_not_come_is_declined(here: PinPadHere) -> None:
     does(here, "timeout")
     _, answer = await pay(here, here.provider(customer_s=SHORT_S))
