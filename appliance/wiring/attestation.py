@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -50,7 +51,9 @@ def terminal_attestation(attestor: Attestor, authenticate: Authenticate, clock: 
 def event_logs(tpm: Tpm) -> EventLogs:
     """The machine's own, which are about no other TPM than the machine's."""
     if tpm.tcti.startswith(_MACHINES_TPM):
-        return EventLogs(firmware=_FIRMWARE_LOG, userspace=_USERSPACE_LOG)
+        # The unit of an image hands systemd's log over: the file itself is for root alone.
+        handed = Path(os.environ.get("CREDENTIALS_DIRECTORY", _USERSPACE_LOG.parent)) / _USERSPACE_LOG.name
+        return EventLogs(firmware=_FIRMWARE_LOG, userspace=handed if handed.exists() else _USERSPACE_LOG)
     return EventLogs(firmware=None, userspace=None, absent=_SOFTWARE_TPM)
 
 

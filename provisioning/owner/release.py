@@ -2,8 +2,8 @@
 
 Owns joining the two into a statement. Must never sign a value that no machine and no image gave.
 
-* PCR 11 is the image's alone, so its manifest names it; the other PCRs depend on the firmware, so a reference machine
-  is asked: each `--measured` file is the answer of one that ran this very image.
+* What the image alone decides its manifest names (PCRs 4 and 11); the other PCRs depend on the firmware, so a reference
+  machine is asked: each `--measured` file is the answer of one that ran this very image.
 """
 
 from __future__ import annotations
