@@ -11,6 +11,7 @@ import msgspec
 
 from appliance.model.errors import Rejected
 from drivers.tpm.quote_check import BootCounts
+from provisioning.commands.outcome import CannotDo
 from provisioning.terminal.durable import write_durably
 
 _FILE_BYTES_MAX = 1 << 20
@@ -27,11 +28,15 @@ def counts_file(trust_file: Path) -> Path:
 
 
 def read_counts(file: Path) -> dict[str, BootCounts]:
-    """By the name of the attestation key, in hexadecimal. Raises Rejected `counts_malformed`."""
+    """By the name of the attestation key, in hexadecimal. Raises Rejected `counts_malformed`, and CannotDo."""
     try:
         encoded = file.read_bytes()
     except FileNotFoundError:
         return {}
+    except OSError as cause:
+        raise CannotDo(
+            f"{file} cannot be read: {cause.strerror}", "counts of starts are kept there: see why"
+        ) from cause
     try:
         kept = msgspec.json.decode(encoded[:_FILE_BYTES_MAX], type=dict[str, _Kept])
     except msgspec.MsgspecError as cause:
@@ -41,9 +46,15 @@ def read_counts(file: Path) -> dict[str, BootCounts]:
 
 
 def keep_counts(file: Path, name: str, counts: BootCounts) -> None:
-    """Remember `counts`, which were not lower than those before."""
+    """Remember `counts`, which were not lower than those before. Raises CannotDo; the attestation was good even so."""
     kept = {**read_counts(file), name: counts}
     encoded = msgspec.json.encode(
         {known: _Kept(reset=each.reset, restart=each.restart) for known, each in kept.items()}
     )
-    write_durably(file, msgspec.json.format(encoded, indent=2) + b"\n")
+    try:
+        write_durably(file, msgspec.json.format(encoded, indent=2) + b"\n")
+    except OSError as cause:
+        raise CannotDo(
+            f"{file} cannot be written: {cause.strerror}; what was asked was good",
+            "keep the trust file in a folder of your own: counts of starts are kept beside it",
+        ) from cause

@@ -67,6 +67,9 @@ def test_counts_are_remembered_and_never_go_back(box: RunningBox, capsys: pytest
     file.write_text("{")
     assert main(["attest", "verify", url(box), "--trust", str(box.box.trust)]) == 2
     file.unlink()
+    file.mkdir()
+    assert main(["attest", "verify", url(box), "--trust", str(box.box.trust)]) == 2
+    file.rmdir()
 
 
 def test_saved_answer_counts_for_its_own_nonce_alone(
