@@ -73,9 +73,11 @@ def seal_to(recipient: bytes, volume: Path, sealed: Path, *, unlock: Sequence[st
     """
     owner = read_recipient(recipient)
     line = f"{volume_id(volume)} {enrol(volume, unlock=unlock)}\n"
-    write_durably(sealed, owner.seal(line.encode(), PURPOSE))
-    # Not a secret: whoever carries it to the owner may read it.
-    sealed.chmod(0o644)
+    beside = sealed.with_name(f".{sealed.name}")
+    write_durably(beside, owner.seal(line.encode(), PURPOSE))
+    # Not a secret: whoever carries it to the owner may read it, from the moment at which it is there.
+    beside.chmod(0o644)
+    beside.replace(sealed)
 
 
 def open_file(sealed: bytes, seed: bytes) -> tuple[str, str]:

@@ -82,6 +82,21 @@ def test_only_the_owner_reads_the_sealed_key(volume: Path, recipient: Path, tmp_
         assert refused.value.code == "seal_refused"
 
 
+def test_whoever_waits_for_the_sealed_key_may_read_it_as_soon_as_it_is_there(
+    volume: Path, recipient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+    replace = Path.replace
+
+    def noted(path: Path, target: Path) -> Path:
+        modes.append(path.stat().st_mode & 0o777)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    seal_to(recipient.read_bytes(), volume, tmp_path / "sealed", unlock=unlock(volume))
+    assert modes[-1] == 0o644, "the ceremony is another user, and a power cut must not leave it waiting for ever"
+
+
 def test_the_command_says_which_disk_and_which_key(
     volume: Path, recipient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
