@@ -118,11 +118,9 @@ class Box:
             self._keep_log(machine)
 
     def wait_for_end(self, seconds_max: float) -> None:
-        """Until the machine has ended by itself. Raises BoxFailed."""
+        """Until the machine has ended by itself, or that long."""
         ends_at = time.monotonic() + seconds_max
-        while self.machine.qemu.poll() is None:
-            if time.monotonic() > ends_at:
-                raise BoxFailed(f"the machine still runs after {seconds_max:.0f} s")
+        while self.machine.qemu.poll() is None and time.monotonic() < ends_at:
             time.sleep(0.1)
 
     def said(self) -> str:

@@ -6,6 +6,7 @@ And a release machine that nobody has provisioned: it waits, and nobody gets a p
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ _FLIP_EVERY_BLOCKS: Final = 64
 _SELLS: Final = r"bench: invitation|\"event\":\"box.ready\""
 _OPTION: Final = b"lockdown=confidentiality"
 _WEAKER: Final = b"lockdown=none           "
-_PATIENCE_S: Final = 300.0
+_AFTERMATH_S: Final = 60.0
 
 
 def copy_machine(machine: Path, folder: Path) -> Path:
@@ -86,14 +87,14 @@ def replace_tpm(machine: Path) -> None:
 
 
 def must_not_start(box: Box, pattern: str) -> str:
-    """Power on; the line that says why it does not start. Raises BoxFailed when it sells, or says nothing."""
+    """Power on; the words that say why it does not start. Raises BoxFailed when it sells, or says nothing."""
     box.power_on()
     try:
         said = box.wait_for(f"{pattern}|{_SELLS}", START_S_MAX)
         at_s = box.up_s
-        if "bench" in said[0] or "box.ready" in said[0]:
-            raise BoxFailed("it started, and sells")
-        box.wait_for_end(_PATIENCE_S)
+        box.wait_for_end(_AFTERMATH_S)
+        if re.search(_SELLS, box.said()):
+            raise BoxFailed(f"it started, and sells, although it said: {said[0]}")
         return f"{said[0].strip()} after {at_s:.0f} s"
     finally:
         box.suspicions = []
