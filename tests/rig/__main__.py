@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import random
 import signal
 import sys
@@ -41,8 +42,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     form: Form = arguments.form
     out: Path = arguments.out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = out.with_suffix(".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.stderr.write(f"rig: another one runs in {out}\n")
+        return 1
     remove_tree(out)
-    out.mkdir(mode=0o700, parents=True)
+    out.mkdir(mode=0o700)
     report = Report(form=form, accelerator=accelerator(), not_there=list(NOT_THERE))
     cuts = arguments.cuts or (CUTS_ASKED if form == "full" else CUTS_SHORT)
     with build(out) as lan, outside(lan, out / "world") as world:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import statistics
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -35,9 +34,16 @@ _LOOK_S: Final = 0.1
 
 @dataclass(kw_only=True)
 class Cuts:
-    """What a campaign came to. Seconds are from power-on."""
+    """What a campaign came to.
 
-    seconds: list[float] = field(default_factory=list)
+    Attributes:
+        seconds: all of it, with the starts and looks between cuts.
+        first_sale_s: from power-on, of each start that was let live.
+        while_starting: how many of `count` came before the box sold.
+    """
+
+    count: int = 0
+    seconds: float = 0.0
     first_sale_s: list[float] = field(default_factory=list)
     while_starting: int = 0
     lockout_max: int = 0
@@ -47,7 +53,7 @@ class Cuts:
     @property
     def each_s(self) -> float:
         """How long a cut takes with the start after it, on average."""
-        return statistics.mean(self.seconds) if self.seconds else 0.0
+        return self.seconds / self.count if self.count else 0.0
 
 
 class Campaign:
@@ -62,13 +68,14 @@ class Campaign:
 
     def run(self, count: int) -> None:
         """Cut `count` times; the box is up and selling before and afterwards. Raises BoxFailed, AssertionError."""
-        for _ in range(count):
-            began = time.monotonic()
-            self._cut_while_selling()
-            while self._random.random() < WHILE_STARTING and len(self.found.seconds) + 1 < count:
+        began = time.monotonic()
+        while self.found.count < count:
+            time.sleep(self._random.uniform(0, LIFE_S))
+            self._cut()
+            while self.found.count < count and self._random.random() < WHILE_STARTING:
                 self._cut_while_starting()
             self._start_and_check()
-            self.found.seconds.append(time.monotonic() - began)
+            self.found.seconds = time.monotonic() - began
 
     def finish(self, world: World) -> dict[str, Standing]:
         """Let the tills end, then compare log, tills and provider. Raises BoxFailed, AssertionError."""
@@ -79,21 +86,16 @@ class Campaign:
         self.found.told, self.found.entries = len(heard.told), len(entries)
         return payments
 
-    def _cut_while_selling(self) -> None:
-        time.sleep(self._random.uniform(0, LIFE_S))
-        self._cut()
-
     def _cut_while_starting(self) -> None:
-        began = time.monotonic()
         self._box.power_on()
         typical = self.found.first_sale_s[-1] if self.found.first_sale_s else 60.0
         time.sleep(self._random.uniform(0, typical))
         self._cut()
         self.found.while_starting += 1
-        self.found.seconds.append(time.monotonic() - began)
 
     def _cut(self) -> None:
         self._box.cut_power()
+        self.found.count += 1
         self.found.lockout_max = max(self.found.lockout_max, lockout_counter(self._box.folder))
         if self.found.lockout_max:
             raise BoxFailed(f"the TPM counts {self.found.lockout_max} failed tries towards its lockout")
