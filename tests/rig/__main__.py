@@ -23,8 +23,8 @@ from tests.rig.world import PROJECT, outside
 
 CUTS_SHORT: Final = 5
 NOT_THERE: Final = (
-    "Not looked at, because the image has none yet: updates and the other slot, attestation, backup and restore, a"
-    " ceremony (the box is the developer profile's bench box).",
+    "Not looked at: updates and the other slot, attestation, backup and restore.",
+    "The box that sells is the developer profile's bench box: nobody can invite a till at a release image yet.",
     "Not looked at: the box's TLS to providers. The bench calls its twin by plain HTTP on itself, and a relay carries"
     " that out.",
 )

@@ -23,6 +23,7 @@ from typing import Final
 
 GATEWAY: Final = "10.77.0.1"
 BOX: Final = "10.77.0.10"
+POS_PORT: Final = 8443
 TILLS: Final = {"till-a": "10.77.0.11", "till-b": "10.77.0.12"}
 WORLD_GATEWAY: Final = "192.0.2.1"  # RFC 5737: addresses that nobody has
 WORLD: Final = "192.0.2.10"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final
 from image.tools import run_program
 from provisioning.swtpm import make_swtpm
 from tests.rig.box import START_S_MAX, Box, BoxFailed
+from tests.rig.lan import BOX, POS_PORT
 
 BLOCK_BYTES: Final = 4_096
 _SECTOR_BYTES: Final = 512
@@ -25,6 +26,9 @@ _SELLS: Final = r"bench: invitation|\"event\":\"box.ready\""
 _OPTION: Final = b"lockdown=confidentiality"
 _WEAKER: Final = b"lockdown=none           "
 _AFTERMATH_S: Final = 60.0
+_TYPED_TIMES: Final = 6
+_TYPED_EVERY_S: Final = 5.0
+_CONNECT_S_MAX: Final = 3.0
 
 
 def copy_machine(machine: Path, folder: Path) -> Path:
@@ -101,23 +105,41 @@ def must_not_start(box: Box, pattern: str) -> str:
         box.cut_power()
 
 
-def must_wait(box: Box, quiet_s: float) -> str:
-    """Power on a release machine; it runs on, and what is typed gets no answer. Raises BoxFailed."""
+def must_wait(box: Box) -> str:
+    """Power on a release machine: its network comes up, its doors stay shut, and what is typed gets no answer.
+
+    Raises:
+        BoxFailed: somebody answers, or nothing comes up.
+    """
     box.power_on()
     try:
-        # What a shell would answer cannot come from the echo of a terminal.
-        ends_at = time.monotonic() + quiet_s
-        while time.monotonic() < ends_at:
+        while not _is_shut():
+            if box.up_s > START_S_MAX:
+                raise BoxFailed(f"no network came up:\n{box.said()[-800:]}")
+        up_s = box.up_s
+        for _ in range(_TYPED_TIMES):
+            # What a shell would answer cannot come from the echo of a terminal.
             box.machine.console.type("\necho $((111 * 9))\n")
-            time.sleep(5.0)
-            if box.machine.qemu.poll() is not None:
-                raise BoxFailed(f"the machine ended:\n{box.said()[-800:]}")
+            box.wait_for_end(_TYPED_EVERY_S)
         said = box.said()
+        if box.machine.qemu.poll() is not None or not _is_shut():
+            raise BoxFailed(f"it does not wait:\n{said[-800:]}")
         if "999" in said or "login:" in said:
             raise BoxFailed(f"somebody answers at the console:\n{said[-800:]}")
-        return f"{len(said.splitlines())} lines on its console in {quiet_s:.0f} s, no prompt among them"
+        return f"its network was up after {up_s:.0f} s, its doors shut; {len(said.splitlines())} lines on its console"
     finally:
         box.cut_power()
+
+
+def _is_shut() -> bool:
+    """Whether a machine is there and nobody listens at the terminals' door. Raises BoxFailed where somebody does."""
+    try:
+        with socket.create_connection((BOX, POS_PORT), timeout=_CONNECT_S_MAX):
+            raise BoxFailed("the terminals' door is open")
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
 
 
 def _is_root(label: str) -> bool:

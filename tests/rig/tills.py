@@ -20,10 +20,10 @@ from provisioning.terminal.home import TerminalHome
 from provisioning.terminal.pairing import pair, read_qr
 from tests.crash.invariants import Told
 from tests.rig.box import BoxFailed
-from tests.rig.lan import BOX, TILLS, Lan, Place
+from tests.rig.lan import BOX, POS_PORT, TILLS, Lan, Place
 from tests.rig.world import environment, server
 
-POS: Final = f"https://{BOX}:8443"
+POS: Final = f"https://{BOX}:{POS_PORT}"
 _PAIR_MS_MAX: Final = 60_000
 _SOLD_S_MAX: Final = 120
 _LOOK_S: Final = 0.05

@@ -61,6 +61,7 @@ def test_silence_is_told(prompt: Prompt) -> None:
         "[FAILED] Failed to start tillstone.service",
         "[  9.1] Kernel panic - not syncing: dm-verity device corrupted",
         "[  9.1] EXT4-fs error (device dm-1): ext4_lookup",
+        "[  9.1] BUG: kernel NULL pointer dereference, address: 0000000000000000",
     ],
 )
 def test_line_that_somebody_must_look_at_is_noticed(line: str) -> None:
@@ -73,6 +74,7 @@ def test_line_that_somebody_must_look_at_is_noticed(line: str) -> None:
         '{"time":"...","level":"warning","event":"loop.blocked","lag_ms":594}',
         "systemd[1]: bpf-restrict-fs: Failed to load BPF object: Invalid argument",
         "EXT4-fs (dm-1): recovery complete",
+        "watchdog: BUG: soft lockup - CPU#1 stuck for 24s! [systemd:1]",
     ],
 )
 def test_line_of_a_start_that_went_well_is_not(line: str) -> None:
