@@ -26,9 +26,14 @@ class Refill:
     """Fills the empty database in a folder.
 
     Not durable, row by row, until `end`: what a crash leaves is thrown away whole.
+
+    Args:
+        marked_size: a size whose root is wanted on the way.
+    Attributes:
+        marked_root: that root; empty while fewer entries were taken.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, marked_size: int = 0) -> None:
         self._connection = connect_writer(folder)
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute("PRAGMA wal_autocheckpoint = 4000")
@@ -37,6 +42,8 @@ class Refill:
         self._tiles: list[Tile] = []
         self._rows: list[tuple[int, str, bytes]] = []
         self._size = 0
+        self._marked_size = marked_size
+        self.marked_root = b""
 
     def taking(self, entries: Iterable[bytes]) -> Iterator[bytes]:
         """`entries` as they come; each is kept once the walk has asked for the next, and so has accepted it.
@@ -78,6 +85,8 @@ class Refill:
             self._rows.append((self._size, decode(encoded).kind, encoded))
             self._frontier.append(leaf_hash(encoded), self._tiles)
         self._size += 1
+        if self._size == self._marked_size:
+            self.marked_root = self._frontier.root()
         if len(self._rows) >= _ROWS_AT_ONCE or len(self._tiles) >= _ROWS_AT_ONCE:
             self._flush()
 

@@ -86,7 +86,7 @@ def require_newest(unpacked: Unpacked, shown: Sequence[ShownHead], *, accepted_l
     Raises:
         Rejected: `backup_stale`: the log went on after it; `backup_forked`: somebody saw another log under its name.
     """
-    size = unpacked.header.size
+    size = unpacked.size
     for each in shown:
         if each.head.size <= size and _root_at(unpacked, each.head.size) != each.head.root:
             raise Rejected(

@@ -31,6 +31,7 @@ _NEXT: Final = {
     "backup_changed": "copy the file again; where it is no longer elsewhere, take another backup",
     "backup_wrong_key": "name the private key whose .pub stood in the box's settings when the backup was made",
     "backup_of_another_owner": "name the trust.json of the shop's owner, or the right backup",
+    "restore_log_unfit": "name a file of `tillstone export log` of this box, made after the backup",
     "restore_not_blank": "name a new folder, or a box whose log has not begun",
     "restore_no_room": "free some space, or name a folder on another disk",
 }
@@ -52,6 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     where.add_argument("--check", action="store_true", help="only prove that it could be restored; makes no box")
     parser.add_argument("--tcti", metavar="TCTI", help="where the machine's TPM is (default: a software TPM in DIR)")
     parser.add_argument("--head", type=Path, metavar="FILE", help="a checkpoint that somebody kept, to judge its age")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="an exported log that goes further than the backup")
     parser.add_argument("--offline", action="store_true", help="ask no witness how long the log was")
     parser.add_argument(
         "--accept-loss", type=int, default=0, metavar="N", help="so many entries may be missing at its end"
@@ -75,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         is_offline=arguments.offline,
         kept_head=None if arguments.head is None else read_named(arguments.head, NOTE_BYTES_MAX),
         accepted_loss=arguments.accept_loss,
+        further=arguments.log,
     )
     try:
         return _check(wish, arguments) if arguments.check else _restore(wish, arguments)
@@ -91,11 +94,12 @@ def _check(wish: Wish, arguments: argparse.Namespace) -> int:
     from provisioning.restore.restore import check
 
     with tempfile.TemporaryDirectory(prefix="tillstone-restore-") as folder:
-        header = check(wish, Path(folder), _step(arguments))
+        checked = check(wish, Path(folder), _step(arguments))
+    header = checked.header
     if arguments.json:
-        print_json({"ok": True, "log": header.origin, "size": header.size, "made_ms": header.made_ms})
+        print_json({"ok": True, "log": header.origin, "size": checked.size, "made_ms": header.made_ms})
     else:
-        print(f"Whole and genuine: {entries(header.size)} of {printable(header.origin)}, ", end="")
+        print(f"Whole and genuine: {entries(checked.size)} of {printable(header.origin)}, ", end="")
         print(f"made at {time_text(header.made_ms)}. It can be restored.")
     return DONE
 

@@ -21,6 +21,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -29,7 +30,7 @@ import msgspec
 
 from appliance.config.schema import Shop
 from appliance.device.backup import CHECKPOINT_FILE
-from appliance.ledger.backup_file import BackupHeader, BackupReader
+from appliance.ledger.backup_file import BackupReader
 from appliance.ledger.genesis import read_body, read_statement
 from appliance.ledger.recover import fsync_folder
 from appliance.ledger.subject_keys import STORE_KEY_FILE
@@ -56,6 +57,7 @@ from provisioning.restore.unpack import Unpacked, unpack
 from provisioning.settings_file import write_restored
 from provisioning.succession import REQUEST, request_successor, settings_of
 from provisioning.terminal.durable import write_durably
+from provisioning.verify.ledger_folder import open_folder
 
 MARKER: Final = "restore.json"
 LAST_HEAD: Final = "last-head"
@@ -78,6 +80,7 @@ class Wish:
         is_offline: no witness is asked how long the log was.
         kept_head: a checkpoint that somebody kept.
         accepted_loss: entries that the operator knows to be missing.
+        further: an exported log that goes further than the backup.
     """
 
     file: Path
@@ -87,11 +90,12 @@ class Wish:
     is_offline: bool = False
     kept_head: bytes | None = None
     accepted_loss: int = 0
+    further: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What came of it; `request` is for the owner, None once the new log has begun."""
+    """What came of it: the old log's entries; `request` is for the owner, None once the new log has begun."""
 
     box: Box
     size: int
@@ -107,10 +111,10 @@ class _Marker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     size: int
 
 
-def check(wish: Wish, folder: Path, on_step: Step) -> BackupHeader:
+def check(wish: Wish, folder: Path, on_step: Step) -> Unpacked:
     """Everything that can be checked without a box, in `folder`, which is empty. Raises as `restore`."""
     _require_room(wish.file, folder)
-    return _checked(wish, folder, on_step)[0].header
+    return _checked(wish, folder, on_step)[0]
 
 
 def restore(wish: Wish, folder: Path, clock: Clock, on_step: Step = lambda _step: None) -> Restored:
@@ -130,7 +134,10 @@ def restore(wish: Wish, folder: Path, clock: Clock, on_step: Step = lambda _step
         shutil.rmtree(folder / _WORK, ignore_errors=True)
         box = read_box(folder)
         origin = read_body((folder / "genesis.cbor").read_bytes()).read().origin
-        return Restored(box=box, size=marker.size, request=_request(box) if origin == marker.origin else None)
+        if origin != marker.origin:
+            return Restored(box=box, size=marker.size, request=None)
+        with open_folder(box.data) as restored:
+            return Restored(box=box, size=restored.head.size, request=_request(box))
 
 
 def _restore(wish: Wish, folder: Path, marker: _Marker, clock: Clock, on_step: Step) -> None:
@@ -191,8 +198,16 @@ def _require_blank(folder: Path, marker: _Marker) -> None:
 
 def _checked(wish: Wish, work: Path, on_step: Step) -> tuple[Unpacked, ShownHead | None]:
     """The backup's content, genuine and as new as anybody can say; and the newest head that was shown."""
-    with wish.file.open("rb") as file:
-        unpacked = unpack(file, seed=wish.seed, trust=wish.trust, folder=work, tables=projections(), on_step=on_step)
+    with ExitStack() as opened:
+        unpacked = unpack(
+            opened.enter_context(wish.file.open("rb")),
+            seed=wish.seed,
+            trust=wish.trust,
+            folder=work,
+            tables=projections(),
+            further=None if wish.further is None else opened.enter_context(wish.further.open("rb")),
+            on_step=on_step,
+        )
     header = unpacked.header
     notes = {"the backup itself": _kept_note(unpacked), "--head": wish.kept_head}
     shown = [

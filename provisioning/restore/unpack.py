@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -25,6 +26,7 @@ from appliance.ledger import backup_file
 from appliance.ledger.backup_file import BackupHeader, BackupReader, Record, split_entries
 from appliance.ledger.database import connect_reader
 from appliance.ledger.entry import ENTRY_BYTES_MAX, decode
+from appliance.ledger.export import read_entries, verify_export
 from appliance.ledger.genesis import SignedGenesis, read_body
 from appliance.ledger.opening import with_own
 from appliance.ledger.projection import Projection
@@ -33,7 +35,7 @@ from appliance.ledger.refill import Refill
 from appliance.ledger.scrub import scrub
 from appliance.ledger.subject_keys import KEYS_FILE, SubjectKeys
 from appliance.ledger.trust import Evidence, Trust, listening
-from appliance.ledger.verify import VerifiedLog, verify_log
+from appliance.ledger.verify import BadEntry, VerifiedLog, verify_log
 from appliance.model.errors import Corrupt, Rejected
 from appliance.model.provider_token import TokenName
 from appliance.payment.vault.file import SealedToken
@@ -50,12 +52,14 @@ class Unpacked:
     """A whole, genuine backup.
 
     Attributes:
+        size: entries of the log in `folder`; more than the header's where an exported log went further.
         folder: the log's, ready to be moved; secrets that a token must wrap are not in it yet.
         files: those that the settings name, by the setting's place.
         trust: the pinned owner, with all that he says in this log.
     """
 
     header: BackupHeader
+    size: int
     folder: Path
     files: dict[str, Path]
     settings: dict[str, Any]
@@ -83,15 +87,18 @@ def unpack(
     trust: Trust,
     folder: Path,
     tables: Sequence[Projection] = (),
+    further: BinaryIO | None = None,
     on_step: Callable[[str], None] = lambda _step: None,
 ) -> Unpacked:
     """Read `file` from its beginning to its end into `folder`, which is empty.
 
     Args:
         tables: what is made of the entries, beside what the ledger makes itself.
+        further: an exported log, seekable: its entries behind those of the backup are restored, too.
     Raises:
         Rejected: `backup_malformed`, `backup_truncated`, `backup_wrong_key`, `backup_changed`,
-            `backup_of_another_owner`, `backup_not_genuine`.
+            `backup_of_another_owner`, `backup_not_genuine`, `backup_forked`; `restore_log_unfit`: `further` is none of
+            this log, or goes no further.
     """
     data = folder / "data"
     data.mkdir(mode=0o700)
@@ -99,22 +106,28 @@ def unpack(
     reader = BackupReader(file, seed)
     found = _Found()
     said: list[Evidence] = []
-    with closing(Refill(data)) as refill:
+    size = reader.header.size
+    with closing(Refill(data, marked_size=size)) as refill:
         on_step("reading the backup and checking every entry")
+        rest = iter(()) if further is None else entries_behind(further, reader.header, trust)
         content = _Content(reader, found, data, folder / FILES, refill)
-        entries = _of_owner(listening(content.entries(), said), trust)
+        entries = _of_owner(listening(chain(content.entries(), rest), said), trust)
         try:
             log = verify_log(refill.taking(entries), owner=trust.owner)
+        except BadEntry as bad:
+            # A link between the two that does not hold may be blamed on its earlier end.
+            raise _forked() if further is not None and bad.seq >= size - 1 else _not_genuine(bad.detail) from bad
         except Corrupt as bad:
             raise _not_genuine(bad.detail) from bad
         learnt = _learn(trust, said)
-        _require_genuine(reader, found, log, learnt)
+        _require_genuine(reader, found, log, refill.marked_root, learnt)
         on_step("making the tables from the entries")
         refill.end(log, with_own(tables))
     on_step("reading back what was written")
     _read_back(data, log, found)
     return Unpacked(
         header=reader.header,
+        size=log.size,
         folder=data,
         files=found.files,
         settings=found.settings,
@@ -213,15 +226,26 @@ def _learn(trust: Trust, said: list[Evidence]) -> Trust:
         raise _not_genuine(cause.detail) from cause
 
 
-def _require_genuine(reader: BackupReader, found: _Found, log: VerifiedLog, trust: Trust) -> None:
+def entries_behind(further: BinaryIO, header: BackupHeader, trust: Trust) -> Iterator[bytes]:
+    """The entries of an exported log behind those of the backup; the whole export is verified first.
+
+    Raises:
+        Rejected: `restore_log_unfit`.
+    """
+    try:
+        export = verify_export(further, trust)
+    except (Rejected, Corrupt) as cause:
+        raise Rejected("restore_log_unfit", f"the exported log does not verify: {cause.detail}") from cause
+    if export.log.log_id != header.log_id or export.log.size <= header.size:
+        raise Rejected("restore_log_unfit", f"expected this log with more than {header.size} entries")
+    further.seek(0)
+    return islice(read_entries(further), header.size, None)
+
+
+def _require_genuine(reader: BackupReader, found: _Found, log: VerifiedLog, root: bytes, trust: Trust) -> None:
     """The log's own keys signed an entry that commits to the whole file."""
     header = reader.header
-    if log.genesis is None or (log.log_id, log.size, log.root, log.genesis.origin) != (
-        header.log_id,
-        header.size,
-        header.root,
-        header.origin,
-    ):
+    if log.genesis is None or (log.log_id, root, log.genesis.origin) != (header.log_id, header.root, header.origin):
         raise _not_genuine("its header names another log or head than its entries come to")
     try:
         verified = verify_receipt(found.receipt, trust.keys)
@@ -244,6 +268,10 @@ def _read_back(data: Path, log: VerifiedLog, found: _Found) -> None:
             raise Corrupt("head_mismatch", "the disk does not give back what was written to it")
         with closing(SubjectKeys(data / KEYS_FILE, found.secrets[STORE_KEY])) as keys:
             keys.finish_erasures(row[0] for row in connection.execute("SELECT key_id FROM erased_keys"))
+
+
+def _forked() -> Rejected:
+    return Rejected("backup_forked", "the exported log does not go on from the backup: two logs have one name")
 
 
 def _not_genuine(why: str) -> Rejected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import tempfile
 from contextlib import aclosing
@@ -85,10 +86,19 @@ async def _whole(folder: Path) -> bytes:
         return await bytes_of(make(shop.ledger, folder))
 
 
-def taken_out(content: bytes, folder: Path, *, seed: bytes = SEED, known: Trust | None = None) -> Unpacked:
-    """Unpack into a new folder."""
+def taken_out(
+    content: bytes, folder: Path, *, seed: bytes = SEED, known: Trust | None = None, further: bytes | None = None
+) -> Unpacked:
+    """Unpack into a new folder, with an exported log that goes further where one is given."""
     folder.mkdir()
     file = folder.with_name(f"{folder.name}.backup")
     file.write_bytes(content)
     with file.open("rb") as opened:
-        return unpack(opened, seed=seed, trust=known or trust(), folder=folder, tables=PROJECTIONS)
+        return unpack(
+            opened,
+            seed=seed,
+            trust=known or trust(),
+            folder=folder,
+            tables=PROJECTIONS,
+            further=None if further is None else io.BytesIO(further),
+        )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -23,16 +25,19 @@ from appliance.ledger import backup_file
 from appliance.ledger.backup_file import END, BackupReader, BackupWriter, Record, read_header
 from appliance.ledger.database import connect_reader
 from appliance.ledger.disclosures import DisclosureVault
+from appliance.ledger.export import write_log
 from appliance.ledger.opening import with_own
 from appliance.ledger.projection import tables_digest
 from appliance.ledger.trust import encode_trust, load_trust
 from appliance.model.errors import Rejected, Unavailable
+from appliance.model.ids import TerminalId
 from appliance.payment.vault.moving import token_page
 from provisioning.restore.unpack import Unpacked
+from provisioning.verify.ledger_folder import open_folder
 from tests.fakes.cipher import FakeCipher
 from tests.unit.backup.made import API_KEY, PLACE, SEED, SETTINGS, bytes_of, make, sell_some, taken_out, whole
 from tests.unit.ledger.shop import STORE_KEY
-from tests.unit.payment.shop import PROJECTIONS, open_shop
+from tests.unit.payment.shop import PROJECTIONS, Shop, open_shop
 from tests.unit.till.kept import CUSTOMER, SECRET
 
 VECTOR = Path(__file__).parents[2] / "vectors" / "backup.json"
@@ -139,6 +144,61 @@ async def test_a_person_erased_before_the_backup_is_not_in_it(tmp_path: Path) ->
 def aliases(folder: Path) -> set[str]:
     with closing(sqlite3.connect(folder / "keys.db")) as connection:
         return {row[0] for row in connection.execute("SELECT subject FROM keys")}
+
+
+async def exported(shop: Shop, folder: Path) -> bytes:
+    """The log as it stands, under a signed head."""
+    receipt = await shop.ledger.receipts((shop.ledger.head.size - 1,), 10_000)
+    assert receipt is not None
+    file = io.BytesIO()
+    write_log(file, await asyncio.to_thread(entries_of, folder, receipt.head.size), receipt.head)
+    return file.getvalue()
+
+
+def entries_of(folder: Path, size: int) -> list[bytes]:
+    with open_folder(folder) as opened:
+        return list(opened.entries(size))
+
+
+async def test_an_exported_log_that_goes_further_brings_what_came_after(tmp_path: Path) -> None:
+    async with open_shop(tmp_path / "log") as shop:
+        await shop.pair("till-2")
+        name = await sell_some(shop, 1)
+        too_short = await exported(shop, tmp_path / "log")
+        content = await bytes_of(make(shop.ledger, tmp_path / "log"))
+        await shop.ledger.erase(f"customer:{CUSTOMER}", actor="operator")
+        await shop.terminals.revoke(TerminalId("till-2"), "stolen")
+        await sell_some(shop, 1)
+        further = await exported(shop, tmp_path / "log")
+        size = shop.ledger.head.size
+        alias = shop.ledger.vault.alias_of(f"customer:{CUSTOMER}") if shop.ledger.vault is not None else ""
+    out = await asyncio.to_thread(taken_out, content, tmp_path / "out", further=further)
+    assert (out.size, out.header.size < size) == (size, True)
+    assert alias not in await asyncio.to_thread(aliases, out.folder), "erased after the backup, erased here"
+    assert await asyncio.to_thread(tokens_kept, out.folder, name) == "erased"
+    changed = further.replace(b"stolen", b"STOLEN")
+    for number, log in enumerate((too_short, changed, content)):
+        assert await asyncio.to_thread(refusal, content, tmp_path / f"u{number}", further=log) == "restore_log_unfit"
+
+
+async def test_an_exported_log_that_goes_on_from_elsewhere_is_a_fork(tmp_path: Path) -> None:
+    async with open_shop(tmp_path / "log") as shop:
+        await sell_some(shop, 1)
+    await asyncio.to_thread(shutil.copytree, tmp_path / "log", tmp_path / "fork")
+    async with open_shop(tmp_path / "log") as shop:
+        await sell_some(shop, 1)
+        content = await bytes_of(make(shop.ledger, tmp_path / "log"))
+    async with open_shop(tmp_path / "fork") as shop:
+        await sell_some(shop, 4)
+        other = await exported(shop, tmp_path / "fork")
+    assert await asyncio.to_thread(refusal, content, tmp_path / "out", further=other) == "backup_forked"
+
+
+def tokens_kept(folder: Path, name: str) -> str:
+    with closing(connect_reader(folder)) as connection:
+        (state,) = connection.execute("SELECT state FROM tokens WHERE name = ?", (name,)).fetchone()
+        assert connection.execute("SELECT is_revoked FROM terminals WHERE terminal = 'till-2'").fetchone() == (1,)
+        return str(state)
 
 
 def test_half_a_backup_is_refused_wherever_it_was_cut(tmp_path: Path) -> None:
