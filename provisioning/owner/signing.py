@@ -88,7 +88,8 @@ def owner_key(arguments: argparse.Namespace) -> OwnerKey:
     """The key out of both shares, or out of its file. Raises CannotDo and Rejected."""
     passphrase = read_passphrase(arguments)
     if arguments.owner_key is not None:
-        return OwnerKey.from_bytes(read_secret(arguments.owner_key).reveal(), passphrase)
+        read_secret(arguments.owner_key)  # that nobody else may read it; a key that ends like a line is no text
+        return OwnerKey.load(arguments.owner_key, passphrase)
     if len(arguments.share) != 2:
         raise CannotDo("the key is in two shares", "name both: --share FILE --share FILE")
     return joined_shares(arguments.share, passphrase)
