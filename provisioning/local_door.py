@@ -6,6 +6,7 @@ Owns one exchange at a time, blocking. Must never retry: the caller knows whethe
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import io
 import os
@@ -276,7 +277,9 @@ class LocalDoor:
         try:
             # A file goes out as it is, piece by piece.
             content = body if body is None or isinstance(body, io.BufferedReader) else msgspec.json.encode(body)
-            connection.request(method, path, content)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                # A body that is refused at its beginning is not read to its end; the answer says why.
+                connection.request(method, path, content)
             response = connection.getresponse()
             answer = response.read(ANSWER_BYTES_MAX)
         except (OSError, http.client.HTTPException) as cause:
