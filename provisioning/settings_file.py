@@ -13,11 +13,11 @@ from typing import Any
 
 from appliance.config.load import SettingsInvalid, load
 from provisioning.box import HSM_LABEL, NOTE_ENVELOPE, Box, public_key_sha256
-from provisioning.certificate import DoorFiles
+from provisioning.certificate import DoorFiles, TokenDoor
 from provisioning.settings_extra import NAME as EXTRA
 from provisioning.settings_extra import with_extra
 from provisioning.terminal.durable import write_durably
-from provisioning.token import WRAPPING_KEY_ID
+from provisioning.token import AUTHORITY_KEY_ID, WRAPPING_KEY_ID
 
 Value = str | int | bool | Path | list[str]
 Sections = dict[str, dict[str, Value]]
@@ -87,7 +87,7 @@ def write_settings(
     *,
     tcti: str,
     ports: Ports,
-    door: DoorFiles,
+    door: DoorFiles | TokenDoor,
     cards: CardProvider | None,
     wallets: Iterable[PayPalAccount | CoinbaseAccount] = (),
     pin_pad: PinPad | None = None,
@@ -108,8 +108,6 @@ def write_settings(
         "pos": {
             "host": "127.0.0.1",
             "port": ports.pos,
-            "tls_certificate_path": door.certificate,
-            "tls_key_path": door.key,
             "is_announced": False,
         },
         "public": {"host": "127.0.0.1", "port": ports.public},
@@ -117,6 +115,14 @@ def write_settings(
         "log": {"format": "json"},
     }
     sections["storage"]["room_bytes_min"] = room_bytes_min
+    if isinstance(door, DoorFiles):
+        sections["pos"] |= {"tls_certificate_path": door.certificate, "tls_key_path": door.key}
+    elif box.keys.authority_public is not None:
+        sections["pos.authority"] = {
+            "id": AUTHORITY_KEY_ID.hex(),
+            "public_key": box.keys.authority_public.hex(),
+            "certificate_path": door.authority,
+        }
     if cards is not None:
         sections.update(_card_sections(cards))
     for wallet in wallets:

@@ -84,6 +84,7 @@ async def request_rotation(box: Box, settings: Settings) -> bytes:
             user_pin=await _pin(settings),
             classical_id=_next_id(box.keys.classical_id),
             wrapping_public=box.keys.wrapping_public,
+            authority_public=box.keys.authority_public,
         )
         write_durably(file, msgspec.json.encode(make_token(plan, environment=box.environment)))
     keys = _next_keys(box)

@@ -24,12 +24,13 @@ from appliance.crypto.envelope import NOTE_PURPOSE, POST_QUANTUM_PURPOSE, header
 from drivers.hsm.cipher import RUNG_GCM, EcdhCipher, GcmCipher, choose_rung
 from drivers.hsm.keys import Algorithm, KeyRef, generate_aes_key, generate_derive_key, generate_signing_key
 from drivers.hsm.library import load
-from drivers.hsm.signing import choose_classical
+from drivers.hsm.signing import choose_classical, is_supported
 from drivers.hsm.token import Pin, Session, Token
 
 CLASSICAL_KEY_ID: Final = b"\x01"
 WRAPPING_KEY_ID: Final = b"\x02"
 BOX_KEY_PURPOSE: Final = b"tillstone/box-key/v1"
+AUTHORITY_KEY_ID: Final = b"CA"  # beyond the ids that rotations count up to
 TIMEOUT_S: Final = 60.0
 _SEED_BYTES: Final = 32
 _LABEL_BYTES: Final = 32
@@ -55,7 +56,7 @@ class TokenPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         so_pin: for a new token, which is initialised; None for new log keys in the one that is there.
         classical_id: under which CKA_ID the log's classical key is made.
-        wrapping_public: of a token that is there, as its `TokenKeys` say.
+        wrapping_public, authority_public: of a token that is there, as its `TokenKeys` say.
         erases: only initialise again the token with this label, which erases it: nothing is made in it.
     """
 
@@ -66,6 +67,7 @@ class TokenPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     classical_id: bytes = CLASSICAL_KEY_ID
     wrapping_public: bytes | None = None
     erases: bool = False
+    authority_public: bytes | None = None
 
 
 class EnvelopedKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,6 +85,8 @@ class TokenKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         classical_algorithm: COSE id of that key.
         wrapping_public: SubjectPublicKeyInfo, only of an ECDH wrapping key.
         envelope: the ML-DSA-87 seed under the wrapping key.
+        authority_public: SubjectPublicKeyInfo of the key that signs the door's certificates; None in a token without
+            ECDSA or of before there was one, whose door goes by files.
         note: the Ed25519 key of checkpoints, where the classical key is another; None also in a box of before there
             was one.
         box: the HPKE key to which the owner seals secrets for this box, its seed under the wrapping key; None in a
@@ -93,6 +97,7 @@ class TokenKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     classical_public: bytes
     classical_id: bytes = CLASSICAL_KEY_ID
     wrapping_public: bytes | None
+    authority_public: bytes | None = None
     post_quantum_public: bytes
     envelope: bytes
     note: EnvelopedKey | None = None
@@ -194,6 +199,7 @@ def _make_keys(plan: TokenPlan) -> TokenKeys:
     algorithm = choose_classical(token.mechanisms)
     classical = generate_signing_key(session, algorithm, key_id=plan.classical_id, label="log, classical")
     wrapping = plan.wrapping_public if plan.so_pin is None else _make_wrapping_key(session, token.mechanisms)
+    authority = plan.authority_public if plan.so_pin is None else _make_authority_key(session, token.mechanisms)
     post_quantum = _make_enveloped(session, wrapping, POST_QUANTUM_PURPOSE, cose.ML_DSA_87)
     signs_notes = algorithm is Algorithm.ED25519
     return TokenKeys(
@@ -201,6 +207,7 @@ def _make_keys(plan: TokenPlan) -> TokenKeys:
         classical_algorithm=_COSE_ALGORITHMS[algorithm],
         classical_public=classical,
         wrapping_public=wrapping,
+        authority_public=authority,
         post_quantum_public=post_quantum.public,
         envelope=post_quantum.envelope,
         note=None if signs_notes else _make_enveloped(session, wrapping, NOTE_PURPOSE, cose.ED25519),
@@ -225,6 +232,12 @@ def _make_enveloped(session: Session, wrapping: bytes | None, purpose: str, algo
     envelope = asyncio.run(seal(cipher, seed, header_for(purpose, algorithm, seed)))
     opened = asyncio.run(open_envelope(cipher, envelope, purpose=purpose))
     return EnvelopedKey(public=opened.public_key, envelope=envelope)
+
+
+def _make_authority_key(session: Session, mechanisms: frozenset[int]) -> bytes | None:
+    if not is_supported(mechanisms, Algorithm.P384):
+        return None
+    return generate_signing_key(session, Algorithm.P384, key_id=AUTHORITY_KEY_ID, label="door's authority")
 
 
 def _make_wrapping_key(session: Session, mechanisms: frozenset[int]) -> bytes | None:

@@ -11,6 +11,7 @@ import socket
 from dataclasses import dataclass
 from typing import Final
 
+import ifaddr
 from zeroconf import InterfaceChoice
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
@@ -59,3 +60,12 @@ class Announcer:
         finally:
             await (await self._zeroconf.async_unregister_service(self._service))
             await self._zeroconf.async_close()
+
+
+def own_addresses() -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Every address that this machine has now; blocks for a moment."""
+    return [
+        ipaddress.ip_address(each.ip if isinstance(each.ip, str) else each.ip[0])
+        for adapter in ifaddr.get_adapters()
+        for each in adapter.ips
+    ]

@@ -198,7 +198,7 @@ def _recipient_fault(path: Path) -> str:
 
 def _across(settings: Settings) -> tuple[Fault, ...]:
     """Rules that tie two settings together, or a setting to a table of the world."""
-    hsm, tpm, key = settings.hsm, settings.tpm, settings.post_quantum
+    hsm, tpm, key, pos = settings.hsm, settings.tpm, settings.post_quantum, settings.pos
     is_sealed = tpm is not None and not tpm.is_optional
     rules = (
         (settings.shop.currency in EXPONENTS, "shop.currency", "is not an ISO 4217 code that we know"),
@@ -213,6 +213,12 @@ def _across(settings: Settings) -> tuple[Fault, ...]:
             (key.token is None) != (key.envelope_path is None),
             "post_quantum",
             "needs exactly one of envelope_path and token",
+        ),
+        (
+            (pos.authority is None) == (pos.tls_certificate_path is not None)
+            and (pos.tls_certificate_path is None) == (pos.tls_key_path is None),
+            "pos",
+            "needs tls_certificate_path and tls_key_path, or pos.authority in place of both",
         ),
         (
             settings.witnesses.needed <= len(settings.witnesses.named),

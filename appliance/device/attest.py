@@ -63,7 +63,7 @@ class Attestor:
 
     Args:
         key, sealer: None on a box without a TPM.
-        tls_sha256: of the certificate of the terminals' door, DER.
+        tls_sha256: of the certificate that the terminals' door shows now, DER.
         image: name, version and profile of the image that this process was started from; empty outside one.
     """
 
@@ -75,7 +75,7 @@ class Attestor:
         logs: EventLogs,
         ledger: Ledger,
         clock: Clock,
-        tls_sha256: bytes,
+        tls_sha256: Callable[[], bytes],
         version: str,
         image: str,
     ) -> None:
@@ -126,10 +126,11 @@ class Attestor:
     async def _quoted(self, nonce: bytes) -> tuple[Attestation, AttestationKey]:
         if self._sealer is None or self._key is None:
             raise Rejected("attestation_not_set_up", "this box has no TPM that could speak for it")
+        tls_sha256 = self._tls_sha256()  # once: the door may show another while the TPM quotes
         bound = qualifying_data(
             nonce=nonce,
             log_id=self._ledger.log_id,
-            tls_sha256=self._tls_sha256,
+            tls_sha256=tls_sha256,
             version=self._version,
             image=self._image,
         )
@@ -140,7 +141,7 @@ class Attestor:
             raise Unavailable(trouble.code, trouble.detail) from trouble
         bare = Attestation(
             log=self._ledger.log_id,
-            tls=self._tls_sha256,
+            tls=tls_sha256,
             pcrs=tuple(PcrValue(pcr=pcr, value=value) for pcr, value in sorted(quoted.pcr_values.items())),
             image=self._image,
             nonce=nonce,

@@ -56,11 +56,11 @@ class Pairing:
         audience: str,
         currency: str,
         trust: str,
-        authority: str,
-        certificate_sha256: bytes,
+        authority: Callable[[], str],
+        certificate_sha256: Callable[[], bytes],
         admit: Callable[[], None],
     ) -> None:
-        """`admit` raises Unavailable while the box's state forbids pairing."""
+        """What the door shows is asked each time; `admit` raises Unavailable while the box's state forbids pairing."""
         self._terminals = terminals
         self._authenticate = authenticate
         self._clock = clock
@@ -75,7 +75,7 @@ class Pairing:
     @property
     def certificate_sha256(self) -> bytes:
         """SHA-256 of the door's TLS certificate (DER), as a QR code shows it."""
-        return self._certificate_sha256
+        return self._certificate_sha256()
 
     def invite(self, name: str) -> str:
         """A new one-time code for the terminal `name`, in the form XXXX-XXXX-XXXX; an older one for it dies."""
@@ -109,13 +109,14 @@ class Pairing:
         self._admit()
         invitation = self._use(signed, public_key)
         await self._terminals.pair(invitation.terminal, public_key)
+        authority = self._authority()
         return PairAnswer(
             terminal=invitation.terminal,
             audience=self._audience,
             currency=self._currency,
             trust=self._trust,
-            authority=self._authority,
-            proof=answer_proof(invitation.code, public_key, self._trust + self._authority),
+            authority=authority,
+            proof=answer_proof(invitation.code, public_key, self._trust + authority),
             now_ms=self._clock.now_ms(),
         )
 
@@ -124,7 +125,7 @@ class Pairing:
         invitation = self._open.get(TerminalId(signed.claims.terminal))
         if invitation is None or invitation.expires_ms <= self._clock.monotonic_ms():
             raise refusal
-        expected = request_proof(invitation.code, self._certificate_sha256, public_key)
+        expected = request_proof(invitation.code, self.certificate_sha256, public_key)
         if not hmac.compare_digest(expected, str(signed.claims.body.get("proof", ""))):
             invitation.tries_left -= 1
             if invitation.tries_left == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,6 @@ from appliance.device.attest import Attestor, EventLogs, TerminalAttestation
 from appliance.identity.authenticate import Authenticate
 from appliance.ledger.ledger import Ledger
 from appliance.ports.clock import Clock
-from appliance.wiring.doors import certificate_sha256
 from appliance.wiring.trust import Trust
 
 _FIRMWARE_LOG: Final = Path("/sys/kernel/security/tpm0/binary_bios_measurements")
@@ -27,7 +27,9 @@ _QUOTES_BURST: Final = 32
 """All terminals of a shop at its opening; a TPM on a board takes its time, and requests wait in line for it."""
 
 
-def make_attestor(settings: Settings, trust: Trust, ledger: Ledger, clock: Clock) -> Attestor:
+def make_attestor(
+    settings: Settings, trust: Trust, ledger: Ledger, clock: Clock, tls_sha256: Callable[[], bytes]
+) -> Attestor:
     """What this box says of itself."""
     tpm = settings.tpm
     return Attestor(
@@ -36,7 +38,7 @@ def make_attestor(settings: Settings, trust: Trust, ledger: Ledger, clock: Clock
         logs=EventLogs(firmware=None, userspace=None) if tpm is None else event_logs(tpm),
         ledger=ledger,
         clock=clock,
-        tls_sha256=certificate_sha256(settings.pos.tls_certificate_path),
+        tls_sha256=tls_sha256,
         version=installed_version("tillstone"),
         image=image_of(_OS_RELEASE.read_text()) if _OS_RELEASE.exists() else "",
     )

@@ -41,7 +41,8 @@ from appliance.runtime.watchdog import ServiceManager, Watchdog
 from appliance.wiring.attestation import terminal_attestation
 from appliance.wiring.cards import CardParts, resolver_checks
 from appliance.wiring.checks import checks, device_checks
-from appliance.wiring.doors import Doors, announce, authority_pem, certificate_sha256, tell_doors, tls_context
+from appliance.wiring.door_tls import DoorTls, tls_context
+from appliance.wiring.doors import Doors, announce, tell_doors
 from appliance.wiring.escrow import escrow_routes, make_escrow
 from appliance.wiring.followers import Outside, open_outside
 from appliance.wiring.hooks import hooks_of
@@ -154,6 +155,7 @@ class Box:
             is_used=partial(is_used, ledger),
         )
         self._own = self._make_own()
+        self._tls = DoorTls(settings=settings, trust=trust, clock=clock, log=log)
         self._admission = self._own.admission()
         self._screen = ScreeningParts(settings=settings, ledger=ledger, clock=clock, metrics=self._metrics, log=log)
         self._offline = self._make_offline()
@@ -169,6 +171,7 @@ class Box:
             log=log,
             quarantine=self._quarantine.set,
             on_erased=self._vault.vault.sweep,
+            tls_sha256=lambda: self._tls.sha256,
         )
         self._checks = self._make_checks()
 
@@ -193,6 +196,7 @@ class Box:
         )
         await record_statements(ledger=self._ledger, said=self._trust.said, clock=self._clock)
         await self._own.open()
+        await self._tls.begin(self._supervisor)
         await self._terminals.load()
         await self._screen.begin()
         await self._till.begin(self._supervisor)
@@ -233,8 +237,8 @@ class Box:
             audience=self._audience,
             currency=settings.shop.currency,
             trust=trust_text,
-            authority=authority_pem(settings.pos.tls_certificate_path),
-            certificate_sha256=certificate_sha256(settings.pos.tls_certificate_path),
+            authority=lambda: self._tls.authority,
+            certificate_sha256=lambda: self._tls.sha256,
             admit=partial(self._own.life.require, Act.PAIR),
         )
         doors = Doors(failures=failures, clock=self._clock, log=self._log, metrics=self._metrics)
@@ -243,7 +247,7 @@ class Box:
             self._pos_door(pairing).application(middleware),
             host=settings.pos.host,
             port=settings.pos.port,
-            tls=tls_context(settings),
+            tls=self._tls.context,
         )
         public = await doors.open_tcp(
             "public",

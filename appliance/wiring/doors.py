@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import resource
 import socket
 import ssl
@@ -20,7 +19,6 @@ from appliance.api.crowd import Crowd
 from appliance.api.failures import Failures
 from appliance.api.open_door import OpenDoor
 from appliance.config.schema import Settings
-from appliance.crypto.tls_groups import require_hybrid
 from appliance.model.limits import CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX
 from appliance.ports.clock import Clock
 from appliance.runtime.log import Log
@@ -83,32 +81,6 @@ def tell_doors(folder: Path, doors: Mapping[str, int | None]) -> None:
     new = folder / f"{DOORS_FILE}.new"
     new.write_bytes(msgspec.json.encode(doors))
     new.rename(folder / DOORS_FILE)
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext:
-    """TLS 1.3 only, and where the settings require it hybrid groups only. Raises what `require_hybrid` raises."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(settings.pos.tls_certificate_path, settings.pos.tls_key_path)
-    if settings.pos.is_post_quantum_required:
-        require_hybrid(context)
-    return context
-
-
-def certificate_sha256(certificate_path: Path) -> bytes:
-    """SHA-256 of the door's certificate, DER: what a QR code and a pairing proof name."""
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(_chain(certificate_path)[0])).digest()
-
-
-def authority_pem(certificate_path: Path) -> str:
-    """The last certificate of the door's chain; empty when the chain is the door's certificate alone."""
-    chain = _chain(certificate_path)
-    return chain[-1] if len(chain) > 1 else ""
-
-
-def _chain(certificate_path: Path) -> list[str]:
-    end = "-----END CERTIFICATE-----\n"
-    return [part.lstrip() + end for part in certificate_path.read_text().split(end)[:-1]]
 
 
 async def _withhold_name(_request: web.Request, response: web.StreamResponse) -> None:

@@ -68,6 +68,7 @@ class PublicParts:
         log: Log,
         quarantine: Callable[[str], None],
         on_erased: Callable[[], Awaitable[None]],
+        tls_sha256: Callable[[], bytes],
     ) -> None:
         self._checkpoints = checkpoint_maker(trust, ledger, clock)
         self._archive = archive
@@ -108,7 +109,7 @@ class PublicParts:
             self._printer = BoxPrinter(
                 settings.printer, reader=self._slips, ledger=ledger, clock=clock, metrics=metrics, log=log
             )
-        self.attestor = make_attestor(settings, trust, ledger, clock)
+        self.attestor = make_attestor(settings, trust, ledger, clock, tls_sha256)
         self._attestation = AttestationPages(attestor=self.attestor, access=self._access, clock=clock)
         self._answers = LedgerAnswers(archive=archive, checkpoints=self._checkpoints)
         self._gatherer = Gatherer(

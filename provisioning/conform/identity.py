@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from appliance.crypto import cose, signing_key
+from appliance.crypto.certificate import key_usage
 from appliance.crypto.hybrid import HybridPublic, PinnedKey
 from appliance.crypto.owner import OwnerKey
 from appliance.crypto.signing_key import SigningKey
 from appliance.ledger.genesis import STATEMENT_KIND, GenesisStatement, SignedGenesis
 from appliance.ledger.trust import encode_trust
-from provisioning.certificate import key_usage
 from provisioning.terminal.durable import write_durably
 
 _VALID_DAYS = 2

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Meta
 
-from provisioning.certificate import key_usage
+from appliance.crypto.certificate import key_usage
 from provisioning.sandbox import twin_delivery
 from provisioning.sandbox.stripe_twin_store import TwinStore
 from provisioning.sandbox.twin_delivery import Listener

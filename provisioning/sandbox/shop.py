@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 from appliance.model.errors import Unavailable
 from provisioning.box import Box, ShopFacts, make_box, start_tpm
-from provisioning.certificate import issue
+from provisioning.certificate import open_door
 from provisioning.local_door import LocalDoor
 from provisioning.sandbox.card_side import make_card_side
 from provisioning.sandbox.children import end_child, kill_child, start_child, wait_ready
@@ -102,7 +102,12 @@ class RunningShop:
         twin = TwinDoor(base=self.stripe_url, folder=self.folder.stripe)
         relay_url = f"http://127.0.0.1:{self._relay_port}/stripe"
         side = make_card_side(twin, self.folder.stripe, tills=TILLS, relay_url=relay_url)
-        door = issue(self.box.folder / "tls", now=datetime.datetime.now(datetime.UTC), shop=self.box.shop.name)
+        door = open_door(
+            self.box.folder / "tls",
+            has_authority=self.box.keys.authority_public is not None,
+            now=datetime.datetime.now(datetime.UTC),
+            shop=self.box.shop.name,
+        )
         ports = self._choose_ports(wishes.ports_from)
         if not self.folder.case.exists():
             self.folder.case.write_text("0\n")

@@ -17,7 +17,7 @@ from appliance.model.errors import Rejected
 from appliance.model.ids import terminal_id
 from appliance.runtime.clock import SystemClock
 from appliance.runtime.deadline import Deadline
-from provisioning.certificate import DoorFiles
+from provisioning.certificate import DoorFiles, TokenDoor
 from provisioning.local_door import LocalDoor
 from provisioning.sandbox.layout import TILLS, SandboxFolder
 from provisioning.terminal.client import TerminalClient, open_terminal
@@ -32,7 +32,7 @@ PAIR_MS_MAX: Final = 20_000
 _AUTHORITY_FILE: Final = "authority.pem"
 
 
-def ready_tills(folder: SandboxFolder, *, door: DoorFiles, pos_url: str) -> list[str]:
+def ready_tills(folder: SandboxFolder, *, door: DoorFiles | TokenDoor, pos_url: str) -> list[str]:
     """Pair the tills that are not paired and point all of them at `pos_url`; returns the names of the new ones."""
     local = LocalDoor(folder.data)
     paired: list[str] = []

@@ -26,7 +26,7 @@ import pytest
 
 from appliance.model.errors import Unavailable
 from provisioning.box import Box, BoxFailed, ShopFacts, find_module, make_box, start_tpm
-from provisioning.certificate import DoorFiles, issue
+from provisioning.certificate import DoorFiles, TokenDoor, issue
 from provisioning.local_door import LocalDoor
 from provisioning.sandbox.stripe_twin_faults import FaultName
 from provisioning.settings_file import CardProvider, Ports, write_settings
@@ -92,13 +92,20 @@ class RunningBox:
     """One box: its folder, its devices, its process."""
 
     def __init__(
-        self, folder: Path, *, has_cards: bool = False, settings: str = "", without: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *,
+        has_cards: bool = False,
+        settings: str = "",
+        without: tuple[str, ...] = (),
+        renews_its_door: bool = False,
     ) -> None:
         self.box: Box = make_box(folder / "box", shop=ShopFacts(timezone=zone_at_noon()), without=without)
         self.log_file = folder / "appliance.log"
         self.log_file.touch(mode=0o600)
         self.local = LocalDoor(self.box.data)
         self.door: DoorFiles = issue(self.box.folder / "tls", now=datetime.datetime.now(datetime.UTC), shop="Shop")
+        self.own_door = TokenDoor(authority=folder / "own" / "authority.pem") if renews_its_door else None
         self.twin = Twin(folder / "twin") if has_cards else None
         self.port = 0
         self.public_port = 0
@@ -152,7 +159,7 @@ class RunningBox:
             self.box,
             tcti=self._tpm.tcti,
             ports=Ports(pos=0, public=0),
-            door=self.door,
+            door=self.own_door or self.door,
             cards=cards,
             room_bytes_min=ROOM_BYTES_MIN,
         )
@@ -232,7 +239,7 @@ class RunningBox:
         return answer.status, content
 
     def tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.door.authority))
+        return ssl.create_default_context(cafile=str((self.own_door or self.door).authority))
 
     def connect(self) -> ssl.SSLSocket:
         """A bare TLS connection to the terminals' door."""
@@ -269,10 +276,14 @@ def running_box(
     settings: str = "",
     starts: bool = True,
     without: tuple[str, ...] = (),
+    renews_its_door: bool = False,
 ) -> Iterator[RunningBox]:
-    """A new box, started unless told otherwise; `without` these mechanisms of its token."""
+    """A new box, started unless told otherwise; `without` these mechanisms of its token.
+
+    Its door goes by files, or by the authority in its token where it `renews_its_door`.
+    """
     require_devices()
-    box = RunningBox(folder, has_cards=has_cards, settings=settings, without=without)
+    box = RunningBox(folder, has_cards=has_cards, settings=settings, without=without, renews_its_door=renews_its_door)
     try:
         if starts:
             box.start()

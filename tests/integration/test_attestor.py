@@ -113,7 +113,7 @@ def attestor(machine: ProvisionedTpm, sealer: TpmSealer, ledger: Ledger, logs: E
         logs=logs,
         ledger=ledger,
         clock=FakeClock(),
-        tls_sha256=TLS,
+        tls_sha256=lambda: TLS,
         version="0.1.0",
         image=IMAGE,
     )
@@ -188,7 +188,7 @@ async def test_tpm_that_is_away_or_foreign_is_no_answer_and_no_stop(
 async def test_box_without_tpm_says_so_and_has_nothing_to_add_to_a_day(ledger: Ledger) -> None:
     bare = Attestor(
         sealer=None, key=None, logs=EventLogs(firmware=None, userspace=None), ledger=ledger, clock=FakeClock(),
-        tls_sha256=TLS, version="0.1.0", image="",
+        tls_sha256=lambda: TLS, version="0.1.0", image="",
     )  # fmt: skip
     with pytest.raises(Rejected) as refused:
         await bare.attest(NONCE)
