@@ -9,7 +9,7 @@ from pathlib import Path
 
 from appliance.config.load import SettingsInvalid, load
 from appliance.model.errors import TillstoneError
-from appliance.runtime.clock import SystemClock
+from appliance.runtime.clock import FlooredClock, SystemClock
 from appliance.runtime.log_bridge import bridge
 from appliance.runtime.log_open import open_log
 from appliance.runtime.process import run_process
@@ -33,7 +33,7 @@ def main() -> int:
     os.environ.setdefault("TSS2_LOG", "all+none")
     os.umask(0o077)
     settle_shapes()
-    clock = SystemClock()
+    clock = FlooredClock(SystemClock())
     with open_log(settings.log, clock=clock) as log:
         bridge(log)
         tracer = open_tracer(settings.otlp, service=settings.shop.serial)

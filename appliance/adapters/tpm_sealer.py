@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeVar
 
 from appliance.adapters.owner_thread import OwnerThread, SessionKind
 from appliance.model.errors import Corrupt, OutcomeUnknown, TillstoneError, Unavailable
+from appliance.model.trusted_time import PlatformClock
 from appliance.ports.sealer import Quoted
 from drivers.tpm.bundle import TpmBundle
 from drivers.tpm.clock import read_clock
@@ -82,6 +83,11 @@ class TpmSealer:
     async def advance_epoch(self) -> int:
         """Increment the epoch counter. Raises OutcomeUnknown when nobody knows whether it happened: call `epoch`."""
         return await self._run(self._advance)
+
+    async def clock(self) -> PlatformClock:
+        """The TPM's clock."""
+        read = await self._read(read_clock)
+        return PlatformClock(powered_ms=read.clock_ms, resets=read.resets, is_safe=read.is_safe)
 
     async def quote(self, nonce: bytes) -> Quoted:
         """A quote over the bundle's PCRs, with their values."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from appliance.model.trusted_time import PlatformClock
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quoted:
@@ -34,6 +36,10 @@ class Sealer(Protocol):
 
     async def advance_epoch(self) -> int:
         """Increment the counter and return its new value."""
+        ...
+
+    async def clock(self) -> PlatformClock:
+        """A clock that nobody can set: how long the platform was powered. Raises Unavailable."""
         ...
 
     async def quote(self, nonce: bytes) -> Quoted:

@@ -32,6 +32,40 @@ class SystemClock:
         await asyncio.sleep(duration_ms / 1_000)
 
 
+class FlooredClock:
+    """A clock that is never earlier than a proven time, which goes on by monotonic time; satisfies `ports/clock.py`."""
+
+    def __init__(self, inner: Clock) -> None:
+        self._inner = inner
+        self._floor_ms: int | None = None
+        self._raised_ms = 0
+
+    def now_ms(self) -> int:
+        return max(self._inner.now_ms(), self._least_ms())
+
+    def monotonic_ms(self) -> int:
+        return self._inner.monotonic_ms()
+
+    async def sleep(self, duration_ms: int) -> None:
+        await self._inner.sleep(duration_ms)
+
+    @property
+    def behind_ms(self) -> int:
+        """How far the wall clock is behind the floor; 0 once it is later."""
+        return max(0, self._least_ms() - self._inner.now_ms())
+
+    def raise_floor(self, floor_ms: int) -> None:
+        """It is at least `floor_ms` (Unix time) now."""
+        self._floor_ms, self._raised_ms = floor_ms, self._inner.monotonic_ms()
+
+    def drop_floor(self) -> None:
+        """Go by the wall clock alone."""
+        self._floor_ms = None
+
+    def _least_ms(self) -> int:
+        return 0 if self._floor_ms is None else self._floor_ms + self._inner.monotonic_ms() - self._raised_ms
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockStep:
     """Wall time moved by `step_ms` (negative: back) more than monotonic time did; `now_ms` is the time after it."""

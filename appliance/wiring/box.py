@@ -16,7 +16,7 @@ from appliance.api.pos.door import PosDoor
 from appliance.api.pos.events import EventDoor
 from appliance.config.schema import Settings
 from appliance.device.admission import LogWatermark, Quarantine
-from appliance.device.boot import begin_epoch, record_boot, self_test
+from appliance.device.boot import self_test
 from appliance.device.harden import harden
 from appliance.device.health import Check, Health, examine
 from appliance.device.statements import record_statements
@@ -31,7 +31,7 @@ from appliance.model.ids import ProviderName
 from appliance.payment.operate import Operations
 from appliance.payment.repeats import is_used
 from appliance.payment.vault.safe import Safe
-from appliance.ports.clock import Clock
+from appliance.runtime.clock import FlooredClock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.stages import Stages
@@ -60,7 +60,7 @@ from appliance.wiring.vault import VaultParts, make_safe
 VERSION: Final = installed_version("tillstone")
 
 
-async def run_box(settings: Settings, *, log: Log, clock: Clock, tracer: Tracer) -> None:
+async def run_box(settings: Settings, *, log: Log, clock: FlooredClock, tracer: Tracer) -> None:
     """Recover, open the doors, sell until SIGTERM or SIGINT.
 
     Raises:
@@ -123,7 +123,7 @@ class Box:
         opened: Mapping[ProviderName, Opened],
         supervisor: Supervisor,
         log: Log,
-        clock: Clock,
+        clock: FlooredClock,
         tracer: Tracer,
     ) -> None:
         self._settings = settings
@@ -177,23 +177,7 @@ class Box:
 
     async def begin(self, self_tests: int) -> None:
         """The start becomes a fact, and the services behind the doors run."""
-        epoch = 0
-        if self._trust.sealer is not None:
-            epoch = await begin_epoch(
-                ledger=self._ledger,
-                sealer=self._trust.sealer,
-                quarantine=self._quarantine,
-                clock=self._clock,
-                log=self._log,
-            )
-        await record_boot(
-            ledger=self._ledger,
-            clock=self._clock,
-            version=VERSION,
-            self_tests=self_tests,
-            epoch=epoch,
-            post_quantum=self._trust.post_quantum_home,
-        )
+        await self._own.record_start(version=VERSION, self_tests=self_tests)
         await record_statements(ledger=self._ledger, said=self._trust.said, clock=self._clock)
         await self._own.open()
         await self._tls.begin(self._supervisor)

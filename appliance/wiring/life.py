@@ -1,4 +1,4 @@
-"""Builds the device's own life: its state with the lock, the case's contact, its upkeep, its clock, its epochs."""
+"""Builds the device's own life: its state with the lock, the case's contact, its upkeep, its time, its epochs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from appliance.api.local.device import DeviceRoutes
 from appliance.config.schema import Settings
 from appliance.device import tamper
 from appliance.device.admission import BoxAdmission, Quarantine
-from appliance.device.boot import renew_epochs
+from appliance.device.boot import begin_epoch, record_boot, renew_epochs
 from appliance.device.health import Check, Finding, Level
 from appliance.device.life import DeviceLife, Standing
 from appliance.device.tamper import TamperWatch
+from appliance.device.trusted_time import TrustedTime
 from appliance.device.upkeep import Upkeep
 from appliance.ledger.ledger import Ledger
 from appliance.model.device_state import Cause, DeviceState
-from appliance.ports.clock import Clock
+from appliance.runtime.clock import FlooredClock
 from appliance.runtime.log import Log
 from appliance.runtime.metrics import Metrics
 from appliance.runtime.supervise import Restart, Supervisor
@@ -37,7 +38,7 @@ class LifeParts:
         quarantine: Quarantine,
         parts: Callable[[], Sequence[Check]],
         supervisor: Supervisor,
-        clock: Clock,
+        clock: FlooredClock,
         metrics: Metrics,
         log: Log,
     ) -> None:
@@ -64,6 +65,8 @@ class LifeParts:
             clock=clock,
             log=log,
         )
+        sealer = trust.sealer
+        self._time = TrustedTime(ledger=ledger, clock=clock, platform=None if sealer is None else sealer.clock, log=log)
         self.updates = UpdateParts(
             settings=settings,
             trust=trust,
@@ -74,6 +77,27 @@ class LifeParts:
             log=log,
         )
         self._retirement = Retirement(settings=settings, trust=trust, ledger=ledger, life=self.life, log=log)
+
+    async def record_start(self, *, version: str, self_tests: int) -> None:
+        """The start becomes a fact, at a time that was judged before."""
+        await self._time.begin()
+        epoch = 0
+        if self._trust.sealer is not None:
+            epoch = await begin_epoch(
+                ledger=self._ledger,
+                sealer=self._trust.sealer,
+                quarantine=self._quarantine,
+                clock=self._clock,
+                log=self._log,
+            )
+        await record_boot(
+            ledger=self._ledger,
+            clock=self._clock,
+            version=version,
+            self_tests=self_tests,
+            epoch=epoch,
+            post_quantum=self._trust.post_quantum_home,
+        )
 
     async def open(self) -> None:
         """What holds at this start, before any door opens."""
@@ -98,6 +122,7 @@ class LifeParts:
         )
         supervisor.start("upkeep", upkeep.run, restart=Restart.ON_CRASH)
         supervisor.start("clock", upkeep.watch_clock, restart=Restart.ON_CRASH)
+        supervisor.start("clock marks", self._time.run, restart=Restart.ON_CRASH)
         supervisor.start("device state", self.life.run, restart=Restart.ON_CRASH)
         if self._tamper is not None:
             supervisor.start("tamper", self._tamper.run, restart=Restart.ON_CRASH)
@@ -134,13 +159,13 @@ class LifeParts:
 
     def routes(self) -> DeviceRoutes:
         """For the local door."""
-        return DeviceRoutes(self.life, self.updates.routes())
+        return DeviceRoutes(self.life, accept_clock=self._time.accept, updates=self.updates.routes())
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """What health says of the state itself and of the case; a lost part or a damaged log has its own check."""
-        tamper_checks = () if self._tamper is None else (self._tamper.check,)
-        return (self._check_state, *tamper_checks, *self.updates.checks)
+        """What health says of the state, the clock and the case; a lost part or a damaged log has its own check."""
+        case = () if self._tamper is None else (self._tamper.check,)
+        return (self._check_state, self._time.check, *case, *self.updates.checks)
 
     def _check_state(self) -> Finding:
         return state_finding(self.life.standing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from appliance.device.epochs import EpochProjection
 from appliance.device.life import DeviceStateProjection
 from appliance.device.scrubber import VerificationProjection
+from appliance.device.trusted_time import ClockMarkProjection
 from appliance.device.update_log import UpdateProjection
 from appliance.identity.auditors import AuditorProjection
 from appliance.identity.terminals import TerminalProjection
@@ -38,6 +39,7 @@ def projections() -> tuple[Projection, ...]:
         AuditorProjection(),
         EpochProjection(),
         DeviceStateProjection(),
+        ClockMarkProjection(),
         UpdateProjection(),
         VerificationProjection(),
     )

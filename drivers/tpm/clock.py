@@ -1,4 +1,8 @@
-"""The TPM's own clock (TPM 2.0 part 1, 36): time since it was made, and how often it was started anew."""
+"""The TPM's own clock (TPM 2.0 part 1, 36): time under power since it was made, and how often it was started anew.
+
+It cannot be set back and stands still without power, so it bounds the time that passed from below. Its rate may be off
+by 15 % (part 1, 36.3), and after a cut it may resume some minutes earlier: then `is_safe` is false.
+"""
 
 from __future__ import annotations
 

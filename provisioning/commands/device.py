@@ -12,7 +12,7 @@ from provisioning.verify.wording import time_text
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`device state`, `device lock --reason TEXT`, `device unlock --reason TEXT`."""
+    """`device state`, `device lock|unlock --reason TEXT`, `device accept-clock`."""
     parser = subparsers.add_parser("device", description="The state of the box: see it, lock the box, unlock it.")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     showing = actions.add_parser("state", help="how the box is, since when and why")
@@ -21,9 +21,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     locking.set_defaults(run=lock)
     unlocking = actions.add_parser("unlock", help="end the lock, of a person or of the tamper contact")
     unlocking.set_defaults(run=unlock)
+    accepting = actions.add_parser("accept-clock", help="the clock that the box doubts is right: go by it again")
+    accepting.set_defaults(run=accept_clock)
     for action in (locking, unlocking):
         action.add_argument("--reason", required=True, help="goes into the log, for ever; no names")
-    for action in (showing, locking, unlocking):
+    for action in (showing, locking, unlocking, accepting):
         add_box(action)
         add_json(action)
 
@@ -41,6 +43,11 @@ def lock(arguments: argparse.Namespace) -> int:
 def unlock(arguments: argparse.Namespace) -> int:
     """Unlock, and show the state after it."""
     return _tell(arguments, box_of(arguments).unlock_device(arguments.reason))
+
+
+def accept_clock(arguments: argparse.Namespace) -> int:
+    """Accept, and show the state after it."""
+    return _tell(arguments, box_of(arguments).accept_clock())
 
 
 def _tell(arguments: argparse.Namespace, standing: dict[str, Any]) -> int:

@@ -43,6 +43,8 @@ SHAPES: Final[dict[str, type[Wire]]] = {
     entries.TERMINAL_REVOKED: entries.TerminalRevokedEntry,
     entries.BOOT: entries.BootEntry,
     device_entries.DEVICE_STATE: device_entries.DeviceStateEntry,
+    device_entries.CLOCK_MARK: device_entries.ClockMarkEntry,
+    device_entries.CLOCK_SET: device_entries.ClockSetEntry,
     update_entries.UPDATE_STAGED: update_entries.UpdateStagedEntry,
     update_entries.UPDATE_TRIED: update_entries.UpdateTriedEntry,
     update_entries.UPDATE_CONFIRMED: update_entries.UpdateConfirmedEntry,

@@ -198,6 +198,12 @@ def _about_the_box(body: Body) -> str:
             was = "" if body.before == body.state else f", it was {printable(body.before)}"
             why = f": {printable(body.reason)}" if body.reason else ""
             return f"the box is {printable(body.state)}{was} (cause {printable(body.cause)}){why}"
+        case device_entries.ClockMarkEntry():
+            gap = f"; {body.unproven} ms before this nobody can prove" if body.unproven else ""
+            return f"the TPM's clock stood at {body.powered} ms, restart {body.resets}{gap}"
+        case device_entries.ClockSetEntry():
+            said = "accepted as it is by" if body.proof == "operator" else "contradicted by"
+            return f"the wall clock was {said} {printable(body.proof)}: off by {body.step_ms} ms"
         case EpochBody():
             return f"epoch {body.epoch} began"
         case ErasedBody():

@@ -125,7 +125,7 @@ async def test_epoch_advances_by_one_and_stays(rig: Rig) -> None:
 async def test_away_is_unavailable_for_every_verb_and_heals(rig: Rig) -> None:
     before = await rig.sealer.epoch()
     await rig.unplug()
-    for verb in (rig.sealer.unseal, rig.sealer.epoch, rig.sealer.advance_epoch):
+    for verb in (rig.sealer.unseal, rig.sealer.epoch, rig.sealer.advance_epoch, rig.sealer.clock):
         with pytest.raises(Unavailable) as trouble:
             await verb()
         assert trouble.value.code == "tpm_away"
@@ -134,6 +134,14 @@ async def test_away_is_unavailable_for_every_verb_and_heals(rig: Rig) -> None:
     await rig.plug_in()
     assert await rig.sealer.epoch() == before
     assert await rig.sealer.unseal() == PIN
+
+
+async def test_clock_goes_forward_and_counts_no_restart_by_itself(rig: Rig) -> None:
+    first = await rig.sealer.clock()
+    await asyncio.sleep(0.01)
+    second = await rig.sealer.clock()
+    assert second.powered_ms > first.powered_ms
+    assert second.resets == first.resets
 
 
 @pytest.mark.parametrize("size", [8, 32, 64])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from appliance.ledger.draft import Draft
 from appliance.model.errors import Corrupt, OutcomeUnknown, Unavailable
+from appliance.model.trusted_time import PlatformClock
 from appliance.ports.sealer import Quoted
 from drivers.tpm.quote_check import object_name
 
@@ -87,6 +89,7 @@ class FakeSealer:
         self.starts = 1
         self.attestation_key = SoftwareAttestationKey()
         self.pcr_values = {7: hashlib.sha256(b"secure boot").digest(), 11: hashlib.sha256(b"image").digest()}
+        self.platform = PlatformClock(powered_ms=1_000_000, resets=5, is_safe=True)
         self.is_away = False
         self.is_refused = False
         self.loses_answers = False
@@ -108,6 +111,11 @@ class FakeSealer:
         if self.loses_answers:
             raise OutcomeUnknown("tpm_unsure", "the fake was told to lose the answer")
         return self._epoch + self.epoch_offset
+
+    async def clock(self) -> PlatformClock:
+        self._answer_or_raise()
+        self.platform = replace(self.platform, powered_ms=self.platform.powered_ms + 1)
+        return self.platform
 
     async def quote(self, nonce: bytes) -> Quoted:
         if len(nonce) not in NONCE_BYTES:

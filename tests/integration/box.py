@@ -222,7 +222,8 @@ class RunningBox:
     def log_size(self) -> int:
         """How many entries the log holds, but for those that the box writes by itself from minute to minute."""
         with closing(sqlite3.connect(f"file:{self.box.data / 'ledger.db'}?mode=ro", uri=True)) as connection:
-            counted = "SELECT count(*) FROM entries WHERE kind NOT IN ('refusals', 'clock_step', 'device_state')"
+            by_itself = "'refusals', 'clock_step', 'clock_mark', 'clock_set', 'device_state'"
+            counted = f"SELECT count(*) FROM entries WHERE kind NOT IN ({by_itself})"  # names of ours
             return int(connection.execute(counted).fetchone()[0])
 
     def data_bytes(self) -> bytes:

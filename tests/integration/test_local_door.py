@@ -38,6 +38,7 @@ def test_status_is_in_plain_words(box: RunningBox) -> None:
     assert {finding["check"] for finding in status["findings"]} == {
         "log",
         "state",
+        "clock",
         "signing",
         "token",
         "tpm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
@@ -19,10 +20,14 @@ class _Reason(Wire, frozen=True, kw_only=True):
 
 
 class DeviceRoutes:
-    """`/device`, `/device/lock` and `/device/unlock`, each answers with the state; and those of its updates."""
+    """`/device`, `/device/lock`, `/device/unlock`, `/device/clock` (the wall clock is right); they answer the state.
 
-    def __init__(self, life: DeviceLife, updates: UpdateRoutes) -> None:
+    Beside them those of its updates.
+    """
+
+    def __init__(self, life: DeviceLife, *, accept_clock: Callable[[], Awaitable[None]], updates: UpdateRoutes) -> None:
         self._life = life
+        self._accept_clock = accept_clock
         self._updates = updates
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -30,6 +35,7 @@ class DeviceRoutes:
         router.add_get("/device", self._show, name="local_device")
         router.add_post("/device/lock", self._lock, name="local_device_lock")
         router.add_post("/device/unlock", self._unlock, name="local_device_unlock")
+        router.add_post("/device/clock", self._go_by_clock, name="local_device_clock")
         self._updates.add_to(router)
 
     def facts(self) -> dict[str, object]:
@@ -51,6 +57,10 @@ class DeviceRoutes:
 
     async def _unlock(self, request: web.Request) -> web.Response:
         await self._life.unlock(await _reason_of(request))
+        return json_answer(self.facts())
+
+    async def _go_by_clock(self, _request: web.Request) -> web.Response:
+        await self._accept_clock()
         return json_answer(self.facts())
 
 
