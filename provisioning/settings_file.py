@@ -13,7 +13,7 @@ from typing import Any
 
 from appliance.config.load import SettingsInvalid, load
 from provisioning.box import HSM_LABEL, NOTE_ENVELOPE, Box, public_key_sha256
-from provisioning.certificate import DoorFiles, TokenDoor
+from provisioning.certificate import AUTHORITY, DoorFiles, TokenDoor
 from provisioning.settings_extra import NAME as EXTRA
 from provisioning.settings_extra import with_extra
 from provisioning.terminal.durable import write_durably
@@ -105,24 +105,12 @@ def write_settings(
     shop = box.shop
     sections: Sections = {
         "shop": {name: value for name, value in asdict(shop).items() if name != "generation"},
-        "pos": {
-            "host": "127.0.0.1",
-            "port": ports.pos,
-            "is_announced": False,
-        },
+        **_door_sections(box, door, {"host": "127.0.0.1", "port": ports.pos, "is_announced": False}),
         "public": {"host": "127.0.0.1", "port": ports.public},
         **_device_sections(box, tcti),
         "log": {"format": "json"},
     }
     sections["storage"]["room_bytes_min"] = room_bytes_min
-    if isinstance(door, DoorFiles):
-        sections["pos"] |= {"tls_certificate_path": door.certificate, "tls_key_path": door.key}
-    elif box.keys.authority_public is not None:
-        sections["pos.authority"] = {
-            "id": AUTHORITY_KEY_ID.hex(),
-            "public_key": box.keys.authority_public.hex(),
-            "certificate_path": door.authority,
-        }
     if cards is not None:
         sections.update(_card_sections(cards))
     for wallet in wallets:
@@ -150,6 +138,17 @@ def _tpm_section(box: Box, tcti: str) -> dict[str, Value]:
     }
 
 
+def _door_sections(box: Box, door: DoorFiles | TokenDoor, pos: dict[str, Value]) -> Sections:
+    if isinstance(door, DoorFiles):
+        return {"pos": {**pos, "tls_certificate_path": door.certificate, "tls_key_path": door.key}}
+    authority: dict[str, Value] = {
+        "id": AUTHORITY_KEY_ID.hex(),
+        "public_key": (box.keys.authority_public or b"").hex(),
+        "certificate_path": door.authority,
+    }
+    return {"pos": pos, "pos.authority": authority}
+
+
 def write_restored(box: Box, *, tcti: str, table: dict[str, Any], files: Mapping[str, Path]) -> Path:
     """Write the file of a box that takes over another one's shop, and read it back.
 
@@ -160,6 +159,9 @@ def write_restored(box: Box, *, tcti: str, table: dict[str, Any], files: Mapping
         SettingsInvalid: the process would refuse it.
     """
     sections = dict(_flat(table, "", files)) | _device_sections(box, tcti)
+    if "tls_certificate_path" not in sections["pos"]:
+        # The other one's door went by an authority in its token, so this one's goes by its own.
+        sections |= _door_sections(box, TokenDoor(authority=box.folder / "tls" / AUTHORITY), sections["pos"])
     text = _toml(sections).partition("\n\n")[2]
     write_durably(box.settings, f"# Restored from a backup, with this box's own devices.\n\n{text}".encode())
     load(box.settings)

@@ -24,6 +24,7 @@ AUTHORITY_FILES: Final = ("authority.pem", "authority-key.pem")
 def portable_table(settings: Settings) -> dict[str, Any]:
     """The settings as the file would say them, defaults written out; paths as text."""
     table: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=str)
+    table["pos"].pop("authority")  # a key of the token
     return {name: _without_none(value) for name, value in table.items() if name not in DEVICE_SECTIONS and value}
 
 
@@ -35,9 +36,10 @@ def portable_files(settings: Settings) -> dict[str, Path]:
     named = {
         place: path
         for place, path in _paths(settings, "")
-        if path.is_file() and place.partition(".")[0] not in DEVICE_SECTIONS
+        if path.is_file() and place.partition(".")[0] not in DEVICE_SECTIONS and not place.startswith("pos.authority.")
     }
-    beside = {f"pos.{name}": settings.pos.tls_certificate_path.with_name(name) for name in AUTHORITY_FILES}
+    certificate = settings.pos.tls_certificate_path
+    beside = {} if certificate is None else {f"pos.{name}": certificate.with_name(name) for name in AUTHORITY_FILES}
     return named | {place: path for place, path in beside.items() if path.is_file()}
 
 

@@ -16,6 +16,7 @@ RECIPIENT_FILE: Final = {"recipient_file": True}
 IN_EXAMPLE: Final = {"in_example": True}
 """Marks a setting that may be absent but that the example sets, because a shop needs it."""
 
+KeyIdHex = Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{2}){1,32}\Z")]
 Url = Annotated[str, Meta(pattern=r"\Ahttps?://[^\s?#@]{1,200}\Z")]
 Host = Annotated[str, Meta(pattern=r"\A[0-9A-Za-z.:_-]{1,253}\Z")]
 Port = Annotated[int, Meta(ge=0, le=65535)]

@@ -96,7 +96,7 @@ class _Template(ec.EllipticCurvePrivateKey):
         self._signature = signature
         self.asked = b""
 
-    def sign(self, data: Buffer, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:  # noqa: ARG002
+    def sign(self, data: Buffer, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:  # noqa: ARG002  # the hash goes with the key
         self.asked = bytes(data)
         return self._signature
 

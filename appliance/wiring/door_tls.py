@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.adapters.dns_sd import own_addresses
 from appliance.adapters.hsm_signer import COSE_OF, HsmSigner, PinnedHsmKey
-from appliance.config.schema import Authority, Settings
+from appliance.config.pos_door import Authority
+from appliance.config.schema import Settings
 from appliance.crypto.certificate import authority_builder, elliptic
 from appliance.crypto.tls_groups import require_hybrid
 from appliance.device.door_certificate import DoorCertificate, load_in_memory

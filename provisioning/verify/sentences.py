@@ -194,6 +194,20 @@ def _about_the_box(body: Body) -> str:
             return f"tokens are sealed under the new data key {body.key:016x}"
         case vault_entries.VaultKeyDestroyedEntry():
             return f"the data key {body.key:016x} of tokens was destroyed"
+        case device_entries.DeviceStateEntry() | device_entries.ClockMarkEntry() | device_entries.ClockSetEntry():
+            return _about_the_device(body)
+        case EpochBody():
+            return f"epoch {body.epoch} began"
+        case ErasedBody():
+            return f"a person's data was erased ({body.keys} keys forgotten)"
+        case _:
+            return _about_access(body)
+
+
+def _about_the_device(
+    body: device_entries.DeviceStateEntry | device_entries.ClockMarkEntry | device_entries.ClockSetEntry,
+) -> str:
+    match body:
         case device_entries.DeviceStateEntry():
             was = "" if body.before == body.state else f", it was {printable(body.before)}"
             why = f": {printable(body.reason)}" if body.reason else ""
@@ -204,12 +218,6 @@ def _about_the_box(body: Body) -> str:
         case device_entries.ClockSetEntry():
             said = "accepted as it is by" if body.proof == "operator" else "contradicted by"
             return f"the wall clock was {said} {printable(body.proof)}: off by {body.step_ms} ms"
-        case EpochBody():
-            return f"epoch {body.epoch} began"
-        case ErasedBody():
-            return f"a person's data was erased ({body.keys} keys forgotten)"
-        case _:
-            return _about_access(body)
 
 
 def _about_access(body: Body) -> str:

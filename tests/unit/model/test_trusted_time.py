@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,10 +35,10 @@ def test_clock_set_back_to_a_time_behind_the_log_is_seen_by_what_the_tpm_counted
 
 
 def test_clock_set_ahead_is_proven_only_while_the_power_stayed_on() -> None:
-    ahead = {"wall_ms": NOON_MS + 3 * DAY_MS, "logged_ms": NOON_MS, "mark": mark()}
-    found = judge(**ahead, platform=platform(HOUR_MS))  # type: ignore[arg-type]  # the table above has the types
+    ahead = partial(judge, wall_ms=NOON_MS + 3 * DAY_MS, logged_ms=NOON_MS, mark=mark())
+    found = ahead(platform=platform(HOUR_MS))
     assert found.step_ms == 3 * DAY_MS - HOUR_MS * 100 // 85 - TOLERANCE_MS
-    after_a_cut = judge(**ahead, platform=platform(HOUR_MS, resets=6))  # type: ignore[arg-type]  # as above
+    after_a_cut = ahead(platform=platform(HOUR_MS, resets=6))
     assert after_a_cut.step_ms == 0
     assert after_a_cut.unproven_ms == 3 * DAY_MS - HOUR_MS * 100 // 115
 
