@@ -138,9 +138,16 @@ def _tpm_section(box: Box, tcti: str) -> dict[str, Value]:
     }
 
 
+def door_files(door: DoorFiles | TokenDoor) -> dict[str, Value]:
+    """What `[pos]` says of a door that goes by files; nothing of one whose authority is in the token."""
+    if isinstance(door, TokenDoor):
+        return {}
+    return {"tls_certificate_path": door.certificate, "tls_key_path": door.key}
+
+
 def _door_sections(box: Box, door: DoorFiles | TokenDoor, pos: dict[str, Value]) -> Sections:
     if isinstance(door, DoorFiles):
-        return {"pos": {**pos, "tls_certificate_path": door.certificate, "tls_key_path": door.key}}
+        return {"pos": {**pos, **door_files(door)}}
     authority: dict[str, Value] = {
         "id": AUTHORITY_KEY_ID.hex(),
         "public_key": (box.keys.authority_public or b"").hex(),

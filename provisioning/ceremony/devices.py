@@ -37,6 +37,7 @@ from provisioning.ceremony.steps import TOKEN_KEYS, Place, Step
 from provisioning.commands.outcome import CannotDo
 from provisioning.site.request import SERIAL, BoxRequest
 from provisioning.token import (
+    AUTHORITY_KEY_ID,
     BOX_KEY_PURPOSE,
     WRAPPING_KEY_ID,
     TokenKeys,
@@ -135,6 +136,9 @@ def prove_attributes(place: Place) -> Facts:
         else:
             ref = KeyRef(key_id=WRAPPING_KEY_ID, public_sha256=hashlib.sha256(keys.wrapping_public).digest())
             found["wrapping"] = find_private_key(session, ref, Purpose.DERIVE).handle
+        if keys.authority_public is not None:
+            ref = KeyRef(key_id=AUTHORITY_KEY_ID, public_sha256=hashlib.sha256(keys.authority_public).digest())
+            found["authority"] = find_private_key(session, ref, Purpose.SIGN).handle
         return {name: dict(asserted(session, handle)) for name, handle in found.items()}
 
 

@@ -9,7 +9,7 @@ step on it works from its own copy, so the stick may be gone.
     files             secrets and public keys of `site.toml`, mode 0600
     genesis           the log's name and keys, and whom this box believes
     attestation       the owner's word for the attestation key, opened by the TPM that it is about
-    certificates      the door's authority and its first certificate
+    certificates      the door's authority: the token's key, or files with a first certificate
     network           what systemd-networkd is told
     settings          what the process will read, under another name until the end
     first_checkpoint  the log begins, says that the box was provisioned, and is signed
@@ -43,10 +43,10 @@ from provisioning.ceremony.steps import Place, Step
 from provisioning.ceremony.stick import GENESIS, TRUST, SignedSite
 from provisioning.ceremony.transcript import NAME as TRANSCRIPT
 from provisioning.ceremony.transcript import sign_transcript
-from provisioning.certificate import DoorFiles, issue
+from provisioning.certificate import AUTHORITY, DoorFiles, TokenDoor, issue
 from provisioning.commands.outcome import CannotDo
 from provisioning.settings_extra import flat
-from provisioning.settings_file import Ports, write_settings
+from provisioning.settings_file import Ports, door_files, write_settings
 from provisioning.site import plan, statement
 from provisioning.site.network import FILE as NETWORK_FILE
 from provisioning.site.plan import Site, read_site
@@ -147,9 +147,11 @@ def attest(place: Place) -> Facts:
 
 
 def certify(place: Place) -> Facts:
-    """The authority stays when it is there; the certificate is a fresh one."""
-    shop = place.box().shop.name
-    door = issue(place.folder / "tls", now=datetime.datetime.now(datetime.UTC), shop=shop)
+    """By the authority in the token, from which the box makes certificates itself; by files where it has none."""
+    authority = place.box().keys.authority_public
+    if authority is not None:
+        return {"authority_key_sha256": hashlib.sha256(authority).hexdigest()}
+    door = issue(place.folder / "tls", now=datetime.datetime.now(datetime.UTC), shop=place.box().shop.name)
     return {
         "authority_sha256": hashlib.sha256(door.authority.read_bytes()).hexdigest(),
         "certificate_sha256": hashlib.sha256(door.certificate.read_bytes()).hexdigest(),
@@ -169,8 +171,7 @@ def connect(place: Place) -> Facts:
 
 def settle(place: Place) -> Facts:
     """Written and read back by the process's own loader."""
-    box, site, tls = place.box(), _site(place), place.folder / "tls"
-    door = DoorFiles(authority=tls / "authority.pem", certificate=tls / "pos-certificate.pem", key=tls / "pos-key.pem")
+    box, site, door = place.box(), _site(place), _door(place)
     path = write_settings(
         box,
         tcti=place.tcti,
@@ -225,17 +226,19 @@ SECOND_VISIT: Final = (
 )
 
 
-def _sections(site: Site, box: Box, door: DoorFiles) -> dict[str, dict[str, Any]]:
+def _door(place: Place) -> DoorFiles | TokenDoor:
+    tls = place.folder / "tls"
+    if place.box().keys.authority_public is not None:
+        return TokenDoor(authority=tls / AUTHORITY)
+    return DoorFiles(authority=tls / AUTHORITY, certificate=tls / "pos-certificate.pem", key=tls / "pos-key.pem")
+
+
+def _sections(site: Site, box: Box, door: DoorFiles | TokenDoor) -> dict[str, dict[str, Any]]:
     """Those of `site.toml`, with what only the box knows."""
     said = {name: dict(values) for name, values in flat(site.sections, "")[1:]}
     said["shop"] = {**said["shop"], "serial": box.shop.serial}
     # Without `host` the door is for the shop's machines: the firewall says which.
-    said["pos"] = {
-        "port": PORTS.pos,
-        **said.get("pos", {}),
-        "tls_certificate_path": door.certificate,
-        "tls_key_path": door.key,
-    }
+    said["pos"] = {"port": PORTS.pos, **said.get("pos", {}), **door_files(door)}
     return said
 
 

@@ -55,6 +55,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     following = actions.add_parser("follow", help="take a newer trust file: the log's next keys, or the next log")
     following.add_argument("home", type=Path, metavar="FOLDER", help="the terminal's: its key, profile and trust")
     following.add_argument("--trust", type=Path, required=True, metavar="FILE", help="the box's /trust.json")
+    following.add_argument(
+        "--authority",
+        type=Path,
+        metavar="FILE",
+        help="authority.pem of a box whose token is new, from a hand that you trust: no signature vouches for it",
+    )
     following.set_defaults(run=follow)
     demanding = actions.add_parser(
         "attested",
@@ -143,12 +149,16 @@ def _url_of(arguments: argparse.Namespace) -> str:
 def follow(arguments: argparse.Namespace) -> int:
     """Go on with the same owner's next keys or log; nothing is paired anew."""
     from provisioning.terminal import succession
+    from provisioning.terminal.link import read_authority
     from provisioning.terminal.queue import SaleQueue
 
     home = TerminalHome(folder=arguments.home)
     waiting = SaleQueue(path=home.queue_file).waiting_count() if home.queue_file.exists() else 0
     try:
+        authority = None if arguments.authority is None else read_authority(arguments.authority.read_bytes())
         profile = succession.follow(home, arguments.trust.read_bytes(), waiting_count=waiting)
+        if authority is not None:
+            home.keep_authority(authority)
     except OSError as cause:
         raise CannotDo(f"{cause.filename} cannot be read: {cause.strerror}", "check the name of the file") from cause
     except Rejected as refusal:

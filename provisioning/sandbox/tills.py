@@ -22,14 +22,13 @@ from provisioning.local_door import LocalDoor
 from provisioning.sandbox.layout import TILLS, SandboxFolder
 from provisioning.terminal.client import TerminalClient, open_terminal
 from provisioning.terminal.durable import write_durably
-from provisioning.terminal.home import TerminalHome
+from provisioning.terminal.home import AUTHORITY_FILE, TerminalHome
 from provisioning.terminal.ledger_receipts import LedgerReceipts
 from provisioning.terminal.pairing import pair, read_qr
 from provisioning.terminal.queue import SaleQueue
 from provisioning.terminal.succession import follow
 
 PAIR_MS_MAX: Final = 20_000
-_AUTHORITY_FILE: Final = "authority.pem"
 
 
 def ready_tills(folder: SandboxFolder, *, door: DoorFiles | TokenDoor, pos_url: str) -> list[str]:
@@ -42,8 +41,8 @@ def ready_tills(folder: SandboxFolder, *, door: DoorFiles | TokenDoor, pos_url: 
             home.folder.mkdir(mode=0o700, exist_ok=True)
             pair_till(home, name, local)
             paired.append(name)
-        write_durably(home.folder / _AUTHORITY_FILE, door.authority.read_bytes())
-        here = msgspec.structs.replace(home.profile(), url=pos_url, ca_file=_AUTHORITY_FILE, certificate_sha256=None)
+        write_durably(home.folder / AUTHORITY_FILE, door.authority.read_bytes())
+        here = msgspec.structs.replace(home.profile(), url=pos_url, ca_file=AUTHORITY_FILE, certificate_sha256=None)
         if here != home.profile():
             home.keep_profile(here)
     return paired

@@ -32,7 +32,7 @@ FILES_MAX: Final = 32
 _OF_THE_BOX: Final = ("storage", "hsm", "post_quantum", "note", "tpm")
 _OF_THE_BOX_IN: Final = {
     "shop": ("serial", "generation"),
-    "pos": ("tls_certificate_path", "tls_key_path"),
+    "pos": ("tls_certificate_path", "tls_key_path", "authority"),
 }
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from appliance.model.errors import Rejected
 from appliance.wire.requests import HeadBody, Seen, Wire
 from provisioning.terminal.durable import write_durably
+
+AUTHORITY_FILE: Final = "authority.pem"
 
 
 class Profile(Wire, frozen=True, kw_only=True):
@@ -72,6 +75,11 @@ class TerminalHome:
     @property
     def key_file(self) -> Path:
         return self.folder / "key.pem"
+
+    def keep_authority(self, pem: bytes) -> None:
+        """From here on the box is who holds the key of this authority."""
+        write_durably(self.folder / AUTHORITY_FILE, pem)
+        self.keep_profile(msgspec.structs.replace(self.profile(), ca_file=AUTHORITY_FILE, certificate_sha256=None))
 
     @property
     def trust_file(self) -> Path:

@@ -20,6 +20,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from cryptography import x509
 
 from appliance.model.errors import OutcomeUnknown, Rejected, Unavailable
 from appliance.runtime.deadline import Deadline
@@ -146,6 +147,18 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     else:
         context.verify_flags |= _NO_CHECK_TIME
     return context
+
+
+def read_authority(pem: bytes) -> bytes:
+    """`pem`, when it is the certificate of an authority. Raises Rejected `authority_malformed`."""
+    try:
+        (certificate,) = x509.load_pem_x509_certificates(pem)
+        is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (ValueError, x509.ExtensionNotFound) as cause:
+        raise Rejected("authority_malformed", "expected one certificate of an authority, in PEM") from cause
+    if not is_authority:
+        raise Rejected("authority_malformed", "expected the certificate of an authority, saw that of a door")
+    return pem
 
 
 async def read_reply(response: aiohttp.ClientResponse) -> Reply:

@@ -29,12 +29,11 @@ from appliance.wire.answers import PairAnswer, Problem
 from appliance.wire.requests import Claims, PairBody, Wire
 from provisioning.terminal import key_file
 from provisioning.terminal.durable import write_durably
-from provisioning.terminal.home import Profile, TerminalHome
+from provisioning.terminal.home import AUTHORITY_FILE, Profile, TerminalHome
 from provisioning.terminal.link import Link, peer_certificate_sha256
 from provisioning.terminal.signing import Encoding, read_answer, sign
 
 REQUEST_CONTEXT: Final = b"tillstone/pair/v1"
-_AUTHORITY_FILE: Final = "authority.pem"
 ANSWER_CONTEXT: Final = b"tillstone/pair/answer/v1"
 _CODE_ALPHABET: Final = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _CODE_CHARACTERS: Final = 12
@@ -128,7 +127,7 @@ async def pair(
         audience=answer.audience,
         currency=answer.currency,
         certificate_sha256=None if answer.authority else certificate,
-        ca_file=_AUTHORITY_FILE if answer.authority else None,
+        ca_file=AUTHORITY_FILE if answer.authority else None,
     )
     await asyncio.to_thread(_keep, home, answer, profile, answer.now_ms - clock.now_ms())
     return profile
@@ -142,7 +141,7 @@ def _keep(home: TerminalHome, answer: PairAnswer, profile: Profile, clock_offset
     """The profile last: with it the terminal is paired."""
     home.keep_trust(answer.trust)
     if answer.authority:
-        write_durably(home.folder / _AUTHORITY_FILE, answer.authority.encode())
+        write_durably(home.folder / AUTHORITY_FILE, answer.authority.encode())
     home.keep_memory(msgspec.structs.replace(home.memory(), clock_offset_ms=clock_offset_ms))
     home.keep_profile(profile)
 

@@ -91,6 +91,8 @@ class Twin:
 class RunningBox:
     """One box: its folder, its devices, its process."""
 
+    own_door: TokenDoor | None = None
+
     def __init__(
         self,
         folder: Path,
@@ -105,7 +107,8 @@ class RunningBox:
         self.log_file.touch(mode=0o600)
         self.local = LocalDoor(self.box.data)
         self.door: DoorFiles = issue(self.box.folder / "tls", now=datetime.datetime.now(datetime.UTC), shop="Shop")
-        self.own_door = TokenDoor(authority=folder / "own" / "authority.pem") if renews_its_door else None
+        if renews_its_door:
+            self.own_door = TokenDoor(authority=folder / "own" / "authority.pem")
         self.twin = Twin(folder / "twin") if has_cards else None
         self.port = 0
         self.public_port = 0

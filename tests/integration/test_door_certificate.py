@@ -8,13 +8,16 @@ import ssl
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from appliance.model.errors import Rejected
 from appliance.model.ids import terminal_id
 from appliance.runtime.clock import SystemClock
 from appliance.runtime.deadline import Deadline
 from appliance.wire.answers import PaymentAnswer
 from appliance.wire.requests import PaymentBody, TenderBody
 from provisioning.certificate import issue
+from provisioning.cli import main
 from provisioning.terminal.client import open_terminal
 from provisioning.terminal.home import TerminalHome
 from provisioning.terminal.pairing import pair, read_qr
@@ -74,6 +77,21 @@ def test_box_makes_its_certificate_anew_at_each_start_and_keeps_no_key_of_it(tmp
         assert (tmp_path / "own" / "authority.pem").read_bytes() == authority
         assert paired_till(box, tmp_path, "till-2").ask("payment", CASH).status == 200
         assert not any(b"PRIVATE KEY" in file.read_bytes() for file in box.box.data.iterdir() if file.is_file())
+
+
+def test_till_takes_the_authority_of_a_new_token_from_a_hand_it_trusts(tmp_path: Path) -> None:
+    with running_box(tmp_path, renews_its_door=True) as box:
+        home = paired_home(box, tmp_path / "till-1")
+        now = datetime.datetime.now(datetime.UTC)
+        home.keep_authority(issue(tmp_path / "lost", now=now, shop="Shop").authority.read_bytes())
+        with pytest.raises(Rejected, match="certificate_wrong"):
+            sell(box, home)
+        follow = ["terminal", "follow", str(home.folder), "--trust", str(box.box.trust), "--authority"]
+        assert main([*follow, str(box.door.certificate)]) == 2  # a door's chain is no authority
+        with pytest.raises(Rejected, match="certificate_wrong"):
+            sell(box, home)
+        assert main([*follow, str(tmp_path / "own" / "authority.pem")]) == 0
+        assert sell(box, home).state == "approved"
 
 
 def _shown(box: RunningBox) -> bytes:

@@ -67,8 +67,8 @@ def test_what_only_the_box_knows_is_not_the_owners_to_say(files: Path, section: 
 
 
 def test_serial_and_tls_files_are_the_box_s(files: Path) -> None:
-    text = SHOP + 'serial = "BOX-1"\n' + RECOVERY + '[pos]\ntls_key_path = "files/key"\n'
-    assert {"shop.serial", "pos.tls_key_path"} <= faults(files, text).keys()
+    text = SHOP + 'serial = "BOX-1"\n' + RECOVERY + '[pos]\ntls_key_path = "files/key"\n[pos.authority]\nid = "01"\n'
+    assert {"shop.serial", "pos.tls_key_path", "pos.authority"} <= faults(files, text).keys()
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../key", "files/../key", "files/a/b", "files/.hidden", "files/"])
