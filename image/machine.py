@@ -106,11 +106,12 @@ def plugged(device: str) -> str:
     return f"tap,ifname={device},script=no,downscript=no"
 
 
-def start(folder: Path, *, network: str, has_smm: bool = False) -> Machine:
+def start(folder: Path, *, network: str, stick: Path | None = None, has_smm: bool = False) -> Machine:
     """Power on the machine of `folder`.
 
     Args:
         network: `forwarded` or `plugged`.
+        stick: the content of an installer's stick that is plugged in, and written to.
         has_smm: firmware whose variables not even the guest's kernel can write; 8 s slower when emulated.
     """
     # Unix sockets have short names.
@@ -121,7 +122,7 @@ def start(folder: Path, *, network: str, has_smm: bool = False) -> Machine:
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     _wait_for(sockets / "tpm", tpm)
-    command = [*_hardware(folder, has_smm=has_smm), *_devices(folder, sockets, network)]
+    command = [*_hardware(folder, has_smm=has_smm), *_devices(folder, sockets, network), *_stick(stick)]
     with (folder / "qemu.log").open("wb") as log:
         qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
@@ -159,6 +160,12 @@ def _devices(folder: Path, sockets: Path, network: str) -> list[str]:
         "-device", "virtio-rng-pci",
         "-chardev", f"socket,id=console,path={sockets / 'console'},server=on,wait=off", "-serial", "chardev:console",
     ]  # fmt: skip
+
+
+def _stick(content: Path | None) -> list[str]:
+    if content is None:
+        return []
+    return ["-drive", f"if=none,id=stick,format=raw,file={content}", "-device", "virtio-blk-pci,drive=stick"]
 
 
 @cache

@@ -7,7 +7,7 @@ rig: ## boot the developer image in QEMU, pair two tills, sell, cut its power (C
 	@$(BUILD_IMAGE) build --profile developer
 	@$(RIG) short
 
-rig-full: ## the same with 500 power cuts (CUTS=n), then tamper with root, kernel and TPM, and start a release image
+rig-full: ## the same with 500 power cuts (CUTS=n), then tamper with root, kernel and TPM, and provision a release image
 	@PYTHON=$(PYTHON) provisioning/setup.sh rig
 	@$(BUILD_IMAGE) build --profile developer
 	@$(BUILD_IMAGE) build

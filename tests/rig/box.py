@@ -106,10 +106,10 @@ class Box:
         if self._machine is None:
             self.power_on()
 
-    def power_on(self) -> None:
-        """Begin a start; nothing answers yet."""
+    def power_on(self, stick: Path | None = None) -> None:
+        """Begin a start; nothing answers yet. `stick`: what an installer has plugged in."""
         self.starts += 1
-        self._machine = start(self.folder, network=plugged(self._lan.device))
+        self._machine = start(self.folder, network=plugged(self._lan.device), stick=stick)
 
     def cut_power(self) -> None:
         """At any moment; again is nothing."""

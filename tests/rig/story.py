@@ -27,6 +27,7 @@ from tests.rig.box import START_S_MAX, Box, BoxFailed
 from tests.rig.cuts import Campaign
 from tests.rig.lan import TILLS, Lan
 from tests.rig.report import Report, StageFailed
+from tests.rig.stick import become_owners
 from tests.rig.tills import pair_till, sell_once, selling, verify_receipt
 from tests.rig.world import World
 
@@ -177,6 +178,8 @@ def _release(rig: Rig) -> None:
     with rig.report.stage("a release image that nobody provisioned waits, and gives nobody a prompt") as found:
         prepare(box.folder, image=rig.image, tools=tools, keys=rig.keys)
         found.append(tamper.must_wait(box))
+    with rig.report.stage("by two visits with a stick it becomes its owner's box, and opens its doors") as found:
+        found.append(become_owners(box, tools, rig.out))
 
 
 @contextmanager
