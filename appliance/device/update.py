@@ -31,7 +31,8 @@ from appliance.wire import update_entries
 from appliance.wire.installer import Installing, Report
 from appliance.wire.requests import Wire
 
-LOOK_MS: Final = 2_000
+LOOK_MS: Final = 15_000
+"""Each look may start the installer's program, which takes its time on a small machine."""
 OPERATOR: Final = "operator"
 _REQUEST_BYTES: Final = 16
 _DETAIL_CHARACTERS_MAX: Final = 500
@@ -192,6 +193,9 @@ class Updates:
             await self._confirm(self._sale)
         elif report.state in (Installing.REFUSED, Installing.FELL_BACK) and not runs_new:
             await self._give_up(report.code, await self._reason(report))
+        elif await asyncio.to_thread(self._spool.ask, self._known.asked):
+            # Its last word is not the end: it looks again when it is asked, whatever else starts it or does not.
+            await asyncio.to_thread(self._spool.nudge)
 
     async def _ask_again(self, runs_new: bool) -> None:
         """The power may have gone between the entry and the request."""

@@ -55,6 +55,10 @@ class Spool(Protocol):
         """Have it installed, under this name; False when nothing is kept."""
         ...
 
+    def nudge(self) -> None:
+        """Have the installer look again at what is asked."""
+        ...
+
     def report(self) -> Report | None:
         """The installer's last word."""
         ...

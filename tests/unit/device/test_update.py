@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -270,8 +271,10 @@ async def test_a_new_image_sells_before_it_is_ready_and_is_confirmed_by_the_boot
         assert state_of(updates) is UpdateState.TRYING
         assert len(await box.bodies(SELF_TEST_SALE)) == 1
         box.reports(updates, Installing.TRYING)
+        os.utime(box.spool / "request", ns=(0, 0))
         await box.looks(updates)
         assert await box.sealer.floor() == FLOOR  # the old image must still open the PIN
+        assert (box.spool / "request").stat().st_mtime_ns > 0  # and the installer was asked to look again
         box.reports(updates, Installing.CONFIRMED)
         await box.looks(updates)
         assert state_of(updates) is UpdateState.CONFIRMED
