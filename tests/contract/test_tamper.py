@@ -102,7 +102,7 @@ class GpioRig:
 def made_rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
     # Apart from `rig`, because files block and the event loop must not.
     if request.param == "gpio" and not GPIO_SIM.is_dir():
-        pytest.skip("this kernel has no gpio-sim (module gpio-sim, configfs)")
+        pytest.skip("optional: this kernel has no gpio-sim (module gpio-sim, configfs)")
     return FakeRig() if request.param == "fake" else FileRig(tmp_path) if request.param == "file" else GpioRig()
 
 

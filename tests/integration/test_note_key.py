@@ -186,7 +186,7 @@ def test_a_box_of_before_starts_says_what_it_lacks_and_gets_it_with_its_next_key
         for name in ("genesis.cbor", "trust.json", "note.envelope"):
             (box.box.folder / name).unlink()
         keep_box(replace(box.box, keys=msgspec.structs.replace(box.box.keys, note=None)))
-        box.box = make_box(box.box.folder)
+        box.box = make_box(box.box.folder, tcti=box.tcti)
         public = FakeSigner(cose.ED25519).public_key
         vkey = WitnessKey(name="witness.example", algorithm=cose.ED25519, public_key=public).vkey
         box._more_settings = f'\n[witnesses]\nnamed = ["http://127.0.0.1:9 {vkey}"]\n'
