@@ -96,7 +96,7 @@ class Asker:
 
         Raises:
             Rejected: the box says no, and nothing happened under `key`.
-            Unavailable: the deadline passed and no attempt can have happened.
+            Unavailable: the deadline passed, or the box needs a person, and no attempt can have happened.
             OutcomeUnknown: the deadline passed, or the box turned away, after an attempt that may have happened.
         """
         doubt: TillstoneError | None = None
@@ -135,6 +135,8 @@ class Asker:
                     doubt = last
                 elif ruling is not Verdict.SAME_KEY_LATER:
                     raise _refusal(ruling, problem, doubt)
+                if problem.code in verdict.NEEDS_A_PERSON:
+                    raise _gave_up(key, last, doubt)
             if deadline.remaining_ms <= pause_ms + ATTEMPT_MS_MIN:
                 raise _gave_up(key, last, doubt)
             await self._clock.sleep(pause_ms)

@@ -53,6 +53,11 @@ IN_DOUBT: Final = frozenset(
 )
 """Codes of 503 after which the request may have been recorded (tests compare this with what the box can raise)."""
 
+NEEDS_A_PERSON: Final = frozenset(
+    {"device_failed", "device_locked", "device_retired", "device_unprovisioned", "quarantined"}
+)
+"""Codes of 503 that no wait of a till ends: the cashier is told at once, and the key stays good."""
+
 
 def of(status: int, code: str) -> Verdict:
     """The verdict on an answer; a status that nobody promised cannot be told from a lost answer."""
