@@ -56,6 +56,7 @@ def connect_writer(folder: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA cache_size = -32768")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
+        connection.close()
         raise Corrupt("ledger_newer", f"expected schema {SCHEMA_VERSION} or older, saw {version}")
     if version == 0:
         connection.execute("BEGIN IMMEDIATE")
