@@ -32,7 +32,7 @@ class PosDoor(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     host: Annotated[
         Host, Meta(description="Address to listen on; the default is every interface of the shop's LAN.")
-    ] = "0.0.0.0"  # noqa: S104  # terminals come from the LAN; the image's firewall decides which interface that is
+    ] = "0.0.0.0"  # noqa: S104 - terminals come from the LAN; the image's firewall decides which interface that is
     port: DoorPort = 8443
     tls_certificate_path: Annotated[
         Path | None,

@@ -29,6 +29,7 @@ IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 LOOPBACK: Final = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 _BACKDATED: Final = datetime.timedelta(hours=1)  # a till's clock may be behind ours
 _PLACEHOLDER: Final = encode_dss_signature(1, 1)
+_ELSEWHERE: Final = "the key is elsewhere: a certificate is all that it signs here"
 
 
 def authority_builder(shop: str, key: ec.EllipticCurvePublicKey, now: datetime.datetime) -> x509.CertificateBuilder:
@@ -96,7 +97,7 @@ class _Template(ec.EllipticCurvePrivateKey):
         self._signature = signature
         self.asked = b""
 
-    def sign(self, data: Buffer, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:  # noqa: ARG002  # the hash goes with the key
+    def sign(self, data: Buffer, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:  # noqa: ARG002 - the hash goes with the key
         self.asked = bytes(data)
         return self._signature
 
@@ -112,13 +113,13 @@ class _Template(ec.EllipticCurvePrivateKey):
         return self._public_key.key_size
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
-        raise NotImplementedError
+        raise NotImplementedError(_ELSEWHERE)
 
     def private_numbers(self) -> NoReturn:
-        raise NotImplementedError
+        raise NotImplementedError(_ELSEWHERE)
 
     def private_bytes(self, encoding: object, format: object, encryption_algorithm: object) -> NoReturn:
-        raise NotImplementedError
+        raise NotImplementedError(_ELSEWHERE)
 
     def __copy__(self) -> _Template:
         return self

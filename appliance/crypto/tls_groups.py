@@ -15,6 +15,7 @@ import _ssl
 import ctypes
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from appliance.model.errors import Corrupt, Rejected
@@ -77,13 +78,11 @@ def shakes_hands(server: ssl.SSLContext, groups: str) -> bool:
         raise Rejected("post_quantum_unavailable", f"{ssl.OPENSSL_VERSION} lacks one of the groups {groups}")
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = (client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True))
-    try:
+    with suppress(ssl.SSLError):
         for _ in range(_ROUNDS_MAX):
             finished = [_has_finished(side) for side in sides]
             if all(finished):
                 return True
-    except ssl.SSLError:
-        pass  # refused
     return False
 
 
