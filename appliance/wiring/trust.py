@@ -86,11 +86,7 @@ async def open_trust(settings: Settings, clock: Clock) -> AsyncIterator[Trust]:
         Corrupt: a device or key is not the provisioned one.
     """
     async with AsyncExitStack() as stack:
-        sealer = open_sealer(settings)
-        if sealer is not None:
-            stack.push_async_callback(sealer.close)
-        link = await open_link(settings, sealer, clock)
-        stack.push_async_callback(link.close)
+        sealer, link = await _reach(settings, clock, stack)
         cipher = _cipher(settings, link)
         genesis = read_body(settings.storage.genesis_path.read_bytes())
         statement = genesis.read()
@@ -147,12 +143,18 @@ async def open_link(settings: Settings, sealer: TpmSealer | None, clock: Clock) 
 async def open_cipher(settings: Settings, clock: Clock) -> AsyncIterator[HsmCipher]:
     """The HSM's key-encryption key alone, before there is a log: what a restored box wraps its secrets under."""
     async with AsyncExitStack() as stack:
-        sealer = open_sealer(settings)
-        if sealer is not None:
-            stack.push_async_callback(sealer.close)
-        link = await open_link(settings, sealer, clock)
-        stack.push_async_callback(link.close)
+        _, link = await _reach(settings, clock, stack)
         yield _cipher(settings, link)
+
+
+async def _reach(settings: Settings, clock: Clock, stack: AsyncExitStack) -> tuple[TpmSealer | None, HsmLink]:
+    """TPM, if the settings have one, and token; both are let go with `stack`."""
+    sealer = open_sealer(settings)
+    if sealer is not None:
+        stack.push_async_callback(sealer.close)
+    link = await open_link(settings, sealer, clock)
+    stack.push_async_callback(link.close)
+    return sealer, link
 
 
 def _cipher(settings: Settings, link: HsmLink) -> HsmCipher:
